@@ -1,0 +1,48 @@
+# `make help` lists what there is. Everything happens in .venv, which is made when it is needed.
+
+PYTHON ?= python3
+# Another index of wheels for PyTorch, such as the one for the small CPU build that pytorch.org names.
+TORCH_INDEX ?=
+PORT ?= 8888
+export FRACTURE_DATA
+
+VENV := .venv
+READY := $(VENV)/ready
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test run notebooks lint types unit nbval clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: PYTHON=python3.11  TORCH_INDEX=<index of wheels>  FRACTURE_DATA=<folder of X-rays>  PORT=8888"
+
+$(READY): pyproject.toml constraints.txt tools/setup_venv.py
+	@$(PYTHON) tools/setup_venv.py $(VENV) "$(TORCH_INDEX)"
+
+lab: $(READY) ## open JupyterLab at the first notebook
+	@$(BIN)/python tools/lab.py notebooks/00_start_here.ipynb --port $(PORT)
+
+test: lint types unit nbval ## style, types, unit tests, and every notebook against its stored outputs
+
+lint: $(READY) ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check fracturelib tests benchmarks tools
+
+types: $(READY) ## mypy
+	$(BIN)/mypy
+
+unit: $(READY) ## unit tests, with a real browser where there is one
+	$(BIN)/python -m pytest -q --durations=10
+
+nbval: $(READY) ## every notebook, its outputs compared
+	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout=900 notebooks
+
+run: $(READY) ## run the whole series without a browser, into results/
+	@$(BIN)/python tools/notebooks.py run notebooks results
+
+notebooks: $(READY) ## run the committed notebooks again on the demo data, and tidy them
+	@$(BIN)/python tools/notebooks.py refresh notebooks
+
+clean: ## remove what was made, but not data and runs
+	rm -rf $(VENV) results .pytest_cache .mypy_cache .ruff_cache .hypothesis build ./*.egg-info

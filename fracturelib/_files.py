@@ -1,0 +1,50 @@
+"""Files that appear whole or not at all, and errors that fit on one line."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave: one line that names it, says what it was and what was expected."""
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what is written there appears at `path` only when whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        The final place, a file or (if the caller makes a folder at the yielded path) a folder that does not exist.
+        Missing parent folders are made.
+
+    Yields
+    ------
+    Path
+        A path in the same folder that does not exist yet. If the block raises, it is removed and `path` is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays at the end, since writers such as np.save and imwrite go by it.
+    temporary = Path(tempfile.mktemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".part{path.suffix}"))
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def cache_dir() -> Path:
+    """The folder for what can be computed again: `FRACTURE_CACHE`, or the user's cache folder."""
+    folder = Path(os.environ.get("FRACTURE_CACHE") or user_cache_dir("fracturelib"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

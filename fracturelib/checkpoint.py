@@ -1,0 +1,214 @@
+"""A trained network together with everything needed to use it, in one file that runs no code when it is read."""
+
+import pickle
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from torch import Tensor, nn
+
+from fracturelib._files import InputError, atomic_path
+from fracturelib.data import CLASSES
+from fracturelib.models import build_model
+
+FORMAT = "fracturelib checkpoint"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network and how to use it.
+
+    Attributes
+    ----------
+    model : nn.Module
+        (n, 1, size, size) float32 -> (n, 2) logits, of "not fractured" and "fractured".
+    architecture : dict
+        `name` and options, as `build_model` takes them.
+    size : int
+        Side of the square input, in pixels.
+    mean, std : float
+        Of grey values in 0..1, for the normalisation (x / 255 - mean) / std.
+    fingerprint : str
+        Of the training data.
+    temperature : float
+        Divides the logits; fitted on validation (Guo et al. 2017, arXiv 1706.04599).
+    thresholds : dict
+        Rule -> threshold on the score, chosen on validation.
+    default_rule : str
+        The key of `thresholds` that decisions use.
+    version : str
+        Of fracturelib, when it was saved.
+    extra : dict
+        Plain values worth keeping: attribution, recipe, results.
+    """
+
+    model: nn.Module
+    architecture: dict[str, Any]
+    size: int
+    mean: float
+    std: float
+    fingerprint: str = ""
+    temperature: float = 1.0
+    thresholds: dict[str, float] = field(default_factory=lambda: {"score=0.5": 0.5})
+    default_rule: str = "score=0.5"
+    classes: tuple[str, ...] = CLASSES
+    version: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def threshold(self) -> float:
+        """A film is called fractured if its score is at least this."""
+        return self.thresholds[self.default_rule]
+
+    def tensor(self, images: NDArray[np.uint8]) -> Tensor:
+        """Normalised input of the network: (n, size, size) uint8 -> (n, 1, size, size) float32."""
+        return normalised(torch.from_numpy(np.ascontiguousarray(images)), self.mean, self.std)
+
+    def logits(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
+        """Logits before the temperature: (n, size, size) uint8 -> (n, 2) float64."""
+        return model_logits(self.model, images, mean=self.mean, std=self.std, batch=batch)
+
+    def scores(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
+        """P(Fractured) in 0..1, temperature applied: (n, size, size) uint8 -> (n,) float64."""
+        return scores_from_logits(self.logits(images, batch=batch), self.temperature)
+
+    def decide(self, scores: NDArray[np.float64]) -> list[str]:
+        """The class name of each score at the default threshold."""
+        return [self.classes[int(score >= self.threshold)] for score in scores]
+
+
+def normalised(images: Tensor, mean: float, std: float) -> Tensor:
+    """(n, s, s) uint8 -> (n, 1, s, s) float32 of mean 0 and deviation 1 over the training set, channels last."""
+    x = (images.float() / 255 - mean) / std
+    return x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+
+
+def model_logits(
+    model: nn.Module, images: NDArray[np.uint8], *, mean: float, std: float, batch: int = 64
+) -> NDArray[np.float64]:
+    """Logits of a network in evaluation mode, its mode left as it was: (n, s, s) uint8 -> (n, 2) float64."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            parts = [
+                model(normalised(torch.from_numpy(np.ascontiguousarray(chunk)), mean, std)).double().numpy()
+                for chunk in batches(images, batch)
+            ]
+    finally:
+        model.train(training)
+    return np.concatenate(parts) if parts else np.empty((0, 2))
+
+
+def batches(images: NDArray[np.uint8], batch: int) -> Iterator[NDArray[np.uint8]]:
+    """Consecutive slices of at most `batch` images."""
+    for start in range(0, len(images), batch):
+        yield images[start : start + batch]
+
+
+def scores_from_logits(logits: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:
+    """P(Fractured) by a softmax of logits / temperature: (n, 2) -> (n,)."""
+    return softmax(logits / temperature, axis=1)[:, 1]
+
+
+def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """The temperature in 0.05..20 with the least cross-entropy (Guo et al. 2017): (n, 2), (n,) -> float."""
+
+    def cross_entropy(log_temperature: float) -> float:
+        chosen = log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels]
+        return float(-chosen.mean())
+
+    best = minimize_scalar(cross_entropy, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return float(np.exp(best.x))
+
+
+def save_classifier(classifier: Classifier, path: str | Path) -> None:
+    """Write a checkpoint, whole or not at all."""
+    from fracturelib import __version__
+
+    values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f != "model"}
+    values["classes"] = list(classifier.classes)
+    values["version"] = __version__
+    payload = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "values": values,
+        "weights": {k: v.detach().cpu().contiguous() for k, v in classifier.model.state_dict().items()},
+    }
+    with atomic_path(path) as temporary:
+        torch.save(payload, temporary)
+
+
+def load_payload(path: str | Path, *, expected: str, version: int) -> dict[str, Any]:
+    """Read a file of tensors and plain values without running anything that it may contain.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is not such a file, it holds more than plain values, or it is of another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a {expected} (.pt)")
+    try:
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path}: holds Python objects or is damaged, and was not opened; expected a {expected}, which has tensors and plain values only"
+        ) from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: not a {expected} ({reason})") from None
+    if not isinstance(payload, dict) or payload.get("format") != expected:
+        raise InputError(f"{path}: not a {expected}; it was saved by something else")
+    if payload.get("format_version") != version:
+        raise InputError(
+            f"{path}: a {expected} of version {payload.get('format_version')}; this fracturelib reads version {version}"
+        )
+    return payload
+
+
+def load_classifier(path: str | Path) -> Classifier:
+    """Read a checkpoint. The network is in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, unsafe, of another version, or its weights do not fit its architecture.
+    """
+    payload = load_payload(path, expected=FORMAT, version=FORMAT_VERSION)
+    try:
+        values = dict(payload["values"])
+        architecture = dict(values["architecture"])
+        model = build_model(**architecture)
+        model.load_state_dict(payload["weights"])
+        values["classes"] = tuple(values["classes"])
+        classifier = Classifier(model=model.to(memory_format=torch.channels_last).eval(), **values)
+        _ = classifier.threshold
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: a checkpoint that does not fit together ({str(error).splitlines()[0]})") from None
+    return classifier
+
+
+def describe(classifier: Classifier) -> dict[str, Any]:
+    """Plain values of a classifier, for tables and JSON."""
+    return {
+        "architecture": classifier.architecture["name"],
+        "size": classifier.size,
+        "parameters": sum(p.numel() for p in classifier.model.parameters()),
+        "temperature": classifier.temperature,
+        "thresholds": classifier.thresholds,
+        "decides by": classifier.default_rule,
+        "trained on": classifier.fingerprint,
+        "version": classifier.version,
+    }
+
+

@@ -1,0 +1,274 @@
+"""The command `fracture`: it reads the arguments, calls one function, and turns a user's mistake into one line."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fracturelib import __version__
+from fracturelib._files import InputError
+
+NOTICE = "For education and research, not for clinical use."
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps the example's lines, and names the defaults."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    root = _Parser(prog="fracture", description=f"From a folder of X-rays to a classifier that its owner can defend. {NOTICE}")
+    root.add_argument("--version", action="version", version=__version__)
+    commands = root.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    data = commands.add_parser("data", help="import, fetch or simulate a data set")
+    data_commands = data.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_import(data_commands)
+    _add_fetch(data_commands)
+    _add_simulate(data_commands)
+    _add_train(commands)
+    _add_predict(commands)
+    _add_evaluate(commands)
+    _add_explain(commands)
+    return root
+
+
+def _command(
+    commands: argparse._SubParsersAction,  # type: ignore[type-arg]
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=f"example:\n  {example}",
+        formatter_class=_Formatter,
+    )  # fmt: skip
+    command.set_defaults(run=run)
+    return command
+
+
+def _quiet(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_import(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    c = _command(
+        commands, "import", run_import, summary="bring a data set into the one layout, split by patient",
+        example="fracture data import Downloads/FracAtlas.zip data/raw/fracatlas",
+    )  # fmt: skip
+    c.add_argument("source", type=Path, help="FracAtlas (folder or zip), or class folders with or without splits")
+    c.add_argument("out", type=Path, help="the folder to make")
+    c.add_argument("--seed", type=int, default=0, help="of the split")
+    c.add_argument("--group-pattern", default=None, metavar="REGEX", help="its first group, in a file's name, is the patient")
+    _quiet(c)
+
+
+def run_import(args: argparse.Namespace) -> int:
+    from fracturelib.importers import import_dataset
+
+    report = import_dataset(
+        args.source, args.out, seed=args.seed, group_pattern=args.group_pattern, progress=not args.quiet
+    )
+    print(report.summary)
+    return 0
+
+
+def _add_fetch(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    c = _command(
+        commands, "fetch", run_fetch, summary="download a published data set, and check it",
+        example="fracture data fetch fracatlas data/raw/FracAtlas",
+    )  # fmt: skip
+    c.add_argument("name", choices=["fracatlas"], help="which one")
+    c.add_argument("out", type=Path, help="the folder to make")
+    _quiet(c)
+
+
+def run_fetch(args: argparse.Namespace) -> int:
+    from fracturelib.fetch import fetch_fracatlas
+
+    folder = fetch_fracatlas(args.out, progress=not args.quiet)
+    print(f"FracAtlas is in {folder}; now: fracture data import {folder} data/raw/fracatlas")
+    return 0
+
+
+def _add_simulate(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    from fracturelib.simulate import REGIONS
+
+    c = _command(
+        commands, "simulate", run_simulate, summary="make radiographs whose truth is known to the pixel",
+        example="fracture data simulate data/raw/biased --images 800 --seed 1 --shortcut marker=0.9",
+    )  # fmt: skip
+    c.add_argument("out", type=Path, help="the folder to make")
+    c.add_argument("--images", type=int, default=1600, help="how many")
+    c.add_argument("--seed", type=int, default=0, help="decides everything")
+    c.add_argument("--size", type=int, default=320, help="long side, in pixels")
+    c.add_argument("--regions", nargs="+", default=list(REGIONS), metavar="REGION", help="which parts of the body")
+    c.add_argument(
+        "--shortcut", nargs="+", default=[], metavar="NAME=RATE", help="tie marker, cast or exposure to the label in train and val"
+    )
+    c.add_argument("--workers", type=int, default=None, help="processes; all cores if not given")
+    _quiet(c)
+
+
+def run_simulate(args: argparse.Namespace) -> int:
+    from fracturelib.simulate import simulate_dataset
+
+    frame = simulate_dataset(
+        args.out,
+        images=args.images,
+        seed=args.seed,
+        size=args.size,
+        regions=tuple(args.regions),
+        shortcut=dict(_shortcut(text) for text in args.shortcut),
+        workers=args.workers,
+        progress=not args.quiet,
+    )
+    print(f"{args.out}: {len(frame)} films of {frame['group'].nunique()} patients, {frame['label'].sum()} fractured")
+    return 0
+
+
+def _shortcut(text: str) -> tuple[str, float]:
+    name, _, rate = text.partition("=")
+    try:
+        return name, float(rate)
+    except ValueError:
+        raise InputError(f"--shortcut is {text!r}; expected NAME=RATE, such as marker=0.9") from None
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    c = _command(
+        commands, "train", run_train, summary="train a classifier; a run that was stopped goes on",
+        example="fracture train data/demo --out runs/first",
+    )  # fmt: skip
+    c.add_argument("folder", type=Path, help="train/, val/ and perhaps test/, each with class folders")
+    c.add_argument("--out", type=Path, required=True, help="folder of the run")
+    c.add_argument("--model", default="small_cnn", help="which network")
+    c.add_argument("--size", type=int, default=224, help="side of the input, in pixels")
+    c.add_argument("--epochs", type=int, default=24, help="at most")
+    c.add_argument("--patience", type=int, default=8, help="stop after so many epochs without a better validation AUC")
+    c.add_argument("--batch", type=int, default=32, help="films in one step")
+    c.add_argument("--learning-rate", type=float, default=2e-3, help="of Adam")
+    c.add_argument("--no-augment", action="store_true", help="show each film always as it is")
+    c.add_argument("--seed", type=int, default=0, help="of the weights, the order and the augmentation")
+    _quiet(c)
+
+
+def run_train(args: argparse.Namespace) -> int:
+    from fracturelib.commands import MODEL_FILE, train_folder
+    from fracturelib.train import Recipe
+
+    for name, least in (("size", 32), ("epochs", 1), ("patience", 1), ("batch", 2)):
+        if getattr(args, name) < least:
+            raise InputError(f"--{name} is {getattr(args, name)}; expected at least {least}")
+    recipe = Recipe(
+        architecture=args.model,
+        size=args.size,
+        epochs=args.epochs,
+        patience=args.patience,
+        batch=args.batch,
+        learning_rate=args.learning_rate,
+        augment=not args.no_augment,
+        seed=args.seed,
+    )
+    run = train_folder(args.folder, args.out, recipe, progress=not args.quiet)
+    best = run.history.loc[run.history["val_auc"].idxmax()]
+    print(
+        f"{args.out / MODEL_FILE}: validation AUC {best['val_auc']:.3f} after epoch {best['epoch']:.0f} "
+        f"of {len(run.history)}; threshold {run.classifier.threshold:.3f} ({run.classifier.default_rule})"
+    )
+    print(f"next: fracture evaluate {args.out / 'predictions.csv'} --out {args.out / 'report'}")
+    return 0
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    c = _command(
+        commands, "predict", run_predict, summary="score films and write a table",
+        example="fracture predict data/demo/test --model runs/first/model.pt --csv scores.csv",
+    )  # fmt: skip
+    c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="films, or folders of films")
+    c.add_argument("--model", type=Path, required=True, help="a checkpoint")
+    c.add_argument("--csv", type=Path, required=True, help="the table to write")
+    _quiet(c)
+
+
+def run_predict(args: argparse.Namespace) -> int:
+    from fracturelib._files import atomic_path
+    from fracturelib.commands import predict_paths
+
+    frame = predict_paths(args.paths, args.model, progress=not args.quiet)
+    with atomic_path(args.csv) as temporary:
+        frame.to_csv(temporary, index=False)
+    unread = int(frame["score"].isna().sum())
+    called = int((frame["decision"] == "Fractured").sum())
+    print(f"{args.csv}: {len(frame)} films, {called} called fractured, {unread} without a score. {NOTICE}")
+    return 0
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    c = _command(
+        commands, "evaluate", run_evaluate, summary="judge a table of scores, anybody's",
+        example="fracture evaluate runs/first/predictions.csv --threshold 0.3 --out results/first",
+    )  # fmt: skip
+    c.add_argument("predictions", type=Path, help="columns file, label, score, and perhaps group (the patient) and split")
+    c.add_argument("--threshold", type=float, default=None, help="fractured if the score is at least this; 0.5 if not given")
+    c.add_argument("--out", type=Path, default=None, help="folder for JSON, tables and figures; only printed if not given")
+    c.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    from fracturelib.predictions import read_predictions
+    from fracturelib.report import evaluate, format_table
+
+    result = evaluate(read_predictions(args.predictions), threshold=args.threshold, out=args.out, seed=args.seed)
+    print(format_table(result))
+    return 0
+
+
+def _add_explain(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+    c = _command(
+        commands, "explain", run_explain, summary="show where the network looks: film, Grad-CAM and overlay side by side",
+        example="fracture explain data/demo/test/Fractured --model runs/first/model.pt --out results/maps",
+    )  # fmt: skip
+    c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="films, or folders of films")
+    c.add_argument("--model", type=Path, required=True, help="a checkpoint")
+    c.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    c.add_argument("--layer", default=None, help="stage1, stage2, ...; the last if not given")
+    _quiet(c)
+
+
+def run_explain(args: argparse.Namespace) -> int:
+    from fracturelib.commands import explain_paths
+
+    frame = explain_paths(args.paths, args.model, args.out, layer=args.layer, progress=not args.quiet)
+    for row in frame[frame["reason"] != ""].itertuples():
+        print(f"left out: {row.reason}")
+    print(f"{args.out}: {(frame['picture'] != '').sum()} pictures. {NOTICE}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Exit code 0, or 2 with one line on stderr for a mistake in what was given."""
+    args = parser().parse_args(arguments)
+    try:
+        return args.run(args)
+    except InputError as error:
+        print(f"fracture: error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("fracture: stopped; run the same command to go on", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"fracture: error: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""What the commands do, as functions: from a folder to a run, from films to scores, from films to pictures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from fracturelib._files import InputError, atomic_path
+from fracturelib.checkpoint import Classifier, describe, load_classifier, save_classifier
+from fracturelib.data import (
+    IMAGE_SUFFIXES,
+    fingerprint,
+    fracture_mask,
+    load_annotations,
+    load_manifest,
+    require_both_classes,
+)
+from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
+from fracturelib.images import load_images, read_grey, square_geometry, to_square
+from fracturelib.models import stages
+from fracturelib.plots import triptych
+from fracturelib.predictions import write_predictions
+from fracturelib.train import Films, Recipe, fit
+
+MODEL_FILE = "model.pt"
+PREDICTIONS_FILE = "predictions.csv"
+HISTORY_FILE = "history.csv"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: where it is, the classifier, one row an epoch, and the scores of val and test."""
+
+    folder: Path
+    classifier: Classifier
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+def open_run(out: Path) -> Run:
+    """Read a finished run from its folder."""
+    return Run(
+        folder=out,
+        classifier=load_classifier(out / MODEL_FILE),
+        history=pd.read_csv(out / HISTORY_FILE),
+        predictions=pd.read_csv(out / PREDICTIONS_FILE, dtype={"file": str, "group": str}, keep_default_na=False),
+    )
+
+
+def training_frame(folder: Path) -> pd.DataFrame:
+    """The manifest of a folder that can be trained on.
+
+    Raises
+    ------
+    InputError
+        If there is no train or no val split, or one of them lacks a class.
+    """
+    frame = load_manifest(folder)
+    for split in ("train", "val"):
+        part = frame[frame["split"] == split]
+        if part.empty:
+            raise InputError(f"{folder}: has no {split} films; expected {folder / split}/{{Fractured,Not Fractured}}")
+        require_both_classes(part, f"{folder}/{split}")
+    return frame
+
+
+def train_folder(folder: Path, out: Path, recipe: Recipe, *, progress: bool = True) -> Run:
+    """Train on `folder`, and leave model.pt, history.csv and predictions.csv (val and test) in `out`.
+
+    A run that was interrupted goes on; one that is finished is only read.
+    """
+    frame = training_frame(folder)
+    print_unreadable(frame)
+    images = {
+        split: load_images(folder, list(part["file"]), size=recipe.size, progress=progress)
+        for split, part in frame.groupby("split")
+    }
+    films = {
+        split: Films(images[split], frame.loc[frame["split"] == split, "label"].to_numpy(np.int64)) for split in images
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for left_over in out.glob(".*.part*"):
+        left_over.unlink()
+    classifier, history = fit(
+        films["train"], films["val"], recipe, out=out, fingerprint=fingerprint(frame), progress=progress
+    )
+    predictions = pd.concat(
+        [
+            scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
+            for split in ("val", "test")
+            if split in images
+        ],
+        ignore_index=True,
+    )
+    write_predictions(predictions, out / PREDICTIONS_FILE)
+    with atomic_path(out / HISTORY_FILE) as temporary:
+        history.to_csv(temporary, index=False)
+    with atomic_path(out / "recipe.json") as temporary:
+        temporary.write_text(json.dumps({"recipe": asdict(recipe), "model": describe(classifier)}, indent=2) + "\n")
+    save_classifier(classifier, out / MODEL_FILE)
+    return Run(out, classifier, history, predictions)
+
+
+def scored(classifier: Classifier, frame: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
+    """The manifest's rows with their scores: columns file, label, group, score, then the rest."""
+    first = ["file", "label", "group"]
+    rest = [c for c in frame.columns if c not in first]
+    result = frame[first].assign(score=classifier.scores(images))
+    return pd.concat([result, frame[rest]], axis=1)
+
+
+def print_unreadable(frame: pd.DataFrame) -> None:
+    """Say what was left out."""
+    for file, reason in frame.attrs.get("unreadable", []):
+        print(f"left out: {file}: {reason}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A film to look at: where it is, and what it is called in results."""
+
+    path: Path
+    name: str
+    folder: Path | None = None
+
+
+def collect(paths: Sequence[Path]) -> list[Source]:
+    """The films of files and folders, folders searched to the bottom, in the order of their names.
+
+    Raises
+    ------
+    InputError
+        If a path does not exist, a folder has no image, or two films would have one name.
+    """
+    sources: list[Source] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(
+                p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and p.name[0] != "."
+            )
+            if not found:
+                raise InputError(f"{path}: has no image; expected files such as .jpg, .png or .dcm")
+            sources += [Source(p, p.relative_to(path).as_posix(), path) for p in found]
+        elif path.is_file():
+            sources.append(Source(path, path.name))
+        else:
+            raise InputError(f"{path}: no such file or folder; expected films")
+    names = pd.Series([s.name for s in sources])
+    if names.duplicated().any():
+        raise InputError(f"{names[names.duplicated()].iloc[0]}: given twice; expected films of different names")
+    return sources
+
+
+def predict_paths(paths: Sequence[Path], model: Path, *, chunk: int = 64, progress: bool = True) -> pd.DataFrame:
+    """Score films.
+
+    Returns
+    -------
+    DataFrame
+        file (relative to the folder that was given), score (P(Fractured), 0..1), decision ("Fractured" or "Not
+        Fractured" at the checkpoint's threshold), reason (why a film has no score, else empty); and label, group and
+        split where a folder says them.
+    """
+    classifier = load_classifier(model)
+    sources = collect(paths)
+    rows: list[dict[str, object]] = []
+    bar = tqdm(total=len(sources), desc="predicting", unit="film", disable=not progress)
+    for start in range(0, len(sources), chunk):
+        squares, good = [], []
+        for source in sources[start : start + chunk]:
+            row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": ""}
+            rows.append(row)
+            try:
+                squares.append(to_square(read_grey(source.path), classifier.size))
+                good.append(row)
+            except InputError as error:
+                row["reason"] = str(error)
+        if good:
+            scores = classifier.scores(np.stack(squares))
+            for row, score, decision in zip(good, scores, classifier.decide(scores), strict=True):
+                row.update(score=score, decision=decision)
+        bar.update(len(sources[start : start + chunk]))
+    bar.close()
+    return with_known_labels(pd.DataFrame(rows), paths)
+
+
+def with_known_labels(scores: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
+    """Add label, group and split where a single folder was given that has them."""
+    folder = paths[0]
+    labelled = folder.is_dir() and ((folder / "manifest.csv").is_file() or (folder / "train").is_dir())
+    if len(paths) != 1 or not labelled:
+        return scores
+    known = load_manifest(folder)[["file", "label", "group", "split"]]
+    merged = scores.merge(known, on="file", how="left")
+    return merged.astype({"label": "Int64"})
+
+
+def explain_paths(
+    paths: Sequence[Path], model: Path, out: Path, *, layer: str | None = None, progress: bool = True
+) -> pd.DataFrame:
+    """For each film, leave film, heat map and overlay side by side in `out` as a PNG of the same name.
+
+    Where the film's folder has annotations, the fracture is outlined.
+
+    Returns
+    -------
+    DataFrame
+        As `predict_paths`, with the picture's name in the column picture.
+    """
+    classifier = load_classifier(model)
+    layers = stages(classifier.model)
+    name = layer or list(layers)[-1]
+    if name not in layers:
+        raise InputError(f"layer is {name!r}; expected one of {', '.join(layers)}")
+    sources = collect(paths)
+    annotations = {f: load_annotations(f) for f in {s.folder for s in sources if s.folder is not None}}
+    rows = []
+    with GradCAM(classifier.model, layers[name]) as cam:
+        for source in tqdm(sources, desc="explaining", unit="film", disable=not progress):
+            row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": "", "picture": ""}
+            rows.append(row)
+            try:
+                film = read_grey(source.path)
+            except InputError as error:
+                row["reason"] = str(error)
+                continue
+            square = to_square(film, classifier.size)
+            score = classifier.scores(square[None])
+            heat = to_film(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), film)
+            shown, positive = normalise(heat)
+            known = annotations.get(source.folder, {}).get(source.name, []) if source.folder else []
+            mask = fracture_mask(known, width=film.shape[1], height=film.shape[0]) if known else None
+            note = "" if positive else "\nno evidence for a fracture in this layer: the map is empty"
+            figure = triptych(
+                film,
+                heat,
+                overlay(film, shown),
+                title=f"{source.name}: score {score[0]:.3f}, {classifier.decide(score)[0]} "
+                f"(threshold {classifier.threshold:.3f}), Grad-CAM of {name}{note}",
+                mask=mask,
+            )
+            picture = Path(source.name).with_suffix(".png") if len(Path(source.name).suffix) else Path(source.name + ".png")
+            with atomic_path(out / picture) as temporary:
+                figure.savefig(temporary, dpi=100)
+            row.update(score=score[0], decision=classifier.decide(score)[0], picture=picture.as_posix())
+    return pd.DataFrame(rows)
+
+
+def to_film(heat: np.ndarray, film: np.ndarray) -> np.ndarray:
+    """A map of the square, cut to the film and brought to its size: (s, s) float32 -> film.shape float32."""
+    import cv2
+
+    height, width = film.shape
+    geometry = square_geometry(width, height, heat.shape[0])
+    left, top = round(geometry.left), round(geometry.top)
+    inside = heat[top : top + max(1, round(height * geometry.scale)), left : left + max(1, round(width * geometry.scale))]
+    return cv2.resize(inside, (width, height), interpolation=cv2.INTER_LINEAR)

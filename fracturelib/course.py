@@ -1,0 +1,143 @@
+"""What the notebooks share: which data, where runs go, and what stands in for a notebook that was not run yet."""
+
+import os
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fracturelib.checkpoint import Classifier, load_classifier
+from fracturelib.commands import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
+from fracturelib.data import data_folder, fingerprint, fracture_mask, load_annotations, load_manifest
+from fracturelib.images import load_images, mask_to_square
+from fracturelib.predictions import read_predictions
+from fracturelib.train import Recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "data" / "demo"
+SHIPPED = ROOT / "data" / "checkpoints"
+SHIPPED_MODEL = SHIPPED / "demo-small-cnn.pt"
+SHIPPED_PREDICTIONS = SHIPPED / "demo-small-cnn-predictions.csv"
+RECIPE = Recipe()
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "opencv-python-headless",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "matplotlib",
+    "seaborn",
+    "ipywidgets",
+    "jupyterlab",
+)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, ready to look at.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        Its rows of the manifest.
+    images : (n, size, size) uint8
+    labels : (n,) int64
+    masks : (n, size, size) uint8 of 0 and 1, or None if the data set has no annotations
+    """
+
+    frame: pd.DataFrame
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    masks: NDArray[np.uint8] | None
+
+
+def is_demo() -> bool:
+    """Whether the notebooks read the embedded set."""
+    return data_folder().resolve() == DEMO
+
+
+def data_line() -> str:
+    """Which data this is, in one line, without a path that differs from machine to machine."""
+    frame = load_manifest(data_folder())
+    kind = "the embedded demo set (simulated radiographs)" if is_demo() else f"your folder {data_folder().name!r} (FRACTURE_DATA)"
+    return f"Data: {kind}, {len(frame)} films of {frame['group'].nunique()} groups, {frame['label'].sum()} fractured"
+
+
+def open_split(split: str, *, size: int = RECIPE.size) -> Split:
+    """The films of "train", "val" or "test" as squares; if there is no test, val stands in for it."""
+    folder = data_folder()
+    frame = load_manifest(folder)
+    if split == "test" and not (frame["split"] == "test").any():
+        split = "val"
+    frame = frame[frame["split"] == split].reset_index(drop=True)
+    images = load_images(folder, list(frame["file"]), size=size)
+    annotations = load_annotations(folder)
+    masks = np.zeros_like(images) if annotations else None
+    if masks is not None:
+        for i, row in frame.iterrows():
+            if row["file"] in annotations:
+                mask = fracture_mask(annotations[row["file"]], width=row["width"], height=row["height"])
+                masks[i] = mask_to_square(mask, size)
+    return Split(frame, images, frame["label"].to_numpy(np.int64), masks)
+
+
+def run_folder(name: str = "small-cnn") -> Path:
+    """Where notebook 02 leaves its run on these data: `FRACTURE_RUNS` (or runs/) / name-fingerprint."""
+    root = Path(os.environ.get("FRACTURE_RUNS") or ROOT / "runs")
+    return root / f"{name}-{fingerprint(load_manifest(data_folder()))[:8]}"
+
+
+def train_course_model(recipe: Recipe = RECIPE, *, progress: bool = False) -> Run:
+    """Train the classifier of the course on these data, or go on with it, or only read it if it is finished."""
+    return train_folder(data_folder(), run_folder(), recipe, progress=progress)
+
+
+def own_run() -> Path | None:
+    """The run of notebook 02 on these data, if it is finished; None under `FRACTURE_SHIPPED`, for outputs that repeat."""
+    folder = run_folder()
+    finished = all((folder / name).is_file() for name in (MODEL_FILE, PREDICTIONS_FILE))
+    return folder if finished and not os.environ.get("FRACTURE_SHIPPED") else None
+
+
+def open_classifier() -> Classifier:
+    """The reader's own classifier from notebook 02 where it exists, else the one that is shipped for the demo set."""
+    folder = own_run()
+    return load_classifier(folder / MODEL_FILE if folder else SHIPPED_MODEL)
+
+
+def classifier_line() -> str:
+    """Which classifier `open_classifier` gives, in one line."""
+    if own_run():
+        return "Classifier: your own, from notebook 02"
+    warning = "" if is_demo() else "; it has never seen such films: run notebook 02 on them first"
+    return f"Classifier: the shipped one, trained on the demo set{warning}"
+
+
+def open_predictions() -> pd.DataFrame:
+    """Scores on val and test: file, label, group, score, split and the manifest's columns."""
+    folder = own_run()
+    if folder:
+        return read_predictions(folder / PREDICTIONS_FILE)
+    if is_demo():
+        return read_predictions(SHIPPED_PREDICTIONS)
+    classifier = open_classifier()
+    parts = []
+    for split in ("val", "test"):
+        films = open_split(split, size=classifier.size)
+        parts.append(scored(classifier, films.frame.assign(split=split), films.images))
+    return pd.concat(parts, ignore_index=True)
+
+
+def environment_table() -> pd.DataFrame:
+    """The packages that the course needs: name, version found."""
+    rows = []
+    for name in PACKAGES:
+        try:
+            rows.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            rows.append((name, "missing: run `make lab` again"))
+    return pd.DataFrame(rows, columns=["package", "version"]).set_index("package")

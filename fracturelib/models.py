@@ -1,0 +1,95 @@
+"""Networks: grey squares in, two logits out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fracturelib._files import InputError
+
+
+def conv_block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:
+    """A 3x3 convolution, batch normalisation and ReLU: (n, channels_in, h, w) -> (n, channels_out, h / stride, w / stride)."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
+
+
+class SmallCNN(nn.Module):
+    """A plain convolutional network: four stages, a global average, one linear layer.
+
+    Parameters
+    ----------
+    width : int
+        Channels of the first stage; each later stage has twice as many.
+
+    Notes
+    -----
+    The stages see the image at 1/2, 1/4, 1/8 and 1/16 of its size. Because the head is linear in the spatial average of
+    the last stage, the logit is the mean over places of a map: class activation mapping (Zhou et al. 2016,
+    doi 10.1109/CVPR.2016.319) is exact for it.
+    """
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        w = width
+        self.stage1 = nn.Sequential(conv_block(1, w, stride=2), conv_block(w, w))
+        self.stage2 = nn.Sequential(nn.MaxPool2d(2), conv_block(w, 2 * w), conv_block(2 * w, 2 * w))
+        self.stage3 = nn.Sequential(nn.MaxPool2d(2), conv_block(2 * w, 4 * w), conv_block(4 * w, 4 * w))
+        self.stage4 = nn.Sequential(nn.MaxPool2d(2), conv_block(4 * w, 8 * w), conv_block(8 * w, 8 * w))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(8 * w, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of "not fractured" and "fractured": (n, 1, h, w) float32 -> (n, 2) float32."""
+        x = self.stage1(x)  # (n, w, h/2, w/2)
+        x = self.stage2(x)  # (n, 2w, h/4, w/4)
+        x = self.stage3(x)  # (n, 4w, h/8, w/8)
+        x = self.stage4(x)  # (n, 8w, h/16, w/16)
+        x = self.pool(x).flatten(1)  # (n, 8w)
+        return self.head(x)  # (n, 2)
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"small_cnn": SmallCNN}
+
+
+def build_model(name: str, *, seed: int | None = None, **options: Any) -> nn.Module:
+    """A network by its name.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS`.
+    seed : int, optional
+        Seed of the initial weights. The global random state is left as it was.
+    **options
+        Keyword arguments of the network's class.
+
+    Raises
+    ------
+    InputError
+        If there is no network of that name.
+    """
+    if name not in MODELS:
+        raise InputError(f"model is {name!r}; expected one of {', '.join(sorted(MODELS))}")
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return MODELS[name](**options)
+
+
+def stages(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers worth explaining, from fine to coarse: those that are called stage1, stage2, ...
+
+    Raises
+    ------
+    InputError
+        If the network has none.
+    """
+    found = {name: child for name, child in model.named_children() if name.startswith("stage")}
+    if not found:
+        raise InputError(f"model {type(model).__name__} has no layer called stage1, stage2, ...")
+    return found

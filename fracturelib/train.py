@@ -1,0 +1,270 @@
+"""Training: one loop, read top to bottom, that can be killed at any moment and goes on exactly where it was."""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from fracturelib._files import InputError, atomic_path
+from fracturelib.checkpoint import (
+    Classifier,
+    fit_temperature,
+    load_payload,
+    model_logits,
+    normalised,
+    scores_from_logits,
+)
+from fracturelib.metrics import roc_auc, threshold_for_sensitivity, threshold_youden
+from fracturelib.models import build_model
+
+STATE_FORMAT = "fracturelib training state"
+STATE_VERSION = 1
+STATE_FILE = "state.pt"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a training goes, besides the data.
+
+    Attributes
+    ----------
+    architecture : str
+        A key of `models.MODELS`.
+    size : int
+        Side of the square input, in pixels.
+    epochs, patience : int
+        At most so many passes; stop after `patience` without a better validation AUC.
+    batch : int
+        Films in one step.
+    learning_rate, weight_decay : float
+        Of Adam; the rate falls to zero along half a cosine.
+    augment : bool
+        Mirror, turn, shift, zoom and re-expose each training film a little.
+    seed : int
+        Of the weights, the order and the augmentation.
+    """
+
+    architecture: str = "small_cnn"
+    size: int = 224
+    epochs: int = 24
+    patience: int = 8
+    batch: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    augment: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Films:
+    """Squares and their labels: images (n, size, size) uint8, labels (n,) of 0 and 1."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise InputError(f"labels has {len(self.labels)} values; expected one for each of {len(self.images)} images")
+
+
+def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Films as they might have been taken: (n, s, s) uint8 -> (n, s, s) uint8.
+
+    Mirrored in one of two; turned by up to 15 degrees, zoomed and shifted by up to a tenth; contrast and brightness
+    changed a little. Never upside down: films are hung one way up.
+    """
+    n = len(images)
+    u = torch.rand(7, n, generator=generator)
+    mirror = torch.where(u[0] < 0.5, -1.0, 1.0)
+    angle = (u[1] - 0.5) * math.radians(30)
+    zoom = 1 + (u[2] - 0.5) * 0.2
+    shift = (u[3:5] - 0.5) * 0.2
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    rows = [torch.stack([cos * mirror, -sin, shift[0]], 1), torch.stack([sin * mirror, cos, shift[1]], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), [n, 1, *images.shape[1:]], align_corners=False)
+    moved = F.grid_sample(images.unsqueeze(1).float(), grid, align_corners=False).squeeze(1)  # (n, s, s)
+    contrast = (1 + (u[5] - 0.5) * 0.4).view(n, 1, 1)
+    brightness = ((u[6] - 0.5) * 40).view(n, 1, 1)
+    return ((moved - 127) * contrast + 127 + brightness).clamp(0, 255).byte()
+
+
+def training_batches(films: Films, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch in an order that only the seed and the epoch decide: images (b, s, s) uint8, labels (b,) int64."""
+    generator = torch.Generator().manual_seed(1_000_003 * recipe.seed + epoch)
+    order = torch.randperm(len(films.images), generator=generator).numpy()
+    for start in range(0, len(order), recipe.batch):
+        chosen = np.sort(order[start : start + recipe.batch])
+        images = torch.from_numpy(np.ascontiguousarray(films.images[chosen]))
+        yield augmented(images, generator) if recipe.augment else images, torch.from_numpy(films.labels[chosen])
+
+
+def grey_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean and standard deviation of grey values in 0..1: (n, s, s) uint8 -> two floats."""
+    counts = np.bincount(np.asarray(images).ravel(), minlength=256).astype(float)
+    values = np.arange(256) / 255
+    mean = (counts @ values) / counts.sum()
+    return float(mean), float(max(np.sqrt(counts @ (values - mean) ** 2 / counts.sum()), 1e-3))
+
+
+@dataclass
+class _State:
+    """What must survive a kill."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    history: list[dict[str, float]]
+    best: dict[str, Tensor]
+
+    @property
+    def best_epoch(self) -> int:
+        return int(np.argmax([row["val_auc"] for row in self.history]))
+
+    def save(self, path: Path, signature: dict[str, Any]) -> None:
+        payload = {
+            "format": STATE_FORMAT,
+            "format_version": STATE_VERSION,
+            "signature": signature,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "best": self.best,
+        }
+        with atomic_path(path) as temporary:
+            torch.save(payload, temporary)
+
+    def restore(self, path: Path, signature: dict[str, Any]) -> None:
+        payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
+        for name, value in signature.items():
+            if payload["signature"].get(name) != value:
+                raise InputError(
+                    f"{path.parent}: was begun with {name} = {payload['signature'].get(name)}, now {value}; "
+                    "expected the same, or another output folder"
+                )
+        self.model.load_state_dict(payload["model"])
+        self.optimizer.load_state_dict(payload["optimizer"])
+        self.history, self.best = payload["history"], payload["best"]
+
+
+def fit(
+    train: Films,
+    val: Films,
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    fingerprint: str = "",
+    initial: dict[str, Tensor] | None = None,
+    progress: bool = True,
+) -> tuple[Classifier, pd.DataFrame]:
+    """Train with cross-entropy and Adam, keep the epoch with the best validation AUC, and calibrate it.
+
+    Parameters
+    ----------
+    train, val : Films
+        Images (n, recipe.size, recipe.size) uint8 and labels.
+    recipe : Recipe
+    out : Path, optional
+        Folder for `state.pt`, written after each epoch. If it is there already, training goes on from it, and ends
+        with the same bits as if it had never stopped.
+    fingerprint : str
+        Of the data; kept in the checkpoint, and a state of other data is refused.
+    initial : dict, optional
+        Weights to start from, of the same architecture.
+    progress : bool
+        Show a bar on the terminal.
+
+    Returns
+    -------
+    Classifier
+        With temperature and thresholds chosen on `val`.
+    history : DataFrame
+        epoch, learning_rate, train_loss, val_loss, val_auc; one row an epoch.
+
+    Raises
+    ------
+    InputError
+        If a set lacks a class, or `out` belongs to another training.
+    """
+    for name, films in (("train", train), ("val", val)):
+        if len(np.unique(films.labels)) != 2:
+            raise InputError(f"{name}: {len(films.labels)} films of {len(np.unique(films.labels))} class; expected both classes")
+    mean, std = grey_statistics(train.images)
+    model = build_model(recipe.architecture, seed=recipe.seed).to(memory_format=torch.channels_last)
+    if initial is not None:
+        model.load_state_dict(initial)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    state = _State(model, optimizer, history=[], best={})
+    signature = {**asdict(recipe), "data": fingerprint}
+    if out is not None and (out / STATE_FILE).is_file():
+        state.restore(out / STATE_FILE, signature)
+
+    bar = tqdm(total=recipe.epochs, initial=len(state.history), desc="training", unit="epoch", disable=not progress)
+    for epoch in range(len(state.history), recipe.epochs):
+        if state.history and epoch - 1 - state.best_epoch >= recipe.patience:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+        model.train()
+        losses = []
+        for images, labels in training_batches(train, recipe, epoch):
+            logits = model(normalised(images, mean, std))  # (b, 2)
+            loss = F.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        val_logits = model_logits(model, val.images, mean=mean, std=std)
+        row = {
+            "epoch": epoch + 1,
+            "learning_rate": optimizer.param_groups[0]["lr"],
+            "train_loss": float(np.mean(losses)),
+            "val_loss": float(F.cross_entropy(torch.from_numpy(val_logits), torch.from_numpy(val.labels))),
+            "val_auc": roc_auc(val.labels, scores_from_logits(val_logits)),
+        }
+        state.history.append(row)
+        if state.best_epoch == epoch:
+            state.best = copy.deepcopy(model.state_dict())
+        if out is not None:
+            state.save(out / STATE_FILE, signature)
+        bar.update()
+        bar.set_postfix_str(f"loss {row['train_loss']:.3f}, validation AUC {row['val_auc']:.3f}")
+    bar.close()
+
+    model.load_state_dict(state.best)
+    classifier = calibrated(model.eval(), recipe, val, mean=mean, std=std, fingerprint=fingerprint)
+    return classifier, pd.DataFrame(state.history).astype({"epoch": int})
+
+
+def calibrated(
+    model: nn.Module, recipe: Recipe, val: Films, *, mean: float, std: float, fingerprint: str
+) -> Classifier:
+    """Fit the temperature and choose the thresholds, on validation only."""
+    logits = model_logits(model, val.images, mean=mean, std=std)
+    temperature = fit_temperature(logits, val.labels)
+    scores = scores_from_logits(logits, temperature)
+    thresholds = {
+        "sensitivity=0.90": threshold_for_sensitivity(val.labels, scores, 0.90),
+        "sensitivity=0.95": threshold_for_sensitivity(val.labels, scores, 0.95),
+        "youden": threshold_youden(val.labels, scores),
+    }
+    return Classifier(
+        model=model,
+        architecture={"name": recipe.architecture},
+        size=recipe.size,
+        mean=mean,
+        std=std,
+        fingerprint=fingerprint,
+        temperature=temperature,
+        thresholds=thresholds,
+        default_rule="sensitivity=0.90",
+        extra={"recipe": asdict(recipe)},
+    )

@@ -1,0 +1,39 @@
+"""Fixtures that every test module shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Tests neither read nor fill the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("FRACTURE_CACHE")
+    os.environ["FRACTURE_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["FRACTURE_CACHE"]
+    else:
+        os.environ["FRACTURE_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def fracatlas() -> Path:
+    """FracAtlas in its published layout: `FRACATLAS`, or where the CI lays it. Skips where it is absent."""
+    folder = Path(os.environ.get("FRACATLAS") or ROOT.parent / "shared" / "data" / "FracAtlas")
+    if not (folder / "dataset.csv").is_file():
+        pytest.skip("FracAtlas is not here: set FRACATLAS to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def oracles() -> Path:
+    """Published reference values: `FRACTURE_ORACLES`, or where the CI lays them. Skips where they are absent."""
+    folder = Path(os.environ.get("FRACTURE_ORACLES") or ROOT.parent / "shared" / "oracles")
+    if not (folder / "small_fixtures.json").is_file():
+        pytest.skip("the published reference values are not here: set FRACTURE_ORACLES to their folder")
+    return folder
