@@ -210,5 +210,3 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         "trained on": classifier.fingerprint,
         "version": classifier.version,
     }
-
-

@@ -24,7 +24,9 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    root = _Parser(prog="fracture", description=f"From a folder of X-rays to a classifier that its owner can defend. {NOTICE}")
+    root = _Parser(
+        prog="fracture", description=f"From a folder of X-rays to a classifier that its owner can defend. {NOTICE}"
+    )
     root.add_argument("--version", action="version", version=__version__)
     commands = root.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
@@ -68,7 +70,9 @@ def _add_import(commands: argparse._SubParsersAction) -> None:  # type: ignore[t
     c.add_argument("source", type=Path, help="FracAtlas (folder or zip), or class folders with or without splits")
     c.add_argument("out", type=Path, help="the folder to make")
     c.add_argument("--seed", type=int, default=0, help="of the split")
-    c.add_argument("--group-pattern", default=None, metavar="REGEX", help="its first group, in a file's name, is the patient")
+    c.add_argument(
+        "--group-pattern", default=None, metavar="REGEX", help="its first group, in a file's name, is the patient"
+    )
     _quiet(c)
 
 
@@ -113,7 +117,11 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:  # type: ignore
     c.add_argument("--size", type=int, default=320, help="long side, in pixels")
     c.add_argument("--regions", nargs="+", default=list(REGIONS), metavar="REGION", help="which parts of the body")
     c.add_argument(
-        "--shortcut", nargs="+", default=[], metavar="NAME=RATE", help="tie marker, cast or exposure to the label in train and val"
+        "--shortcut",
+        nargs="+",
+        default=[],
+        metavar="NAME=RATE",
+        help="tie marker, cast or exposure to the label in train and val",
     )
     c.add_argument("--workers", type=int, default=None, help="processes; all cores if not given")
     _quiet(c)
@@ -218,9 +226,15 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:  # type: ignore
         commands, "evaluate", run_evaluate, summary="judge a table of scores, anybody's",
         example="fracture evaluate runs/first/predictions.csv --threshold 0.3 --out results/first",
     )  # fmt: skip
-    c.add_argument("predictions", type=Path, help="columns file, label, score, and perhaps group (the patient) and split")
-    c.add_argument("--threshold", type=float, default=None, help="fractured if the score is at least this; 0.5 if not given")
-    c.add_argument("--out", type=Path, default=None, help="folder for JSON, tables and figures; only printed if not given")
+    c.add_argument(
+        "predictions", type=Path, help="columns file, label, score, and perhaps group (the patient) and split"
+    )
+    c.add_argument(
+        "--threshold", type=float, default=None, help="fractured if the score is at least this; 0.5 if not given"
+    )
+    c.add_argument(
+        "--out", type=Path, default=None, help="folder for JSON, tables and figures; only printed if not given"
+    )
     c.add_argument("--seed", type=int, default=0, help="of the bootstrap")
 
 

@@ -243,7 +243,9 @@ def explain_paths(
                 f"(threshold {classifier.threshold:.3f}), Grad-CAM of {name}{note}",
                 mask=mask,
             )
-            picture = Path(source.name).with_suffix(".png") if len(Path(source.name).suffix) else Path(source.name + ".png")
+            picture = (
+                Path(source.name).with_suffix(".png") if len(Path(source.name).suffix) else Path(source.name + ".png")
+            )
             with atomic_path(out / picture) as temporary:
                 figure.savefig(temporary, dpi=100)
             row.update(score=score[0], decision=classifier.decide(score)[0], picture=picture.as_posix())
@@ -257,5 +259,7 @@ def to_film(heat: np.ndarray, film: np.ndarray) -> np.ndarray:
     height, width = film.shape
     geometry = square_geometry(width, height, heat.shape[0])
     left, top = round(geometry.left), round(geometry.top)
-    inside = heat[top : top + max(1, round(height * geometry.scale)), left : left + max(1, round(width * geometry.scale))]
+    inside = heat[
+        top : top + max(1, round(height * geometry.scale)), left : left + max(1, round(width * geometry.scale))
+    ]
     return cv2.resize(inside, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -63,7 +63,11 @@ def is_demo() -> bool:
 def data_line() -> str:
     """Which data this is, in one line, without a path that differs from machine to machine."""
     frame = load_manifest(data_folder())
-    kind = "the embedded demo set (simulated radiographs)" if is_demo() else f"your folder {data_folder().name!r} (FRACTURE_DATA)"
+    kind = (
+        "the embedded demo set (simulated radiographs)"
+        if is_demo()
+        else f"your folder {data_folder().name!r} (FRACTURE_DATA)"
+    )
     return f"Data: {kind}, {len(frame)} films of {frame['group'].nunique()} groups, {frame['label'].sum()} fractured"
 
 

@@ -74,7 +74,9 @@ class Films:
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
-            raise InputError(f"labels has {len(self.labels)} values; expected one for each of {len(self.images)} images")
+            raise InputError(
+                f"labels has {len(self.labels)} values; expected one for each of {len(self.images)} images"
+            )
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -196,7 +198,9 @@ def fit(
     """
     for name, films in (("train", train), ("val", val)):
         if len(np.unique(films.labels)) != 2:
-            raise InputError(f"{name}: {len(films.labels)} films of {len(np.unique(films.labels))} class; expected both classes")
+            raise InputError(
+                f"{name}: {len(films.labels)} films of {len(np.unique(films.labels))} class; expected both classes"
+            )
     mean, std = grey_statistics(train.images)
     model = build_model(recipe.architecture, seed=recipe.seed).to(memory_format=torch.channels_last)
     if initial is not None:

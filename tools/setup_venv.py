@@ -38,7 +38,9 @@ def pip(venv, log_path, arguments):
         text = log.read()
     if "No space left" in text:
         stop(f"the disk is full; see {log_path}")
-    if any(sign in text for sign in ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "Network is unreach")):
+    if any(
+        sign in text for sign in ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "Network is unreach")
+    ):
         stop(f"no network: pip reached no package index; see {log_path}")
     errors = [line for line in text.splitlines() if line.startswith("ERROR")]
     stop("pip failed: {} (see {})".format(errors[-1] if errors else f"exit code {code}", log_path))

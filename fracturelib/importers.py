@@ -1,0 +1,627 @@
+"""From published layouts and plain class folders to the one layout, split by patient."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+from tqdm.auto import tqdm
+
+from fracturelib._decode import TURNED, orientation, read_grey
+from fracturelib._files import InputError, atomic_path
+from fracturelib.data import (
+    ANNOTATIONS,
+    CLASSES,
+    MANIFEST,
+    SPLIT_OF,
+    SPLITS,
+    Annotation,
+    labelled_films,
+    load_annotations,
+    load_manifest,
+    plain,
+    read_coco,
+    subfolders,
+)
+
+IMPORT_FILE = "import.json"
+LONGEST_RUN = 12  # films; no patient of FracAtlas is known to have more
+FOLDS, TEST_FOLDS, VAL_FOLDS = 20, 3, 3  # 15 % test, 15 % val, the rest train
+
+
+@dataclass
+class Found:
+    """What a source holds, before anything is copied.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the layout.
+    films : DataFrame
+        path (Path), name (str, of the copy), label, group, perhaps split, and metadata.
+    annotations : dict
+        name -> instances, in the pixels that the annotator saw.
+    notes : list of str
+        What the reader should know: disagreements, missing files.
+    sizes : dict
+        name -> width, height that the annotations are meant for.
+    """
+
+    kind: str
+    films: pd.DataFrame
+    annotations: dict[str, list[Annotation]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did: folder, counts, what was left out (file, reason), and notes."""
+
+    folder: Path
+    kind: str
+    films: int
+    groups: int
+    counts: dict[str, dict[str, int]]
+    left_out: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    changed: bool
+
+    @property
+    def summary(self) -> str:
+        """Some lines for the terminal."""
+        head = f"{self.folder}: {self.films} films of {self.groups} groups from {self.kind}"
+        lines = [head if self.changed else f"{head}; it was there already, nothing was changed"]
+        for split, count in self.counts.items():
+            lines.append(f"  {split}: " + ", ".join(f"{n} {name}" for name, n in count.items()))
+        lines += [f"  note: {note}" for note in self.notes]
+        if self.left_out:
+            lines.append(f"  left out: {len(self.left_out)} that cannot be read (all in {IMPORT_FILE})")
+            lines += [f"    {file}: {reason}" for file, reason in self.left_out[:5]]
+        return "\n".join(lines)
+
+
+def import_dataset(
+    source: str | Path,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    group_pattern: str | None = None,
+    merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None = None,
+    progress: bool = True,
+) -> ImportReport:
+    """Copy a data set into the one layout, bytes unchanged, with a manifest, annotations and a split by group.
+
+    Parameters
+    ----------
+    source : str or Path
+        FracAtlas as published, or class folders, with train/val, train/val/test or no splits; a folder or a zip.
+    out : str or Path
+        The folder to make. It appears only when whole. If this very import made it before, nothing changes.
+    seed : int
+        Of the split, where the source has none.
+    group_pattern : str, optional
+        A regular expression; its first group, found in a film's path, is the patient.
+    merge_groups : callable, optional
+        (paths, groups) -> groups: joins groups that hold copies of one film. Byte-identical files are joined always.
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    InputError
+        If the source has no known layout or no readable film, or `out` holds something else.
+    """
+    source, out = Path(source), Path(out)
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder; expected a data set")
+    with _opened(source, out) as folder:
+        found = read_source(folder, group_pattern)
+        signature = _signature(found.films, folder, seed=seed, group_pattern=group_pattern)
+        earlier = _earlier(out, signature)
+        if earlier is not None:
+            return earlier
+        films, left_out = _decodable(found.films, progress)
+        if films.empty:
+            raise InputError(
+                f"{source}: none of {len(left_out)} films can be read ({left_out[0][0]}: {left_out[0][1]})"
+            )
+        films["group"] = _merged(films, merge_groups)
+        films, notes = _with_splits(films, seed)
+        return _write(found, films, left_out, notes, out, signature, progress)
+
+
+@contextmanager
+def _opened(source: Path, out: Path) -> Iterator[Path]:
+    """The source as a folder; a zip is unpacked beside `out` and removed afterwards."""
+    if source.is_dir():
+        yield source
+        return
+    if not zipfile.is_zipfile(source):
+        raise InputError(f"{source}: neither a folder nor a zip file; expected a data set")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.unzip.") as temporary:
+        unzip(source, Path(temporary))
+        yield Path(temporary)
+
+
+def unzip(archive: Path, folder: Path) -> None:
+    """Unpack a zip file.
+
+    Raises
+    ------
+    InputError
+        If an entry would leave `folder`, or the archive is damaged.
+    """
+    root = folder.resolve()
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for entry in opened.infolist():
+                name = entry.filename.replace("\\", "/")
+                if not (root / name).resolve().is_relative_to(root) or name.startswith("/"):
+                    raise InputError(f"{archive}: entry {entry.filename!r} leaves the folder; expected names inside it")
+            opened.extractall(root)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{archive}: a damaged zip file ({error})") from None
+
+
+def read_source(folder: Path, group_pattern: str | None = None) -> Found:
+    """Recognise the layout and list what is there."""
+    for root in [folder, *_only_children(folder)]:
+        if (root / "dataset.csv").is_file() and (root / "images").is_dir():
+            return read_fracatlas(root)
+        names = {plain(p.name) for p in subfolders(root)}
+        if (root / MANIFEST).is_file() or names & set(SPLIT_OF) or _are_classes(names):
+            return read_class_folders(root, group_pattern)
+    raise InputError(
+        f"{folder}: no known layout; expected FracAtlas (dataset.csv, images/), train/ and val/, "
+        f"or class folders called {CLASSES[1]} and {CLASSES[0]}"
+    )
+
+
+def _only_children(folder: Path) -> Iterator[Path]:
+    """The folder in the folder, as zip files often have it."""
+    children = subfolders(folder)
+    while len(children) == 1:
+        yield children[0]
+        children = subfolders(children[0])
+
+
+def _are_classes(names: set[str]) -> bool:
+    from fracturelib.data import LABEL_OF
+
+    return bool(names & set(LABEL_OF))
+
+
+def read_class_folders(root: Path, group_pattern: str | None) -> Found:
+    """Class folders, with or without splits, with or without a manifest."""
+    names = {plain(p.name) for p in subfolders(root)}
+    notes: list[str] = []
+    if (root / MANIFEST).is_file() or names & set(SPLIT_OF):
+        frame = load_manifest(root)
+        # What cannot be read is met again, and reported, when the films are decoded.
+        lost = pd.DataFrame(
+            [_row_of_lost(root, file) for file, _ in frame.attrs["unreadable"] if (root / file).is_file()],
+            columns=["file", "split", "label", "group"],
+        )
+        films = pd.concat([frame.drop(columns=["width", "height"]), lost], ignore_index=True)
+        films["name"] = ["/".join(Path(f).parts[2:]) or Path(f).name for f in films["file"]]
+        films.insert(0, "path", [root / f for f in films["file"]])
+    else:
+        rows = [(path, path.relative_to(root).as_posix(), label) for label, path in labelled_films(root)]
+        films = pd.DataFrame(rows, columns=["path", "file", "label"])
+        films["name"] = ["/".join(Path(f).parts[1:]) for f in films["file"]]
+        films["group"] = films["file"]
+    if films.empty:
+        raise InputError(f"{root}: has no image in its class folders; expected files such as name.jpg")
+    if group_pattern is not None:
+        films["group"] = _by_pattern(films["file"], group_pattern)
+    elif (films["group"] == films["file"]).all():
+        notes.append("no patient is known: each film is its own group; name patients with --group-pattern")
+    annotations = load_annotations(root)
+    of = dict(zip(films["file"], _targets(films), strict=True))
+    return Found(
+        kind="class folders",
+        films=films.drop(columns="file").sort_values("path").reset_index(drop=True),
+        annotations={of[f]: a for f, a in annotations.items() if f in of},
+        notes=notes,
+    )
+
+
+def _row_of_lost(root: Path, file: str) -> tuple[str, str, int, str]:
+    from fracturelib.data import class_label
+
+    parts = Path(file).parts
+    return file, SPLIT_OF.get(plain(parts[0]), "train"), class_label(parts[1]), file
+
+
+def _by_pattern(files: pd.Series, pattern: str) -> pd.Series:
+    import re
+
+    try:
+        groups = files.str.extract(f"(?:{pattern})", expand=True)
+    except (re.error, ValueError) as error:
+        raise InputError(
+            f"--group-pattern is {pattern!r}: {error}; expected a regular expression with a group"
+        ) from None
+    if groups[0].isna().any():
+        raise InputError(f"--group-pattern {pattern!r} is not found in {files[groups[0].isna()].iloc[0]}")
+    return groups[0].astype(str)
+
+
+def _targets(films: pd.DataFrame) -> list[str]:
+    """A key for a film that is the same before and after the split: class folder and name."""
+    split = films["split"] if "split" in films else pd.Series("", index=films.index)
+    return [f"{s}|{CLASSES[label]}/{name}" for s, label, name in zip(split, films["label"], films["name"], strict=True)]
+
+
+REGIONS = ("hand", "leg", "hip", "shoulder")
+VIEWS = ("frontal", "lateral", "oblique")
+
+
+def read_fracatlas(root: Path) -> Found:
+    """FracAtlas (Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4) in its published layout.
+
+    Folder and mask overrule `dataset.csv`. There are no patient numbers: runs of consecutive numbers of one region, at
+    most `LONGEST_RUN` long, stand in for patients.
+    """
+    films = pd.DataFrame(
+        [(path, path.name, label) for label, path in labelled_films(root / "images")], columns=["path", "name", "label"]
+    )
+    if films.empty:
+        raise InputError(f"{root / 'images'}: has no image; expected Fractured/ and Non_fractured/ with .jpg files")
+    table = _fracatlas_table(root / "dataset.csv")
+    notes = []
+    coco = root / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
+    annotations = read_coco(coco) if coco.is_file() else {}
+    if not annotations:
+        notes.append("no COCO annotations: the masks are missing")
+    films = films.merge(table, on="name", how="left", indicator=True)
+    _note(notes, films.loc[films["_merge"] != "both", "name"], "films are not in dataset.csv")
+    _note(notes, table.loc[~table["name"].isin(films["name"]), "name"], "rows of dataset.csv have no film")
+    differs = (films["_merge"] == "both") & (films["table_label"] != films["label"])
+    _note(
+        notes, films.loc[differs, "name"], "films have another label in dataset.csv than their folder; the folder holds"
+    )
+    masked = films["name"].isin(annotations)
+    _note(
+        notes,
+        films.loc[masked & (films["label"] == 0), "name"],
+        "films called not fractured have a mask; the mask holds",
+    )
+    if annotations:
+        _note(notes, films.loc[~masked & (films["label"] == 1), "name"], "fractured films have no mask")
+    films.loc[masked, "label"] = 1
+    films = films.drop(columns=["_merge", "table_label"])
+    films["region"] = films["region"].fillna("unknown")
+    films["view"] = films["view"].fillna("unknown")
+    films["group"] = consecutive_groups(films["name"], films["region"])
+    films = films.sort_values("name").reset_index(drop=True)
+    key = dict(zip(films["name"], _targets(films), strict=True))
+    return Found(
+        kind="FracAtlas",
+        films=films,
+        annotations={key[n]: a for n, a in annotations.items() if n in key},
+        notes=notes,
+        sizes={key[n]: size for n, size in _coco_sizes(coco).items() if n in key},
+    )
+
+
+def _fracatlas_table(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: not a table ({str(error).splitlines()[0]}); expected comma-separated values"
+        ) from None
+    missing = [c for c in ("image_id", "fractured", *REGIONS, *VIEWS) if c not in table.columns]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; expected FracAtlas's dataset.csv")
+
+    def words(row: pd.Series, names: Sequence[str]) -> str:
+        return "+".join(n for n in names if row[n] == 1) or "unknown"
+
+    result = pd.DataFrame({"name": table["image_id"].astype(str), "table_label": table["fractured"]})
+    result["region"] = [words(row, REGIONS) for _, row in table.iterrows()]
+    result["view"] = [words(row, VIEWS) for _, row in table.iterrows()]
+    for column in ("hardware", "multiscan"):
+        if column in table:
+            result[column] = table[column]
+    return result.drop_duplicates("name")
+
+
+def _coco_sizes(path: Path) -> dict[str, tuple[int, int]]:
+    if not path.is_file():
+        return {}
+    images = json.loads(path.read_text(encoding="utf-8"))["images"]
+    return {str(i["file_name"]): (int(i["width"]), int(i["height"])) for i in images if "width" in i and "height" in i}
+
+
+def _note(notes: list[str], names: pd.Series, what: str) -> None:
+    if len(names):
+        notes.append(f"{len(names)} {what}: {', '.join(names.iloc[:5])}{' ...' if len(names) > 5 else ''}")
+
+
+def consecutive_groups(names: pd.Series, regions: pd.Series, *, longest: int = LONGEST_RUN) -> pd.Series:
+    """One group for each run of consecutive numbers of one region, cut after `longest`; named after its first film."""
+    frame = pd.DataFrame({"name": names, "region": regions})
+    frame["number"] = pd.to_numeric(frame["name"].str.extract(r"(\d+)", expand=False), errors="coerce").fillna(-1)
+    frame = frame.sort_values(["number", "name"])
+    begins = (frame["number"].diff() != 1) | (frame["region"] != frame["region"].shift())
+    place = frame.groupby(begins.cumsum()).cumcount()
+    begins |= place % longest == 0
+    first = frame["name"].where(begins).ffill()
+    return first.reindex(names.index).map(lambda name: Path(name).stem)
+
+
+def _signature(films: pd.DataFrame, folder: Path, *, seed: int, group_pattern: str | None) -> str:
+    rows = [f"{seed} {group_pattern}"]
+    for path in sorted(films["path"]):
+        rows.append(f"{path.relative_to(folder)}|{path.stat().st_size if path.exists() else -1}")
+    for extra in sorted([*folder.rglob("*.json"), *folder.rglob("*.csv")]):
+        rows.append(f"{extra.relative_to(folder)}|{hashlib.sha256(extra.read_bytes()).hexdigest()}")
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+
+def _earlier(out: Path, signature: str) -> ImportReport | None:
+    """The report of this very import if it was done before; InputError if something else is in the way."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    path = out / IMPORT_FILE
+    if not path.is_file():
+        raise InputError(f"{out}: exists and was not made by an import; expected a new folder")
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if kept["signature"] != signature:
+        raise InputError(f"{out}: holds another import (other films, seed or groups); expected a new folder")
+    return ImportReport(
+        folder=out,
+        kind=kept["kind"],
+        films=kept["films"],
+        groups=kept["groups"],
+        counts=kept["counts"],
+        left_out=tuple((f, r) for f, r in kept["left_out"]),
+        notes=tuple(kept["notes"]),
+        changed=False,
+    )
+
+
+def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Films with width, height and digest, and those that cannot be read with the reason."""
+
+    def look(path: Path) -> tuple[int, int, str] | str:
+        try:
+            height, width = read_grey(path).shape
+        except InputError as error:
+            return str(error).removeprefix(f"{path}: ")
+        return width, height, hashlib.sha256(path.read_bytes()).hexdigest()
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        seen = list(
+            tqdm(pool.map(look, films["path"]), total=len(films), desc="reading", unit="film", disable=not progress)
+        )
+    good = np.array([not isinstance(s, str) for s in seen], dtype=bool)
+    left_out = [
+        (f"{path.parent.name}/{path.name}", s)
+        for path, s in zip(films["path"], seen, strict=True)
+        if isinstance(s, str)
+    ]
+    readable = films[good].reset_index(drop=True)
+    values = [s for s in seen if not isinstance(s, str)]
+    readable["width"], readable["height"] = [v[0] for v in values], [v[1] for v in values]
+    readable["digest"] = [v[2] for v in values]
+    return readable, left_out
+
+
+def _merged(
+    films: pd.DataFrame, merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None
+) -> list[str]:
+    """Groups, joined where two hold the same bytes, and where `merge_groups` says so."""
+    groups = joined(list(films["group"].astype(str)), list(films["digest"]))
+    return list(merge_groups(list(films["path"]), groups)) if merge_groups else groups
+
+
+def joined(groups: Sequence[str], other: Sequence[str]) -> list[str]:
+    """Groups that share a value of `other`, directly or through others, become one: the first of its names."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    g, g_names = pd.factorize(np.asarray(groups, dtype=object))
+    o, _ = pd.factorize(np.asarray(other, dtype=object))
+    n = len(g_names)
+    edges = coo_array((np.ones(len(g)), (g, o + n)), shape=(n + o.max(initial=-1) + 1,) * 2)
+    _, component = connected_components(edges, directed=False)
+    first: dict[int, str] = {}
+    for name, c in sorted(zip(map(str, g_names), component[:n], strict=True)):
+        first.setdefault(int(c), name)
+    return [first[int(component[i])] for i in g]
+
+
+def _with_splits(films: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
+    notes: list[str] = []
+    if "split" in films:
+        spread = films.groupby("group")["split"].nunique()
+        shared = spread[spread > 1]
+        if len(shared):
+            notes.append(
+                f"{len(shared)} groups are in more than one split of the source (such as {shared.index[0]}): "
+                "a score on them proves nothing"
+            )
+        return films, notes
+    strata = films["label"].astype(str) + (" " + films["region"].astype(str) if "region" in films else "")
+    return films.assign(split=split_by_group(strata, films["group"], seed=seed)), notes
+
+
+def split_by_group(
+    strata: Sequence[str] | pd.Series, groups: Sequence[str] | pd.Series, *, seed: int
+) -> NDArray[np.str_]:
+    """train, val or test for each film: 70, 15 and 15 %, whole groups, each stratum shared out alike: (n,) str."""
+    strata, groups = pd.Series(strata).reset_index(drop=True), pd.Series(groups).reset_index(drop=True)
+    folds = min(FOLDS, groups.nunique())
+    if folds < 3:
+        raise InputError(f"groups: {groups.nunique()} in all; expected at least 3 to make train, val and test")
+    rare = strata.map(strata.value_counts()) < folds
+    strata = strata.where(~rare, strata.str.split(" ").str[0])
+    result = np.full(len(groups), "train", dtype="<U5")
+    share = max(1, round(TEST_FOLDS * folds / FOLDS))
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds is shared out as well as it can be
+        splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+        for i, (_, held) in enumerate(splitter.split(np.zeros(len(groups)), strata, groups)):
+            if i < 2 * share:
+                result[held] = "test" if i < share else "val"
+    return result
+
+
+def _write(
+    found: Found,
+    films: pd.DataFrame,
+    left_out: list[tuple[str, str]],
+    notes: list[str],
+    out: Path,
+    signature: str,
+    progress: bool,
+) -> ImportReport:
+    key = _targets(films if found.kind != "FracAtlas" else films.drop(columns="split"))
+    if "split" in found.films:
+        key = _targets(films)
+    elif found.kind != "FracAtlas":
+        key = _targets(films.drop(columns="split"))
+    films = films.assign(key=key)
+    films["file"] = [
+        f"{split}/{CLASSES[label]}/{name}"
+        for split, label, name in zip(films["split"], films["label"], films["name"], strict=True)
+    ]
+    films["file"] = _distinct(films["file"])
+    films = films.sort_values("file").reset_index(drop=True)
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+    with atomic_path(out) as temporary:
+        temporary.mkdir()
+        for row in tqdm(films.itertuples(), total=len(films), desc="copying", unit="film", disable=not progress):
+            target = temporary / str(row.file)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(row.path, target)
+        first = ["file", "split", "label", "group", "width", "height"]
+        rest = [c for c in films.columns if c not in [*first, "path", "name", "digest", "key"]]
+        films[first + rest].to_csv(temporary / MANIFEST, index=False)
+        instances, turned = _instances(found, films)
+        if instances:
+            write_coco(temporary / ANNOTATIONS, films, instances)
+        counts = {
+            split: {
+                CLASSES[label]: int(((films["split"] == split) & (films["label"] == label)).sum()) for label in (1, 0)
+            }
+            for split in SPLITS
+            if (films["split"] == split).any()
+        }
+        report = ImportReport(
+            folder=out,
+            kind=found.kind,
+            films=len(films),
+            groups=int(films["group"].nunique()),
+            counts=counts,
+            left_out=tuple(left_out),
+            notes=(*found.notes, *notes, *turned),
+            changed=True,
+        )
+        kept = {name: getattr(report, name) for name in ("kind", "films", "groups", "counts", "left_out", "notes")} | {
+            "signature": signature
+        }
+        (temporary / IMPORT_FILE).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def _distinct(files: pd.Series) -> list[str]:
+    """Two films of one name in one folder keep apart by a number."""
+    seen: dict[str, int] = {}
+    result = []
+    for file in files:
+        count = seen.get(file, 0)
+        seen[file] = count + 1
+        path = Path(file)
+        result.append(file if not count else path.with_name(f"{path.stem}-{count + 1}{path.suffix}").as_posix())
+    return result
+
+
+def _instances(found: Found, films: pd.DataFrame) -> tuple[dict[str, list[Annotation]], list[str]]:
+    """Annotations by the new file name, turned with the film where its EXIF turns it."""
+    result, turned = {}, []
+    for row in films.itertuples():
+        if row.key not in found.annotations:
+            continue
+        instances = found.annotations[str(row.key)]
+        meant = found.sizes.get(str(row.key))
+        shown = (int(row.width), int(row.height))
+        if meant is not None and meant != shown:
+            direction = orientation(row.path)
+            if direction in TURNED and meant == shown[::-1]:
+                instances = [turn(a, meant[0], meant[1], direction) for a in instances]
+                turned.append(str(row.name))
+            else:
+                turned.append(
+                    f"{row.name} (its annotations are for {meant[0]} x {meant[1]} pixels, not {shown[0]} x {shown[1]})"
+                )
+        result[str(row.file)] = instances
+    notes = [
+        f"{len(turned)} films are turned by their EXIF orientation against their annotations: {', '.join(turned[:5])}"
+    ]
+    return result, notes if turned else []
+
+
+def turn(annotation: Annotation, width: int, height: int, direction: int) -> Annotation:
+    """Carry an annotation of the stored pixels (width x height) along with EXIF orientation `direction` (1..8)."""
+
+    def moved(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points[:, 0], points[:, 1]
+        right, bottom = width - x, height - y
+        pairs = {
+            1: (x, y), 2: (right, y), 3: (right, bottom), 4: (x, bottom),
+            5: (y, x), 6: (bottom, x), 7: (bottom, right), 8: (y, right),
+        }  # fmt: skip
+        return np.stack(pairs[direction], axis=1)
+
+    x, y, w, h = annotation.bbox
+    corners = moved(np.array([[x, y], [x + w, y + h]], dtype=np.float64))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    bbox = (float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
+    return Annotation(tuple(moved(p) for p in annotation.polygons), bbox)
+
+
+def write_coco(path: Path, films: pd.DataFrame, instances: dict[str, list[Annotation]]) -> None:
+    """Write annotations.json: every film of the manifest is an image, every fracture an instance."""
+    images, annotations = [], []
+    for number, row in enumerate(films.itertuples()):
+        images.append({"id": number, "file_name": row.file, "width": int(row.width), "height": int(row.height)})
+        for a in instances.get(str(row.file), []):
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": number,
+                    "category_id": 0,
+                    "iscrowd": 0,
+                    "segmentation": [[round(float(v), 2) for v in p.ravel()] for p in a.polygons],
+                    "bbox": [round(v, 2) for v in a.bbox],
+                    "area": round(float(sum(_area(p) for p in a.polygons)), 1),
+                }
+            )
+    categories = [{"id": 0, "name": "fracture"}]
+    text = json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _area(polygon: NDArray[np.float64]) -> float:
+    x, y = polygon[:, 0], polygon[:, 1]
+    return abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2

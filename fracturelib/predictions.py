@@ -1,0 +1,87 @@
+"""The hand-over between a model, anybody's, and its judgement: one table of scores."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fracturelib._files import InputError, atomic_path
+from fracturelib.data import parse_label
+
+REQUIRED = ("file", "label", "score")
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read a table of scores.
+
+    Parameters
+    ----------
+    path : str or Path
+        Comma-separated, with the columns file (any name of the film, each once), label (0, 1 or a class name), score
+        (P(Fractured), 0..1), and perhaps group (the patient; the film itself where it is missing), split and others.
+
+    Returns
+    -------
+    DataFrame
+        file (str), label (int64), group (str), score (float64), then the other columns.
+
+    Raises
+    ------
+    InputError
+        If it is missing or no table, lacks a column or has no row; if a score is missing, not a number or outside 0..1;
+        if a film is there twice; if a label is unknown.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a table with the columns {', '.join(REQUIRED)}")
+    try:
+        frame = pd.read_csv(path, dtype={"file": str, "group": str, "label": str}, float_precision="round_trip")
+    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise InputError(
+            f"{path}: not a table ({str(error).splitlines()[0]}); expected comma-separated values"
+        ) from None
+    return checked_predictions(frame, path)
+
+
+def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
+    """The same table with the contract enforced; `name` is what messages call it. See `read_predictions`."""
+    missing = [c for c in REQUIRED if c not in frame.columns]
+    if missing:
+        raise InputError(f"{name}: has no column {', '.join(missing)}; expected {', '.join(REQUIRED)}")
+    if frame.empty:
+        raise InputError(f"{name}: has no row; expected one for each film")
+    if frame["file"].isna().any():
+        raise InputError(f"{name}: row {int(frame['file'].isna().argmax()) + 2} has no file; expected the film's name")
+    if frame["file"].duplicated().any():
+        raise InputError(
+            f"{name}: {frame['file'][frame['file'].duplicated()].iloc[0]} is there twice; expected one row a film"
+        )
+    if frame["label"].isna().any():
+        row = frame["file"][frame["label"].isna()].iloc[0]
+        raise InputError(f"{name}: {row} has no label; expected 0 or 1")
+    score = pd.to_numeric(frame["score"], errors="coerce")
+    bad = ~((score >= 0) & (score <= 1))
+    if bad.any():
+        where = int(np.argmax(bad))
+        raise InputError(
+            f"{name}: {frame['file'].iloc[where]} has score {frame['score'].iloc[where]}; expected a number in 0..1"
+        )
+    label = [parse_label(value, name) for value in frame["label"]]
+    group = frame["group"].fillna(frame["file"]) if "group" in frame else frame["file"]
+    rest = frame.drop(columns=[c for c in ("file", "label", "group", "score") if c in frame])
+    first = pd.DataFrame(
+        {
+            "file": frame["file"].astype(str),
+            "label": np.asarray(label, dtype=np.int64),
+            "group": group.astype(str),
+            "score": score.astype(np.float64),
+        }
+    )
+    return pd.concat([first, rest], axis=1).reset_index(drop=True)
+
+
+def write_predictions(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table of scores, whole or not at all; scores keep every bit. See `read_predictions` for its columns."""
+    checked = checked_predictions(frame, path)
+    with atomic_path(path) as temporary:
+        checked.to_csv(temporary, index=False)
