@@ -21,8 +21,8 @@ ORIENTATION = 0x0112
 def read_grey(path: str | Path) -> NDArray[np.uint8]:
     """Read a film as grey values, its EXIF orientation applied.
 
-    Colour is turned into luma (ITU-R 601); transparent parts are black. More than 8 bits are scaled by the smallest power
-    of two that holds the brightest value. DICOM is shown through its own window, MONOCHROME1 inverted.
+    Colour is turned into luma (ITU-R 601); transparent parts are black. More than 8 bits are scaled by the
+    smallest power of two that holds the brightest value. DICOM is shown through its own window, MONOCHROME1 inverted.
 
     Parameters
     ----------

@@ -162,7 +162,8 @@ def load_payload(path: str | Path, *, expected: str, version: int) -> dict[str, 
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise InputError(
-            f"{path}: holds Python objects or is damaged, and was not opened; expected a {expected}, which has tensors and plain values only"
+            f"{path}: holds Python objects or is damaged, and was not opened; "
+            f"expected a {expected}, which has tensors and plain values only"
         ) from None
     except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

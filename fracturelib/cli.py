@@ -249,7 +249,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 def _add_explain(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     c = _command(
-        commands, "explain", run_explain, summary="show where the network looks: film, Grad-CAM and overlay side by side",
+        commands, "explain", run_explain, summary="show where the network looks: film, map and overlay side by side",
         example="fracture explain data/demo/test/Fractured --model runs/first/model.pt --out results/maps",
     )  # fmt: skip
     c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="films, or folders of films")

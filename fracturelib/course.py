@@ -101,7 +101,7 @@ def train_course_model(recipe: Recipe = RECIPE, *, progress: bool = False) -> Ru
 
 
 def own_run() -> Path | None:
-    """The run of notebook 02 on these data, if it is finished; None under `FRACTURE_SHIPPED`, for outputs that repeat."""
+    """The finished run of notebook 02 on these data, if any; None under `FRACTURE_SHIPPED`, for outputs that repeat."""
     folder = run_folder()
     finished = all((folder / name).is_file() for name in (MODEL_FILE, PREDICTIONS_FILE))
     return folder if finished and not os.environ.get("FRACTURE_SHIPPED") else None

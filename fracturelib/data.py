@@ -23,7 +23,7 @@ MANIFEST = "manifest.csv"
 ANNOTATIONS = "annotations.json"
 LABEL_OF = {
     **dict.fromkeys(
-        ("notfractured", "nonfractured", "nofracture", "nofractures", "unfractured", "normal", "negative", "intact", "healthy"),
+        ("notfractured", "nonfractured", "nofracture", "nofractures", "unfractured", "normal", "negative", "intact"),
         0,
     ),
     **dict.fromkeys(("fractured", "fracture", "fractures", "positive", "broken"), 1),
@@ -65,7 +65,7 @@ def data_folder() -> Path:
 
 @dataclass(frozen=True)
 class Annotation:
-    """One fracture on a film: polygons of (k, 2) float x, y, and bbox x, y, width, height, all in pixels of the film."""
+    """One fracture on a film: polygons of (k, 2) float x, y, and bbox x, y, width, height, in pixels."""
 
     polygons: tuple[NDArray[np.float64], ...]
     bbox: tuple[float, float, float, float]
@@ -199,7 +199,7 @@ def parse_label(value: object, where: str | Path) -> int:
 
 
 def _with_sizes(folder: Path, frame: pd.DataFrame, *, decode: bool) -> pd.DataFrame:
-    """Add width and height, and leave out what cannot be read. `decode` reads each film whole, once, and remembers it."""
+    """Add width and height, and leave out what cannot be read. `decode` reads each film whole, once."""
     unreadable: list[tuple[str, str]] = []
     known = {"width", "height"} <= set(frame.columns) and frame[["width", "height"]].notna().all(axis=None)
     if known:
@@ -247,7 +247,7 @@ def _probe_one(path: Path, decode: bool) -> tuple[int, int] | str:
 
 
 def load_annotations(folder: str | Path) -> dict[str, list[Annotation]]:
-    """The fractures of each film, by the manifest's `file`; empty if there is no `annotations.json`.
+    """The fractures of each film, by the manifest's `file`; empty without an `annotations.json`.
 
     Raises
     ------
@@ -261,7 +261,7 @@ def load_annotations(folder: str | Path) -> dict[str, list[Annotation]]:
 
 
 def read_coco(path: Path) -> dict[str, list[Annotation]]:
-    """Fracture instances of a COCO file, by `images[].file_name`; a segmentation that is not polygons becomes its box."""
+    """Fracture instances of a COCO file, by `images[].file_name`; what is not a polygon becomes its box."""
     try:
         coco = json.loads(path.read_text(encoding="utf-8"))
         names = {image["id"]: str(image["file_name"]) for image in coco["images"]}

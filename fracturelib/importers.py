@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +25,12 @@ from fracturelib._files import InputError, atomic_path
 from fracturelib.data import (
     ANNOTATIONS,
     CLASSES,
+    LABEL_OF,
     MANIFEST,
     SPLIT_OF,
     SPLITS,
     Annotation,
+    class_label,
     labelled_films,
     load_annotations,
     load_manifest,
@@ -49,13 +53,13 @@ class Found:
     kind : str
         Name of the layout.
     films : DataFrame
-        path (Path), name (str, of the copy), label, group, perhaps split, and metadata.
+        path (Path), name (str, of the copy), key (str, unique), label, group, perhaps split, and metadata.
     annotations : dict
-        name -> instances, in the pixels that the annotator saw.
+        key -> instances, in the pixels that the annotator saw.
     notes : list of str
         What the reader should know: disagreements, missing files.
     sizes : dict
-        name -> width, height that the annotations are meant for.
+        key -> width, height that the annotations are meant for.
     """
 
     kind: str
@@ -182,7 +186,7 @@ def read_source(folder: Path, group_pattern: str | None = None) -> Found:
         if (root / "dataset.csv").is_file() and (root / "images").is_dir():
             return read_fracatlas(root)
         names = {plain(p.name) for p in subfolders(root)}
-        if (root / MANIFEST).is_file() or names & set(SPLIT_OF) or _are_classes(names):
+        if (root / MANIFEST).is_file() or names & set(SPLIT_OF) or names & set(LABEL_OF):
             return read_class_folders(root, group_pattern)
     raise InputError(
         f"{folder}: no known layout; expected FracAtlas (dataset.csv, images/), train/ and val/, "
@@ -196,12 +200,6 @@ def _only_children(folder: Path) -> Iterator[Path]:
     while len(children) == 1:
         yield children[0]
         children = subfolders(children[0])
-
-
-def _are_classes(names: set[str]) -> bool:
-    from fracturelib.data import LABEL_OF
-
-    return bool(names & set(LABEL_OF))
 
 
 def read_class_folders(root: Path, group_pattern: str | None) -> Found:
@@ -229,26 +227,20 @@ def read_class_folders(root: Path, group_pattern: str | None) -> Found:
         films["group"] = _by_pattern(films["file"], group_pattern)
     elif (films["group"] == films["file"]).all():
         notes.append("no patient is known: each film is its own group; name patients with --group-pattern")
-    annotations = load_annotations(root)
-    of = dict(zip(films["file"], _targets(films), strict=True))
     return Found(
         kind="class folders",
-        films=films.drop(columns="file").sort_values("path").reset_index(drop=True),
-        annotations={of[f]: a for f, a in annotations.items() if f in of},
+        films=films.rename(columns={"file": "key"}).sort_values("path").reset_index(drop=True),
+        annotations=load_annotations(root),
         notes=notes,
     )
 
 
 def _row_of_lost(root: Path, file: str) -> tuple[str, str, int, str]:
-    from fracturelib.data import class_label
-
     parts = Path(file).parts
     return file, SPLIT_OF.get(plain(parts[0]), "train"), class_label(parts[1]), file
 
 
 def _by_pattern(files: pd.Series, pattern: str) -> pd.Series:
-    import re
-
     try:
         groups = files.str.extract(f"(?:{pattern})", expand=True)
     except (re.error, ValueError) as error:
@@ -258,12 +250,6 @@ def _by_pattern(files: pd.Series, pattern: str) -> pd.Series:
     if groups[0].isna().any():
         raise InputError(f"--group-pattern {pattern!r} is not found in {files[groups[0].isna()].iloc[0]}")
     return groups[0].astype(str)
-
-
-def _targets(films: pd.DataFrame) -> list[str]:
-    """A key for a film that is the same before and after the split: class folder and name."""
-    split = films["split"] if "split" in films else pd.Series("", index=films.index)
-    return [f"{s}|{CLASSES[label]}/{name}" for s, label, name in zip(split, films["label"], films["name"], strict=True)]
 
 
 REGIONS = ("hand", "leg", "hip", "shoulder")
@@ -308,14 +294,7 @@ def read_fracatlas(root: Path) -> Found:
     films["view"] = films["view"].fillna("unknown")
     films["group"] = consecutive_groups(films["name"], films["region"])
     films = films.sort_values("name").reset_index(drop=True)
-    key = dict(zip(films["name"], _targets(films), strict=True))
-    return Found(
-        kind="FracAtlas",
-        films=films,
-        annotations={key[n]: a for n, a in annotations.items() if n in key},
-        notes=notes,
-        sizes={key[n]: size for n, size in _coco_sizes(coco).items() if n in key},
-    )
+    return Found("FracAtlas", films.assign(key=films["name"]), annotations, notes, _coco_sizes(coco))
 
 
 def _fracatlas_table(path: Path) -> pd.DataFrame:
@@ -474,8 +453,6 @@ def split_by_group(
     strata = strata.where(~rare, strata.str.split(" ").str[0])
     result = np.full(len(groups), "train", dtype="<U5")
     share = max(1, round(TEST_FOLDS * folds / FOLDS))
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds is shared out as well as it can be
         splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
@@ -494,12 +471,6 @@ def _write(
     signature: str,
     progress: bool,
 ) -> ImportReport:
-    key = _targets(films if found.kind != "FracAtlas" else films.drop(columns="split"))
-    if "split" in found.films:
-        key = _targets(films)
-    elif found.kind != "FracAtlas":
-        key = _targets(films.drop(columns="split"))
-    films = films.assign(key=key)
     films["file"] = [
         f"{split}/{CLASSES[label]}/{name}"
         for split, label, name in zip(films["split"], films["label"], films["name"], strict=True)

@@ -10,7 +10,7 @@ from fracturelib._files import InputError
 
 
 def conv_block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:
-    """A 3x3 convolution, batch normalisation and ReLU: (n, channels_in, h, w) -> (n, channels_out, h / stride, w / stride)."""
+    """A 3x3 convolution, batch normalisation, ReLU: (n, channels_in, h, w) -> (n, channels_out, h/stride, w/stride)."""
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(channels_out),

@@ -1,4 +1,4 @@
-"""Make the virtual environment: python tools/setup_venv.py VENV [INDEX]. Runs on any Python, to say that it is too old."""
+"""Make the virtual environment: python tools/setup_venv.py VENV [INDEX]. Runs on any Python 3."""
 
 import os
 import shutil
@@ -18,9 +18,8 @@ def stop(line):
 def check(venv, index):
     if sys.version_info[:2] < MINIMUM:
         stop(
-            "this is Python {}.{}; expected {}.{} or newer (make lab PYTHON=python3.11)".format(
-                sys.version_info[0], sys.version_info[1], MINIMUM[0], MINIMUM[1]
-            )
+            f"this is Python {sys.version_info[0]}.{sys.version_info[1]}; "
+            f"expected {MINIMUM[0]}.{MINIMUM[1]} or newer (make lab PYTHON=python3.11)"
         )
     needed = FREE_GB_OTHER_INDEX if index else FREE_GB
     free = shutil.disk_usage(os.path.dirname(os.path.abspath(venv))).free / 1e9

@@ -1,0 +1,229 @@
+"""Bones, joints and flesh: the pack's volumes, the pose of a patient, and what each region shows.
+
+World axes, in mm: x to the body's left, y to the back, z up, the right limb of a standing person whose arms hang. A left
+limb is the mirror image of a right one, so that it is made as a right one and flipped as a film.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+STEP_MM = 0.06  # of the stored distance
+PACK = Path(__file__).with_name("bones.npz")
+RAYS = (2, 3, 4, 5)
+CARPALS = ("lunate", "scaphoid", "pisiform", "triquetrum", "capitate", "trapezium", "trapezoid", "hamate")
+FINGERS = ("pp1", "dp1", *(f"{kind}{ray}" for ray in RAYS for kind in ("pp", "mp", "dp")))
+HAND = (*CARPALS, *(f"mc{ray}" for ray in (1, *RAYS)), *FINGERS)
+TARSALS = ("talus", "calcaneus", "navicular", "cuboid", "cuneiform1", "cuneiform2", "cuneiform3")
+TOES = ("pp1t", "dp1t", *(f"{kind}{ray}t" for ray in RAYS for kind in ("pp", "mp", "dp")))
+FOOT = (*TARSALS, *(f"mt{ray}" for ray in (1, *RAYS)), *TOES)
+
+
+@dataclass(frozen=True)
+class Bone:
+    """A bone of the pack.
+
+    `distance` is float32 (a, b, c): signed distance to the surface in mm, negative inside. Its first axis is the bone's
+    length, from proximal to distal. `frame` (3, 3) has the axes as columns, `low` (3,) is the grid's corner along them.
+    """
+
+    name: str
+    distance: np.ndarray
+    frame: np.ndarray
+    low: np.ndarray
+    spacing: float
+    joints: tuple[str, ...]
+    ends: tuple[float, float]
+    width: float
+
+    @property
+    def length(self) -> float:
+        return self.ends[1] - self.ends[0]
+
+    def point(self, fraction: float, across: float = 0.0, over: float = 0.0) -> np.ndarray:
+        """A place in world rest coordinates: `fraction` 0..1 along the bone, then mm along its other two axes."""
+        a = self.ends[0] + fraction * self.length
+        row = int(np.clip((a - self.low[0]) / self.spacing, 0, self.distance.shape[0] - 1))
+        inside = np.argwhere(self.distance[row] < 0)
+        middle = inside.mean(axis=0) if len(inside) else np.array(self.distance.shape[1:]) / 2
+        local = np.array([a, *(self.low[1:] + middle * self.spacing)]) + [0, across, over]
+        return self.frame @ local
+
+
+@dataclass(frozen=True)
+class Joint:
+    anchor: np.ndarray
+    axis: np.ndarray
+    limits: tuple[float, float]
+
+
+@lru_cache(maxsize=1)
+def load_pack() -> tuple[dict[str, Bone], dict[str, Joint]]:
+    """All bones and joints, by name."""
+    with np.load(PACK) as pack:
+        names = [key.removesuffix("/distance") for key in pack.files if key.endswith("/distance")]
+        bones = {}
+        for name in names:
+            distance = pack[f"{name}/distance"].astype(np.float32) * STEP_MM
+            low, spacing = pack[f"{name}/low"], float(pack[f"{name}/spacing"])
+            area = (distance < 0).sum(axis=(1, 2)) * spacing**2
+            rows = np.flatnonzero(area)
+            ends = (float(low[0] + rows[0] * spacing), float(low[0] + rows[-1] * spacing))
+            bones[name] = Bone(
+                name, distance, pack[f"{name}/frame"], low, spacing, tuple(pack[f"{name}/joints"].tolist()), ends,
+                width=float(2 * np.sqrt(np.median(area[rows]) / np.pi)),
+            )  # fmt: skip
+        joints = {
+            str(name): Joint(anchor, axis, (float(limits[0]), float(limits[1])))
+            for name, anchor, axis, limits in zip(
+                pack["joints/names"], pack["joints/anchor"], pack["joints/axis"], pack["joints/range"], strict=True
+            )
+        }
+    return bones, joints
+
+
+def rotation(axis: np.ndarray, angle: float, anchor: np.ndarray | None = None) -> np.ndarray:
+    """Rotation by `angle` radians about `axis` through `anchor`: float (4, 4)."""
+    x, y, z = np.asarray(axis, float) / np.linalg.norm(axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    matrix = np.eye(4)
+    matrix[:3, :3] += np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    if anchor is not None:
+        matrix[:3, 3] = anchor - matrix[:3, :3] @ anchor
+    return matrix
+
+
+def translation(offset: np.ndarray) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, 3] = offset
+    return matrix
+
+
+def pose(bone: str, angles: dict[str, float]) -> np.ndarray:
+    """Where the joints carry a bone: (4, 4) from the rest pose to the world."""
+    bones, joints = load_pack()
+    matrix = np.eye(4)
+    chain = bones[bone].joints
+    if bone == "patella":  # it glides half as far as the tibia turns
+        chain = (*(j for j in bones["femur"].joints), "knee_angle_r")
+    for name in chain:
+        angle = angles.get(name, 0.0) * (0.6 if bone == "patella" and name == "knee_angle_r" else 1.0)
+        if angle:
+            matrix = matrix @ rotation(joints[name].axis, angle, joints[name].anchor)
+    return matrix
+
+
+@dataclass(frozen=True)
+class Flesh:
+    """A tapered capsule of soft tissue along a bone, from `start` to `end` (fractions), with radii in mm."""
+
+    bone: str
+    start: float
+    end: float
+    radius0: float
+    radius1: float
+    across: float = 0.0
+    over: float = 0.0
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)  # world rest coordinates, mm
+    fat: float = 1.0  # thickness of the fat relative to the patient's
+
+
+@dataclass(frozen=True)
+class Region:
+    """What a film of a region shows.
+
+    `centre` names a bone and a fraction along it; `along` is the bone whose length stands upright on the film; `side` a
+    world rest direction that lies across it in the frontal view; `field` the long side of the film in mm; `turn` the angle of
+    each view about the length, in degrees; `bend` the range of each joint's angle (radians), by view where it differs.
+    """
+
+    bones: tuple[str, ...]
+    centre: tuple[str, float]
+    along: str
+    side: tuple[float, float, float]
+    field: tuple[float, float]
+    turn: dict[str, float]
+    kv: tuple[float, float]
+    bend: dict[str, tuple[float, float]] = field(default_factory=dict)
+    lateral_bend: dict[str, tuple[float, float]] = field(default_factory=dict)
+    flesh: tuple[Flesh, ...] = ()
+    tip: float = 0.0  # degrees by which the frontal beam leans towards the length
+
+
+def _hand_flesh() -> tuple[Flesh, ...]:
+    digits = [Flesh(b, -0.05, 1.02, 8.6 if b[0] == "p" else 7.8, 7.6 if b[0] != "d" else 6.6, fat=0.35) for b in FINGERS]
+    tips = [Flesh(f"dp{r}", 0.5, 1.2, 6.8, 5.6, fat=0.35) for r in (1, *RAYS)]
+    palm = [Flesh(f"mc{r}", -0.1, 1.05, 14.0, 11.0, fat=0.4) for r in RAYS]
+    palm += [Flesh("mc3", 0.0, 0.8, 15, 13, shift=(7, 9, 0)), Flesh("mc4", 0.0, 0.8, 15, 13, shift=(7, 4, 0))]
+    thumb = [Flesh("mc1", -0.3, 1.0, 17, 11, fat=0.4), Flesh("mc1", 0.0, 0.9, 14, 10, shift=(0, 12, 0), fat=0.4)]
+    return (*digits, *tips, *palm, *thumb, Flesh("mc5", -0.2, 0.9, 13, 11, shift=(6, 2, 0), fat=0.4))
+
+
+def _forearm_flesh() -> tuple[Flesh, ...]:
+    return (
+        Flesh("radius", 0.55, 1.05, 25, 17, fat=0.6), Flesh("ulna", 0.6, 1.04, 24, 16, fat=0.6),
+        Flesh("radius", 0.15, 0.55, 35, 25, fat=0.8), Flesh("ulna", 0.12, 0.6, 36, 24, fat=0.8),
+        Flesh("ulna", -0.02, 0.15, 26, 37, fat=0.8), Flesh("capitate", -0.9, 1.0, 19, 18, fat=0.5),
+        Flesh("hamate", -0.5, 1.0, 16, 16, fat=0.5), Flesh("trapezium", -0.8, 1.0, 15, 14, fat=0.5),
+    )  # fmt: skip
+
+
+def _upper_arm_flesh() -> tuple[Flesh, ...]:
+    return (
+        Flesh("humerus", 0.12, 0.55, 48, 44), Flesh("humerus", 0.55, 0.98, 44, 33), Flesh("humerus", 0.97, 1.0, 34, 34),
+    )  # fmt: skip
+
+
+def _leg_flesh() -> tuple[Flesh, ...]:
+    return (
+        Flesh("femur", 0.15, 0.62, 82, 68), Flesh("femur", 0.62, 0.95, 68, 52), Flesh("femur", 0.93, 0.99, 53, 52),
+        Flesh("tibia", -0.02, 0.1, 50, 49), Flesh("tibia", 0.1, 0.33, 47, 50, shift=(-8, 14, 0)),
+        Flesh("tibia", 0.33, 0.62, 50, 40, shift=(-8, 12, 0)), Flesh("tibia", 0.62, 0.92, 40, 31, shift=(-6, 8, 0)),
+        Flesh("tibia", 0.92, 1.02, 31, 31, shift=(-6, 6, 0)), Flesh("fibula", 0.8, 1.02, 22, 18, fat=0.5),
+        Flesh("patella", 0.0, 1.0, 26, 26, fat=0.6),
+    )  # fmt: skip
+
+
+def _foot_flesh() -> tuple[Flesh, ...]:
+    sole = [Flesh(f"mt{r}", -0.1, 1.0, 17, 12, fat=0.4, shift=(0, 0, -4)) for r in (1, *RAYS)]
+    toes = [Flesh(b, -0.1, 1.05, 9.5 if b[0] == "p" else 8.5, 8, fat=0.3) for b in TOES if b[-2] != "1"]
+    big = [Flesh("pp1t", -0.1, 1.0, 14, 12, fat=0.3), Flesh("dp1t", 0, 1.05, 12, 10, fat=0.3)]
+    heel = [
+        Flesh("calcaneus", 0.1, 0.9, 27, 25, fat=0.5, shift=(0, 4, -3)), Flesh("talus", 0.0, 1.0, 29, 24, fat=0.5),
+        Flesh("navicular", 0.1, 0.9, 22, 22, fat=0.5), Flesh("cuboid", 0.0, 1.0, 19, 18, fat=0.5),
+        Flesh("calcaneus", 0.3, 0.9, 18, 15, fat=0.5, shift=(0, 12, 30)),
+    ]  # fmt: skip
+    return (*sole, *toes, *big, *heel)
+
+
+_BEND_FINGERS = {
+    **{f"mcp{r}_flexion_r": (-0.1, 0.35) for r in RAYS}, **{f"mcp{r}_abduction_r": (-0.12, 0.12) for r in RAYS},
+    **{f"pm{r}_flexion{'' if r == 4 else '_r'}": (0.0, 0.4) for r in RAYS},
+    **{f"md{r}_flexion{'' if r == 3 else '_r'}": (0.0, 0.25) for r in RAYS},
+    "cmc_abduction": (-0.2, 0.6), "cmc_flexion": (-0.3, 0.3), "mp_flexion_r": (-0.3, 0.2), "ip_flexion_r": (-0.4, 0.2),
+    "deviation_r": (-0.12, 0.25), "flexion_r": (-0.25, 0.25),
+}  # fmt: skip
+_SUPINE = {"pro_sup_r": (-1.3, -1.0)}
+
+_REGIONS: dict[str, Region] = {
+    "hand": Region(
+        ("radius", "ulna", *HAND), ("mc3", 0.75), "mc3", (0, 1, 0), (205, 300), {"frontal": 0, "oblique": 42, "lateral": 90},
+        (50, 58), _BEND_FINGERS, {}, (*_hand_flesh(), *_forearm_flesh()),
+    ),
+    "wrist": Region(
+        ("radius", "ulna", *HAND), ("capitate", 0.0), "radius", (0, 1, 0), (150, 230),
+        {"frontal": 0, "oblique": 45, "lateral": 90}, (50, 60), _BEND_FINGERS, {}, (*_hand_flesh(), *_forearm_flesh()),
+    ),
+    "forearm": Region(
+        ("humerus", "radius", "ulna", *HAND), ("radius", 0.5), "ulna", (1, 0.1, 0), (290, 380),
+        {"frontal": 0, "lateral": 90}, (52, 62), {**_BEND_FINGERS, **_SUPINE}, {"elbow_flexion_r": (0.3, 1.5)},
+        (*_hand_flesh(), *_forearm_flesh(), *_upper_arm_flesh()),
+    ),
+}  # fmt: skip
+REGIONS: tuple[str, ...] = tuple(_REGIONS)
+
+
+def region_of(name: str) -> Region:
+    return _REGIONS[name]

@@ -1,0 +1,199 @@
+"""Build `bones.npz` from the bone surfaces of myo-sim: `python -m fracturelib.simulate.pack [OUT]`.
+
+Needed once, to make the pack that is committed; making images needs only the pack. Build-time packages: myo-sim
+(Apache-2.0: surfaces and joints), mujoco (reads the models), libigl (inside test).
+"""
+
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from fracturelib._files import atomic_path
+from fracturelib.simulate.anatomy import STEP_MM
+
+SPACING = {"fine": 0.6, "foot": 0.8, "long": 1.0, "flat": 1.3}  # mm, by kind of bone
+SMOOTH = {"fine": 0.45, "foot": 1.0, "long": 1.6, "flat": 2.2}  # mm, Gaussian that takes the facets away
+LONG = ("radius", "ulna", "humerus", "clavicle", "femur", "tibia", "fibula")
+FLAT = ("scapula", "pelvis", "sacrum")
+ARM = {
+    "clavicle": "clavicle", "scapula": "scapula", "humerus": "humerus", "ulna": "ulna", "radius": "radius",
+    "lunate": "lunate", "scaphoid": "scaphoid", "pisiform": "pisiform", "triquetrum": "triquetrum",
+    "capitate": "capitate", "trapezium": "trapezium", "trapezoid": "trapezoid", "hamate": "hamate",
+    "1mc": "mc1", "thumbprox": "pp1", "thumbdist": "dp1",
+    **{f"{i}mc": f"mc{i}" for i in range(2, 6)},
+    **{f"{i}proxph": f"pp{i}" for i in range(2, 6)},
+    **{f"{i}midph": f"mp{i}" for i in range(2, 6)},
+    **{f"{i}distph": f"dp{i}" for i in range(2, 6)},
+}  # fmt: skip
+LEG = {
+    "r_pelvis": "pelvis", "sacrum_geom_1_sacrum": "sacrum", "r_femur": "femur", "r_tibia": "tibia",
+    "r_fibula": "fibula", "r_talus": "talus", "r_foot": "foot", "r_bofoot": "toes", "r_patella": "patella",
+}  # fmt: skip
+# The foot comes as two meshes of many pieces; these are the pieces' names, from the little toe's side to the big toe's.
+FOOT = ("mt5", "mt4", "cuboid", "calcaneus", "mt3", "cuneiform3", "mt2", "navicular", "cuneiform2", "mt1", "cuneiform1")
+TOES = (*(f"{kind}{ray}t" for ray in (5, 4, 3, 2) for kind in ("dp", "mp", "pp")), "dp1t", "pp1t")
+
+
+@dataclass(frozen=True)
+class Surface:
+    """One bone's triangles in the rest pose: vertices float (n, 3) in mm, faces int (m, 3), and the joints that move it."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    joints: tuple[str, ...]
+
+
+def _joints_to_root(model: Any, body: int) -> tuple[str, ...]:
+    found: list[str] = []
+    while body > 0:
+        first, count = model.body_jntadr[body], model.body_jntnum[body]
+        names = [model.joint(first + i).name for i in range(count) if model.jnt_type[first + i] == 3]  # hinges
+        found = names + found
+        body = model.body_parentid[body]
+    return tuple(found)
+
+
+def _pieces(vertices: np.ndarray, faces: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The connected parts of a mesh, after welding equal vertices."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    points, index = np.unique(np.round(vertices, 3), axis=0, return_inverse=True)
+    faces = index.ravel()[faces]
+    edges = coo_matrix(
+        (np.ones(faces.size), (faces.ravel(), np.roll(faces, 1, axis=1).ravel())), shape=(len(points),) * 2
+    )
+    count, label = connected_components(edges, directed=False)
+    parts = []
+    for k in range(count):
+        keep = np.flatnonzero(label == k)
+        renumber = np.full(len(points), -1)
+        renumber[keep] = np.arange(len(keep))
+        parts.append((points[keep], renumber[faces[np.isin(faces[:, 0], keep)]]))
+    return parts
+
+
+def read_surfaces() -> tuple[dict[str, Surface], dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Surfaces by bone, and joints by name as (anchor mm, axis, range in radians), all in the rest pose of myo-sim."""
+    import mujoco
+    import myo_sim
+
+    surfaces: dict[str, Surface] = {}
+    joints: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    for name, wanted in (("myoarm_r", ARM), ("myolegs", LEG)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded = myo_sim.load_model(name)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        state = mujoco.MjData(model)
+        mujoco.mj_kinematics(model, state)
+        for j in range(model.njnt):
+            if model.jnt_type[j] == 3:
+                joints[model.joint(j).name] = (
+                    state.xanchor[j] * 1000,
+                    state.xaxis[j].copy(),
+                    model.jnt_range[j].copy(),
+                )
+        for g in range(model.ngeom):
+            mesh = model.geom_dataid[g]
+            if mesh < 0:
+                continue
+            key = model.mesh(mesh).name
+            key = key if key in wanted else key.removesuffix("_r")
+            if key not in wanted:
+                continue
+            first, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
+            rotation = state.geom_xmat[g].reshape(3, 3)
+            vertices = (model.mesh_vert[first : first + count] @ rotation.T + state.geom_xpos[g]) * 1000
+            first, count = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
+            faces = model.mesh_face[first : first + count].astype(np.int64)
+            chain = _joints_to_root(model, model.geom_bodyid[g])
+            names: tuple[str, ...] = (wanted[key],)
+            parts = [(vertices, faces)]
+            if wanted[key] in ("foot", "toes"):
+                names = FOOT if wanted[key] == "foot" else TOES
+                parts = sorted(_pieces(vertices, faces), key=lambda part: part[0][:, 0].min())
+            for bone, (points, triangles) in zip(names, parts, strict=True):
+                surfaces[bone] = Surface(points, triangles, chain)
+    return surfaces, joints
+
+
+def kind_of(bone: str) -> str:
+    if bone in LONG:
+        return "long"
+    if bone in FLAT:
+        return "flat"
+    foot = {*FOOT, *TOES, "talus", "patella"}
+    return "foot" if bone in foot else "fine"
+
+
+def bone_frame(vertices: np.ndarray) -> np.ndarray:
+    """Axes (columns) with the longest first, pointing distally: float (3, 3)."""
+    _, _, rows = np.linalg.svd(vertices - vertices.mean(axis=0), full_matrices=False)
+    down = np.array([0.0, -0.4, -1.0])  # the body stands, arms hanging; toes point to -y
+    if rows[0] @ down < 0:
+        rows[0] *= -1
+    rows[2] = np.cross(rows[0], rows[1])
+    return rows.T
+
+
+def distance_volume(
+    surface: Surface, frame: np.ndarray, spacing: float, smooth: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signed distance (mm, negative inside) on a grid along the bone's axes: float (a, b, c), and its corner in mm."""
+    import igl
+
+    points, faces = surface.vertices @ frame, surface.faces
+    margin = 4.0
+    low = points.min(axis=0) - margin
+    shape = np.ceil((points.max(axis=0) + margin - low) / spacing).astype(int) + 1
+    axes = [low[i] + spacing * np.arange(shape[i]) for i in range(3)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    winding = np.asarray(igl.fast_winding_number(points, faces, grid)).reshape(shape)
+    inside = np.abs(winding) if abs(winding.min()) > winding.max() else winding
+    level = ndimage.gaussian_filter(np.clip(inside, 0, 1), smooth / spacing) - 0.5
+    fine = ndimage.zoom(level, 2, order=1, grid_mode=True, mode="nearest") > 0
+    label, count = ndimage.label(fine)
+    if count > 1:  # splinters that float
+        fine = label == 1 + np.argmax(np.bincount(label.ravel())[1:])
+    fine = ndimage.binary_fill_holes(fine)
+    half = spacing / 2
+    outside = ndimage.distance_transform_edt(~fine, sampling=half) - half / 2
+    depth = ndimage.distance_transform_edt(fine, sampling=half) - half / 2
+    distance = np.where(fine, -depth, outside)
+    distance = ndimage.gaussian_filter(distance, 1.0)
+    return distance.reshape(shape[0], 2, shape[1], 2, shape[2], 2).mean(axis=(1, 3, 5)), low
+
+
+def build(out: Path) -> dict[str, Any]:
+    """Write the pack: for each bone a signed distance as int8 in steps of `STEP_MM`, its frame and its joints."""
+    surfaces, joints = read_surfaces()
+    arrays: dict[str, np.ndarray] = {}
+    for bone, surface in surfaces.items():
+        kind = kind_of(bone)
+        frame = bone_frame(surface.vertices)
+        distance, low = distance_volume(surface, frame, SPACING[kind], SMOOTH[kind])
+        arrays[f"{bone}/distance"] = np.clip(np.round(distance / STEP_MM), -127, 127).astype(np.int8)
+        arrays[f"{bone}/frame"] = frame.astype(np.float32)
+        arrays[f"{bone}/low"] = low.astype(np.float32)
+        arrays[f"{bone}/spacing"] = np.float32(SPACING[kind])
+        arrays[f"{bone}/joints"] = np.array(surface.joints, dtype=str)
+        print(f"{bone:11s} {distance.shape}  {(distance < 0).sum() * SPACING[kind] ** 3 / 1000:7.1f} cm3", flush=True)
+    used = sorted({j for s in surfaces.values() for j in s.joints})
+    arrays["joints/names"] = np.array(used, dtype=str)
+    for i, part in enumerate(("anchor", "axis", "range")):
+        arrays[f"joints/{part}"] = np.array([joints[j][i] for j in used], dtype=np.float32)
+    with atomic_path(out) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+    return arrays
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("bones.npz")
+    build(target)
+    print(f"{target}: {target.stat().st_size / 1e6:.2f} MB")

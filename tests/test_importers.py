@@ -1,0 +1,284 @@
+"""From any layout to the one layout."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fracturelib._files import InputError
+from fracturelib.data import Annotation, fracture_mask, load_annotations, load_manifest
+from fracturelib.importers import consecutive_groups, import_dataset, joined, read_fracatlas, split_by_group, turn
+from tests.films import film, plain_folder, save
+
+
+def made_up_fracatlas(root: Path, n: int = 60) -> Path:
+    """The published layout with made-up films: every third fractured, hands in even tens and hips in odd ones."""
+    rows, images, annotations = [], [], []
+    for i in range(n):
+        name, fractured = f"IMG{i:07d}.jpg", i % 3 == 0
+        hand = (i // 10) % 2 == 0
+        save(film(i, fractured=fractured), root / "images" / ("Fractured" if fractured else "Non_fractured") / name)
+        rows.append([name, int(hand), 0, int(not hand), 0, 0, 0, 0, int(fractured), int(fractured), 1, 0, 0])
+        if fractured:
+            images.append({"id": i, "file_name": name, "width": 48, "height": 64})
+            box = {"bbox": [10, 20, 8, 4], "segmentation": [[10, 20, 18, 20, 18, 24, 10, 24]]}
+            annotations.append({"id": i, "image_id": i, "category_id": 0, **box})
+    columns = "image_id hand leg hip shoulder mixed hardware multiscan fractured fracture_count frontal lateral oblique"
+    pd.DataFrame(rows, columns=columns.split()).to_csv(root / "dataset.csv", index=False)
+    coco = root / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
+    coco.parent.mkdir(parents=True)
+    coco.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [{"id": 0, "name": "f"}]}))
+    return root
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_fracatlas_as_published(tmp_path: Path) -> None:
+    source = made_up_fracatlas(tmp_path / "FracAtlas")
+    report = import_dataset(source, tmp_path / "out", progress=False)
+    frame = load_manifest(tmp_path / "out")
+    assert report.films == len(frame) == 60 and report.changed and not report.left_out and not report.notes
+    assert set(frame["region"]) == {"hand", "hip"} and set(frame["view"]) == {"frontal"}
+    assert set(frame["split"]) == {"train", "val", "test"}
+    assert frame.groupby("group")["split"].nunique().max() == 1
+    annotations = load_annotations(tmp_path / "out")
+    assert sorted(annotations) == sorted(frame.loc[frame["label"] == 1, "file"])
+    first = frame[frame["file"].str.endswith("IMG0000000.jpg")].iloc[0]
+    assert first["group"] == "IMG0000000" and fracture_mask(annotations[first["file"]], width=48, height=64).sum() == 45
+    copied = tmp_path / "out" / first["file"]
+    assert copied.read_bytes() == (source / "images" / "Fractured" / "IMG0000000.jpg").read_bytes()
+
+
+def test_a_zip_gives_the_same(tmp_path: Path) -> None:
+    source = made_up_fracatlas(tmp_path / "in" / "FracAtlas", 30)
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "in")
+    import_dataset(source, tmp_path / "a", progress=False)
+    import_dataset(packed, tmp_path / "b", progress=False)
+    assert load_manifest(tmp_path / "a").equals(load_manifest(tmp_path / "b"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "in", "packed.zip"]
+
+
+def test_a_zip_that_leaves_its_folder(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr("../outside.txt", "x")
+    with pytest.raises(InputError, match=r"'\.\./outside.txt' leaves the folder"):
+        import_dataset(tmp_path / "bad.zip", tmp_path / "in" / "out", progress=False)
+    assert not (tmp_path / "in" / "outside.txt").exists() and not (tmp_path / "in" / "out").exists()
+
+
+def test_folder_and_mask_overrule_the_table(tmp_path: Path) -> None:
+    source = made_up_fracatlas(tmp_path / "FracAtlas", 30)
+    table = pd.read_csv(source / "dataset.csv")
+    table.loc[4, "fractured"] = 1
+    table.drop(index=5).to_csv(source / "dataset.csv", index=False)
+    masked = source / "images" / "Fractured" / "IMG0000006.jpg"
+    masked.rename(source / "images" / "Non_fractured" / "IMG0000006.jpg")
+    found = read_fracatlas(source)
+    label = found.films.set_index("name")["label"]
+    assert label["IMG0000004.jpg"] == 0 and label["IMG0000006.jpg"] == 1
+    notes = "\n".join(found.notes)
+    assert "1 films are not in dataset.csv: IMG0000005.jpg" in notes
+    assert "2 films have another label in dataset.csv than their folder; the folder holds: IMG0000004.jpg" in notes
+    assert "1 films called not fractured have a mask; the mask holds: IMG0000006.jpg" in notes
+
+
+def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
+    source = made_up_fracatlas(tmp_path / "FracAtlas", 30)
+    first = import_dataset(source, tmp_path / "out", progress=False)
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in (tmp_path / "out").rglob("*")}
+    second = import_dataset(source, tmp_path / "out", progress=False)
+    assert not second.changed and "nothing was changed" in second.summary
+    assert (second.films, second.groups, second.counts) == (first.films, first.groups, first.counts)
+    assert before == {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in (tmp_path / "out").rglob("*")}
+
+
+def test_two_imports_are_equal(tmp_path: Path) -> None:
+    source = made_up_fracatlas(tmp_path / "FracAtlas", 30)
+    for name in ("a", "b"):
+        import_dataset(source, tmp_path / name, progress=False)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+
+
+@pytest.mark.parametrize("occupied", ["by another import", "by something else"])
+def test_what_is_in_the_way_stays(tmp_path: Path, occupied: str) -> None:
+    source = made_up_fracatlas(tmp_path / "FracAtlas", 30)
+    if occupied == "by another import":
+        import_dataset(source, tmp_path / "out", seed=1, progress=False)
+    else:
+        save(film(1), tmp_path / "out" / "mine.jpg")
+    before = digests(tmp_path / "out")
+    with pytest.raises(InputError, match="expected a new folder"):
+        import_dataset(source, tmp_path / "out", progress=False)
+    assert digests(tmp_path / "out") == before
+
+
+def test_an_interrupted_import_leaves_nothing_half_written(tmp_path: Path) -> None:
+    source = made_up_fracatlas(tmp_path / "FracAtlas", 300)
+    program = "import sys; from fracturelib.importers import import_dataset as i; i(sys.argv[1], sys.argv[2])"
+    for wait in (1.2, 1.5, 1.8):
+        command = [sys.executable, "-c", program, str(source), str(tmp_path / "out")]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": "."})
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (tmp_path / "out").exists():
+            assert len(load_manifest(tmp_path / "out")) == 300
+    report = import_dataset(source, tmp_path / "out", progress=False)
+    assert report.films == 300 and len(list((tmp_path / "out").rglob("*.jpg"))) == 300
+
+
+def test_unreadable_films_are_left_out_and_listed(tmp_path: Path) -> None:
+    source = made_up_fracatlas(tmp_path / "FracAtlas", 30)
+    half = source / "images" / "Fractured" / "IMG0000000.jpg"
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    (source / "images" / "Non_fractured" / "IMG0000001.jpg").write_bytes(b"")
+    report = import_dataset(source, tmp_path / "out", progress=False)
+    assert [f for f, _ in report.left_out] == ["Fractured/IMG0000000.jpg", "Non_fractured/IMG0000001.jpg"]
+    assert report.films == 28 and "left out: 2" in report.summary
+    assert len(json.loads((tmp_path / "out" / "import.json").read_text())["left_out"]) == 2
+
+
+@pytest.mark.parametrize("splits", [{"train": 6, "val": 3}, {"Training": 6, "valid": 3, "TEST": 2}])
+def test_class_folders_with_splits_keep_them(tmp_path: Path, splits: dict[str, int]) -> None:
+    report = import_dataset(plain_folder(tmp_path / "in", splits=splits), tmp_path / "out", progress=False)
+    expected = dict(zip(("train", "val", "test"), splits.values(), strict=False))
+    assert report.counts == {s: {"Fractured": n, "Not Fractured": n} for s, n in expected.items()}
+    assert (tmp_path / "out" / "train" / "Not Fractured" / "film000.jpg").is_file()
+
+
+def test_class_folders_without_splits_are_split(tmp_path: Path) -> None:
+    plain_folder(tmp_path, splits={"in": 40}, names=("Normal", "Positive"))
+    report = import_dataset(tmp_path / "in", tmp_path / "out", progress=False)
+    assert report.counts["train"] == {"Fractured": 28, "Not Fractured": 28}
+    assert any("no patient is known" in note for note in report.notes)
+    other = import_dataset(tmp_path / "in", tmp_path / "other", seed=1, progress=False)
+    assert other.counts == report.counts
+    assert not load_manifest(tmp_path / "out").equals(load_manifest(tmp_path / "other"))
+
+
+def test_patients_by_a_pattern_stay_together(tmp_path: Path) -> None:
+    for i in range(60):
+        name = f"patient{i // 3:02d}_view{i % 3}.png"
+        save(film(i, fractured=i % 2 == 0), tmp_path / "in" / ("fractured" if i % 2 == 0 else "normal") / name)
+    import_dataset(tmp_path / "in", tmp_path / "out", group_pattern=r"patient(\d+)", progress=False)
+    frame = load_manifest(tmp_path / "out")
+    assert frame["group"].nunique() == 20 and frame.groupby("group")["split"].nunique().max() == 1
+    with pytest.raises(InputError, match="is not found in"):
+        import_dataset(tmp_path / "in", tmp_path / "no", group_pattern=r"study(\d+)", progress=False)
+    with pytest.raises(InputError, match="expected a regular expression"):
+        import_dataset(tmp_path / "in", tmp_path / "no", group_pattern=r"patient(", progress=False)
+
+
+def test_byte_identical_films_share_a_group(tmp_path: Path) -> None:
+    plain_folder(tmp_path, splits={"in": 20})
+    for i in range(10):
+        shutil.copy(tmp_path / "in" / "fractured" / "film000.jpg", tmp_path / "in" / "fractured" / f"copy{i}.jpg")
+    import_dataset(tmp_path / "in", tmp_path / "out", progress=False)
+    frame = load_manifest(tmp_path / "out")
+    copies = frame[frame["file"].str.contains("copy|fractured/film000", case=False) & (frame["label"] == 1)]
+    assert len(copies) == 11 and copies["group"].nunique() == 1 and copies["split"].nunique() == 1
+
+
+def test_a_hook_joins_groups(tmp_path: Path) -> None:
+    plain_folder(tmp_path, splits={"in": 10})
+    out = tmp_path / "out"
+    import_dataset(tmp_path / "in", out, merge_groups=lambda paths, groups: [g[-5:] for g in groups], progress=False)
+    frame = load_manifest(out)
+    assert frame["group"].nunique() == 10 and frame.groupby("group")["split"].nunique().max() == 1
+
+
+def test_a_leak_in_the_source_is_said(tmp_path: Path) -> None:
+    folder = plain_folder(tmp_path / "in", splits={"train": 3, "val": 3})
+    shutil.copy(folder / "train" / "fractured" / "film000.jpg", folder / "val" / "fractured" / "again.jpg")
+    report = import_dataset(folder, tmp_path / "out", progress=False)
+    assert any("1 groups are in more than one split" in note for note in report.notes)
+
+
+def test_unknown_layouts(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or folder"):
+        import_dataset(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no known layout; expected FracAtlas"):
+        import_dataset(tmp_path / "empty", tmp_path / "out")
+    (tmp_path / "text.zip").write_text("no zip")
+    with pytest.raises(InputError, match="neither a folder nor a zip file"):
+        import_dataset(tmp_path / "text.zip", tmp_path / "out")
+
+
+def test_nothing_readable(tmp_path: Path) -> None:
+    for name in ("fractured", "normal"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "a.jpg").write_text("no picture")
+    with pytest.raises(InputError, match="none of 2 films can be read"):
+        import_dataset(tmp_path / "in", tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_of_consecutive_numbers() -> None:
+    numbers = [1, 2, 3, 5, 6, 7, 8, *range(20, 50)]
+    regions = ["hand", "hand", "hip", "hip", "hip", "hand", "hand", *["leg"] * 30]
+    names = pd.Series([f"IMG{n:07d}.jpg" for n in numbers])
+    groups = consecutive_groups(names, pd.Series(regions), longest=12)
+    found = [len(g) for _, g in groups.groupby(groups)]
+    assert found == [2, 1, 2, 2, 12, 12, 6] and groups.iloc[0] == groups.iloc[1] == "IMG0000001"
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40))
+def test_joined_groups_are_the_connected_ones(pairs: list[tuple[int, int]]) -> None:
+    result = joined([f"g{a}" for a, _ in pairs], [f"d{b}" for _, b in pairs])
+    for (a, b), one in zip(pairs, result, strict=True):
+        for (c, d), other in zip(pairs, result, strict=True):
+            if a == c or b == d:
+                assert one == other
+    assert set(result) <= {f"g{a}" for a, _ in pairs}
+
+
+def test_a_split_shares_out_each_stratum() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(400), rng.integers(1, 4, 400)).astype(str)
+    strata = np.where(rng.random(len(groups)) < 0.2, "1 hand", "0 hand")
+    split = split_by_group(strata, groups, seed=0)
+    frame = pd.DataFrame({"group": groups, "split": split, "positive": strata == "1 hand"})
+    assert frame.groupby("group")["split"].nunique().max() == 1
+    share = frame["split"].value_counts(normalize=True)
+    assert abs(share["test"] - 0.15) < 0.02 and abs(share["val"] - 0.15) < 0.02
+    assert np.ptp(frame.groupby("split")["positive"].mean()) < 0.04
+
+
+@pytest.mark.parametrize("direction", range(1, 9))
+def test_annotations_are_turned_with_the_film(tmp_path: Path, direction: int) -> None:
+    stored = np.zeros((40, 60), np.uint8)
+    stored[5:12, 20:41] = 255
+    exif = Image.Exif()
+    exif[0x0112] = direction
+    path = save(stored, tmp_path / "film.png", exif=exif)
+    from fracturelib.images import read_grey
+
+    shown = read_grey(path)
+    corners = np.array([[20, 5], [41, 5], [41, 12], [20, 12]], dtype=float)
+    turned = turn(Annotation((corners,), (20, 5, 21, 7)), 60, 40, direction)
+    x, y, w, h = (round(v) for v in turned.bbox)
+    assert (shown[y : y + h, x : x + w] == 255).all() and (shown > 0).sum() == w * h
+    assert turned.polygons[0].min(axis=0).tolist() == [x, y]
+
+
+def test_fracatlas_itself(fracatlas: Path, tmp_path: Path) -> None:
+    found = read_fracatlas(fracatlas)
+    assert len(found.films) == 3218 and int(found.films["label"].sum()) == 577
+    assert len(found.annotations) == 577 and found.films.groupby("group").size().max() <= 12
