@@ -23,7 +23,7 @@ from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
 from fracturelib.images import load_images, read_grey, square_geometry, to_square
 from fracturelib.models import stages
 from fracturelib.plots import triptych
-from fracturelib.predictions import write_predictions
+from fracturelib.predictions import read_predictions, write_predictions
 from fracturelib.train import Films, Recipe, fit
 
 MODEL_FILE = "model.pt"
@@ -47,7 +47,7 @@ def open_run(out: Path) -> Run:
         folder=out,
         classifier=load_classifier(out / MODEL_FILE),
         history=pd.read_csv(out / HISTORY_FILE),
-        predictions=pd.read_csv(out / PREDICTIONS_FILE, dtype={"file": str, "group": str}, keep_default_na=False),
+        predictions=read_predictions(out / PREDICTIONS_FILE),
     )
 
 

@@ -35,7 +35,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a table with the columns {', '.join(REQUIRED)}")
     try:
-        frame = pd.read_csv(path, dtype={"file": str, "group": str, "label": str}, float_precision="round_trip")
+        frame = pd.read_csv(path, dtype=dict.fromkeys(("file", "group", "label", "score"), str))
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise InputError(
             f"{path}: not a table ({str(error).splitlines()[0]}); expected comma-separated values"
@@ -59,7 +59,7 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
     if frame["label"].isna().any():
         row = frame["file"][frame["label"].isna()].iloc[0]
         raise InputError(f"{name}: {row} has no label; expected 0 or 1")
-    score = pd.to_numeric(frame["score"], errors="coerce")
+    score = pd.Series([_number(value) for value in frame["score"]], index=frame.index)
     bad = ~((score >= 0) & (score <= 1))
     if bad.any():
         where = int(np.argmax(bad))
@@ -74,10 +74,18 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
             "file": frame["file"].astype(str),
             "label": np.asarray(label, dtype=np.int64),
             "group": group.astype(str),
-            "score": score.astype(np.float64),
+            "score": score,
         }
     )
     return pd.concat([first, rest], axis=1).reset_index(drop=True)
+
+
+def _number(value: object) -> float:
+    """Exact to the last bit, which `to_numeric` does not promise; NaN for what is no number."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def write_predictions(frame: pd.DataFrame, path: str | Path) -> None:

@@ -1,0 +1,8 @@
+"""`pytest --nbval` compares stored outputs: let each run see the demo set and the shipped classifier, and nothing else."""
+
+import os
+import tempfile
+
+os.environ.pop("FRACTURE_DATA", None)
+os.environ["FRACTURE_SHIPPED"] = "1"
+os.environ["FRACTURE_RUNS"] = tempfile.mkdtemp(prefix="fracture-runs-")

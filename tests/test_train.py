@@ -1,0 +1,148 @@
+"""The loop, and what must survive a kill."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from fracturelib._files import InputError
+from fracturelib.checkpoint import load_classifier
+from fracturelib.train import Films, Recipe, augmented, fit, grey_statistics, training_batches
+from tests.conftest import ROOT
+from tests.films import film, plain_folder
+
+SMALL = Recipe(size=64, epochs=6, batch=16, learning_rate=3e-3, patience=6, augment=False)
+
+
+def films(n: int, seed: int) -> Films:
+    labels = np.arange(n) % 2
+    images = np.stack([film(seed + i, fractured=bool(label), width=64, height=64) for i, label in enumerate(labels)])
+    return Films(images, labels.astype(np.int64))
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_classifier(path).model.state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_it_learns_to_see_a_gap() -> None:
+    train, val, test = films(128, 0), films(64, 1000), films(64, 2000)
+    classifier, history = fit(train, val, replace(SMALL, epochs=12, patience=12), progress=False)
+    assert list(history.columns) == ["epoch", "learning_rate", "train_loss", "val_loss", "val_auc"]
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+    assert roc_auc_score(test.labels, classifier.scores(test.images)) > 0.9
+    kept = roc_auc_score(val.labels, classifier.scores(val.images))
+    assert kept == pytest.approx(history["val_auc"].max(), abs=1e-12)
+
+
+def test_the_threshold_keeps_its_promise_on_validation() -> None:
+    classifier, _ = fit(films(64, 0), films(64, 1000), replace(SMALL, epochs=2), progress=False)
+    val = films(64, 1000)
+    scores = classifier.scores(val.images)
+    for rule, wanted in (("sensitivity=0.90", 0.90), ("sensitivity=0.95", 0.95)):
+        assert (scores[val.labels == 1] >= classifier.thresholds[rule]).mean() >= wanted
+
+
+def test_a_seed_decides_everything() -> None:
+    results = [fit(films(48, 0), films(32, 1000), replace(SMALL, epochs=2, seed=s), progress=False) for s in (5, 5, 6)]
+    states = [classifier.model.state_dict() for classifier, _ in results]
+    assert same(states[0], states[1]) and not same(states[0], states[2])
+    assert results[0][1].equals(results[1][1])
+
+
+def test_early_stopping_keeps_the_best_epoch() -> None:
+    recipe = replace(SMALL, epochs=40, patience=2, learning_rate=0.01)
+    _, history = fit(films(32, 0), films(32, 1000), recipe, progress=False)
+    assert len(history) == min(40, int(history["val_auc"].idxmax()) + 1 + 2)
+
+
+def test_an_epoch_shows_each_film_once() -> None:
+    data = films(50, 0)
+    data = Films(data.images, np.arange(50))
+    for epoch in (0, 1):
+        seen = np.concatenate([labels.numpy() for _, labels in training_batches(data, SMALL, epoch)])
+        assert sorted(seen) == list(range(50))
+    first = np.concatenate([labels.numpy() for _, labels in training_batches(data, SMALL, 0)])
+    assert not np.array_equal(first, seen)
+
+
+def test_augmented_films_stay_films() -> None:
+    images = torch.from_numpy(films(8, 0).images)
+    one, two = (augmented(images, torch.Generator().manual_seed(s)) for s in (1, 2))
+    assert one.shape == images.shape and one.dtype == torch.uint8
+    assert not torch.equal(one, two)
+    assert torch.equal(one, augmented(images, torch.Generator().manual_seed(1)))
+
+
+def test_grey_statistics_are_those_of_the_pixels() -> None:
+    images = films(8, 0).images
+    mean, std = grey_statistics(images)
+    assert mean == pytest.approx((images / 255).mean()) and std == pytest.approx((images / 255).std())
+
+
+def test_one_class_is_refused() -> None:
+    only = films(8, 0)
+    only = Films(only.images, np.zeros(8, np.int64))
+    with pytest.raises(InputError, match="val: .* expected both classes"):
+        fit(films(8, 0), only, SMALL, progress=False)
+
+
+def test_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    fit(films(16, 0), films(16, 1000), replace(SMALL, epochs=1), out=tmp_path, progress=False)
+    with pytest.raises(InputError, match="was begun with learning_rate"):
+        fit(films(16, 0), films(16, 1000), replace(SMALL, epochs=1, learning_rate=1.0), out=tmp_path, progress=False)
+    with pytest.raises(InputError, match="was begun with data"):
+        fit(films(16, 0), films(16, 1000), replace(SMALL, epochs=1), out=tmp_path, fingerprint="x", progress=False)
+
+
+def train_command(folder: Path, out: Path) -> list[str]:
+    options = ["--size", "64", "--epochs", "60", "--batch", "8", "--quiet", "--patience", "60"]
+    return [sys.executable, "-m", "fracturelib.cli", "train", str(folder), "--out", str(out), *options]
+
+
+def check_nothing_is_broken(out: Path) -> None:
+    """Every file that is there, but for those that were being written, can be read."""
+    for path in out.glob("*"):
+        if path.name == "state.pt":
+            assert torch.load(path, weights_only=True)["history"]
+        elif path.name == "model.pt":
+            load_classifier(path)
+
+
+def test_ten_kills_end_in_the_same_bits(tmp_path: Path) -> None:
+    folder = plain_folder(tmp_path / "data", splits={"train": 40, "val": 16})
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    subprocess.run(train_command(folder, tmp_path / "whole"), cwd=ROOT, check=True, env=environment)
+    rng = random.Random(0)
+    killed = tmp_path / "killed"
+    for _ in range(10):
+        process = subprocess.Popen(train_command(folder, killed), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+        # A moment within the training, not within Python's start: wait for the first new state or the end.
+        before = (killed / "state.pt").stat().st_mtime_ns if (killed / "state.pt").exists() else 0
+        begin = time.monotonic()
+        while process.poll() is None and time.monotonic() - begin < 60:
+            state = killed / "state.pt"
+            if state.exists() and state.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.25))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        check_nothing_is_broken(killed)
+        assert not (killed / "model.pt").exists(), "it was finished before the tenth kill: train for longer"
+    subprocess.run(train_command(folder, killed), cwd=ROOT, check=True, env=environment)
+    assert same(weights(tmp_path / "whole" / "model.pt"), weights(killed / "model.pt"))
+    for name in ("history.csv", "predictions.csv", "recipe.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (killed / name).read_bytes(), name
