@@ -92,7 +92,11 @@ def test_no_path_of_a_machine_is_committed() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     for name in listed.stdout.split("\0"):
         path = ROOT / name
-        if name and path.suffix in {".py", ".md", ".ipynb", ".toml", ".yml", ".txt", ".csv", ".json"} and path.is_file():
+        if (
+            name
+            and path.suffix in {".py", ".md", ".ipynb", ".toml", ".yml", ".txt", ".csv", ".json"}
+            and path.is_file()
+        ):
             assert not re.search(r"/(home|root|Users)/\w", path.read_text(encoding="utf-8")), name
 
 

@@ -95,7 +95,7 @@ def test_grey_statistics_are_those_of_the_pixels() -> None:
 def test_one_class_is_refused() -> None:
     only = films(8, 0)
     only = Films(only.images, np.zeros(8, np.int64))
-    with pytest.raises(InputError, match="val: .* expected both classes"):
+    with pytest.raises(InputError, match=r"val: .* expected both classes"):
         fit(films(8, 0), only, SMALL, progress=False)
 
 

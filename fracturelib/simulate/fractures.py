@@ -210,6 +210,32 @@ SITES: dict[str, tuple[Site, ...]] = {
         ("radius", 4.0, (0.3, 0.9), _SHAFT), ("ulna", 3.0, (0.25, 0.9), _SHAFT), ("radius", 4.0, (0.88, 0.95), _END),
         ("ulna", 1.0, (0.05, 0.12), _END), ("radius", 1.2, (0.03, 0.09), _END),
     ),
+    "elbow": (
+        ("radius", 5.0, (0.02, 0.08), _END), ("ulna", 1.6, (0.04, 0.11), _END), ("humerus", 2.0, (0.9, 0.96), _END),
+        ("humerus", 0.8, (0.72, 0.88), _SHAFT),
+    ),
+    "shoulder": (
+        ("humerus", 5.7, (0.07, 0.17), _END), ("clavicle", 2.6, (0.35, 0.85), _SHAFT), ("humerus", 0.8, (0.18, 0.35), _SHAFT),
+        ("scapula", 0.3, (0.3, 0.7), {"hairline": 2, "transverse": 1}),
+    ),
+    "hip": (
+        ("femur", 11.6, (0.065, 0.15), {"oblique": 4, "comminuted": 3, "impacted": 3, "hairline": 3, "avulsion": 1}),
+        ("femur", 1.5, (0.16, 0.26), _SHAFT), ("pelvis", 1.5, (0.7, 0.95), {"hairline": 3, "oblique": 2}),
+    ),
+    "knee": (
+        ("tibia", 1.6, (0.025, 0.1), _END), ("patella", 1.2, (0.3, 0.7), {"transverse": 4, "comminuted": 2, "hairline": 2, "avulsion": 1}),
+        ("femur", 0.9, (0.86, 0.96), _END), ("fibula", 0.6, (0.03, 0.14), _SMALL), ("tibia", 0.4, (0.12, 0.3), _SHAFT),
+    ),
+    "lower leg": (("tibia", 1.9, (0.2, 0.88), _SHAFT), ("fibula", 1.4, (0.15, 0.9), _SHAFT)),
+    "ankle": (
+        ("fibula", 5.0, (0.9, 0.975), _SMALL | {"spiral": 3}), ("tibia", 3.0, (0.95, 0.985), _END | {"avulsion": 4}),
+        ("talus", 0.4, (0.3, 0.7), _CARPAL), ("calcaneus", 0.8, (0.3, 0.75), _CARPAL | {"comminuted": 2}), ("tibia", 0.7, (0.86, 0.94), _SHAFT),
+    ),
+    "foot": (
+        ("mt5", 3.0, (0.06, 0.3), _SMALL), *((f"mt{r}", 1.3, (0.3, 0.88), _SMALL) for r in (2, 3, 4, 5)), ("mt1", 0.7, (0.2, 0.8), _SMALL),
+        *((f"pp{r}t", 0.7, (0.2, 0.8), _SMALL) for r in (1, 2, 3, 4, 5)), ("calcaneus", 1.2, (0.3, 0.75), _CARPAL | {"comminuted": 2}),
+        ("navicular", 0.3, (0.35, 0.65), _CARPAL), ("dp1t", 0.6, (0.25, 0.8), _SMALL),
+    ),
 }  # fmt: skip
 
 

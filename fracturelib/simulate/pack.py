@@ -16,11 +16,12 @@ from scipy import ndimage
 from fracturelib._files import atomic_path
 from fracturelib.simulate.anatomy import STEP_MM
 
-SPACING = {"fine": 0.6, "foot": 0.8, "long": 1.0, "flat": 1.3}  # mm, by kind of bone
-SMOOTH = {"fine": 0.45, "foot": 1.0, "long": 1.6, "flat": 2.2}  # mm, Gaussian that takes the facets away
+SPACING = {"fine": 0.6, "toe": 0.6, "foot": 0.8, "long": 1.0, "flat": 1.3, "ribs": 2.0}  # mm, by kind of bone
+SMOOTH = {"fine": 0.45, "toe": 0.5, "foot": 1.0, "long": 1.6, "flat": 2.2, "ribs": 1.0}  # mm, Gaussian that takes the facets away
 LONG = ("radius", "ulna", "humerus", "clavicle", "femur", "tibia", "fibula")
 FLAT = ("scapula", "pelvis", "sacrum")
 ARM = {
+    "torso_geom_13_ribcage_s": "ribs",
     "clavicle": "clavicle", "scapula": "scapula", "humerus": "humerus", "ulna": "ulna", "radius": "radius",
     "lunate": "lunate", "scaphoid": "scaphoid", "pisiform": "pisiform", "triquetrum": "triquetrum",
     "capitate": "capitate", "trapezium": "trapezium", "trapezoid": "trapezoid", "hamate": "hamate",
@@ -119,6 +120,10 @@ def read_surfaces() -> tuple[dict[str, Surface], dict[str, tuple[np.ndarray, np.
                 names = FOOT if wanted[key] == "foot" else TOES
                 parts = sorted(_pieces(vertices, faces), key=lambda part: part[0][:, 0].min())
             for bone, (points, triangles) in zip(names, parts, strict=True):
+                if bone == "ribs":  # the right half is enough
+                    triangles = triangles[(points[triangles][:, :, 0] < 5).all(axis=1)]
+                    kept, triangles = np.unique(triangles, return_inverse=True)
+                    points, triangles = points[kept], triangles.reshape(-1, 3)
                 surfaces[bone] = Surface(points, triangles, chain)
     return surfaces, joints
 
@@ -128,7 +133,11 @@ def kind_of(bone: str) -> str:
         return "long"
     if bone in FLAT:
         return "flat"
-    foot = {*FOOT, *TOES, "talus", "patella"}
+    if bone == "ribs":
+        return "ribs"
+    if bone in TOES:
+        return "toe"
+    foot = {*FOOT, "talus", "patella"}
     return "foot" if bone in foot else "fine"
 
 
@@ -143,7 +152,7 @@ def bone_frame(vertices: np.ndarray) -> np.ndarray:
 
 
 def distance_volume(
-    surface: Surface, frame: np.ndarray, spacing: float, smooth: float
+    surface: Surface, frame: np.ndarray, spacing: float, smooth: float, *, pieces: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Signed distance (mm, negative inside) on a grid along the bone's axes: float (a, b, c), and its corner in mm."""
     import igl
@@ -159,7 +168,7 @@ def distance_volume(
     level = ndimage.gaussian_filter(np.clip(inside, 0, 1), smooth / spacing) - 0.5
     fine = ndimage.zoom(level, 2, order=1, grid_mode=True, mode="nearest") > 0
     label, count = ndimage.label(fine)
-    if count > 1:  # splinters that float
+    if count > 1 and not pieces:  # splinters that float
         fine = label == 1 + np.argmax(np.bincount(label.ravel())[1:])
     fine = ndimage.binary_fill_holes(fine)
     half = spacing / 2
@@ -177,7 +186,7 @@ def build(out: Path) -> dict[str, Any]:
     for bone, surface in surfaces.items():
         kind = kind_of(bone)
         frame = bone_frame(surface.vertices)
-        distance, low = distance_volume(surface, frame, SPACING[kind], SMOOTH[kind])
+        distance, low = distance_volume(surface, frame, SPACING[kind], SMOOTH[kind], pieces=kind == "ribs")
         arrays[f"{bone}/distance"] = np.clip(np.round(distance / STEP_MM), -127, 127).astype(np.int8)
         arrays[f"{bone}/frame"] = frame.astype(np.float32)
         arrays[f"{bone}/low"] = low.astype(np.float32)

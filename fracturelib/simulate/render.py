@@ -9,6 +9,7 @@ from scipy import ndimage
 from fracturelib.simulate.anatomy import Bone, Flesh
 from fracturelib.simulate.fractures import Bulge, Piece, Slit
 
+Capsule = tuple[np.ndarray, np.ndarray, float, float]  # start and end in the world, radii; mm
 BLOCK = 4  # pixels; blocks of samples that lie outside the bone are skipped
 
 
@@ -200,18 +201,18 @@ def _substance(
         if slit.sclerosis:
             mineral = mineral * (1 + slit.sclerosis * np.exp(-(((f - slit.gap) / 1.2) ** 2)))
         mineral = mineral * (1 - lost * reach)
-        if zone is not None and slit in slits:
+        if zone is not None and any(slit is s for s in slits):
             zone = np.maximum(zone, (f < 1.0) & (reach > 0.5) & (whole > 0.3))
     return mineral, whole, None if zone is None else zone * whole
 
 
-def cast_flesh(camera: Camera, flesh: list[tuple[np.ndarray, np.ndarray, float, float]], shrink: float = 0.0) -> np.ndarray:
+def cast_flesh(camera: Camera, flesh: list[Capsule], shrink: float = 0.0) -> np.ndarray:
     """Path length in mm through the union of tapered capsules: float32 (h, w).
 
     Parameters
     ----------
-    flesh : list of (start, end, radius0, radius1)
-        World mm. A ray meets each capsule in one interval; the union of the intervals is measured exactly.
+    flesh : list of Capsule
+        In world mm. A ray meets each capsule in one interval; the union of the intervals is measured exactly.
     """
     half = 2
     h, w = -(-camera.height // half), -(-camera.width // half)
@@ -250,17 +251,16 @@ def cast_flesh(camera: Camera, flesh: list[tuple[np.ndarray, np.ndarray, float, 
     return cv2.GaussianBlur(big, (0, 0), max(1.1 / pixel, 0.8))
 
 
-def place_flesh(part: Flesh, bone: Bone, place: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """A capsule in the world: start, end (mm) and radii."""
-    shift = np.array(part.shift)
-    points = np.stack([_axis_point(bone, part.start), _axis_point(bone, part.end)]) + shift
-    points = points + bone.frame @ np.array([0, part.across, part.over])
-    points = points @ place[:3, :3].T + place[:3, 3]
-    return points[0], points[1], part.radius0 * scale, part.radius1 * scale
+def place_flesh(part: Flesh, bones: dict[str, Bone], places: dict[str, np.ndarray], scale: float) -> Capsule:
+    """A capsule in the world."""
+    ends = []
+    for name, fraction in ((part.bone, part.start), (part.to or part.bone, part.end)):
+        place = places[name]
+        ends.append(place[:3, :3] @ (_axis_point(bones[name], fraction) + np.array(part.shift)) + place[:3, 3])
+    return ends[0], ends[1], part.radius0 * scale, part.radius1 * scale
 
 
 def _axis_point(bone: Bone, fraction: float) -> np.ndarray:
     """Along the bone's axis, also beyond its ends."""
     clipped = float(np.clip(fraction, 0.03, 0.97))
-    extra = (fraction - clipped) * bone.length
-    return bone.point(clipped) + bone.frame[:, 0] * extra
+    return bone.point(clipped) + bone.frame[:, 0] * ((fraction - clipped) * bone.length)

@@ -1,0 +1,210 @@
+"""Grad-CAM: where in the film the evidence for a logit lies, as far as one layer can tell."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fracturelib._files import InputError
+
+TARGETS = ("fractured", "not fractured", "difference")
+COLOUR_MAPS = {
+    "inferno": cv2.COLORMAP_INFERNO,
+    "viridis": cv2.COLORMAP_VIRIDIS,
+    "cividis": cv2.COLORMAP_CIVIDIS,
+    "magma": cv2.COLORMAP_MAGMA,
+}
+Maps = NDArray[np.float32]
+
+
+class GradCAM(AbstractContextManager["GradCAM"]):
+    """Gradient-weighted class activation maps (Selvaraju et al. 2017, doi 10.1109/ICCV.2017.74).
+
+    Parameters
+    ----------
+    model : nn.Module
+        (n, channels, h, w) -> (n, 2) logits of "not fractured" and "fractured", or (n, 1) of "fractured".
+    layer : nn.Module or mapping of str to nn.Module
+        A part of `model` whose output is (n, k, h', w'); or several by name, explained in one pass. Of a layer that is
+        called more than once, the last call counts.
+
+    Notes
+    -----
+    The graph begins at the layer: its output becomes a leaf, and the gradient of the logit is asked for that leaf only.
+    So what comes before the layer costs a plain forward pass, frozen weights do not matter, and no `.grad` is touched.
+
+    Examples
+    --------
+    >>> with GradCAM(model, model.stage4) as cam:
+    ...     maps = cam(x)
+    """
+
+    def __init__(self, model: nn.Module, layer: nn.Module | Mapping[str, nn.Module]) -> None:
+        self.model = model
+        self.single = isinstance(layer, nn.Module)
+        self.layers: dict[str, nn.Module] = {"": layer} if isinstance(layer, nn.Module) else dict(layer)
+        own = set(map(id, model.modules()))
+        for name, module in self.layers.items():
+            if id(module) not in own:
+                raise InputError(
+                    f"layer {name or type(module).__name__!r} is not a part of the model; expected one that is"
+                )
+        self._outputs: dict[str, Tensor] = {}
+        self._listening = False
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        if not self._hooks:
+            self._hooks = [m.register_forward_hook(self._hook(name)) for name, m in self.layers.items()]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._hooks:
+            self._hooks.pop().remove()
+        self._outputs.clear()
+
+    def _hook(self, name: str) -> Callable[..., Tensor | None]:
+        def cut(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+            if not self._listening:
+                return None
+            if not isinstance(output, Tensor) or output.ndim != 4:
+                raise InputError(
+                    f"layer {name or type(module).__name__!r} gives no (n, k, h, w) tensor; expected one that does"
+                )
+            torch.set_grad_enabled(True)
+            # The first layer begins the graph; of the others the gradient flows on to those before them.
+            kept = output if output.requires_grad else output.detach().clone().requires_grad_()
+            self._outputs[name] = kept
+            return kept.clone()  # what follows may overwrite it in place
+
+        return cut
+
+    def __call__(self, x: Tensor, target: str | int = "fractured", *, relu: bool = True) -> Any:
+        """Explain a logit.
+
+        Parameters
+        ----------
+        x : (n, channels, h, w) float32 Tensor
+        target : str or int
+            "fractured", "not fractured", their "difference" (fractured minus not), or the index of a logit. A softmax
+            would saturate: it is the logit that is explained.
+        relu : bool
+            Keep only evidence for the target. Otherwise the map has a sign, and where all that follows the layer is an
+            average and a linear head, its sum is the logit minus the bias.
+
+        Returns
+        -------
+        (n, h', w') float32 ndarray, in logit units
+            For several layers, a dict of them.
+
+        Raises
+        ------
+        InputError
+            If it is called outside its `with` block, the target is unknown, or a layer did not run.
+        """
+        if not self._hooks:
+            raise InputError("GradCAM was called outside its block; expected `with GradCAM(model, layer) as cam:`")
+        logits, outputs = self._forward(x, target)
+        gradients = torch.autograd.grad(logits.sum(), list(outputs.values()))
+        maps = {}
+        for (name, activation), gradient in zip(outputs.items(), gradients, strict=True):
+            weights = gradient.mean(dim=(2, 3), keepdim=True)  # (n, k, 1, 1)
+            raw = (weights * activation.detach()).sum(dim=1)  # (n, h', w')
+            maps[name] = (raw.relu() if relu else raw).float().numpy()
+        return maps[""] if self.single else maps
+
+    def _forward(self, x: Tensor, target: str | int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The chosen logit of each film (n,), and the layers' outputs, within one graph."""
+        modes = {module: module.training for module in self.model.modules()}
+        self._outputs.clear()
+        self._listening = True
+        try:
+            self.model.eval()
+            with torch.inference_mode(mode=False), torch.no_grad():
+                logits = choose_logit(self.model(x.clone()), target)
+            missing = [name for name in self.layers if name not in self._outputs]
+            if missing:
+                raise InputError(f"layer {missing[0]!r} did not run; expected a layer that the model uses")
+            return logits, dict(self._outputs)
+        finally:
+            self._listening = False
+            self._outputs.clear()
+            for module, training in modes.items():
+                module.training = training
+
+
+def choose_logit(logits: Tensor, target: str | int) -> Tensor:
+    """The evidence that a target stands for: (n, 2) or (n, 1) -> (n,)."""
+    columns = logits.shape[1]
+    if isinstance(target, int):
+        if not -columns <= target < columns:
+            raise InputError(f"target is {target}; expected a logit from 0 to {columns - 1}")
+        return logits[:, target]
+    if target not in TARGETS:
+        raise InputError(f"target is {target!r}; expected one of {', '.join(TARGETS)}, or the index of a logit")
+    if columns == 1:
+        return -logits[:, 0] if target == "not fractured" else logits[:, 0]
+    if target == "difference":
+        return logits[:, 1] - logits[:, 0]
+    return logits[:, 1 if target == "fractured" else 0]
+
+
+def upsample(heat: Maps, size: int | tuple[int, int]) -> Maps:
+    """A map at the size of the film, bilinearly: (h', w') float32 -> (size, size), or (height, width), float32."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return cv2.resize(np.ascontiguousarray(heat, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def normalise(heat: Maps, *, top: float | None = None) -> tuple[Maps, bool]:
+    """A map for the eye, 0..1: negative evidence is 0, `top` (the map's own maximum if not given) is 1.
+
+    Returns
+    -------
+    map : (h, w) float32 in 0..1
+    positive : bool
+        Whether there is any evidence. If not, the map is all 0: it is never stretched to look like something.
+    """
+    highest = float(np.max(heat, initial=0.0))
+    scale = highest if top is None else top
+    if highest <= 0 or scale <= 0 or not np.isfinite(scale):
+        return np.zeros_like(heat, dtype=np.float32), False
+    return np.clip(heat / scale, 0, 1).astype(np.float32), True
+
+
+def overlay(
+    film: NDArray[np.uint8], heat: Maps, *, opacity: float = 0.5, threshold: float = 0.0, colour_map: str = "inferno"
+) -> NDArray[np.uint8]:
+    """Heat over film. Where there is no evidence the film is left as it is.
+
+    Parameters
+    ----------
+    film : (h, w) uint8
+    heat : (h, w) float32 in 0..1
+    opacity : float
+        Of the strongest evidence, 0..1; weaker evidence is as much more transparent.
+    threshold : float
+        Weaker evidence than this is not shown, 0..1.
+    colour_map : str
+        A key of `COLOUR_MAPS`.
+
+    Returns
+    -------
+    (h, w, 3) uint8 RGB
+    """
+    if film.shape != heat.shape:
+        raise InputError(f"heat has shape {heat.shape}; expected that of the film, {film.shape}")
+    if colour_map not in COLOUR_MAPS:
+        raise InputError(f"colour_map is {colour_map!r}; expected one of {', '.join(COLOUR_MAPS)}")
+    levels = np.clip(np.round(heat * 255), 0, 255).astype(np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, COLOUR_MAPS[colour_map]), cv2.COLOR_BGR2RGB)
+    weight = (opacity * np.where(heat >= threshold, heat, 0)).astype(np.float32)[..., None]
+    grey = np.repeat(film[..., None], 3, axis=2)
+    return np.clip(np.round(grey * (1 - weight) + colours * weight), 0, 255).astype(np.uint8)

@@ -1,0 +1,281 @@
+"""A whole data set: planned from the seed, made film by film on all cores, and joined at the end."""
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from fracturelib._files import InputError, atomic_path
+from fracturelib.simulate.anatomy import REGIONS, region_of
+from fracturelib.simulate.film import PREVALENCE, SimulatedImage, simulate_image
+
+CLASS_FOLDERS = ("Not Fractured", "Fractured")
+SHARES = {"train": 0.6, "val": 0.16, "test": 0.24}  # of the patients
+SHORTCUTS = ("marker", "cast", "exposure")
+COLUMNS = (
+    "file", "split", "label", "group", "width", "height", "region", "view", "side", "sex", "age_group", "hardware", "cast", "marker",
+    "fracture_type", "bone", "displacement", "kv",
+)  # fmt: skip
+QUALITY = 82
+UNFINISHED = ".unfinished"
+RECIPE = "simulation.json"
+
+
+@dataclass(frozen=True)
+class Film:
+    """One film to make. `shortcut` says which accidents of the film agree with the label, and which do not."""
+
+    name: str
+    split: str
+    group: str
+    region: str
+    view: str
+    seed: int
+    film: int
+    broken: bool
+    shortcut: tuple[tuple[str, bool], ...] = ()
+
+
+def plan_films(
+    images: int, *, seed: int, regions: Sequence[str] = REGIONS, shortcut: dict[str, float] | None = None
+) -> list[Film]:
+    """What to make: patients with one to three films each; regions, splits and labels in even shares.
+
+    In train and val a film agrees with its label in `marker`, `cast` or `exposure` with the given probability; in test these
+    keep their usual, independent frequency.
+    """
+    rng = np.random.default_rng([seed, 4, images])
+    counts: list[int] = []
+    while sum(counts) < images:
+        counts.append(int(rng.choice([1, 2, 3], p=[0.25, 0.5, 0.25])))
+    counts[-1] -= sum(counts) - images
+    splits = _splits(len(counts), len(regions), rng)
+    broken = _even(len(counts), PREVALENCE, splits, len(regions), rng)
+    films = []
+    for patient, (count, split) in enumerate(zip(counts, splits, strict=True)):
+        region = regions[patient % len(regions)]
+        names = tuple(region_of(region).turn)
+        first = int(rng.integers(len(names)))
+        order = [names[(first + i) % len(names)] for i in range(count)]
+        for i, view in enumerate(order):
+            agrees = tuple((kind, bool(rng.uniform() < rate)) for kind, rate in (shortcut or {}).items() if split != "test")
+            group = f"P{patient:04d}"
+            films.append(Film(f"{group}_{i + 1}", split, group, region, view, seed * 1_000_003 + patient, i, bool(broken[patient]), agrees))
+    return films
+
+
+def _splits(patients: int, regions: int, rng: np.random.Generator) -> list[str]:
+    """A split for each patient, in even shares within each region."""
+    splits = [""] * patients
+    for region in range(regions):
+        members = rng.permutation(np.arange(region, patients, regions))
+        edges = np.cumsum([SHARES["test"], SHARES["val"]]) * len(members) + rng.uniform(0, 1)
+        for rank, member in enumerate(members):
+            splits[member] = "test" if rank + 1 <= edges[0] else "val" if rank + 1 <= edges[1] else "train"
+    return splits
+
+
+def _even(patients: int, share: float, splits: list[str], regions: int, rng: np.random.Generator) -> np.ndarray:
+    """Which patients have a fracture: `share` of those of each split and region."""
+    broken = np.zeros(patients, bool)
+    for split in SHARES:
+        carried = rng.uniform()
+        for region in range(regions):
+            members = [p for p in range(region, patients, regions) if splits[p] == split]
+            wanted = share * len(members) + carried
+            carried = wanted % 1
+            broken[rng.permutation(members).astype(int)[: int(wanted)]] = True
+    return broken
+
+
+def make_film(film: Film, *, size: int = 320) -> SimulatedImage:
+    """Make one planned film."""
+    drawn = dict(film.shortcut)
+
+    def make(label: bool) -> SimulatedImage:
+        force = {kind: label == agrees for kind, agrees in drawn.items()}
+        return simulate_image(
+            film.region, seed=film.seed, view=film.view, fracture="any" if film.broken else None, size=size, film=film.film,
+            marker=force.get("marker"), cast=force.get("cast"), poor=force.get("exposure"),
+        )  # fmt: skip
+
+    made = make(film.broken)
+    if drawn and bool(made.masks) != film.broken:  # the fracture lies outside this film
+        made = make(bool(made.masks))
+    return made
+
+
+def _polygons(mask: np.ndarray) -> list[list[float]]:
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return [c.reshape(-1).astype(float).tolist() for c in contours if len(c) >= 3]
+
+
+def _instance(mask: np.ndarray) -> dict[str, Any] | None:
+    polygons = _polygons(mask)
+    if not polygons:
+        return None
+    x, y, w, h = cv2.boundingRect(mask)
+    return {"segmentation": polygons, "bbox": [x, y, w, h], "area": int(mask.sum()), "iscrowd": 0}
+
+
+def _write_film(film: Film, folder: Path, size: int) -> None:
+    made = make_film(film, size=size)
+    label = int(bool(made.masks))
+    file = f"{film.split}/{CLASS_FOLDERS[label]}/{film.name}.jpg"
+    height, width = made.image.shape
+    with atomic_path(folder / file) as temporary:
+        cv2.imwrite(str(temporary), made.image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+    record = {"file": file, "split": film.split, "label": label, "group": film.group, "width": width, "height": height, **made.metadata}
+    instances = [i for i in map(_instance, made.masks) if i is not None]
+    with atomic_path(folder / UNFINISHED / f"{film.name}.json") as temporary:
+        temporary.write_text(json.dumps({"record": record, "instances": instances}))
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def _work(films: list[Film], folder: Path, size: int) -> int:
+    for film in films:
+        _write_film(film, folder, size)
+    return len(films)
+
+
+def simulate_dataset(
+    out: str | Path, *, images: int, seed: int = 0, size: int = 320, regions: Sequence[str] = REGIONS,
+    shortcut: dict[str, float] | None = None, workers: int | None = None, progress: bool = True,
+) -> pd.DataFrame:  # fmt: skip
+    """Make a data set in the layout of the data contract: class folders, manifest.csv, annotations.json.
+
+    Parameters
+    ----------
+    out : str or Path
+        The folder to make. What an interrupted call left there is kept, and the rest made.
+    images : int
+        How many films, of about half as many patients.
+    seed : int
+        Decides everything: the same seed gives the same films, on any number of workers.
+    size : int
+        Long side in pixels.
+    regions : sequence of str
+        Which of `REGIONS`.
+    shortcut : dict of str to float, optional
+        "marker", "cast" or "exposure" (a poor one), and the probability with which its presence agrees with the label in
+        train and val. In test it has none of that.
+    workers : int, optional
+        Processes; all cores if not given.
+
+    Returns
+    -------
+    DataFrame
+        The manifest.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, or `out` holds another data set.
+    """
+    folder = Path(out)
+    _check(images, size, regions, shortcut, workers)
+    recipe = {"images": images, "seed": seed, "size": size, "regions": list(regions), "shortcut": shortcut or {}}
+    done = _recipe_of(folder / RECIPE)
+    if done == recipe and (folder / "manifest.csv").is_file():
+        return pd.read_csv(folder / "manifest.csv", keep_default_na=False)
+    begun = _recipe_of(folder / UNFINISHED / RECIPE)
+    if done is not None or (begun is None and folder.is_dir() and any(folder.iterdir())) or (begun is not None and begun != recipe):
+        raise InputError(f"{folder} is not empty and holds another data set; expected a new folder, or one that the same call began")
+    with atomic_path(folder / UNFINISHED / RECIPE) as temporary:
+        temporary.write_text(json.dumps(recipe))
+    films = plan_films(images, seed=seed, regions=regions, shortcut=shortcut)
+    waiting = [f for f in films if not (folder / UNFINISHED / f"{f.name}.json").is_file()]
+    _run(waiting, folder, size, workers or os.cpu_count() or 1, progress, len(films))
+    return _join(folder, films, recipe)
+
+
+def _run(films: list[Film], folder: Path, size: int, workers: int, progress: bool, total: int) -> None:
+    chunks = [films[i : i + 8] for i in range(0, len(films), 8)]
+    with tqdm(total=total, initial=total - len(films), unit="film", disable=not progress) as bar:
+        if workers == 1 or len(chunks) < 2:
+            for chunk in chunks:
+                bar.update(_work(chunk, folder, size))
+            return
+        context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+        with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_one_thread) as pool:
+            jobs = [pool.submit(_work, chunk, folder, size) for chunk in chunks]
+            try:
+                for job in as_completed(jobs):
+                    bar.update(job.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _join(folder: Path, films: list[Film], recipe: dict[str, Any]) -> pd.DataFrame:
+    """Manifest and annotations from the records of all films; written last, so that a folder with a manifest is whole."""
+    records, pictures, annotations = [], [], []
+    for number, film in enumerate(films, start=1):
+        made = json.loads((folder / UNFINISHED / f"{film.name}.json").read_text())
+        record = made["record"]
+        records.append(record)
+        pictures.append({"id": number, "file_name": record["file"], "width": record["width"], "height": record["height"]})
+        annotations += [{"id": 0, "image_id": number, "category_id": 1, **instance} for instance in made["instances"]]
+    for number, annotation in enumerate(annotations, start=1):
+        annotation["id"] = number
+    frame = pd.DataFrame(records)[list(COLUMNS)].sort_values("file", ignore_index=True)
+    coco = {
+        "info": {"description": "Simulated radiographs, made by fracturelib.simulate"},
+        "images": pictures, "annotations": annotations, "categories": [{"id": 1, "name": "fracture"}],
+    }  # fmt: skip
+    with atomic_path(folder / "annotations.json") as temporary:
+        temporary.write_text(json.dumps(coco, separators=(",", ":")))
+    with atomic_path(folder / RECIPE) as temporary:
+        temporary.write_text(json.dumps(recipe, indent=1))
+    with atomic_path(folder / "manifest.csv") as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+    shutil.rmtree(folder / UNFINISHED)
+    return frame
+
+
+def _recipe_of(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _check(images: int, size: int, regions: Sequence[str], shortcut: dict[str, float] | None, workers: int | None) -> None:
+    if images < 1:
+        raise InputError(f"images is {images}; expected at least 1")
+    if not 64 <= size <= 2048:
+        raise InputError(f"size is {size}; expected 64 to 2048 pixels")
+    for region in regions or [None]:
+        if region not in REGIONS:
+            raise InputError(f"region is {region!r}; expected one of {', '.join(REGIONS)}")
+    for kind, rate in (shortcut or {}).items():
+        if kind not in SHORTCUTS:
+            raise InputError(f"shortcut is {kind!r}; expected one of {', '.join(SHORTCUTS)}")
+        if not 0 <= rate <= 1:
+            raise InputError(f"shortcut {kind} is {rate}; expected a probability from 0 to 1")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}; expected at least 1")
+
+
+def film_of(folder: str | Path, name: str) -> Film:
+    """The plan of one film of a finished data set, by its name without folder and suffix: what made it, to make it again."""
+    recipe = _recipe_of(Path(folder) / RECIPE)
+    if recipe is None:
+        raise InputError(f"{folder} has no {RECIPE}; expected a folder made by simulate_dataset")
+    films = plan_films(recipe["images"], seed=recipe["seed"], regions=recipe["regions"], shortcut=recipe["shortcut"])
+    for film in films:
+        if film.name == name:
+            return film
+    raise InputError(f"{name!r} is no film of {folder}; expected a name such as {films[0].name}")
+
+

@@ -1,0 +1,96 @@
+"""The commands, run as a user runs them, on a plain folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+from tests.films import film, plain_folder, save
+
+
+def fracture(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fracturelib.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data/ and a finished run/."""
+    root = tmp_path_factory.mktemp("work")
+    plain_folder(root / "data", splits={"train": 48, "val": 24}, size=(60, 64))
+    options = ["--size", 64, "--epochs", 10, "--batch", 16, "--no-augment"]
+    done = fracture("train", root / "data", "--out", root / "run", *options)
+    assert done.returncode == 0, done.stderr
+    assert "validation AUC" in done.stdout and "epoch" in done.stderr
+    return root
+
+
+def test_training_leaves_what_is_needed(work: Path) -> None:
+    assert {p.name for p in (work / "run").iterdir()} == {
+        "model.pt", "state.pt", "history.csv", "predictions.csv", "recipe.json",
+    }  # fmt: skip
+    frame = pd.read_csv(work / "run" / "predictions.csv")
+    assert len(frame) == 48 and set(frame["split"]) == {"val"}
+    assert frame.groupby("label")["score"].mean().diff().iloc[-1] > 0.2
+
+
+def test_a_finished_run_is_only_read(work: Path) -> None:
+    before = (work / "run" / "state.pt").read_bytes()
+    again = fracture(
+        "train", work / "data", "--out", work / "run", "--size", 64, "--epochs", 10, "--batch", 16, "--no-augment"
+    )
+    assert again.returncode == 0 and (work / "run" / "state.pt").read_bytes() == before
+
+
+def test_predicting_a_folder(work: Path) -> None:
+    done = fracture("predict", work / "data", "--model", work / "run" / "model.pt", "--csv", work / "scores.csv")
+    frame = pd.read_csv(work / "scores.csv")
+    assert done.returncode == 0 and "not for clinical use" in done.stdout
+    assert list(frame.columns[:4]) == ["file", "score", "decision", "reason"]
+    assert len(frame) == 144 and set(frame["decision"]) <= {"Fractured", "Not Fractured"}
+    known = pd.read_csv(work / "run" / "predictions.csv").set_index("file")["score"]
+    assert np.allclose(frame.set_index("file").loc[known.index, "score"], known, atol=1e-6)
+
+
+def test_predicting_single_films(work: Path, tmp_path: Path) -> None:
+    films = sorted((work / "data" / "val" / "fractured").iterdir())[:2]
+    fracture("predict", *films, "--model", work / "run" / "model.pt", "--csv", tmp_path / "new" / "scores.csv")
+    assert pd.read_csv(tmp_path / "new" / "scores.csv")["file"].tolist() == [f.name for f in films]
+
+
+def test_predictions_can_be_judged(work: Path, tmp_path: Path) -> None:
+    done = fracture("evaluate", work / "run" / "predictions.csv", "--threshold", 0.5, "--out", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert "sensitivity" in done.stdout.lower()
+    assert {p.suffix for p in (tmp_path / "report").iterdir()} >= {".json", ".png"}
+
+
+def test_explaining_leaves_one_picture_a_film(work: Path, tmp_path: Path) -> None:
+    save(film(3, fractured=True), tmp_path / "in" / "deep" / "a.jpg")
+    save(film(4), tmp_path / "in" / "b.png")
+    (tmp_path / "in" / "bad.jpg").write_text("no picture")
+    done = fracture("explain", tmp_path / "in", "--model", work / "run" / "model.pt", "--out", tmp_path / "maps")
+    assert done.returncode == 0, done.stderr
+    assert "left out" in done.stdout and "2 pictures" in done.stdout
+    made = sorted(p.relative_to(tmp_path / "maps").as_posix() for p in (tmp_path / "maps").rglob("*.png"))
+    assert made == ["b.png", "deep/a.png"]
+    with Image.open(tmp_path / "maps" / "b.png") as picture:
+        assert picture.width > 2 * picture.height * 0.8
+
+
+def test_simulate_then_train(tmp_path: Path) -> None:
+    made = fracture("data", "simulate", tmp_path / "sim", "--images", 24, "--seed", 3, "--size", 128, "--quiet")
+    assert made.returncode == 0, made.stderr
+    done = fracture("train", tmp_path / "sim", "--out", tmp_path / "run", "--size", 64, "--epochs", 1, "--quiet")
+    assert done.returncode == 0, done.stderr
+
+
+def test_version_and_help() -> None:
+    assert fracture("--version").stdout.strip()
+    shown = fracture("--help").stdout
+    assert all(name in shown for name in ("data", "train", "predict", "evaluate", "explain"))
