@@ -18,7 +18,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaults
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: argparse._SubParsersAction,  # type: ignore[type-arg]
+    commands: argparse._SubParsersAction,
     name: str,
     run: Callable[[argparse.Namespace], int],
     *,
@@ -62,7 +62,7 @@ def _quiet(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def _add_import(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_import(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "import", run_import, summary="bring a data set into the one layout, split by patient",
         example="fracture data import Downloads/FracAtlas.zip data/raw/fracatlas",
@@ -86,7 +86,7 @@ def run_import(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_fetch(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_fetch(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "fetch", run_fetch, summary="download a published data set, and check it",
         example="fracture data fetch fracatlas data/raw/FracAtlas",
@@ -104,7 +104,7 @@ def run_fetch(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_simulate(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_simulate(commands: argparse._SubParsersAction) -> None:
     from fracturelib.simulate import REGIONS
 
     c = _command(
@@ -152,7 +152,7 @@ def _shortcut(text: str) -> tuple[str, float]:
         raise InputError(f"--shortcut is {text!r}; expected NAME=RATE, such as marker=0.9") from None
 
 
-def _add_train(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_train(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "train", run_train, summary="train a classifier; a run that was stopped goes on",
         example="fracture train data/demo --out runs/first",
@@ -197,7 +197,7 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_predict(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_predict(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "predict", run_predict, summary="score films and write a table",
         example="fracture predict data/demo/test --model runs/first/model.pt --csv scores.csv",
@@ -221,7 +221,7 @@ def run_predict(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_evaluate(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "evaluate", run_evaluate, summary="judge a table of scores, anybody's",
         example="fracture evaluate runs/first/predictions.csv --threshold 0.3 --out results/first",
@@ -247,7 +247,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_explain(commands: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
+def _add_explain(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "explain", run_explain, summary="show where the network looks: film, map and overlay side by side",
         example="fracture explain data/demo/test/Fractured --model runs/first/model.pt --out results/maps",

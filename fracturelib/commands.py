@@ -21,7 +21,7 @@ from fracturelib.data import (
 )
 from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
 from fracturelib.images import load_images, read_grey, square_geometry, to_square
-from fracturelib.models import stages
+from fracturelib.models import require_model, stages
 from fracturelib.plots import triptych
 from fracturelib.predictions import read_predictions, write_predictions
 from fracturelib.train import Films, Recipe, fit
@@ -73,6 +73,7 @@ def train_folder(folder: Path, out: Path, recipe: Recipe, *, progress: bool = Tr
 
     A run that was interrupted goes on; one that is finished is only read.
     """
+    require_model(recipe.architecture)
     frame = training_frame(folder)
     print_unreadable(frame)
     images = {

@@ -62,7 +62,7 @@ def draw(
     side: int = 448,
 ) -> NDArray[np.uint8]:
     """Film beside overlay: film (s, s) uint8, raw map (h', w') float32 -> (side, 2 * side + 8, 3) uint8 RGB."""
-    large = cv2.resize(film, (side, side), interpolation=cv2.INTER_CUBIC)
+    large = np.asarray(cv2.resize(film, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     shown, _ = normalise(upsample(raw, side))
     left = cv2.cvtColor(large, cv2.COLOR_GRAY2RGB)
     right = overlay(large, shown, opacity=opacity, threshold=map_threshold)

@@ -160,7 +160,8 @@ def choose_logit(logits: Tensor, target: str | int) -> Tensor:
 def upsample(heat: Maps, size: int | tuple[int, int]) -> Maps:
     """A map at the size of the film, bilinearly: (h', w') float32 -> (size, size), or (height, width), float32."""
     height, width = (size, size) if isinstance(size, int) else size
-    return cv2.resize(np.ascontiguousarray(heat, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    large = cv2.resize(np.ascontiguousarray(heat, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large, dtype=np.float32)
 
 
 def normalise(heat: Maps, *, top: float | None = None) -> tuple[Maps, bool]:

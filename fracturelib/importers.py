@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -573,7 +574,8 @@ def turn(annotation: Annotation, width: int, height: int, direction: int) -> Ann
 
 def write_coco(path: Path, films: pd.DataFrame, instances: dict[str, list[Annotation]]) -> None:
     """Write annotations.json: every film of the manifest is an image, every fracture an instance."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, row in enumerate(films.itertuples()):
         images.append({"id": number, "file_name": row.file, "width": int(row.width), "height": int(row.height)})
         for a in instances.get(str(row.file), []):

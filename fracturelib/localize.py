@@ -20,7 +20,7 @@ def grown(mask: NDArray[np.uint8], tolerance: int) -> NDArray[np.uint8]:
     if tolerance <= 0:
         return (np.asarray(mask) > 0).astype(np.uint8)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * tolerance + 1, 2 * tolerance + 1))
-    return cv2.dilate((np.asarray(mask) > 0).astype(np.uint8), disc)
+    return np.asarray(cv2.dilate((np.asarray(mask) > 0).astype(np.uint8), disc), dtype=np.uint8)
 
 
 def peak_in_mask(heat: NDArray[np.float32], mask: NDArray[np.uint8], *, tolerance: int = 0) -> bool:

@@ -56,6 +56,12 @@ class SmallCNN(nn.Module):
 MODELS: dict[str, Callable[..., nn.Module]] = {"small_cnn": SmallCNN}
 
 
+def require_model(name: str) -> None:
+    """Raise InputError unless there is a network of that name."""
+    if name not in MODELS:
+        raise InputError(f"model is {name!r}; expected one of {', '.join(sorted(MODELS))}")
+
+
 def build_model(name: str, *, seed: int | None = None, **options: Any) -> nn.Module:
     """A network by its name.
 
@@ -73,8 +79,7 @@ def build_model(name: str, *, seed: int | None = None, **options: Any) -> nn.Mod
     InputError
         If there is no network of that name.
     """
-    if name not in MODELS:
-        raise InputError(f"model is {name!r}; expected one of {', '.join(sorted(MODELS))}")
+    require_model(name)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)

@@ -20,7 +20,7 @@ from fracturelib.metrics import Confusion, average_precision, confusion_at, roc_
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
 CLASS_COLOURS = (BLUE, RED)
 OUTLINE = "#00E5FF"
-STYLE = {
+STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 11,
     "axes.spines.top": False,
@@ -188,7 +188,7 @@ def pr_plot(y: ArrayLike, score: ArrayLike, threshold: float | None = None, *, a
         linewidth=2,
         label=f"average precision {ap:.2f}",
     )
-    ax.axhline(float(np.mean(y)), linestyle=":", color=GREY, label="prevalence")
+    ax.axhline(float(np.mean(np.asarray(y))), linestyle=":", color=GREY, label="prevalence")
     if threshold is not None:
         at = confusion_at(y, score, threshold)
         ax.plot(at.sensitivity, at.precision, "o", color=RED, markersize=9, label=f"threshold {threshold:.2f}")

@@ -32,7 +32,7 @@ def test_conda_and_pip_ask_for_the_same() -> None:
     assert found.pop("python") == SpecifierSet(python)
     assert found.pop("pip") is not None
     assert found == pip
-    assert environment["channels"] == ["conda-forge"]
+    assert environment["channels"] == ["conda-forge", "nodefaults"]
 
 
 def test_the_tested_versions_are_within_the_bounds() -> None:

@@ -171,7 +171,7 @@ def _forearm_flesh() -> tuple[Flesh, ...]:
     return (
         Flesh("radius", 0.55, 1.05, 25, 17, fat=0.6), Flesh("ulna", 0.6, 1.04, 24, 16, fat=0.6),
         Flesh("radius", 0.15, 0.55, 35, 25, fat=0.8), Flesh("ulna", 0.12, 0.6, 36, 24, fat=0.8),
-        Flesh("ulna", -0.02, 0.15, 26, 37, fat=0.8), Flesh("radius", 0.97, 0.1, 19, 17, to="mc2", fat=0.5),
+        Flesh("ulna", 0.06, 0.17, 26, 36, fat=0.8), Flesh("radius", 0.97, 0.1, 19, 17, to="mc2", fat=0.5),
         Flesh("radius", 1.0, 0.1, 18, 17, to="mc3", fat=0.5), Flesh("ulna", 0.97, 0.1, 18, 15, to="mc5", fat=0.5),
         Flesh("ulna", 0.97, 0.1, 18, 16, to="mc4", fat=0.5), Flesh("radius", 0.99, 0.3, 15, 15, to="mc1", fat=0.5),
     )  # fmt: skip
@@ -179,16 +179,16 @@ def _forearm_flesh() -> tuple[Flesh, ...]:
 
 def _upper_arm_flesh() -> tuple[Flesh, ...]:
     return (
-        Flesh("humerus", 0.12, 0.55, 48, 43), Flesh("humerus", 0.55, 0.93, 43, 34), Flesh("humerus", 0.9, 0.05, 34, 34, to="ulna"),
-        Flesh("humerus", 0.9, 0.06, 33, 33, to="radius"),
+        Flesh("humerus", 0.12, 0.55, 48, 43), Flesh("humerus", 0.55, 0.9, 43, 33), Flesh("humerus", 0.9, 0.07, 30, 26, to="ulna"),
+        Flesh("humerus", 0.9, 0.07, 32, 31, shift=(0, -5, 0), to="radius"),
     )  # fmt: skip
 
 
 def _shoulder_flesh() -> tuple[Flesh, ...]:
     return (
         Flesh("humerus", 0.0, 0.3, 40, 47), Flesh("humerus", 0.02, 0.3, 38, 44, shift=(-6, 0, 0)),
-        Flesh("clavicle", 0.0, 1.0, 34, 32, shift=(0, 10, -12)), Flesh("scapula", 0.1, 0.05, 46, 40, to="humerus"),
-        Flesh("clavicle", 0.0, 0.0, 50, 42, shift=(10, 22, -20), to="scapula"),
+        Flesh("clavicle", 0.0, 1.0, 30, 30, shift=(0, 10, -8)), Flesh("clavicle", 0.0, 0.04, 34, 36, to="humerus"),
+        Flesh("ribs", 0.05, 0.06, 52, 40, shift=(-10, 30, 0), to="humerus"),
         Flesh("ribs", 0.15, 0.95, 84, 118, shift=(40, 12, 0)), Flesh("ribs", 0.2, 1.1, 70, 100, shift=(-6, 6, 0)),
         Flesh("ribs", -0.6, 0.3, 52, 60, shift=(88, 0, 30)),
     )  # fmt: skip
@@ -196,9 +196,10 @@ def _shoulder_flesh() -> tuple[Flesh, ...]:
 
 def _hip_flesh() -> tuple[Flesh, ...]:
     return (
-        Flesh("femur", 0.02, 0.3, 84, 80), Flesh("femur", 0.02, 0.2, 78, 80, shift=(0, 25, 0)),
-        Flesh("sacrum", 0.2, 0.1, 112, 88, to="femur"), Flesh("sacrum", -0.8, 0.6, 105, 115, shift=(-50, -30, 0)),
-        Flesh("sacrum", -0.8, 0.6, 105, 115, shift=(50, -30, 0)), Flesh("femur_left", 0.02, 0.5, 84, 76),
+        Flesh("femur", 0.02, 0.3, 78, 76), Flesh("femur", 0.02, 0.2, 70, 74, shift=(0, 18, 0)),
+        Flesh("sacrum", 0.3, 0.1, 84, 76, to="femur"), Flesh("sacrum", -0.9, 0.7, 84, 88, shift=(-68, -30, 0)),
+        Flesh("sacrum", -0.9, 0.7, 84, 92, shift=(0, -30, 0)), Flesh("sacrum", -0.9, 0.7, 84, 88, shift=(68, -30, 0)),
+        Flesh("sacrum", 0.3, 0.1, 84, 76, to="femur_left"), Flesh("femur_left", 0.02, 0.5, 80, 72),
     )  # fmt: skip
 
 
@@ -255,7 +256,7 @@ _REGIONS: dict[str, Region] = {
     ),
     "shoulder": Region(
         ("clavicle", "scapula", "humerus", "ribs"), ("humerus", 0.06), "scapula", (1, 0, 0), (210, 310),
-        {"frontal": 0, "oblique": 35, "lateral": -55}, (64, 74),
+        {"frontal": 0, "oblique": 30, "lateral": -40}, (64, 74),
         {"shoulder_elv_r": (0.0, 0.45), "shoulder_rot_r": (-0.5, 0.7)}, {}, (*_upper_arm_flesh()[:2], *_shoulder_flesh()),
         length=(0, 0, -1), air=(Flesh("ribs", 0.3, 0.9, 48, 78, shift=(8, 10, 0)),),
     ),

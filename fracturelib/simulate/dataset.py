@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from fracturelib._files import InputError, atomic_path
 from fracturelib.simulate.anatomy import REGIONS, region_of
-from fracturelib.simulate.film import PREVALENCE, SimulatedImage, simulate_image
+from fracturelib.simulate.film import BOTH, PREVALENCE, SimulatedImage, simulate_image
 
 CLASS_FOLDERS = ("Not Fractured", "Fractured")
 SHARES = {"train": 0.6, "val": 0.16, "test": 0.24}  # of the patients
@@ -68,6 +68,7 @@ def plan_films(
         first = int(rng.integers(len(names)))
         order = [names[(first + i) % len(names)] for i in range(count)]
         for i, view in enumerate(order):
+            view = BOTH if "lateral" in names and region not in ("shoulder", "hip") and rng.uniform() < 0.08 else view
             agrees = tuple((kind, bool(rng.uniform() < rate)) for kind, rate in (shortcut or {}).items() if split != "test")
             group = f"P{patient:04d}"
             films.append(Film(f"{group}_{i + 1}", split, group, region, view, seed * 1_000_003 + patient, i, bool(broken[patient]), agrees))

@@ -12,10 +12,11 @@ from fracturelib.simulate import objects
 from fracturelib.simulate.anatomy import REGIONS, Bone, Region, load_pack, pose, region_of
 from fracturelib.simulate.fractures import KINDS, Break, Bulge, Piece, Slit, break_bone, choose_site, rough_cut
 from fracturelib.simulate.physics import MATERIALS, Exposure, display, expose, transmit
-from fracturelib.simulate.render import Camera, Shadow, Tissue, cast_bone, cast_flesh, place_flesh
+from fracturelib.simulate.render import Camera, Capsule, Shadow, Tissue, cast_bone, cast_flesh, place_flesh
 
 PREVALENCE = 0.36
 SPOT_TO_PATIENT = 1000.0  # mm
+BOTH = "both"  # frontal and lateral side by side on one film
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,19 @@ def make_patient(
         hard = float(lottery.beta(1.1, 2.2))
         hard = hard if severity is None else severity
         breaks = (break_bone(bones[bone], kind, lottery, fraction=fraction, severity=hard, gap=None if gap is None else gap / size),)
+        pair = _PAIRS.get(bone)
+        if fracture in ("random", "any") and pair in spec.bones and 0.15 < fraction < 0.97 and kind != "hairline" and lottery.uniform() < 0.4:
+            second = str(lottery.choice(["transverse", "oblique"]))
+            beside = float(np.clip(fraction + lottery.normal(0, 0.05), 0.1, 0.96))
+            breaks += (break_bone(bones[pair], second, lottery, fraction=beside, severity=hard * lottery.uniform(0.2, 1)),)
     healed = _healed(_rng(seed, region, 2), region, bones, {b.bone for b in breaks})
     return Patient(
         seed, region, sex, age, str(rng.choice(["L", "R"])), float(size), float(rng.gamma(3.0, 1.3) + 1.0),
         float(rng.normal(1.0, 0.07)), 0.2 * density, 0.9 * density, bends, breaks, healed, things,
     )  # fmt: skip
+
+
+_PAIRS = {"radius": "ulna", "ulna": "radius", "tibia": "fibula", "fibula": "tibia"}  # they break together
 
 
 def _healed(rng: np.random.Generator, region: str, bones: dict[str, Bone], taken: set[str]) -> tuple[Break, ...]:
@@ -158,7 +167,7 @@ def _view(region: str, view: str | None, rng: np.random.Generator) -> str:
     if view is None:
         return str(rng.choice(views))
     if view not in views:
-        raise InputError(f"view is {view!r}; expected one of {', '.join(views)} for the {region}")
+        raise InputError(f"view is {view!r}; expected one of {', '.join(views)} or {BOTH} for the {region}")
     return view
 
 
@@ -167,7 +176,9 @@ def _angles(patient: Patient, spec: Region, view: str) -> dict[str, float]:
     return {name: low + patient.bends[name] * (high - low) for name, (low, high) in ranges.items()}
 
 
-def _aim(patient: Patient, spec: Region, view: str, places: dict[str, np.ndarray], rng: np.random.Generator, size: int) -> Camera:
+def _aim(
+    patient: Patient, spec: Region, view: str, places: dict[str, np.ndarray], rng: np.random.Generator, size: int, half: bool
+) -> Camera:
     """Where tube and detector stand."""
     bones, _ = load_pack()
     main = places[spec.along]
@@ -182,7 +193,7 @@ def _aim(patient: Patient, spec: Region, view: str, places: dict[str, np.ndarray
     beam /= np.linalg.norm(beam)
     down = length - beam * (length @ beam)
     down /= np.linalg.norm(down)
-    spin = np.deg2rad(spec.lie.get(view, 0) + rng.normal(0, 9) + (180 if rng.uniform() < 0.5 else 0) + (90 if rng.uniform() < 0.12 else 0))
+    spin = np.deg2rad(spec.lie.get(view, 0) + rng.normal(0, 9) + (180 if rng.uniform() < 0.12 else 0) + (90 if rng.uniform() < 0.08 else 0))
     right = np.cross(down, beam)
     right, down = right * np.cos(spin) + down * np.sin(spin), down * np.cos(spin) - right * np.sin(spin)
     bone, fraction = spec.centre
@@ -192,6 +203,8 @@ def _aim(patient: Patient, spec: Region, view: str, places: dict[str, np.ndarray
     pixel = long_side / size
     short = int(size * rng.choice([0.78, 0.8, 0.83, 0.87, 1.0]))
     width, height = (short, size) if rng.uniform() < 0.72 else (size, short)
+    if half:  # beside another view
+        width, height = size // 2, round(0.85 * size)
     middle = (width / 2 + rng.normal(0, 0.05) * width, height / 2 + rng.normal(0, 0.06) * height)
     return Camera(centre[:3], right, down, beam, pixel, width, height, middle, SPOT_TO_PATIENT / patient.size)
 
@@ -228,6 +241,16 @@ def _cast_all(patient: Patient, spec: Region, camera: Camera, places: dict[str, 
     return shadow, zones
 
 
+def _swollen(capsule: Capsule, patient: Patient, places: dict[str, np.ndarray]) -> Capsule:
+    """Flesh near a fresh fracture is thicker, the more the further it is displaced."""
+    start, end, r0, r1 = capsule
+    for now in patient.breaks:
+        site = (places[now.bone] @ [*now.site, 1])[:3]
+        grow = [1 + 0.025 * min(now.displacement, 5) * np.exp(-((np.linalg.norm(p - site) / (25 + r)) ** 2)) for p, r in ((start, r0), (end, r1))]
+        r0, r1 = float(r0 * grow[0]), float(r1 * grow[1])
+    return start, end, r0, r1
+
+
 def _outline(zone: np.ndarray, pixel: float) -> np.ndarray | None:
     """Where a fracture shows: the shadow of the zone beside its surfaces, closed and a little widened."""
     seen = (zone > 0.35).astype(np.uint8)
@@ -246,6 +269,21 @@ def path_lengths(
     patient = make_patient(region, seed=seed, fracture=fracture, gap=gap, severity=severity)
     things = patient.things
     things = replace(things, cast=things.cast if cast is None else cast, marker=things.marker if marker is None else marker)
+    if view != BOTH:
+        return _one_view(replace(patient, things=things), view, film, size, half=False)
+    left = _one_view(replace(patient, things=things), "frontal", film, size, half=True)
+    right = _one_view(replace(patient, things=replace(things, marker=False)), "lateral", film, size, half=True)
+    strip = np.zeros((left.paths["lead"].shape[0], max(size // 100, 2)), np.float32)
+    paths = {name: np.hstack([left.paths[name], strip + 0.4 * (name == "lead"), right.paths[name]]) for name in left.paths}
+    width = paths["lead"].shape[1]
+    masks = [np.pad(m, ((0, 0), (0, width - m.shape[1]))) for m in left.masks]
+    masks += [np.pad(m, ((0, 0), (width - m.shape[1], 0))) for m in right.masks]
+    metadata = {**(left if left.masks else right).metadata, "view": BOTH, "marker": int(things.marker)}
+    return PathLengths(paths, masks, left.pixel, metadata)
+
+
+def _one_view(patient: Patient, view: str | None, film: int, size: int, *, half: bool) -> PathLengths:
+    region, seed, things = patient.region, patient.seed, patient.things
     spec = region_of(region)
     rng = _rng(seed, region, 10, film)
     view = _view(region, view, rng)
@@ -253,7 +291,7 @@ def path_lengths(
     angles = _angles(patient, spec, view)
     needed = {*spec.bones, spec.along, spec.centre[0], *(b for f in (*spec.flesh, *spec.air) for b in (f.bone, f.to or f.bone))}
     places = {name: pose(name, angles) for name in sorted(needed)}
-    camera = _aim(patient, spec, view, places, rng, size)  # before the break moves anything: it must not tell
+    camera = _aim(patient, spec, view, places, rng, size, half)  # before the break moves anything: it must not tell
     for now in patient.breaks:
         for piece in now.pieces:
             if piece.carries:
@@ -262,6 +300,7 @@ def path_lengths(
                 places |= {n: moved @ places[n] for n in carried}
     shadow, zones = _cast_all(patient, spec, camera, places)
     capsules = [place_flesh(part, bones, places, patient.flesh) for part in spec.flesh]
+    capsules = [_swollen(c, patient, places) for c in capsules]
     thin = [np.clip(part.fat, 0.2, 1.5) for part in spec.flesh]
     fat = patient.fat / patient.size
     whole = [(a, b, r0 + (fat - 4) * f, r1 + (fat - 4) * f) for (a, b, r0, r1), f in zip(capsules, thin, strict=True)]
@@ -275,7 +314,7 @@ def path_lengths(
     grain = _grain(rng, camera)
     mineral = shadow.mineral * (1 + 0.16 * grain)
     paths = {name: np.zeros_like(total) for name in MATERIALS}
-    paths["bone"] = mineral
+    paths["bone"] = mineral + objects.sesamoids(_rng(seed, region, 5), camera, places, bones, spec.bones)
     paths["muscle"] = np.maximum(muscle - shadow.bone, 0)
     paths["fat"] = np.maximum(total - muscle, 0) + np.maximum(np.minimum(shadow.bone, muscle) - mineral, 0)
     objects.add_things(paths, things, patient.side, camera, places, bones, capsules, spec, rng)
@@ -321,10 +360,10 @@ def draw_exposure(spec: Region, rng: np.random.Generator, *, kv: float | None = 
     motion = rng.uniform(1.0, 2.2) if rng.uniform() < 0.06 else 0.0
     angle, heel = rng.uniform(0, np.pi, 2)
     return Exposure(
-        float(drawn) if kv is None else kv, float(rng.uniform(3000, 9000) * (0.05 if bad else 1)), float(rng.uniform(0.2, 0.45)),
+        float(drawn) if kv is None else kv, float(rng.uniform(700, 2500) * (0.06 if bad else 1)), float(rng.uniform(0.2, 0.45)),
         float(rng.uniform(0.05, 0.2)), float(motion), float(angle), float(rng.uniform(0, 0.1)), float(2 * heel),
         float(rng.uniform(0.04, 0.12)), float(rng.uniform(0.85, 1.2)), float(rng.uniform(0.85, 1.15)) * (1.35 if bad else 1.0),
-        float(rng.uniform(0.3, 0.9)),
+        float(rng.uniform(0.3, 0.9)), float(rng.uniform(0.1, 0.35) + max(drawn - 62, 0) / 70),
     )  # fmt: skip
 
 
@@ -342,7 +381,7 @@ def simulate_image(
     seed : int
         The patient. The same seed with another `view` or `film` is the same patient, broken in the same place.
     view : str, optional
-        "frontal", "oblique" or "lateral", as far as the region has it.
+        "frontal", "oblique" or "lateral", as far as the region has it, or "both": frontal and lateral on one film.
     fracture : str or None
         "random" (a patient as they come), "any" for some fracture, None for whole bones, or one of `fractures.KINDS`.
     kv : float, optional

@@ -38,7 +38,7 @@ def draw_things(rng: np.random.Generator, region: str, bones: tuple[str, ...]) -
     plate = str(rng.choice(long)) if long and rng.uniform() < 0.07 else None
     rings = [b for b in bones if b in ("pp2", "pp3", "pp4")]
     jewel = str(rng.choice(rings)) if rings and rng.uniform() < 0.1 else None
-    return Things(bool(rng.uniform() < 0.5), bool(rng.uniform() < 0.12), plate, jewel, bool(rng.uniform() < 0.4))
+    return Things(bool(rng.uniform() < 0.5), bool(rng.uniform() < 0.12) and region not in ("hip", "shoulder"), plate, jewel, bool(rng.uniform() < 0.4))
 
 
 def _line(shape: tuple[int, int], a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
@@ -75,6 +75,26 @@ def add_things(
         shell = cast_flesh(camera, wrapped, -(gap + thick)) - cast_flesh(camera, wrapped, -gap)
         grain = cv2.GaussianBlur(rng.standard_normal(shell.shape, dtype=np.float32), (0, 0), 1.6 / camera.pixel) * 3
         paths["bone"] += np.maximum(shell, 0) * np.float32(rng.uniform(0.2, 0.4)) * np.clip(1 + 0.25 * grain, 0.3, 2)
+
+
+_SESAMOIDS = (  # bone, fraction, shift in world rest mm, radius in mm, how often
+    ("mc1", 0.96, (4, 6, 0), 2.3, 0.9), ("mc1", 0.96, (7, 1, 0), 2.0, 0.9), ("mc2", 0.98, (6, 3, 0), 1.4, 0.4), ("mc5", 0.98, (6, 0, 0), 1.4, 0.4),
+    ("mt1", 0.93, (4, 0, -9), 4.2, 1.0), ("mt1", 0.93, (-5, 0, -9), 4.0, 1.0), ("femur", 0.96, (-14, 32, 4), 4.0, 0.2), ("mt5", 0.02, (-3, 8, -2), 3.0, 0.15),
+)  # fmt: skip
+
+
+def sesamoids(
+    rng: np.random.Generator, camera: Camera, places: dict[str, np.ndarray], bones: dict[str, Bone], shown: tuple[str, ...]
+) -> np.ndarray:
+    """Small round bones in tendons, which resemble torn-off flakes: path length in mm, float32 (h, w)."""
+    total = np.zeros((camera.height, camera.width), np.float32)
+    y, x = np.mgrid[: camera.height, : camera.width].astype(np.float32)
+    for name, fraction, shift, radius, chance in _SESAMOIDS:
+        size, there = radius * rng.uniform(0.8, 1.2), rng.uniform() < chance
+        if name in shown and there:
+            u, v, _ = camera.see((places[name] @ [*(bones[name].point(fraction) + np.array(shift)), 1])[None, :3])[0].tolist()
+            total += np.sqrt(np.maximum(size**2 - ((x - u) ** 2 + (y - v) ** 2) * camera.pixel**2, 0))
+    return total
 
 
 def _add_plate(paths: dict[str, np.ndarray], camera: Camera, bone: Bone, place: np.ndarray, rng: np.random.Generator) -> None:

@@ -65,7 +65,7 @@ class Exposure:
     """How a film is taken: tube voltage, relative dose, blur (mm), scatter, motion (mm), and the display's window."""
 
     kv: float
-    photons: float = 9000.0  # per pixel in the open beam
+    photons: float = 1500.0  # per pixel behind the middle of the body: an automatic exposure holds it
     blur: float = 0.25
     scatter: float = 0.12
     motion: float = 0.0
@@ -76,6 +76,7 @@ class Exposure:
     gamma: float = 1.0
     white: float = 1.0  # where the display saturates, relative to the densest 1 %
     sharpen: float = 0.5
+    flatten: float = 0.25  # share of the slow changes of density that the display takes out
 
 
 def expose(primary: np.ndarray, exposure: Exposure, *, pixel: float, thickness: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -89,9 +90,12 @@ def expose(primary: np.ndarray, exposure: Exposure, *, pixel: float, thickness: 
         signal = cv2.filter2D(signal, -1, _streak(exposure.motion / pixel, exposure.motion_angle))
     y, x = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j].astype(np.float32)
     signal = signal * (1 + exposure.heel * (np.cos(exposure.heel_angle) * x + np.sin(exposure.heel_angle) * y))
-    counts = np.maximum(signal * exposure.photons, 1)
+    body = thickness > 10
+    through = float(np.median(signal[body])) if body.any() else 1.0
+    dose = min(exposure.photons / max(through, 1e-4), 2e6)
+    counts = np.maximum(signal * np.float32(dose), 1)
     noise = rng.standard_normal((h, w), dtype=np.float32)
-    return (counts + np.sqrt(counts) * noise).astype(np.float32).clip(1) / exposure.photons
+    return (counts + np.sqrt(counts) * noise).astype(np.float32).clip(1) / np.float32(dose)
 
 
 def _streak(length: float, angle: float) -> np.ndarray:
@@ -106,6 +110,9 @@ def _streak(length: float, angle: float) -> np.ndarray:
 def display(signal: np.ndarray, exposure: Exposure, *, pixel: float) -> np.ndarray:
     """The reader's picture: logarithm, a window, unsharp masking, dense is bright. uint8 (h, w)."""
     density = -np.log(np.maximum(signal, 1e-4))
+    slow = cv2.GaussianBlur(cv2.resize(density, None, fx=0.125, fy=0.125, interpolation=cv2.INTER_AREA), (0, 0), 3.0 / pixel)
+    slow = cv2.resize(slow, density.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    density = density - np.float32(exposure.flatten) * np.minimum(slow, density)
     top = np.percentile(density, 99.5) * exposure.white
     value = (density / max(float(top), 0.3)).astype(np.float32)
     value = value + exposure.sharpen * (value - cv2.GaussianBlur(value, (0, 0), 2.5 / pixel))

@@ -1,6 +1,6 @@
 """Cast the shadow of posed bones and flesh onto a film: path lengths in mm."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -101,12 +101,19 @@ def cast_bone(
     marked : bool
         Whether to fill `shadow.zone` beside the piece's cuts, the slits and the bulges.
     """
+    if bone.spacing > 1.5 and camera.pixel < bone.spacing * 0.75:  # a coarse volume needs no fine grid
+        small = replace(camera, pixel=2 * camera.pixel, width=-(-camera.width // 2), height=-(-camera.height // 2), middle=((camera.middle[0] - 0.5) / 2, (camera.middle[1] - 0.5) / 2))
+        part = Shadow.empty(small)
+        cast_bone(part, small, bone, place, tissue)
+        for target, values in ((shadow.mineral, part.mineral), (shadow.bone, part.bone)):
+            target += cv2.resize(values, (2 * small.width, 2 * small.height), interpolation=cv2.INTER_LINEAR)[: camera.height, : camera.width]
+        return
     extent = _extent(camera, bone, place)
     if extent is None:
         return
     x0, y0, x1, y1, z0, z1 = extent
     origin, right, down, beam = (v.astype(np.float32) for v in _local(camera, bone, place))
-    step = float(np.clip(camera.pixel, 0.55, 1.1))
+    step = float(np.clip(camera.pixel, 0.55, max(1.1, 0.9 * bone.spacing)))
     nx, ny = -(-(x1 - x0) // BLOCK), -(-(y1 - y0) // BLOCK)
     nz = max(int(np.ceil((z1 - z0) / (BLOCK * step))), 1)
 
@@ -115,22 +122,24 @@ def cast_bone(
         m = 1 + z / np.float32(camera.distance)
         u = m * ((j + (x0 - camera.middle[0])) * camera.pixel).astype(np.float32)
         v = m * ((i + (y0 - camera.middle[1])) * camera.pixel).astype(np.float32)
-        q = np.stack([origin[a] + u * right[a] + v * down[a] + z * beam[a] for a in range(3)])
+        q = np.empty((3, *np.broadcast_shapes(u.shape, v.shape)), np.float32)
+        for a in range(3):
+            np.add(u * right[a] + (origin[a] + z * beam[a]), v * down[a], out=q[a])
         return _unbend(q, bone, tissue)
 
     half = (BLOCK - 1) / 2
     by, bx, bz = np.meshgrid(np.arange(ny), np.arange(nx), np.arange(nz), indexing="ij")
     centre = coordinates(by * BLOCK + half, bx * BLOCK + half, bz * BLOCK + half)
     index = [np.clip(((centre[a] - bone.low[a]) / bone.spacing + 0.5).astype(int), 0, bone.distance.shape[a] - 1) for a in range(3)]
-    beyond = max(BLOCK * np.sqrt(2 * camera.pixel**2 + step**2) / 2 + 2 * bone.spacing, 2.0) + (2.0 if bulges else 0.5)
+    beyond = BLOCK * np.sqrt(2 * camera.pixel**2 + step**2) / 2 + 0.9 * bone.spacing + max(camera.pixel, 0.5) + (2.0 if bulges else 0.0)
     near = (bone.distance[index[0], index[1], index[2]] < beyond) & _within(centre, bone)
     by, bx, bz = by[near], bx[near], bz[near]
     if by.size == 0:
         return
     grid = np.arange(BLOCK)
-    i, j, k = np.meshgrid(grid, grid, grid, indexing="ij")
+    i, j, k = np.ix_(grid, grid, grid)  # open, so that only sums of the three are made in full
     q = coordinates(by[:, None, None, None] * BLOCK + i, bx[:, None, None, None] * BLOCK + j, bz[:, None, None, None] * BLOCK + k)
-    voxel = (q - bone.low[:, None, None, None, None]) / np.float32(bone.spacing)
+    voxel = (q - bone.low[:, None, None, None, None]) * np.float32(1 / bone.spacing)
     distance = ndimage.map_coordinates(bone.distance, voxel, order=1, prefilter=False, mode="nearest")
     mineral, inside, zone = _substance(q, distance, bone, tissue, camera.pixel, piece, slits, plates, bulges, marked)
     for target, values in ((shadow.mineral, mineral), (shadow.bone, inside), (shadow.zone, zone)):
@@ -218,24 +227,24 @@ def cast_flesh(camera: Camera, flesh: list[Capsule], shrink: float = 0.0) -> np.
     h, w = -(-camera.height // half), -(-camera.width // half)
     y, x = np.mgrid[:h, :w].astype(np.float32) * half + (half - 1) / 2
     pixel = camera.pixel
-    begins, ends = [], []
+    begins, ends, far = [], [], np.float32(1e6)
     for start, end, r0, r1 in flesh:
-        a, b = camera.see(np.stack([start, end]))
+        a, b = camera.see(np.stack([start, end])).tolist()
         r0, r1 = max(r0 - shrink, 1.0), max(r1 - shrink, 1.0)
         pad = max(r0, r1) / pixel
         if max(a[0], b[0]) + pad < 0 or min(a[0], b[0]) - pad > camera.width or max(a[1], b[1]) + pad < 0 or min(a[1], b[1]) - pad > camera.height:
             continue
-        along = b[:2] - a[:2]
-        length = float(along @ along) + 1e-6
+        along = (b[0] - a[0], b[1] - a[1])
+        length = along[0] ** 2 + along[1] ** 2 + 1e-6
         t = np.clip(((x - a[0]) * along[0] + (y - a[1]) * along[1]) / length, 0, 1)
         away = ((x - a[0] - t * along[0]) ** 2 + (y - a[1] - t * along[1]) ** 2) * pixel**2
         radius = r0 + t * (r1 - r0)
-        lean = np.linalg.norm(b - a) and np.sqrt(length) * pixel / (np.sqrt(length) * pixel + abs(b[2] - a[2]))
-        chord = np.sqrt(np.maximum(radius**2 - away, 0)) / max(float(lean), 0.55)
+        lean = length**0.5 * pixel / np.hypot(length**0.5 * pixel, b[2] - a[2])
+        chord = np.sqrt(np.maximum(radius**2 - away, 0)) / max(float(lean), 0.6)
         depth = a[2] + t * (b[2] - a[2])
         hit = chord > 0
-        begins.append(np.where(hit, depth - chord, 1e6))
-        ends.append(np.where(hit, depth + chord, 1e6))
+        begins.append(np.where(hit, depth - chord, far))
+        ends.append(np.where(hit, depth + chord, far))
     if not begins:
         return np.zeros((camera.height, camera.width), np.float32)
     first = np.stack(begins)
