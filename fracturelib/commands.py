@@ -81,7 +81,7 @@ def train_folder(folder: Path, out: Path, recipe: Recipe, *, progress: bool = Tr
         for split, part in frame.groupby("split")
     }
     films = {
-        split: Films(images[split], frame.loc[frame["split"] == split, "label"].to_numpy(np.int64)) for split in images
+        split: Films(images[split], np.array(frame.loc[frame["split"] == split, "label"], np.int64)) for split in images
     }
     out.mkdir(parents=True, exist_ok=True)
     for left_over in out.glob(".*.part*"):

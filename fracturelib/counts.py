@@ -138,12 +138,12 @@ class Confusion:
 
     @property
     def lr_plus(self) -> float:
-        """Positive likelihood ratio: how much a call of "fractured" multiplies the odds; infinite without false alarms."""
+        """Positive likelihood ratio: a call of "fractured" multiplies the odds by it; infinite with no false alarm."""
         return odds(self.tp * (self.tn + self.fp), self.fp * (self.tp + self.fn))
 
     @property
     def lr_minus(self) -> float:
-        """Negative likelihood ratio: how much a call of "not fractured" multiplies the odds; 0 rules a fracture out."""
+        """Negative likelihood ratio: a call of "not fractured" multiplies the odds by it; 0 if none is missed."""
         return odds(self.fn * (self.tn + self.fp), self.tn * (self.tp + self.fn))
 
     @property

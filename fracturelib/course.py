@@ -86,7 +86,7 @@ def open_split(split: str, *, size: int = RECIPE.size) -> Split:
             if row["file"] in annotations:
                 mask = fracture_mask(annotations[row["file"]], width=row["width"], height=row["height"])
                 masks[i] = mask_to_square(mask, size)
-    return Split(frame, images, frame["label"].to_numpy(np.int64), masks)
+    return Split(frame, images, np.array(frame["label"], np.int64), masks)
 
 
 def run_folder(name: str = "small-cnn") -> Path:

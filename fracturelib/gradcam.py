@@ -113,7 +113,8 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         if not self._hooks:
             raise InputError("GradCAM was called outside its block; expected `with GradCAM(model, layer) as cam:`")
         logits, outputs = self._forward(x, target)
-        gradients = torch.autograd.grad(logits.sum(), list(outputs.values()))
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            gradients = torch.autograd.grad(logits.sum(), list(outputs.values()))
         maps = {}
         for (name, activation), gradient in zip(outputs.items(), gradients, strict=True):
             weights = gradient.mean(dim=(2, 3), keepdim=True)  # (n, k, 1, 1)

@@ -1,6 +1,7 @@
 """Figures: each function takes plain arrays and returns a matplotlib Figure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import cv2
@@ -33,23 +34,32 @@ STYLE: Any = {
 }
 
 
+class PngFigure(Figure):
+    """A figure that a notebook shows by itself, as a PNG, the same bytes each time."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+
 def figure(width: float, height: float, *, columns: int = 1, rows: int = 1, **options: Any) -> tuple[Figure, Any]:
     """A figure of its own, which no notebook draws a second time; width and height in inches."""
     with matplotlib.rc_context(STYLE):
-        made = Figure(figsize=(width, height), layout="constrained")
+        made = PngFigure(figsize=(width, height), layout="constrained")
         axes = made.subplots(rows, columns, **options)
     return made, axes
 
 
 def montage(
-    images: NDArray[np.uint8],
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
     titles: Sequence[str],
     *,
-    masks: NDArray[np.uint8] | None = None,
+    masks: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
     columns: int = 5,
     width: float = 11.0,
 ) -> Figure:
-    """Films side by side: images (n, s, s) uint8, n titles, masks (n, s, s) of 0 and 1 drawn as outlines."""
+    """Films side by side: images (n, s, s) or (n, s, s, 3) uint8, n titles, masks (n, s, s) of 0 and 1 as outlines."""
     if len(images) != len(titles):
         raise InputError(f"titles has {len(titles)} values; expected {len(images)}, one for each image")
     rows = max(1, -(-len(images) // columns))
@@ -103,7 +113,7 @@ def class_balance(frame: pd.DataFrame) -> Figure:
 
 
 def grey_histograms(images: NDArray[np.uint8], labels: ArrayLike) -> Figure:
-    """Grey values, and each film's mean, by class: images (n, s, s) uint8, labels (n,). Black, the padding, is left out."""
+    """Grey values, and each film's mean, by class: (n, s, s) uint8, labels (n,). Black, the padding, is left out."""
     made, (left, right) = figure(10, 3.4, columns=2)
     y = np.asarray(labels)
     means = np.array([film[film > 0].mean() if film.any() else 0.0 for film in images])
@@ -158,25 +168,37 @@ def score_histogram(y: ArrayLike, score: ArrayLike, threshold: float) -> Figure:
     return made
 
 
-def roc_plot(y: ArrayLike, score: ArrayLike, threshold: float | None = None, *, ax: Axes | None = None) -> Figure:
-    """Sensitivity against false alarms, with the operating point."""
+Thresholds = float | Mapping[str, float] | None
+MARKERS = "os^Dv"
+
+
+def operating_points(y: ArrayLike, score: ArrayLike, thresholds: Thresholds) -> Iterator[tuple[str, str, Confusion]]:
+    """Label, marker and counts of each threshold."""
+    if thresholds is None:
+        return
+    named = thresholds if isinstance(thresholds, Mapping) else {"threshold": thresholds}
+    for marker, (name, value) in zip(MARKERS, named.items(), strict=False):
+        yield f"{name} {value:.2f}", marker, confusion_at(y, score, value)
+
+
+def roc_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None, *, ax: Axes | None = None) -> Figure:
+    """Sensitivity against false alarms, with the operating point, or up to five by name."""
     made, ax = _axes(ax)
     table = sweep(y, score)
     ax.plot(
         1 - table["specificity"], table["sensitivity"], color=BLUE, linewidth=2, label=f"AUC {roc_auc(y, score):.2f}"
     )
     ax.plot([0, 1], [0, 1], ":", color=GREY, label="a coin")
-    if threshold is not None:
-        at = confusion_at(y, score, threshold)
-        ax.plot(1 - at.specificity, at.sensitivity, "o", color=RED, markersize=9, label=f"threshold {threshold:.2f}")
+    for name, marker, at in operating_points(y, score, threshold):
+        ax.plot(1 - at.specificity, at.sensitivity, marker, color=RED, markersize=9, label=name)
     ax.set(xlabel="1 - specificity (false alarms)", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_title("ROC")
     ax.legend(loc="lower right")
     return made
 
 
-def pr_plot(y: ArrayLike, score: ArrayLike, threshold: float | None = None, *, ax: Axes | None = None) -> Figure:
-    """Precision against sensitivity, with the operating point and the prevalence."""
+def pr_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None, *, ax: Axes | None = None) -> Figure:
+    """Precision against sensitivity, with the operating points and the prevalence."""
     made, ax = _axes(ax)
     table = sweep(y, score).iloc[1:]
     ap = average_precision(y, score)
@@ -189,17 +211,16 @@ def pr_plot(y: ArrayLike, score: ArrayLike, threshold: float | None = None, *, a
         label=f"average precision {ap:.2f}",
     )
     ax.axhline(float(np.mean(np.asarray(y))), linestyle=":", color=GREY, label="prevalence")
-    if threshold is not None:
-        at = confusion_at(y, score, threshold)
-        ax.plot(at.sensitivity, at.precision, "o", color=RED, markersize=9, label=f"threshold {threshold:.2f}")
+    for name, marker, at in operating_points(y, score, threshold):
+        ax.plot(at.sensitivity, at.precision, marker, color=RED, markersize=9, label=name)
     ax.set(xlabel="sensitivity (recall)", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_title("Precision and recall")
     ax.legend(loc="lower left")
     return made
 
 
-def curves_plot(y: ArrayLike, score: ArrayLike, threshold: float | None = None) -> Figure:
-    """ROC and precision-recall side by side, the same operating point on both."""
+def curves_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None) -> Figure:
+    """ROC and precision-recall side by side, the same operating points on both."""
     made, (left, right) = figure(10, 4.6, columns=2)
     roc_plot(y, score, threshold, ax=left)
     pr_plot(y, score, threshold, ax=right)

@@ -33,6 +33,7 @@ def execute(path: Path, working_folder: Path) -> NotebookNode:
             notebook,
             timeout=3600,
             kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=40"],
             resources={"metadata": {"path": str(working_folder)}},
             on_cell_executed=lambda **_: bar.update(),
         )

@@ -237,50 +237,50 @@ _SUPINE = {"pro_sup_r": (-1.3, -1.0)}
 
 _REGIONS: dict[str, Region] = {
     "hand": Region(
-        ("radius", "ulna", *HAND), ("mc3", 0.75), "mc3", (0, 1, 0), (205, 300), {"frontal": 0, "oblique": 42, "lateral": 90},
+        ("radius", "ulna", *HAND), ("mc3", 0.75), "mc3", (0, 1, 0), (180, 255), {"frontal": 0, "oblique": 42, "lateral": 90},
         (50, 58), _BEND_FINGERS, {}, (*_hand_flesh(), *_forearm_flesh()),
     ),
     "wrist": Region(
-        ("radius", "ulna", *HAND), ("capitate", 0.0), "radius", (0, 1, 0), (150, 230),
+        ("radius", "ulna", *HAND), ("capitate", 0.0), "radius", (0, 1, 0), (120, 190),
         {"frontal": 0, "oblique": 45, "lateral": 90}, (50, 60), _BEND_FINGERS, {}, (*_hand_flesh(), *_forearm_flesh()),
     ),
     "forearm": Region(
-        ("humerus", "radius", "ulna", *HAND), ("radius", 0.5), "ulna", (1, 0.1, 0), (290, 380),
+        ("humerus", "radius", "ulna", *HAND), ("radius", 0.5), "ulna", (1, 0.1, 0), (265, 345),
         {"frontal": 0, "lateral": 90}, (52, 62), {**_BEND_FINGERS, **_SUPINE}, {"elbow_flexion_r": (0.3, 1.5)},
         (*_hand_flesh(), *_forearm_flesh(), *_upper_arm_flesh()),
     ),
     "elbow": Region(
-        ("humerus", "radius", "ulna", *CARPALS), ("humerus", 0.97), "humerus", (1, 0, 0), (170, 270),
+        ("humerus", "radius", "ulna", *CARPALS), ("humerus", 0.97), "humerus", (1, 0, 0), (140, 220),
         {"frontal": 0, "oblique": 40, "lateral": 90}, (54, 63), {"elbow_flexion_r": (0.0, 0.25), **_SUPINE},
         {"elbow_flexion_r": (1.0, 1.8), "pro_sup_r": (-1.2, 0.3)}, (*_forearm_flesh(), *_upper_arm_flesh()), lie={"lateral": -50},
     ),
     "shoulder": Region(
-        ("clavicle", "scapula", "humerus", "ribs"), ("humerus", 0.06), "scapula", (1, 0, 0), (210, 310),
+        ("clavicle", "scapula", "humerus", "ribs"), ("humerus", 0.06), "scapula", (1, 0, 0), (190, 270),
         {"frontal": 0, "oblique": 30, "lateral": -40}, (64, 74),
         {"shoulder_elv_r": (0.0, 0.45), "shoulder_rot_r": (-0.5, 0.7)}, {}, (*_upper_arm_flesh()[:2], *_shoulder_flesh()),
         length=(0, 0, -1), air=(Flesh("ribs", 0.3, 0.9, 48, 78, shift=(8, 10, 0)),),
     ),
     "hip": Region(
-        ("pelvis", "sacrum", "femur", "pelvis_left", "femur_left"), ("femur", 0.07), "pelvis", (1, 0, 0), (230, 360),
+        ("pelvis", "sacrum", "femur", "pelvis_left", "femur_left"), ("femur", 0.07), "pelvis", (1, 0, 0), (200, 290),
         {"frontal": 0, "lateral": 0, "oblique": 28}, (70, 80), {"hip_rotation_r": (-0.3, 0.35), "hip_adduction_r": (-0.3, 0.05)},
         {"hip_flexion_r": (0.6, 1.0), "hip_adduction_r": (-0.7, -0.4), "hip_rotation_r": (-0.7, -0.4)},
         (*_hip_flesh(), *_leg_flesh()[:1]), length=(0, 0, -1),
     ),
     "knee": Region(
-        ("femur", "tibia", "fibula", "patella"), ("tibia", 0.02), "tibia", (1, 0, 0), (200, 340),
+        ("femur", "tibia", "fibula", "patella"), ("tibia", 0.02), "tibia", (1, 0, 0), (150, 250),
         {"frontal": 0, "oblique": 45, "lateral": 90}, (58, 67), {"knee_angle_r": (0.0, 0.12)}, {"knee_angle_r": (0.25, 1.2)}, _leg_flesh(),
     ),
     "lower leg": Region(
-        ("femur", "tibia", "fibula", "patella", *FOOT), ("tibia", 0.52), "tibia", (1, 0, 0), (380, 460), {"frontal": 0, "lateral": 90},
+        ("femur", "tibia", "fibula", "patella", *FOOT), ("tibia", 0.52), "tibia", (1, 0, 0), (330, 420), {"frontal": 0, "lateral": 90},
         (56, 66), {"knee_angle_r": (0.0, 0.15), "ankle_angle_r": (-0.2, 0.2)}, {"knee_angle_r": (0.1, 0.7)}, (*_leg_flesh(), *_foot_flesh()),
     ),
     "ankle": Region(
-        ("tibia", "fibula", *FOOT), ("tibia", 0.97), "tibia", (1, 0.1, 0), (170, 290), {"frontal": 0, "oblique": -32, "lateral": 90},
+        ("tibia", "fibula", *FOOT), ("tibia", 0.97), "tibia", (1, 0.1, 0), (135, 215), {"frontal": 0, "oblique": -32, "lateral": 90},
         (54, 63), {"ankle_angle_r": (-0.35, 0.15), "subtalar_angle_r": (-0.15, 0.15), "mtp_angle_r": (-0.2, 0.3)}, {},
         (*_leg_flesh()[3:9], *_foot_flesh()),
     ),
     "foot": Region(
-        ("tibia", "fibula", *FOOT), ("mt3", 0.25), "mt2", (1, 0, 0), (230, 320), {"frontal": 0, "oblique": 38, "lateral": 90},
+        ("tibia", "fibula", *FOOT), ("mt3", 0.25), "mt2", (1, 0, 0), (205, 285), {"frontal": 0, "oblique": 38, "lateral": 90},
         (52, 60), {"ankle_angle_r": (-0.7, -0.35), "mtp_angle_r": (-0.15, 0.25)}, {"ankle_angle_r": (-0.4, 0.1)},
         (*_leg_flesh()[5:9], *_foot_flesh()), lie={"lateral": 90},
     ),

@@ -90,7 +90,7 @@ def make_patient(
     breaks: tuple[Break, ...] = ()
     if broken:
         bone, fraction, kind = choose_site(region, lottery, child=age == "child", kind=kind)
-        hard = float(lottery.beta(1.1, 2.2))
+        hard = float(lottery.beta(1.5, 1.7))
         hard = hard if severity is None else severity
         breaks = (break_bone(bones[bone], kind, lottery, fraction=fraction, severity=hard, gap=None if gap is None else gap / size),)
         pair = _PAIRS.get(bone)
@@ -98,7 +98,7 @@ def make_patient(
             second = str(lottery.choice(["transverse", "oblique"]))
             beside = float(np.clip(fraction + lottery.normal(0, 0.05), 0.1, 0.96))
             breaks += (break_bone(bones[pair], second, lottery, fraction=beside, severity=hard * lottery.uniform(0.2, 1)),)
-    healed = _healed(_rng(seed, region, 2), region, bones, {b.bone for b in breaks})
+    healed = _healed(_rng(seed, region, 2), region, bones)
     return Patient(
         seed, region, sex, age, str(rng.choice(["L", "R"])), float(size), float(rng.gamma(3.0, 1.3) + 1.0),
         float(rng.normal(1.0, 0.07)), 0.2 * density, 0.9 * density, bends, breaks, healed, things,
@@ -108,16 +108,16 @@ def make_patient(
 _PAIRS = {"radius": "ulna", "ulna": "radius", "tibia": "fibula", "fibula": "tibia"}  # they break together
 
 
-def _healed(rng: np.random.Generator, region: str, bones: dict[str, Bone], taken: set[str]) -> tuple[Break, ...]:
+def _healed(rng: np.random.Generator, region: str, bones: dict[str, Bone]) -> tuple[Break, ...]:
     """An old fracture that left a bump and a bend, in some patients."""
     bone, fraction, _ = choose_site(region, rng, child=False, kind="oblique")
     side = rng.uniform(0, 2 * np.pi)
-    if rng.uniform() > 0.08 or bone in taken:
+    if rng.uniform() > 0.08:
         return ()
     width = bones[bone].width
     place = bones[bone].frame.T @ bones[bone].point(fraction)
     callus = tuple(
-        Bulge(place, float(rng.uniform(0.08, 0.16) * width), float(rng.uniform(0.4, 0.8) * width), np.array([0, np.cos(side + t), np.sin(side + t)]))
+        Bulge(place, float(rng.uniform(0.08, 0.16) * width), float(rng.uniform(0.4, 0.8) * width), np.array([0, np.cos(side + t), np.sin(side + t)]), False)
         for t in (0.0, 2.5)
     )
     return (Break(bone, "healed", bones[bone].frame @ place, 0.0, bulges=callus),)
@@ -226,15 +226,15 @@ def _cast_all(patient: Patient, spec: Region, camera: Camera, places: dict[str, 
     zones = []
     for name in spec.bones:
         bone, tissue, plates = bones[name], _tissue(patient, bones[name]), _details(patient, bones[name])
+        bulges = healed[name].bulges if name in healed else ()
         if name not in broken:
-            bulges = healed[name].bulges if name in healed else ()
             cast_bone(shadow, camera, bone, places[name], tissue, plates=plates, bulges=bulges)
             continue
         now = broken[name]
         part = Shadow.empty(camera)
         for piece in now.pieces or (Piece((), np.eye(4)),):
             place = places[name] @ piece.move
-            cast_bone(part, camera, bone, place, tissue, piece=piece, slits=now.slits, plates=plates, bulges=now.bulges, marked=True)
+            cast_bone(part, camera, bone, place, tissue, piece=piece, slits=now.slits, plates=plates, bulges=(*now.bulges, *bulges), marked=True)
         shadow.mineral += part.mineral
         shadow.bone += part.bone
         zones.append(part.zone)
@@ -414,6 +414,37 @@ def simulate_image(
     rng = _rng(seed, region, 11, film)
     exposure = draw_exposure(region_of(region), rng, kv=kv, poor=poor)
     return develop(lengths, exposure, rng)
+
+
+@dataclass(frozen=True)
+class Formation:
+    """The steps by which a radiograph comes to be; all (h, w).
+
+    `bone` and `soft` are path lengths in mm (float32), `transmission` is the share of the beam that gets through (0..1),
+    `detector` what is measured of it after scatter, blur and noise, `image` the displayed film (uint8).
+    """
+
+    bone: np.ndarray
+    soft: np.ndarray
+    transmission: np.ndarray
+    detector: np.ndarray
+    image: np.ndarray
+    masks: list[np.ndarray]
+
+
+def film_formation(
+    region: str, *, seed: int, kv: float = 55.0, view: str | None = None, fracture: str | None = "random", gap: float | None = None,
+    severity: float | None = None, size: int = 320,
+) -> Formation:  # fmt: skip
+    """How a film comes to be: path length, attenuation at a tube voltage, exposure, display. Parameters as in `simulate_image`."""
+    lengths = path_lengths(region, seed=seed, view=view, fracture=fracture, gap=gap, severity=severity, size=size, cast=False)
+    rng = _rng(seed, region, 11, 0)
+    exposure = draw_exposure(region_of(region), rng, kv=kv, poor=False)
+    soft = lengths.paths["muscle"] + lengths.paths["fat"]
+    primary = transmit(lengths.paths, kv)
+    detector = expose(primary, exposure, pixel=lengths.pixel, thickness=soft + lengths.paths["bone"], rng=rng)
+    image = display(detector, exposure, pixel=lengths.pixel)
+    return Formation(lengths.paths["bone"], soft, primary, detector, image, lengths.masks)
 
 
 def develop(lengths: PathLengths, exposure: Exposure, rng: np.random.Generator) -> SimulatedImage:

@@ -57,6 +57,7 @@ class Bulge:
     height: float
     width: float
     side: np.ndarray
+    fresh: bool = True  # or the callus of an old fracture
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def break_bone(
         Width of the gap in mm; if not given, it follows from the severity.
     """
     size = bone.width
-    offset_scale = size * (0.04 + 0.6 * severity**1.5)
+    offset_scale = size * (0.05 + 0.95 * severity**1.3)
     tilt = {"transverse": 0.1, "oblique": 0.75, "spiral": 0.35, "comminuted": 0.5, "impacted": 0.2}.get(kind, 0.3)
     tilt *= rng.uniform(0.6, 1.3)
     cut = rough_cut(
@@ -134,19 +135,19 @@ def break_bone(
     site = bone.frame @ cut.origin
     side = _across(rng)
     if kind in ("hairline", "buckle"):
-        width = (gap if gap is not None else rng.uniform(0.35, 0.75)) if kind == "hairline" else 0.0
+        width = (gap if gap is not None else rng.uniform(0.45, 1.0)) if kind == "hairline" else 0.0
         slits = (Slit(cut, width, side, rng.uniform(0.0, 0.6) * size),) if width else ()
-        height = (gap if gap is not None else rng.uniform(0.7, 1.2 + 0.9 * severity)) if kind == "buckle" else 0.0
+        height = (gap if gap is not None else rng.uniform(0.09, 0.14 + 0.1 * severity) * size) if kind == "buckle" else 0.0
         bulges = (Bulge(cut.origin, height, rng.uniform(2.5, 4.5), side),) if height else ()
         return Break(bone.name, kind, site, round(width + height, 2), slits=slits, bulges=bulges)
-    width = gap if gap is not None else rng.uniform(0.3, 0.9) + 1.6 * severity * rng.uniform(0, 1)
+    width = gap if gap is not None else rng.uniform(0.5, 1.2) + 2.2 * severity * rng.uniform(0, 1)
     if kind == "avulsion":
         return _avulsion(bone, rng, cut, fraction, width)
-    angle = np.deg2rad(rng.uniform(1, 5) + 22 * severity * rng.uniform(0.2, 1))
+    angle = np.deg2rad(rng.uniform(1, 6) + 30 * severity * rng.uniform(0.2, 1))
     hinge = np.cross([1.0, 0, 0], side)
     if kind == "greenstick":
         pivot = cut.origin - side * size * 0.45
-        opened = np.deg2rad(rng.uniform(5, 9) + 10 * severity)
+        opened = np.deg2rad(rng.uniform(7, 12) + 14 * severity)
         move = _move(bone, pivot, np.zeros(3), hinge, opened)
         far = Piece(((cut, 1.0, 0.1),), move, True)
         return Break(bone.name, kind, site, round(0.9 * size * np.sin(opened), 2), (Piece(((cut, -1.0, 0.1),), np.eye(4)), far))

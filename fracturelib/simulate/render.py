@@ -113,7 +113,7 @@ def cast_bone(
         return
     x0, y0, x1, y1, z0, z1 = extent
     origin, right, down, beam = (v.astype(np.float32) for v in _local(camera, bone, place))
-    step = float(np.clip(camera.pixel, 0.55, max(1.1, 0.9 * bone.spacing)))
+    step = float(np.clip(1.25 * camera.pixel, 0.75, max(1.2, 0.9 * bone.spacing)))
     nx, ny = -(-(x1 - x0) // BLOCK), -(-(y1 - y0) // BLOCK)
     nz = max(int(np.ceil((z1 - z0) / (BLOCK * step))), 1)
 
@@ -187,7 +187,7 @@ def _substance(
         towards = sum(r[a] * np.float32(bulge.side[a]) for a in (1, 2)) / np.float32(bone.width / 2)
         push = np.exp(-((r[0] / np.float32(bulge.width)) ** 2)) * (0.35 + 0.65 * np.clip(towards, -0.5, 1.2))
         distance = distance - np.float32(bulge.height) * push
-        if zone is not None:
+        if zone is not None and bulge.fresh:
             zone = np.maximum(zone, (push > 0.35) & (np.abs(distance) < 1.5))
     flare = np.clip((s - 0.35) / 0.5, 0, 1) ** 1.5
     thick = np.float32(tissue.cortex) * (1 - flare) + np.float32(tissue.rim) * flare

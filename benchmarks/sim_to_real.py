@@ -1,0 +1,72 @@
+"""Is pre-training on simulated films worth something on real ones?
+
+    fracture data import PATH/TO/FracAtlas data/raw/fracatlas
+    python benchmarks/sim_to_real.py data/raw/fracatlas [--simulated data/demo] [--seeds 3] [--epochs 16]
+
+The same SmallCNN is trained on the real training films twice, from random weights and from weights pre-trained on the
+simulated films, with the same seed, order and augmentation. Printed are the paired differences of the test AUC (validation
+AUC where there is no test split), and a bootstrap interval that resamples patients and keeps the pairs together.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fracturelib.data import load_manifest
+from fracturelib.images import load_images
+from fracturelib.metrics import roc_auc
+from fracturelib.train import Films, Recipe, fit
+
+
+def films_of(folder: Path, frame: pd.DataFrame, split: str, size: int) -> Films:
+    part = frame[frame["split"] == split]
+    return Films(load_images(folder, list(part["file"]), size=size), part["label"].to_numpy(np.int64))
+
+
+def interval(labels: np.ndarray, groups: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean paired difference, patients resampled."""
+    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    means = []
+    for _ in range(500):
+        rows = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
+        if len(np.unique(labels[rows])) == 2:
+            means.append(np.mean([roc_auc(labels[rows], b[rows]) - roc_auc(labels[rows], a[rows]) for a, b in pairs]))
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("real", type=Path)
+    parser.add_argument("--simulated", type=Path, default=Path("data/demo"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--size", type=int, default=224)
+    args = parser.parse_args()
+
+    simulated, real = load_manifest(args.simulated), load_manifest(args.real)
+    judged = "test" if (real["split"] == "test").any() else "val"
+    train, val, test = (films_of(args.real, real, split, args.size) for split in ("train", "val", judged))
+    sim_train, sim_val = (films_of(args.simulated, simulated, split, args.size) for split in ("train", "val"))
+    groups = real.loc[real["split"] == judged, "group"].to_numpy()
+    pairs = []
+    for seed in range(args.seeds):
+        recipe = Recipe(size=args.size, epochs=args.epochs, patience=args.epochs, seed=seed)
+        pretrained, _ = fit(sim_train, sim_val, recipe, progress=False)
+        scratch, _ = fit(train, val, recipe, progress=False)
+        started, _ = fit(train, val, recipe, initial=pretrained.model.state_dict(), progress=False)
+        a, b = scratch.scores(test.images), started.scores(test.images)
+        none = roc_auc(test.labels, pretrained.scores(test.images))
+        pairs.append((a, b))
+        print(
+            f"seed {seed}: {judged} AUC from scratch {roc_auc(test.labels, a):.3f}, pre-trained {roc_auc(test.labels, b):.3f}, "
+            f"simulated films only {none:.3f}", flush=True,
+        )  # fmt: skip
+    differences = [roc_auc(test.labels, b) - roc_auc(test.labels, a) for a, b in pairs]
+    low, high = interval(test.labels, groups, pairs, np.random.default_rng(0))
+    print(f"difference {np.mean(differences):+.3f} (95 % interval {low:+.3f} to {high:+.3f}; {len(groups)} films, seeds {args.seeds})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The map: its arithmetic, its identity, and that it leaves nothing behind."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fracturelib._files import InputError
+from fracturelib.gradcam import COLOUR_MAPS, GradCAM, normalise, overlay, upsample
+from fracturelib.models import SmallCNN, stages
+
+
+class Tiny(nn.Module):
+    """Two convolutions, an in-place ReLU, an average, a linear head of one or two logits."""
+
+    def __init__(self, logits: int = 2, *, inplace: bool = True, twice: bool = False) -> None:
+        super().__init__()
+        self.twice = twice
+        self.first = nn.Conv2d(1, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU(inplace=inplace)
+        self.head = nn.Linear(4, logits)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.second(self.first(x))
+        if self.twice:
+            x = self.second(x)
+        return self.head(self.relu(self.norm(x)).mean(dim=(2, 3)))
+
+
+def made(cls: type[nn.Module] = Tiny, **options: object) -> nn.Module:
+    torch.manual_seed(0)
+    model = cls(**options)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+    return model
+
+
+def by_definition(model: nn.Module, layer: nn.Module, x: torch.Tensor, pick: object) -> np.ndarray:
+    """Grad-CAM with a full backward pass and a copy of the model's activations, one film at a time."""
+    model.eval()
+    result = []
+    for film in x:
+        kept: list[torch.Tensor] = []
+
+        def hook(
+            module: nn.Module, inputs: object, output: torch.Tensor, kept: list[torch.Tensor] = kept
+        ) -> torch.Tensor:
+            output.retain_grad()
+            kept.append(output)
+            return output.clone()
+
+        handle = layer.register_forward_hook(hook)
+        with torch.enable_grad():
+            pick(model(film[None].clone().requires_grad_()))[0].backward()  # type: ignore[operator]
+        handle.remove()
+        weights = kept[-1].grad.mean(dim=(2, 3), keepdim=True)
+        result.append((weights * kept[-1]).sum(1)[0].relu().detach().numpy())
+    model.zero_grad()
+    return np.stack(result)
+
+
+X = torch.randn(3, 1, 20, 28, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("layer", ["first", "second", "norm", "relu"])
+def test_it_is_grad_cam_by_definition(layer: str, batch: int) -> None:
+    model = made(inplace=layer != "relu")
+    expected = by_definition(model, getattr(model, layer), X[:batch], lambda z: z[:, 1])
+    with GradCAM(model, getattr(model, layer)) as cam:
+        found = cam(X[:batch])
+    assert found.shape == (batch, 20, 28) and found.dtype == np.float32 and found.max() > 0
+    assert np.abs(found - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("target", "pick"),
+    [
+        ("fractured", lambda z: z[:, 1]),
+        ("not fractured", lambda z: z[:, 0]),
+        ("difference", lambda z: z[:, 1] - z[:, 0]),
+        (0, lambda z: z[:, 0]),
+    ],
+)
+def test_targets_of_two_logits(target: str | int, pick: object) -> None:
+    model = made()
+    with GradCAM(model, model.norm) as cam:
+        assert np.abs(cam(X, target) - by_definition(model, model.norm, X, pick)).max() < 1e-6
+
+
+def test_targets_of_one_logit() -> None:
+    model = made(logits=1)
+    with GradCAM(model, model.norm) as cam:
+        plus, minus, difference = (cam(X, t, relu=False) for t in ("fractured", "not fractured", "difference"))
+    assert np.allclose(plus, -minus) and np.allclose(plus, difference) and np.abs(plus).max() > 0
+
+
+def test_the_last_call_of_a_layer_that_runs_twice() -> None:
+    model = made(twice=True)
+    expected = by_definition(model, model.second, X, lambda z: z[:, 1])
+    with GradCAM(model, model.second) as cam:
+        assert np.abs(cam(X) - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_the_signed_map_adds_up_to_the_logit(target: int) -> None:
+    model = made(SmallCNN, width=4).eval()
+    x = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = model(x)[:, target] - model.head.bias[target]
+    with GradCAM(model, model.stage4) as cam:
+        found = cam(x, target, relu=False).sum(axis=(1, 2))
+    assert np.allclose(found, expected.numpy(), atol=1e-5)
+
+
+def test_several_layers_in_one_pass() -> None:
+    model = made(SmallCNN, width=4).eval()
+    x = torch.randn(2, 1, 64, 48, generator=torch.Generator().manual_seed(2))
+    passes = []
+    model.head.register_forward_hook(lambda *_: passes.append(1))
+    with GradCAM(model, stages(model)) as cam:
+        together = cam(x)
+    assert len(passes) == 1
+    for name, layer in stages(model).items():
+        with GradCAM(model, layer) as cam:
+            assert np.allclose(cam(x), together[name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_it_works_anywhere_and_leaves_nothing_behind(frozen: bool, context: type) -> None:
+    model = made()
+    model.requires_grad_(not frozen)
+    model.train()
+    model.norm.eval()
+    modes = [m.training for m in model.modules()]
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    with GradCAM(model, model.second) as reference:
+        expected = reference(X)
+    with context(), GradCAM(model, model.second) as cam:
+        assert np.array_equal(cam(X.clone()), expected)
+        before = torch.is_grad_enabled()
+        assert before == (context is torch.enable_grad)
+    assert [m.training for m in model.modules()] == modes
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_plain_calls_in_the_block_are_untouched() -> None:
+    model = made().eval()
+    with torch.no_grad(), GradCAM(model, model.second) as cam:
+        expected = made().eval()(X)
+        assert torch.equal(model(X), expected)
+        cam(X)
+        out = model(X)
+    assert torch.equal(out, expected) and not out.requires_grad
+
+
+def test_hooks_go_when_something_fails() -> None:
+    model = made()
+    with pytest.raises(RuntimeError), GradCAM(model, model.second) as cam:
+        cam(torch.zeros(1, 3, 8, 8))
+    assert not any(m._forward_hooks for m in model.modules()) and model.training
+
+
+def test_mistakes_are_named() -> None:
+    model = made()
+    with pytest.raises(InputError, match="not a part of the model"):
+        GradCAM(model, nn.Conv2d(1, 1, 1))
+    cam = GradCAM(model, model.second)
+    with pytest.raises(InputError, match="outside its block"):
+        cam(X)
+    with cam:
+        with pytest.raises(InputError, match="target is 'maybe'; expected one of fractured, not fractured, difference"):
+            cam(X, "maybe")
+        with pytest.raises(InputError, match="target is 2; expected a logit from 0 to 1"):
+            cam(X, 2)
+    with GradCAM(model, model.head) as wrong, pytest.raises(InputError, match=r"gives no \(n, k, h, w\) tensor"):
+        wrong(X)
+    model.unused = nn.Conv2d(1, 1, 1)
+    with GradCAM(model, model.unused) as unused, pytest.raises(InputError, match="did not run"):
+        unused(X)
+
+
+def test_a_map_without_evidence_is_never_stretched() -> None:
+    for empty in (np.zeros((4, 4), np.float32), np.full((4, 4), -3, np.float32)):
+        shown, positive = normalise(empty)
+        assert not positive and not shown.any()
+    shown, positive = normalise(np.array([[-1, 1], [2, 4]], np.float32))
+    assert positive and shown.tolist() == [[0, 0.25], [0.5, 1]]
+    assert normalise(np.array([[1.0, 2.0]], np.float32), top=8)[0].tolist() == [[0.125, 0.25]]
+
+
+def test_upsampling_keeps_the_place() -> None:
+    heat = np.zeros((4, 6), np.float32)
+    heat[1, 4] = 1
+    large = upsample(heat, (40, 60))
+    row, column = np.unravel_index(large.argmax(), large.shape)
+    assert large.shape == (40, 60) and 10 <= row < 20 and 40 <= column < 50
+    assert upsample(heat, 32).shape == (32, 32)
+
+
+@pytest.mark.parametrize("colour_map", COLOUR_MAPS)
+def test_the_overlay_leaves_the_film_where_nothing_is(colour_map: str) -> None:
+    film = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    heat = np.zeros((16, 16), np.float32)
+    heat[:4], heat[4:8] = 1, 0.2
+    shown = overlay(film, heat, opacity=0.6, threshold=0.5, colour_map=colour_map)
+    assert shown.shape == (16, 16, 3) and shown.dtype == np.uint8
+    assert (shown[4:] == film[4:, :, None]).all() and (shown[:4] != film[:4, :, None]).any()
+    assert (overlay(film, heat, opacity=0) == film[..., None]).all()
+
+
+def test_the_overlay_names_what_does_not_fit() -> None:
+    with pytest.raises(InputError, match=r"heat has shape \(2, 2\); expected that of the film"):
+        overlay(np.zeros((3, 3), np.uint8), np.zeros((2, 2), np.float32))
+    with pytest.raises(InputError, match="colour_map is 'jet'; expected one of inferno"):
+        overlay(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.float32), colour_map="jet")

@@ -1,0 +1,282 @@
+"""The simulator keeps its promises: what is broken, where, for whom, and the same again from the same seed."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from fracturelib._files import InputError
+from fracturelib.simulate import (
+    REGIONS,
+    film_formation,
+    film_of,
+    make_film,
+    path_lengths,
+    plan_films,
+    simulate_dataset,
+    simulate_image,
+)
+from fracturelib.simulate.anatomy import load_pack, region_of
+from fracturelib.simulate.fractures import KINDS
+from fracturelib.simulate.physics import attenuation, spectrum, transmit
+
+DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
+
+
+@pytest.fixture(scope="module")
+def small_set(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sim") / "set"
+    frame = simulate_dataset(folder, images=24, seed=3, size=128, workers=1, progress=False)
+    return folder, frame
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_every_region_renders_in_every_view(region):
+    for view in region_of(region).turn:
+        made = simulate_image(region, seed=5, view=view, fracture=None, size=160, poor=False)
+        assert made.image.dtype == np.uint8 and max(made.image.shape) == 160
+        assert made.masks == [] and made.metadata["fracture_type"] == ""
+        assert made.image.std() > 12, "a film of nothing"
+        assert made.metadata["region"] == region and made.metadata["view"] == view
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_fracture_shows_on_the_film(kind):
+    whole = path_lengths("forearm", seed=7, view="frontal", fracture=None, size=240)
+    broken = path_lengths("forearm", seed=7, view="frontal", fracture=kind, size=240)
+    assert broken.metadata["fracture_type"] == kind and len(broken.masks) == 1
+    mask = broken.masks[0] > 0
+    change = np.abs(whole.paths["bone"] - broken.paths["bone"])
+    assert change[mask].max() > 0.15, "the bone's shadow changes within the mask"
+    assert set(np.unique(broken.masks[0])) <= {0, 1}
+
+
+def test_mask_covers_the_gap_that_was_drawn():
+    """A hairline changes nothing but its own gap, so that every change must lie in the mask."""
+    found = 0
+    for seed in range(8):
+        whole = path_lengths("lower leg", seed=seed, view="frontal", fracture=None, size=256)
+        broken = path_lengths("lower leg", seed=seed, view="frontal", fracture="hairline", gap=1.5, size=256)
+        if not broken.masks:
+            continue
+        lost = whole.paths["bone"] - broken.paths["bone"]
+        gap = lost > 0.4
+        if gap.sum() < 5:
+            continue
+        found += 1
+        mask = broken.masks[0] > 0
+        assert (gap & mask).sum() / gap.sum() > 0.97
+        assert mask.sum() < 0.05 * mask.size
+    assert found >= 5
+
+
+def test_a_wider_gap_lets_more_light_through():
+    mineral = [
+        path_lengths("wrist", seed=2, view="frontal", fracture="hairline", gap=g, size=240).paths["bone"].sum()
+        for g in (0.2, 1, 2)
+    ]
+    assert mineral[0] > mineral[1] > mineral[2]
+
+
+def test_the_same_seed_is_the_same_film_and_the_same_patient():
+    one, again = (simulate_image("knee", seed=11, fracture="any", size=160) for _ in range(2))
+    assert np.array_equal(one.image, again.image) and one.metadata == again.metadata
+    side = simulate_image("knee", seed=11, fracture="any", size=160, view="lateral", film=1)
+    for key in ("side", "sex", "age_group", "hardware", "cast"):
+        assert side.metadata[key] == one.metadata[key]
+    assert not np.array_equal(one.image.shape, side.image.shape) or not np.array_equal(one.image, side.image)
+
+
+def test_camera_and_patient_do_not_know_of_the_fracture():
+    """Only then can nothing but the fracture tell."""
+    whole = path_lengths("ankle", seed=4, view="frontal", fracture=None, size=160)
+    broken = path_lengths("ankle", seed=4, view="frontal", fracture="transverse", severity=0.2, size=160)
+    assert whole.pixel == broken.pixel
+    far = cv2.dilate(broken.masks[0], np.ones((61, 61), np.uint8)) == 0
+    assert np.mean(np.abs(whole.paths["lead"] - broken.paths["lead"])[far]) < 1e-6
+
+
+def test_two_views_on_one_film_hold_two_masks():
+    made = simulate_image("lower leg", seed=1, view="both", fracture="transverse", size=320, poor=False)
+    assert len(made.masks) == 2
+    middles = [np.argwhere(m)[:, 1].mean() for m in made.masks]
+    assert middles[0] < made.image.shape[1] / 2 < middles[1]
+
+
+def test_attenuation_agrees_with_the_published_tables():
+    """NIST: cortical bone 0.3148 cm2/g and skeletal muscle 0.2048 cm2/g at 60 keV, densities 1.92 and 1.05 g/cm3."""
+    assert attenuation("bone", np.array(60.0)) == pytest.approx(0.3148 * 1.92 / 10, rel=1e-6)
+    assert attenuation("muscle", np.array(60.0)) == pytest.approx(0.2048 * 1.05 / 10, rel=1e-6)
+
+
+def test_a_higher_voltage_penetrates_better_and_shows_less_contrast():
+    paths = {"bone": np.array([[0.0, 5.0]], np.float32), "muscle": np.full((1, 2), 50, np.float32)}
+    low, high = transmit(paths, 50.0), transmit(paths, 90.0)
+    assert high[0, 0] > low[0, 0]
+    assert np.log(low[0, 0] / low[0, 1]) > np.log(high[0, 0] / high[0, 1])
+    energy, share = spectrum(60.0)
+    assert share.sum() == pytest.approx(1) and 15 < energy.min() < energy.max() < 60
+
+
+def test_formation_shows_the_steps():
+    steps = film_formation("hand", seed=1, kv=55, fracture=None, size=160)
+    assert steps.bone.shape == steps.soft.shape == steps.transmission.shape == steps.image.shape
+    thick, thin = steps.bone > 5, (steps.bone == 0) & (steps.soft == 0)
+    assert steps.transmission[thick].mean() < steps.transmission[thin].mean()
+    assert steps.image[thick].mean() > steps.image[thin].mean() + 40, "dense is bright"
+
+
+def test_dataset_keeps_the_contract(small_set):
+    folder, frame = small_set
+    assert len(frame) == 24 and frame["file"].is_unique
+    assert list(frame.columns[:6]) == ["file", "split", "label", "group", "width", "height"]
+    assert (frame.groupby("group")["split"].nunique() == 1).all()
+    coco = json.loads((folder / "annotations.json").read_text())
+    by_id = {i["id"]: i for i in coco["images"]}
+    assert {i["file_name"] for i in by_id.values()} == set(frame["file"])
+    annotated = {by_id[a["image_id"]]["file_name"] for a in coco["annotations"]}
+    assert annotated == set(frame.loc[frame["label"] == 1, "file"])
+    for row in frame.itertuples():
+        image = cv2.imread(str(folder / row.file), cv2.IMREAD_GRAYSCALE)
+        assert image.shape == (row.height, row.width)
+        assert row.file.split("/")[:2] == [row.split, "Fractured" if row.label else "Not Fractured"]
+    for a in coco["annotations"]:
+        x, y, w, h = a["bbox"]
+        picture = by_id[a["image_id"]]
+        assert 0 <= x and 0 <= y and x + w <= picture["width"] and y + h <= picture["height"] and a["area"] > 0
+        assert all(len(p) >= 6 and len(p) % 2 == 0 for p in a["segmentation"])
+
+
+def test_an_interrupted_set_goes_on_to_the_same_set(small_set, tmp_path, monkeypatch):
+    folder, frame = small_set
+    out = tmp_path / "again"
+    import fracturelib.simulate.dataset as dataset
+
+    real, calls = dataset._write_film, []
+
+    def dies(film, *rest):
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        calls.append(film.name)
+        real(film, *rest)
+
+    monkeypatch.setattr(dataset, "_write_film", dies)
+    with pytest.raises(KeyboardInterrupt):
+        simulate_dataset(out, images=24, seed=3, size=128, workers=1, progress=False)
+    assert not (out / "manifest.csv").exists()
+    monkeypatch.setattr(dataset, "_write_film", real)
+    pd.testing.assert_frame_equal(simulate_dataset(out, images=24, seed=3, size=128, workers=2, progress=False), frame)
+    for file in [*frame["file"], "manifest.csv", "annotations.json", "simulation.json"]:
+        assert (out / file).read_bytes() == (folder / file).read_bytes()
+    assert {p.name for p in out.iterdir()} == {p.name for p in folder.iterdir()}
+
+
+def test_a_finished_set_is_left_alone_and_another_is_refused(small_set):
+    folder, frame = small_set
+    before = (folder / "manifest.csv").stat().st_mtime_ns
+    again = simulate_dataset(folder, images=24, seed=3, size=128, workers=1, progress=False)
+    assert len(again) == len(frame) and (folder / "manifest.csv").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match="another data set"):
+        simulate_dataset(folder, images=24, seed=4, size=128, workers=1, progress=False)
+
+
+def test_plan_is_even_and_split_by_patient():
+    films = pd.DataFrame([vars(f) for f in plan_films(1600, seed=0)])
+    assert len(films) == 1600 and 700 <= films["group"].nunique() <= 900
+    assert (films.groupby("group")[["split", "broken", "region"]].nunique() == 1).all(axis=None)
+    shares = films.groupby("split")["broken"].mean()
+    assert shares.between(0.32, 0.40).all()
+    per_region = films.drop_duplicates("group").groupby("region")["broken"].mean()
+    assert per_region.between(0.30, 0.42).all()
+
+
+def test_shortcut_ties_train_and_val_and_leaves_test_alone():
+    films = plan_films(2000, seed=1, shortcut={"marker": 0.9})
+    rates = {
+        split: [dict(f.shortcut)["marker"] for f in films if f.split == split and f.shortcut]
+        for split in ("train", "val", "test")
+    }
+    assert abs(np.mean(rates["train"]) - 0.9) < 0.03 and abs(np.mean(rates["val"]) - 0.9) < 0.06
+    assert rates["test"] == []
+
+
+def test_shortcut_marker_is_on_the_film(tmp_path):
+    frame = simulate_dataset(
+        tmp_path / "s",
+        images=60,
+        seed=2,
+        size=96,
+        regions=("hand",),
+        shortcut={"marker": 1.0},
+        workers=1,
+        progress=False,
+    )
+    tied = frame[frame["split"] != "test"]
+    assert (tied["marker"] == tied["label"]).all()
+    marked, bare = (path_lengths("hand", seed=9, marker=m, size=160).paths["lead"].sum() for m in (True, False))
+    assert marked > bare
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"images": 0}, "images is 0"),
+        ({"images": 5, "size": 9}, "size is 9"),
+        ({"images": 5, "regions": ("nose",)}, "'nose'"),
+        ({"images": 5, "regions": ()}, "region"),
+        ({"images": 5, "shortcut": {"hat": 0.5}}, "'hat'"),
+        ({"images": 5, "shortcut": {"cast": 1.5}}, "1.5"),
+        ({"images": 5, "workers": 0}, "workers is 0"),
+    ],
+)
+def test_wrong_arguments_are_named_in_one_line(tmp_path, arguments, message):
+    with pytest.raises(InputError, match=message) as caught:
+        simulate_dataset(tmp_path / "x", progress=False, **arguments)
+    assert "\n" not in str(caught.value) and not (tmp_path / "x").exists()
+
+
+def test_wrong_film_arguments_are_named():
+    for arguments in (
+        {"region": "nose"},
+        {"region": "hand", "view": "top"},
+        {"region": "hand", "fracture": "bad"},
+        {"region": "hand", "kv": 5},
+    ):
+        with pytest.raises(InputError):
+            simulate_image(**arguments, seed=0, size=96)
+
+
+def test_pack_is_small_and_whole():
+    bones, joints = load_pack()
+    assert len(bones) > 60 and len(joints) > 30
+    from fracturelib.simulate.anatomy import PACK
+
+    assert PACK.stat().st_size < 6e6
+    for bone in bones.values():
+        assert (bone.distance[0] > 0).all() and (bone.distance[-1] > 0).all(), bone.name
+        assert (bone.distance < 0).sum() > 100, bone.name
+    assert all(set(bone.joints) <= set(joints) for bone in bones.values())
+
+
+def test_demo_is_what_the_simulator_makes():
+    """A sample of the committed set, made again. JPEG decoders and CPUs differ in the last bit, so the mean must agree closely."""
+    frame = pd.read_csv(DEMO / "manifest.csv", keep_default_na=False)
+    for row in frame.iloc[:: max(len(frame) // 8, 1)].itertuples():
+        made = make_film(film_of(DEMO, Path(row.file).stem), size=max(row.width, row.height))
+        stored = cv2.imread(str(DEMO / row.file), cv2.IMREAD_GRAYSCALE)
+        assert stored.shape == made.image.shape
+        smooth = [cv2.GaussianBlur(i.astype(np.float32), (0, 0), 1.5) for i in (stored, made.image)]
+        assert np.abs(smooth[0] - smooth[1]).mean() < 2.0, row.file
+        assert int(bool(made.masks)) == row.label and made.metadata["view"] == row.view
+
+
+def test_demo_fits_its_bounds():
+    frame = pd.read_csv(DEMO / "manifest.csv", keep_default_na=False)
+    assert sum((DEMO / f).stat().st_size for f in frame["file"]) < 25e6
+    assert frame[["width", "height"]].max(axis=1).eq(320).all()
+    assert 0.28 <= frame["label"].mean() <= 0.42
+    assert (frame.groupby("group")["split"].nunique() == 1).all()
+    assert set(frame["region"]) == set(REGIONS)
