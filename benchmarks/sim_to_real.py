@@ -3,9 +3,9 @@
     fracture data import PATH/TO/FracAtlas data/raw/fracatlas
     python benchmarks/sim_to_real.py data/raw/fracatlas [--simulated data/demo] [--seeds 3] [--epochs 16]
 
-The same SmallCNN is trained on the real training films twice, from random weights and from weights pre-trained on the
-simulated films, with the same seed, order and augmentation. Printed are the paired differences of the test AUC (validation
-AUC where there is no test split), and a bootstrap interval that resamples patients and keeps the pairs together.
+The same SmallCNN is trained on the real training films twice, from random weights and from weights pre-trained on
+the simulated films, with the same seed, order and augmentation. Printed are the paired differences of the test
+AUC (validation AUC where there is no test split), and a bootstrap interval that resamples patients and keeps the pairs.
 """
 
 import argparse
@@ -25,7 +25,9 @@ def films_of(folder: Path, frame: pd.DataFrame, split: str, size: int) -> Films:
     return Films(load_images(folder, list(part["file"]), size=size), part["label"].to_numpy(np.int64))
 
 
-def interval(labels: np.ndarray, groups: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator) -> tuple[float, float]:
+def interval(
+    labels: np.ndarray, groups: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator
+) -> tuple[float, float]:
     """95 % bootstrap interval of the mean paired difference, patients resampled."""
     members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
     means = []
@@ -60,12 +62,13 @@ def main() -> None:
         none = roc_auc(test.labels, pretrained.scores(test.images))
         pairs.append((a, b))
         print(
-            f"seed {seed}: {judged} AUC from scratch {roc_auc(test.labels, a):.3f}, pre-trained {roc_auc(test.labels, b):.3f}, "
-            f"simulated films only {none:.3f}", flush=True,
-        )  # fmt: skip
+            f"seed {seed}, {judged}: scratch {roc_auc(test.labels, a):.3f}, pre-trained {roc_auc(test.labels, b):.3f}, "
+            f"simulated films only {none:.3f}",
+            flush=True,
+        )
     differences = [roc_auc(test.labels, b) - roc_auc(test.labels, a) for a, b in pairs]
     low, high = interval(test.labels, groups, pairs, np.random.default_rng(0))
-    print(f"difference {np.mean(differences):+.3f} (95 % interval {low:+.3f} to {high:+.3f}; {len(groups)} films, seeds {args.seeds})")
+    print(f"difference {np.mean(differences):+.3f} (95 % interval {low:+.3f} to {high:+.3f}; {len(groups)} films)")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How fast films are made: `python benchmarks/simulate.py [--images 160]`.
 
-Prints films a second on one core and on all, milliseconds by region, and how much faster a bone's shadow is cast than by
-resampling its whole box with scipy's `affine_transform`.
+Prints films a second on one core and on all, milliseconds by region, and how much faster a bone's shadow is cast than
+by resampling its whole box with scipy's `affine_transform`.
 """
 
 import argparse
@@ -35,7 +35,9 @@ def versus_affine() -> float:
     ours = seconds(lambda: cast_bone(Shadow.empty(camera), camera, bone, np.eye(4), tissue), 5)
     scale = 1 / bone.spacing
     shape = (320, 140, 140)
-    theirs = seconds(lambda: ndimage.affine_transform(bone.distance, np.eye(3) * scale, output_shape=shape, order=1).sum(axis=2), 3)
+    theirs = seconds(
+        lambda: ndimage.affine_transform(bone.distance, np.eye(3) * scale, output_shape=shape, order=1).sum(axis=2), 3
+    )
     return theirs / ours
 
 

@@ -241,7 +241,7 @@ def calibration_line(
     if both is None or large is None:
         reason = reason or "undefined, because all scores are equal or one value separates the classes"
         return CalibrationLine(NAN, NAN, NAN, NAN, NAN, NAN, NAN, reason)
-    z = norm.ppf((1 + level) / 2)
+    z = float(norm.ppf((1 + level) / 2))
     slope, intercept = float(both[0][1]), float(large[0][0])
     design = np.stack([one, x], axis=1)
     wide = z * _errors(design, labels - expit(design @ both[0]), both[1], codes)[1]

@@ -224,7 +224,8 @@ def run_predict(args: argparse.Namespace) -> int:
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "evaluate", run_evaluate, summary="judge a table of scores, anybody's",
-        example="fracture evaluate runs/first/predictions.csv --threshold 0.3 --out results/first",
+        example="fracture evaluate runs/first/predictions.csv --threshold-from runs/first/predictions.csv "
+        "--rule sensitivity=0.95 --out results/first",
     )  # fmt: skip
     c.add_argument(
         "predictions", type=Path, help="columns file, label, score, and perhaps group (the patient) and split"
@@ -233,17 +234,42 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--threshold", type=float, default=None, help="fractured if the score is at least this; 0.5 if not given"
     )
     c.add_argument(
-        "--out", type=Path, default=None, help="folder for JSON, tables and figures; only printed if not given"
+        "--threshold-from", type=Path, default=None, metavar="VAL.csv",
+        help="choose the threshold on these films: those of split val, or all if it has no splits",
+    )  # fmt: skip
+    c.add_argument(
+        "--rule", default=None,
+        help="how: sensitivity=0.9 (if not given), specificity=0.9, youden, f_beta=2, cost=10:1, alerts=0.2",
+    )  # fmt: skip
+    c.add_argument(
+        "--compare", type=Path, default=None, metavar="OTHER.csv", help="another model's scores of the same films"
+    )
+    c.add_argument(
+        "--out", type=Path, default=None, help="folder for page, JSON, tables and figures; only printed if not given"
     )
     c.add_argument("--seed", type=int, default=0, help="of the bootstrap")
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
     from fracturelib.predictions import read_predictions
-    from fracturelib.report import evaluate, format_table
+    from fracturelib.report import evaluate, format_table, point_from
 
-    result = evaluate(read_predictions(args.predictions), threshold=args.threshold, out=args.out, seed=args.seed)
+    if args.threshold is not None and (args.threshold_from or args.rule):
+        raise InputError("--threshold is given together with --threshold-from or --rule; expected one or the other")
+    if args.rule and not args.threshold_from:
+        raise InputError(f"--rule is {args.rule!r} without --threshold-from; expected films to choose the threshold on")
+    frame = read_predictions(args.predictions)
+    other = read_predictions(args.compare) if args.compare else None
+    threshold, rule, limit = args.threshold, args.rule or "sensitivity=0.9", None
+    if args.threshold_from:
+        threshold = point_from(read_predictions(args.threshold_from), rule, seed=args.seed)
+        # Each model has a scale of its own, so the other gets its own threshold where it brings films to choose it on.
+        if other is not None and "split" in other and (other["split"] == "val").any():
+            limit = point_from(other, rule, n=0).threshold
+    result = evaluate(frame, threshold=threshold, out=args.out, compare=other, threshold_compare=limit, seed=args.seed)
     print(format_table(result))
+    if args.out:
+        print(f"{args.out / 'report.html'}: the whole picture on one page")
     return 0
 
 

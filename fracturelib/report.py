@@ -1,30 +1,50 @@
-"""From a table of scores to the whole picture: JSON, tables and figures."""
+"""From a table of scores to its judgement as plain values, for the terminal, for JSON and for the page."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fracturelib._files import InputError, atomic_path
+from fracturelib._files import InputError
 from fracturelib.metrics import (
+    OperatingPoint,
     average_precision,
+    brier_parts,
     by_subgroup,
+    calibration_error,
+    calibration_line,
+    choose_threshold,
+    compare_models,
     confusion_at,
+    delong_interval,
     group_bootstrap,
+    net_benefit,
     operating_point_table,
+    partial_auc,
     roc_auc,
-    sweep,
+    scores_fingerprint,
     undefined_reason,
+    workload,
 )
-from fracturelib.plots import calibration_plot, confusion_plot, curves_plot, score_histogram, sweep_plot
 
-SUBGROUPS = ("region", "view", "hardware", "fracture_type")
+NOTICE = "For education and research, not for clinical use."
+MOST_VALUES = 12
+NO_SUBGROUP = {"file", "label", "group", "score", "split", "width", "height", "decision", "reason"}
 
 
 def evaluate(
-    frame: pd.DataFrame, *, threshold: float | None = None, out: str | Path | None = None, seed: int = 0, n: int = 1000
+    frame: pd.DataFrame,
+    *,
+    threshold: float | OperatingPoint | None = None,
+    out: str | Path | None = None,
+    compare: pd.DataFrame | None = None,
+    threshold_compare: float | None = None,
+    seed: int = 0,
+    n: int = 1000,
 ) -> dict[str, Any]:
     """Judge a table of scores.
 
@@ -32,114 +52,203 @@ def evaluate(
     ----------
     frame : DataFrame
         As `read_predictions` gives it: label, score, group, perhaps split and metadata.
-    threshold : float, optional
+    threshold : float or OperatingPoint, optional
         A film is called fractured if its score is at least this; 0.5 if not given.
     out : path, optional
-        Folder for evaluation.json, operating_point.csv, sweep.csv and figures.
+        Folder for evaluation.json, report.html, table.md, tables as CSV, and figures.
+    compare : DataFrame, optional
+        Another model's scores of the same films.
+    threshold_compare : float, optional
+        The other model's threshold; the same if not given.
     seed, n : int
-        Of the bootstrap by patients, and its resamples.
+        Of the bootstrap by groups, and its resamples.
 
     Returns
     -------
     dict
-        threshold, splits: for each split (or "all") films, groups, fractured, prevalence, auc, average_precision (each
-        value, low, high), undefined (the reason, or None), operating_point (rows), subgroups.
+        notice, threshold, operating_point (where it comes from, or None), splits: for each split (or "all") films,
+        groups, fractured, prevalence, flatters, undefined (the reason, or None), auc, average_precision (each value,
+        low, high), delong, partial_auc, confusion, operating_point (rows), calibration, utility, subgroups, comparison.
 
     Raises
     ------
     InputError
-        If the threshold is not in 0..1.
+        If the threshold is not in 0..1, or the other table has other films or labels.
     """
-    threshold = 0.5 if threshold is None else threshold
-    if not 0 <= threshold <= 1:
-        raise InputError(f"--threshold is {threshold}; expected a number in 0..1")
+    point = threshold if isinstance(threshold, OperatingPoint) else None
+    at = 0.5 if threshold is None else float(point.threshold if point else threshold)  # type: ignore[arg-type]
+    # A rule may find that calling nobody is best; a user's number has to be a score.
+    if not (0 <= at <= 1 or (point and at == np.inf)):
+        raise InputError(f"--threshold is {at}; expected a number in 0..1")
+    other = None if compare is None else aligned(frame, compare)
     parts = dict(iter(frame.groupby("split", sort=False))) if "split" in frame else {"all": frame}
-    result = {
-        "threshold": threshold,
-        "notice": "For education and research, not for clinical use.",
-        "splits": {str(name): judge(part, threshold, seed=seed, n=n) for name, part in parts.items()},
+    splits = {}
+    for name, part in parts.items():
+        rows = judge(part, at, point=point, seed=seed, n=n)
+        if other is not None:
+            y, a, b = part["label"], part["score"], other.loc[part.index]
+            limit = at if threshold_compare is None else threshold_compare
+            table = compare_models(y, a, b, part["group"], threshold_a=at, threshold_b=limit, n=n, seed=seed)
+            rows["comparison"] = {"threshold": limit, "rows": records(table)}
+        splits[str(name)] = rows
+    result: dict[str, Any] = {
+        "notice": NOTICE,
+        "threshold": at,
+        "operating_point": point.as_dict() if point else None,
+        "resamples": n,
+        "splits": splits,
     }
     if out is not None:
-        write_report(result, {str(k): v for k, v in parts.items()}, threshold, Path(out))
+        from fracturelib.report_page import write_report
+
+        write_report(result, {str(k): v for k, v in parts.items()}, Path(out), other=other)
     return result
 
 
-def judge(frame: pd.DataFrame, threshold: float, *, seed: int, n: int) -> dict[str, Any]:
+def aligned(frame: pd.DataFrame, compare: pd.DataFrame) -> pd.Series:
+    """The other model's score of each film of `frame`, in its order.
+
+    Raises
+    ------
+    InputError
+        If a film is missing there, or has another label.
+    """
+    other = compare.set_index("file").reindex(frame["file"])
+    missing = other["score"].isna().to_numpy()
+    if missing.any():
+        raise InputError(f"--compare: has no score for {int(missing.sum())} films, such as "
+                         f"{frame['file'][missing].iloc[0]}; expected the same films")  # fmt: skip
+    differs = other["label"].to_numpy() != frame["label"].to_numpy()
+    if differs.any():
+        raise InputError(f"--compare: {frame['file'][differs].iloc[0]} has another label there; expected the same")
+    return pd.Series(other["score"].to_numpy(float), index=frame.index)
+
+
+def point_from(frame: pd.DataFrame, rule: str, *, seed: int = 0, n: int = 1000) -> OperatingPoint:
+    """Choose a threshold on the films of split "val", or on all if there are no splits.
+
+    Raises
+    ------
+    InputError
+        If there are splits but no val among them, the rule is none, or a class is missing.
+    """
+    if "split" in frame:
+        found = ", ".join(map(str, frame["split"].unique()))
+        frame = frame[frame["split"] == "val"]
+        if frame.empty:
+            raise InputError(f"--threshold-from: has the splits {found}; expected val among them, or no column split")
+    return choose_threshold(frame["label"], frame["score"], rule, group=frame["group"], n=n, seed=seed)
+
+
+def judge(
+    frame: pd.DataFrame, threshold: float, *, point: OperatingPoint | None = None, seed: int = 0, n: int = 1000
+) -> dict[str, Any]:
     """The figures of one split, as plain values."""
-    y, score, group = frame["label"].to_numpy(), frame["score"].to_numpy(), list(frame["group"])
-    intervals = {}
-    for name, metric in (("auc", roc_auc), ("average_precision", average_precision)):
-        interval = group_bootstrap(metric, y, score, group, n=n, seed=seed)
-        intervals[name] = {"value": interval.value, "low": interval.low, "high": interval.high}
-    table = operating_point_table(y, score, threshold, group, n=n, seed=seed)
+    y, score, group = frame["label"].to_numpy(), frame["score"].to_numpy(), frame["group"].to_numpy()
     counts = confusion_at(y, score, threshold)
+    table = operating_point_table(y, score, threshold, group, n=n, seed=seed)
+    intervals = {
+        "auc": group_bootstrap(roc_auc, y, score, group, n=n, seed=seed),
+        "average_precision": group_bootstrap(average_precision, y, score, group, n=n, seed=seed),
+        "delong": delong_interval(y, score),
+    }
     return {
         "films": len(y),
         "groups": int(frame["group"].nunique()),
         "fractured": int(y.sum()),
         "prevalence": float(y.mean()),
-        **intervals,
+        "flatters": point is not None and point.fingerprint == scores_fingerprint(y, score),
         "undefined": undefined_reason(y),
-        "confusion": {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, "tn": counts.tn},
-        "operating_point": json.loads(table.to_json(orient="records")),
+        **{name: {"value": i.value, "low": i.low, "high": i.high} for name, i in intervals.items()},
+        "partial_auc": {"specificity": [0.9, 1.0], "corrected": partial_auc(y, score, corrected=True)},
+        "confusion": asdict(counts),
+        "operating_point": records(table),
+        "calibration": {
+            "brier": asdict(brier_parts(y, score)),
+            "ece_mass": calibration_error(y, score),
+            "ece_width": calibration_error(y, score, by="width"),
+            "line": asdict(calibration_line(y, score, group=group)),
+        },
+        "utility": utility(frame, threshold, n=n, seed=seed),
         "subgroups": {
-            column: json.loads(
-                by_subgroup(frame, column, threshold=threshold, n=200, seed=seed).to_json(orient="index")
-            )
-            for column in SUBGROUPS
-            if column in frame and frame[column].nunique() > 1
+            column: records(by_subgroup(frame, column, threshold=threshold, n=min(n, 300), seed=seed).reset_index())
+            for column in subgroup_columns(frame)
         },
     }
 
 
-def write_report(result: dict[str, Any], parts: dict[str, pd.DataFrame], threshold: float, out: Path) -> None:
-    """Leave the results in a folder, each file whole."""
-    with atomic_path(out / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(_plain(result), indent=2) + "\n", encoding="utf-8")
-    rows = [{"split": name, **row} for name, part in result["splits"].items() for row in part["operating_point"]]
-    with atomic_path(out / "operating_point.csv") as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
-    for name, frame in parts.items():
-        y, score = frame["label"].to_numpy(), frame["score"].to_numpy()
-        figures = {
-            "curves": curves_plot(y, score, threshold),
-            "sweep": sweep_plot(sweep(y, score), threshold),
-            "confusion": confusion_plot(confusion_at(y, score, threshold)),
-            "scores": score_histogram(y, score, threshold),
-            "calibration": calibration_plot(y, score),
+def utility(frame: pd.DataFrame, threshold: float, *, n: int, seed: int) -> dict[str, Any]:
+    """Net benefit at the threshold, and the work it makes among 1,000 films like these."""
+    y, score = frame["label"].to_numpy(), frame["score"].to_numpy()
+    counts = confusion_at(y, score, threshold)
+    result: dict[str, Any] = {"net_benefit": None, "per_1000": None}
+    if threshold < 1:
+        row = net_benefit(y, score, [threshold], group=frame["group"], n=n, seed=seed).iloc[0]
+        result["net_benefit"] = {
+            k: float(row[k]) for k in ("model", "low", "high", "all", "gain", "gain_low", "gain_high")
         }
-        for figure, made in figures.items():
-            with atomic_path(out / f"{name}-{figure}.png") as temporary:
-                made.savefig(temporary, dpi=110)
+    if undefined_reason(y) is None:
+        load = workload(counts.sensitivity, counts.specificity, counts.prevalence)
+        result["per_1000"] = {**asdict(load), "films_per_find": load.films_per_find}
+    return result
 
 
-def _plain(value: Any) -> Any:
-    """NaN is not JSON: it becomes null."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
+def subgroup_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns that part the films into a few kinds."""
+    return [c for c in frame.columns if c not in NO_SUBGROUP and 2 <= frame[c].nunique() <= MOST_VALUES]
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values, with None where there is no number."""
+    return json.loads(table.to_json(orient="records", double_precision=15))
+
+
+def plain(value: Any) -> Any:
+    """What JSON can say: neither NaN nor infinity is a number there, and becomes null."""
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def format_table(result: dict[str, Any]) -> str:
+def with_interval(row: Mapping[str, Any]) -> str:
+    """value (low to high), or why there is none."""
+    value, low, high = (float("nan") if row[k] is None else float(row[k]) for k in ("value", "low", "high"))
+    if np.isnan(value):
+        return str(row.get("note") or "undefined")
+    return f"{value:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(low) else f"{value:.3f}"
+
+
+def threshold_line(result: Mapping[str, Any]) -> str:
+    """Where the threshold comes from, in one line."""
+    at, point = result["threshold"], result["operating_point"]
+    if point is None:
+        return f"threshold {at:.3f}, as given"
+    spread = f", {point['low']:.3f} to {point['high']:.3f} with other patients" if np.isfinite(point["low"]) else ""
+    return (
+        f"threshold {at:.3f}, chosen by {point['rule']} on {point['films']} films "
+        f"({point['fractured']} fractured){spread}"
+    )
+
+
+def format_table(result: Mapping[str, Any]) -> str:
     """Lines for the terminal."""
-    lines = [result["notice"]]
+    lines = [result["notice"], threshold_line(result)]
     for name, part in result["splits"].items():
         lines.append(f"\n{name}: {part['films']} films of {part['groups']} groups, {part['fractured']} fractured")
+        if part["flatters"]:
+            lines.append("  the threshold was chosen on these very films: what it reaches here flatters")
         if part["undefined"]:
             lines.append(f"  AUC {part['undefined']}")
         for key, label in (("auc", "AUC"), ("average_precision", "average precision")):
-            lines.append(f"  {label:<18}{_with_interval(part[key])}")
-        lines.append(f"  at threshold {result['threshold']:.3f}:")
+            lines.append(f"  {label:<18}{with_interval(part[key])}")
         for row in part["operating_point"]:
             counts = f"   {row['numerator']} of {row['denominator']}" if row["numerator"] is not None else ""
-            lines.append(f"  {row['metric']:<18}{_with_interval(row)}{counts}")
+            lines.append(f"  {row['metric']:<18}{with_interval(row)}{counts}")
+        for row in part.get("comparison", {}).get("rows", []):
+            p = "undefined" if row["p"] is None else f"{row['p']:.3f}"
+            found = with_interval({**row, "value": row["difference"]})
+            lines.append(f"  difference in {row['metric']:<18}{found}   p {p} ({row['test']})")
+    lines.append(f"\nintervals: 95 %, {result['resamples']} samples of whole groups")
     return "\n".join(lines)
-
-
-def _with_interval(row: dict[str, Any]) -> str:
-    values = [float("nan") if row[k] is None else row[k] for k in ("value", "low", "high")]
-    if not np.isfinite(values[0]):
-        return "undefined"
-    return f"{values[0]:.3f}  ({values[1]:.3f} to {values[2]:.3f}, 95 % by groups)"

@@ -74,7 +74,9 @@ def operating_point_table(
     Returns
     -------
     DataFrame
-        metric, value, low, high, numerator, denominator (of proportions), note (why a value is undefined, else empty).
+        metric, value, low, high, numerator, denominator (of proportions), note. The note says why a value is undefined.
+        A proportion of 0 or 1 is the same in every sample, which is not certainty: its interval is Wilson's, with
+        groups in place of films, and the note says so.
     """
     if interval not in ("group", "wilson"):
         raise InputError(f"interval is {interval!r}; expected 'group' or 'wilson'")
@@ -94,11 +96,27 @@ def operating_point_table(
         else:
             low = high = NAN
         value = float(getattr(counts, name))
+        note = counts.undefined(name) or ""
         if np.isnan(value):
             low = high = NAN
-        rows.append((name, value, low, high, above, below, counts.undefined(name) or ""))
+        elif interval == "group" and below is not None and above in (0, below):
+            groups = _groups_behind(name, labels, scores >= at, group)
+            found = wilson_interval(groups if above else 0, groups, level=level)
+            low, high, note = found.low, found.high, f"no sample differs: Wilson's interval of {groups} groups"
+        rows.append((name, value, low, high, above, below, note))
     columns = ["metric", "value", "low", "high", "numerator", "denominator", "note"]
     return pd.DataFrame(rows, columns=columns).astype({"numerator": "Int64", "denominator": "Int64"})
+
+
+def _groups_behind(name: str, y: Labels, called: np.ndarray, group: Groups | None) -> int:
+    """How many groups have films in the denominator of a proportion."""
+    inside = {
+        "sensitivity": y == 1,
+        "specificity": y == 0,
+        "precision": called,
+        "npv": ~called,
+    }.get(name, np.ones(len(y), bool))
+    return len(np.unique(group_codes(group, len(y))[inside]))
 
 
 def resampled_counts(
@@ -150,18 +168,17 @@ def by_subgroup(
     for value, part in frame.groupby(column, observed=True):
         y, score, group = part["label"].to_numpy(), part["score"].to_numpy(), part["group"].to_numpy()
         positive, negative = int((y == 1).sum()), int((y == 0).sum())
+        figures = {"auc": (NAN, NAN, NAN), "sensitivity": (NAN, NAN, NAN), "specificity": (NAN, NAN, NAN)}
+        if min(positive, negative) >= max(least, 1):
+            found = group_bootstrap(roc_auc, y, score, group, n=n, seed=seed)
+            figures["auc"] = found.value, found.low, found.high
+        rates = operating_point_table(y, score, at, group, names=("sensitivity", "specificity"), n=n, seed=seed)
+        for rate, films in zip(rates.itertuples(), (positive, negative), strict=True):
+            if films >= max(least, 1):
+                figures[rate.metric] = rate.value, rate.low, rate.high
         row: dict[str, float] = {"fractured": positive, "not_fractured": negative}
-        for name, metric, films in (
-            ("auc", roc_auc, min(positive, negative)),
-            ("sensitivity", rate_at("sensitivity", at), positive),
-            ("specificity", rate_at("specificity", at), negative),
-        ):
-            found = group_bootstrap(metric, y, score, group, n=n, seed=seed) if films >= max(least, 1) else None
-            row |= {
-                name: found.value if found else NAN,
-                f"{name}_low": found.low if found else NAN,
-                f"{name}_high": found.high if found else NAN,
-            }
+        for name, (value_here, low, high) in figures.items():
+            row |= {name: value_here, f"{name}_low": low, f"{name}_high": high}
         rows[value] = row
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(column)
     if table.empty:

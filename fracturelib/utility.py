@@ -228,7 +228,8 @@ def selective_prediction(y: ArrayLike, score: ArrayLike, threshold: float) -> pd
     labels, scores = checked_probabilities(y, score)
     if not 0 < threshold < 1:
         raise InputError(f"threshold is {threshold}; expected a number between 0 and 1")
-    margin = np.abs(logit(scores) - logit(threshold))
+    # Rounded, so that 0.2 and 0.8 are equally near to 0.5 in spite of binary fractions.
+    margin = np.round(np.abs(logit(scores) - logit(threshold)), 9)
     order = np.argsort(-margin, kind="stable")
     ranked = margin[order]
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)

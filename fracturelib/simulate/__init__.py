@@ -1,15 +1,9 @@
 """Simulated radiographs whose truth is known to the pixel."""
 
-from fracturelib.simulate.anatomy import REGIONS
 from fracturelib.simulate.dataset import film_of, make_film, plan_films, simulate_dataset
-from fracturelib.simulate.film import (
-    Formation,
-    PathLengths,
-    SimulatedImage,
-    film_formation,
-    path_lengths,
-    simulate_image,
-)
+from fracturelib.simulate.film import Formation, SimulatedImage, film_formation, simulate_image
+from fracturelib.simulate.regions import REGIONS
+from fracturelib.simulate.view import PathLengths, path_lengths
 
 __all__ = [
     "REGIONS",

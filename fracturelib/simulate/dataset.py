@@ -16,16 +16,34 @@ import pandas as pd
 from tqdm import tqdm
 
 from fracturelib._files import InputError, atomic_path
-from fracturelib.simulate.anatomy import REGIONS, region_of
-from fracturelib.simulate.film import BOTH, PREVALENCE, SimulatedImage, simulate_image
+from fracturelib.simulate.film import SimulatedImage, simulate_image
+from fracturelib.simulate.patient import PREVALENCE
+from fracturelib.simulate.regions import REGIONS, region_of
+from fracturelib.simulate.view import BOTH
 
 CLASS_FOLDERS = ("Not Fractured", "Fractured")
-SHARES = {"train": 0.6, "val": 0.16, "test": 0.24}  # of the patients
+SHARES = {"train": 0.64, "val": 0.14, "test": 0.22}  # of the patients
 SHORTCUTS = ("marker", "cast", "exposure")
 COLUMNS = (
-    "file", "split", "label", "group", "width", "height", "region", "view", "side", "sex", "age_group", "hardware", "cast", "marker",
-    "fracture_type", "bone", "displacement", "kv",
-)  # fmt: skip
+    "file",
+    "split",
+    "label",
+    "group",
+    "width",
+    "height",
+    "region",
+    "view",
+    "side",
+    "sex",
+    "age_group",
+    "hardware",
+    "cast",
+    "marker",
+    "fracture_type",
+    "bone",
+    "displacement",
+    "kv",
+)
 QUALITY = 82
 UNFINISHED = ".unfinished"
 RECIPE = "simulation.json"
@@ -51,8 +69,8 @@ def plan_films(
 ) -> list[Film]:
     """What to make: patients with one to three films each; regions, splits and labels in even shares.
 
-    In train and val a film agrees with its label in `marker`, `cast` or `exposure` with the given probability; in test these
-    keep their usual, independent frequency.
+    In train and val a film agrees with its label in `marker`, `cast` or `exposure` with the given probability; in test
+    these keep their usual, independent frequency.
     """
     rng = np.random.default_rng([seed, 4, images])
     counts: list[int] = []
@@ -69,9 +87,23 @@ def plan_films(
         order = [names[(first + i) % len(names)] for i in range(count)]
         for i, view in enumerate(order):
             view = BOTH if "lateral" in names and region not in ("shoulder", "hip") and rng.uniform() < 0.08 else view
-            agrees = tuple((kind, bool(rng.uniform() < rate)) for kind, rate in (shortcut or {}).items() if split != "test")
+            agrees = tuple(
+                (kind, bool(rng.uniform() < rate)) for kind, rate in (shortcut or {}).items() if split != "test"
+            )
             group = f"P{patient:04d}"
-            films.append(Film(f"{group}_{i + 1}", split, group, region, view, seed * 1_000_003 + patient, i, bool(broken[patient]), agrees))
+            films.append(
+                Film(
+                    f"{group}_{i + 1}",
+                    split,
+                    group,
+                    region,
+                    view,
+                    seed * 1_000_003 + patient,
+                    i,
+                    bool(broken[patient]),
+                    agrees,
+                )
+            )
     return films
 
 
@@ -106,9 +138,16 @@ def make_film(film: Film, *, size: int = 320) -> SimulatedImage:
     def make(label: bool) -> SimulatedImage:
         force = {kind: label == agrees for kind, agrees in drawn.items()}
         return simulate_image(
-            film.region, seed=film.seed, view=film.view, fracture="any" if film.broken else None, size=size, film=film.film,
-            marker=force.get("marker"), cast=force.get("cast"), poor=force.get("exposure"),
-        )  # fmt: skip
+            film.region,
+            seed=film.seed,
+            view=film.view,
+            fracture="any" if film.broken else None,
+            size=size,
+            film=film.film,
+            marker=force.get("marker"),
+            cast=force.get("cast"),
+            poor=force.get("exposure"),
+        )
 
     made = make(film.broken)
     if drawn and bool(made.masks) != film.broken:  # the fracture lies outside this film
@@ -136,7 +175,15 @@ def _write_film(film: Film, folder: Path, size: int) -> None:
     height, width = made.image.shape
     with atomic_path(folder / file) as temporary:
         cv2.imwrite(str(temporary), made.image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
-    record = {"file": file, "split": film.split, "label": label, "group": film.group, "width": width, "height": height, **made.metadata}
+    record = {
+        "file": file,
+        "split": film.split,
+        "label": label,
+        "group": film.group,
+        "width": width,
+        "height": height,
+        **made.metadata,
+    }
     instances = [i for i in map(_instance, made.masks) if i is not None]
     with atomic_path(folder / UNFINISHED / f"{film.name}.json") as temporary:
         temporary.write_text(json.dumps({"record": record, "instances": instances}))
@@ -153,9 +200,16 @@ def _work(films: list[Film], folder: Path, size: int) -> int:
 
 
 def simulate_dataset(
-    out: str | Path, *, images: int, seed: int = 0, size: int = 320, regions: Sequence[str] = REGIONS,
-    shortcut: dict[str, float] | None = None, workers: int | None = None, progress: bool = True,
-) -> pd.DataFrame:  # fmt: skip
+    out: str | Path,
+    *,
+    images: int,
+    seed: int = 0,
+    size: int = 320,
+    regions: Sequence[str] = REGIONS,
+    shortcut: dict[str, float] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
     """Make a data set in the layout of the data contract: class folders, manifest.csv, annotations.json.
 
     Parameters
@@ -171,8 +225,8 @@ def simulate_dataset(
     regions : sequence of str
         Which of `REGIONS`.
     shortcut : dict of str to float, optional
-        "marker", "cast" or "exposure" (a poor one), and the probability with which its presence agrees with the label in
-        train and val. In test it has none of that.
+        "marker", "cast" or "exposure" (a poor one), and the probability with which its presence agrees with the label
+        in train and val. In test it has none of that.
     workers : int, optional
         Processes; all cores if not given.
 
@@ -193,8 +247,14 @@ def simulate_dataset(
     if done == recipe and (folder / "manifest.csv").is_file():
         return pd.read_csv(folder / "manifest.csv", keep_default_na=False)
     begun = _recipe_of(folder / UNFINISHED / RECIPE)
-    if done is not None or (begun is None and folder.is_dir() and any(folder.iterdir())) or (begun is not None and begun != recipe):
-        raise InputError(f"{folder} is not empty and holds another data set; expected a new folder, or one that the same call began")
+    if (
+        done is not None
+        or (begun is None and folder.is_dir() and any(folder.iterdir()))
+        or (begun is not None and begun != recipe)
+    ):
+        raise InputError(
+            f"{folder} is not empty and holds another data set; expected a new folder, or one that the same call began"
+        )
     with atomic_path(folder / UNFINISHED / RECIPE) as temporary:
         temporary.write_text(json.dumps(recipe))
     films = plan_films(images, seed=seed, regions=regions, shortcut=shortcut)
@@ -222,21 +282,25 @@ def _run(films: list[Film], folder: Path, size: int, workers: int, progress: boo
 
 
 def _join(folder: Path, films: list[Film], recipe: dict[str, Any]) -> pd.DataFrame:
-    """Manifest and annotations from the records of all films; written last, so that a folder with a manifest is whole."""
+    """Manifest and annotations from the records of all films; written last: a folder with a manifest is whole."""
     records, pictures, annotations = [], [], []
     for number, film in enumerate(films, start=1):
         made = json.loads((folder / UNFINISHED / f"{film.name}.json").read_text())
         record = made["record"]
         records.append(record)
-        pictures.append({"id": number, "file_name": record["file"], "width": record["width"], "height": record["height"]})
+        pictures.append(
+            {"id": number, "file_name": record["file"], "width": record["width"], "height": record["height"]}
+        )
         annotations += [{"id": 0, "image_id": number, "category_id": 1, **instance} for instance in made["instances"]]
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
     frame = pd.DataFrame(records)[list(COLUMNS)].sort_values("file", ignore_index=True)
     coco = {
         "info": {"description": "Simulated radiographs, made by fracturelib.simulate"},
-        "images": pictures, "annotations": annotations, "categories": [{"id": 1, "name": "fracture"}],
-    }  # fmt: skip
+        "images": pictures,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "fracture"}],
+    }
     with atomic_path(folder / "annotations.json") as temporary:
         temporary.write_text(json.dumps(coco, separators=(",", ":")))
     with atomic_path(folder / RECIPE) as temporary:
@@ -251,12 +315,14 @@ def _recipe_of(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def _check(images: int, size: int, regions: Sequence[str], shortcut: dict[str, float] | None, workers: int | None) -> None:
+def _check(
+    images: int, size: int, regions: Sequence[str], shortcut: dict[str, float] | None, workers: int | None
+) -> None:
     if images < 1:
         raise InputError(f"images is {images}; expected at least 1")
     if not 64 <= size <= 2048:
         raise InputError(f"size is {size}; expected 64 to 2048 pixels")
-    for region in regions or [None]:
+    for region in regions or [""]:
         if region not in REGIONS:
             raise InputError(f"region is {region!r}; expected one of {', '.join(REGIONS)}")
     for kind, rate in (shortcut or {}).items():
@@ -269,7 +335,7 @@ def _check(images: int, size: int, regions: Sequence[str], shortcut: dict[str, f
 
 
 def film_of(folder: str | Path, name: str) -> Film:
-    """The plan of one film of a finished data set, by its name without folder and suffix: what made it, to make it again."""
+    """The plan of one film of a finished data set, by its name without folder and suffix, to make it again."""
     recipe = _recipe_of(Path(folder) / RECIPE)
     if recipe is None:
         raise InputError(f"{folder} has no {RECIPE}; expected a folder made by simulate_dataset")
@@ -278,5 +344,3 @@ def film_of(folder: str | Path, name: str) -> Film:
         if film.name == name:
             return film
     raise InputError(f"{name!r} is no film of {folder}; expected a name such as {films[0].name}")
-
-

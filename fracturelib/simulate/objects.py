@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fracturelib.simulate.anatomy import Bone, Region
+from fracturelib.simulate.anatomy import Bone
+from fracturelib.simulate.regions import Region
 from fracturelib.simulate.render import Camera, Capsule, cast_flesh
 
 _LETTERS = {  # strokes in a unit square, y downward
@@ -38,7 +39,13 @@ def draw_things(rng: np.random.Generator, region: str, bones: tuple[str, ...]) -
     plate = str(rng.choice(long)) if long and rng.uniform() < 0.07 else None
     rings = [b for b in bones if b in ("pp2", "pp3", "pp4")]
     jewel = str(rng.choice(rings)) if rings and rng.uniform() < 0.1 else None
-    return Things(bool(rng.uniform() < 0.5), bool(rng.uniform() < 0.12) and region not in ("hip", "shoulder"), plate, jewel, bool(rng.uniform() < 0.4))
+    return Things(
+        bool(rng.uniform() < 0.5),
+        bool(rng.uniform() < 0.09) and region not in ("hip", "shoulder"),
+        plate,
+        jewel,
+        bool(rng.uniform() < 0.4),
+    )
 
 
 def _line(shape: tuple[int, int], a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
@@ -52,9 +59,16 @@ def _line(shape: tuple[int, int], a: np.ndarray, b: np.ndarray, width: float) ->
 
 
 def add_things(
-    paths: dict[str, np.ndarray], things: Things, side: str, camera: Camera, places: dict[str, np.ndarray], bones: dict[str, Bone],
-    capsules: list[Capsule], spec: Region, rng: np.random.Generator,
-) -> None:  # fmt: skip
+    paths: dict[str, np.ndarray],
+    things: Things,
+    side: str,
+    camera: Camera,
+    places: dict[str, np.ndarray],
+    bones: dict[str, Bone],
+    capsules: list[Capsule],
+    spec: Region,
+    rng: np.random.Generator,
+) -> None:
     """Add the path lengths of cast, plate and ring."""
     if things.hardware in places:
         _add_plate(paths, camera, bones[things.hardware], places[things.hardware], rng)
@@ -66,7 +80,16 @@ def add_things(
         ring = np.zeros_like(paths["lead"])
         half = (round(9.5 / camera.pixel * 16), round(2.2 / camera.pixel * 16))
         cv2.ellipse(
-            ring, (round(middle[0] * 16), round(middle[1] * 16)), half, angle, 0, 360, 1.0, max(round(1.6 / camera.pixel), 1), cv2.LINE_8, 4
+            ring,
+            (round(middle[0] * 16), round(middle[1] * 16)),
+            half,
+            angle,
+            0,
+            360,
+            1.0,
+            max(round(1.6 / camera.pixel), 1),
+            cv2.LINE_8,
+            4,
         )
         paths["lead"] += 0.8 * ring
     if things.cast:
@@ -78,13 +101,23 @@ def add_things(
 
 
 _SESAMOIDS = (  # bone, fraction, shift in world rest mm, radius in mm, how often
-    ("mc1", 0.96, (4, 6, 0), 2.3, 0.9), ("mc1", 0.96, (7, 1, 0), 2.0, 0.9), ("mc2", 0.98, (6, 3, 0), 1.4, 0.4), ("mc5", 0.98, (6, 0, 0), 1.4, 0.4),
-    ("mt1", 0.93, (4, 0, -9), 4.2, 1.0), ("mt1", 0.93, (-5, 0, -9), 4.0, 1.0), ("femur", 0.96, (-14, 32, 4), 4.0, 0.2), ("mt5", 0.02, (-3, 8, -2), 3.0, 0.15),
-)  # fmt: skip
+    ("pp1", 0.03, (4, 6, 0), 2.3, 0.9),
+    ("pp1", 0.03, (7, 1, 0), 2.0, 0.9),
+    ("pp2", 0.03, (6, 3, 0), 1.4, 0.4),
+    ("pp5", 0.03, (6, 0, 0), 1.4, 0.4),
+    ("pp1t", 0.02, (4, 0, -9), 4.2, 1.0),
+    ("pp1t", 0.02, (-5, 0, -9), 4.0, 1.0),
+    ("femur", 0.96, (-14, 32, 4), 4.0, 0.2),
+    ("mt5", 0.02, (-3, 8, -2), 3.0, 0.15),
+)
 
 
 def sesamoids(
-    rng: np.random.Generator, camera: Camera, places: dict[str, np.ndarray], bones: dict[str, Bone], shown: tuple[str, ...]
+    rng: np.random.Generator,
+    camera: Camera,
+    places: dict[str, np.ndarray],
+    bones: dict[str, Bone],
+    shown: tuple[str, ...],
 ) -> np.ndarray:
     """Small round bones in tendons, which resemble torn-off flakes: path length in mm, float32 (h, w)."""
     total = np.zeros((camera.height, camera.width), np.float32)
@@ -92,12 +125,16 @@ def sesamoids(
     for name, fraction, shift, radius, chance in _SESAMOIDS:
         size, there = radius * rng.uniform(0.8, 1.2), rng.uniform() < chance
         if name in shown and there:
-            u, v, _ = camera.see((places[name] @ [*(bones[name].point(fraction) + np.array(shift)), 1])[None, :3])[0].tolist()
+            u, v, _ = camera.see((places[name] @ [*(bones[name].point(fraction) + np.array(shift)), 1])[None, :3])[
+                0
+            ].tolist()
             total += np.sqrt(np.maximum(size**2 - ((x - u) ** 2 + (y - v) ** 2) * camera.pixel**2, 0))
     return total
 
 
-def _add_plate(paths: dict[str, np.ndarray], camera: Camera, bone: Bone, place: np.ndarray, rng: np.random.Generator) -> None:
+def _add_plate(
+    paths: dict[str, np.ndarray], camera: Camera, bone: Bone, place: np.ndarray, rng: np.random.Generator
+) -> None:
     first = rng.uniform(0.25, 0.45)
     last = first + rng.uniform(0.25, 0.4)
     turn = rng.uniform(0, 2 * np.pi)
@@ -114,29 +151,40 @@ def _add_plate(paths: dict[str, np.ndarray], camera: Camera, bone: Bone, place: 
     plate = _line(shape, seen[0, :2], seen[1, :2], max(wide, 1.5)) * (10 - 7 * facing)
     for fraction in np.linspace(first + 0.02, last - 0.02, int(rng.integers(4, 8))):
         screw = camera.see(np.stack([spot(fraction, radius + 2.5), spot(fraction, -radius - 1.5)]))
-        length = np.linalg.norm(screw[0, :2] - screw[1, :2]) * camera.pixel
-        plate = np.maximum(plate, _line(shape, screw[0, :2], screw[1, :2] + 0.5, 3.2 / camera.pixel) * min(3 * 2 * (radius + 2) / max(length, 3), 12))
+        length = float(np.linalg.norm(screw[0, :2] - screw[1, :2])) * camera.pixel
+        plate = np.maximum(
+            plate,
+            _line(shape, screw[0, :2], screw[1, :2] + 0.5, 3.2 / camera.pixel)
+            * min(3 * 2 * (radius + 2) / max(length, 3), 12),
+        )
     paths["titanium"] += plate
 
 
 def add_marker(paths: dict[str, np.ndarray], things: Things, side: str, pixel: float, rng: np.random.Generator) -> None:
     """A lead letter in a corner where little else is."""
     h, w = paths["lead"].shape
-    height = rng.uniform(11, 15) / pixel
+    height = rng.uniform(0.045, 0.07) * max(h, w)
     spots = [(x, y) for y in (0.12, 0.25, 0.75, 0.88) for x in (0.12, 0.88)]
     body = paths["muscle"] + paths["fat"]
     jitter = rng.uniform(-0.03, 0.03, (len(spots), 2))
-    covered = [body[int(np.clip(y * h - 8, 0, h - 17)) :, int(np.clip(x * w - 8, 0, w - 17)) :][:17, :17].mean() for x, y in spots]
+    covered = [
+        body[int(np.clip(y * h - 8, 0, h - 17)) :, int(np.clip(x * w - 8, 0, w - 17)) :][:17, :17].mean()
+        for x, y in spots
+    ]
     best = int(np.argmin(np.array(covered) + 0.3 * rng.uniform(size=len(spots)) * (np.mean(covered) + 1)))
     (x, y), spin = np.array(spots[best]) + jitter[best], rng.normal(0, 12)
     if not things.marker:
         return
     picture = np.zeros((h, w), np.uint8)
     strokes = (np.array(_LETTERS[side]) - 0.5) * [0.7 * height, height] + [x * w, y * h]
-    cv2.polylines(picture, [np.round(strokes * 16).astype(np.int32)], False, 255, max(round(2.2 / pixel), 1), cv2.LINE_AA, 4)
+    cv2.polylines(
+        picture, [np.round(strokes * 16).astype(np.int32)], False, 255, max(round(0.17 * height), 1), cv2.LINE_AA, 4
+    )
     if rng.uniform() < 0.5:
         frame = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * height * 0.95 + [x * w, y * h]
-        cv2.polylines(picture, [np.round(frame * 16).astype(np.int32)], True, 150, max(round(1.0 / pixel), 1), cv2.LINE_AA, 4)
+        cv2.polylines(
+            picture, [np.round(frame * 16).astype(np.int32)], True, 150, max(round(0.07 * height), 1), cv2.LINE_AA, 4
+        )
     matrix = cv2.getRotationMatrix2D((x * w, y * h), spin, 1.0)
     paths["lead"] += cv2.warpAffine(picture, matrix, (w, h)) * np.float32(1.2 / 255)
 
@@ -144,7 +192,7 @@ def add_marker(paths: dict[str, np.ndarray], things: Things, side: str, pixel: f
 def draw_collimator(rng: np.random.Generator, shape: tuple[int, ...], pixel: float) -> Frame:
     """Edges of the field: none, bright where the detector got nothing, or blanked black."""
     h, w = shape[:2]
-    kind = rng.choice(["none", "bright", "black"], p=[0.5, 0.25, 0.25])
+    kind = rng.choice(["none", "bright", "black"], p=[0.6, 0.2, 0.2])
     edges = rng.uniform(0.0, 0.055, 4) * (rng.uniform(size=4) < 0.7)
     tilt = np.deg2rad(rng.normal(0, 1.2))
     y, x = np.mgrid[:h, :w].astype(np.float32)

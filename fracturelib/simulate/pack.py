@@ -17,24 +17,50 @@ from fracturelib._files import atomic_path
 from fracturelib.simulate.anatomy import STEP_MM
 
 SPACING = {"fine": 0.6, "toe": 0.6, "foot": 0.8, "long": 1.0, "flat": 1.3, "ribs": 2.0}  # mm, by kind of bone
-SMOOTH = {"fine": 0.45, "toe": 0.5, "foot": 1.0, "long": 1.6, "flat": 2.2, "ribs": 1.0}  # mm, Gaussian that takes the facets away
+SMOOTH = {
+    "fine": 0.45,
+    "toe": 0.5,
+    "foot": 1.0,
+    "long": 1.6,
+    "flat": 2.2,
+    "ribs": 1.0,
+}  # mm, Gaussian that takes the facets away
 LONG = ("radius", "ulna", "humerus", "clavicle", "femur", "tibia", "fibula")
 FLAT = ("scapula", "pelvis", "sacrum")
 ARM = {
     "torso_geom_13_ribcage_s": "ribs",
-    "clavicle": "clavicle", "scapula": "scapula", "humerus": "humerus", "ulna": "ulna", "radius": "radius",
-    "lunate": "lunate", "scaphoid": "scaphoid", "pisiform": "pisiform", "triquetrum": "triquetrum",
-    "capitate": "capitate", "trapezium": "trapezium", "trapezoid": "trapezoid", "hamate": "hamate",
-    "1mc": "mc1", "thumbprox": "pp1", "thumbdist": "dp1",
+    "clavicle": "clavicle",
+    "scapula": "scapula",
+    "humerus": "humerus",
+    "ulna": "ulna",
+    "radius": "radius",
+    "lunate": "lunate",
+    "scaphoid": "scaphoid",
+    "pisiform": "pisiform",
+    "triquetrum": "triquetrum",
+    "capitate": "capitate",
+    "trapezium": "trapezium",
+    "trapezoid": "trapezoid",
+    "hamate": "hamate",
+    "1mc": "mc1",
+    "thumbprox": "pp1",
+    "thumbdist": "dp1",
     **{f"{i}mc": f"mc{i}" for i in range(2, 6)},
     **{f"{i}proxph": f"pp{i}" for i in range(2, 6)},
     **{f"{i}midph": f"mp{i}" for i in range(2, 6)},
     **{f"{i}distph": f"dp{i}" for i in range(2, 6)},
-}  # fmt: skip
+}
 LEG = {
-    "r_pelvis": "pelvis", "sacrum_geom_1_sacrum": "sacrum", "r_femur": "femur", "r_tibia": "tibia",
-    "r_fibula": "fibula", "r_talus": "talus", "r_foot": "foot", "r_bofoot": "toes", "r_patella": "patella",
-}  # fmt: skip
+    "r_pelvis": "pelvis",
+    "sacrum_geom_1_sacrum": "sacrum",
+    "r_femur": "femur",
+    "r_tibia": "tibia",
+    "r_fibula": "fibula",
+    "r_talus": "talus",
+    "r_foot": "foot",
+    "r_bofoot": "toes",
+    "r_patella": "patella",
+}
 # The foot comes as two meshes of many pieces; these are the pieces' names, from the little toe's side to the big toe's.
 FOOT = ("mt5", "mt4", "cuboid", "calcaneus", "mt3", "cuneiform3", "mt2", "navicular", "cuneiform2", "mt1", "cuneiform1")
 TOES = (*(f"{kind}{ray}t" for ray in (5, 4, 3, 2) for kind in ("dp", "mp", "pp")), "dp1t", "pp1t")
@@ -42,7 +68,7 @@ TOES = (*(f"{kind}{ray}t" for ray in (5, 4, 3, 2) for kind in ("dp", "mp", "pp")
 
 @dataclass(frozen=True)
 class Surface:
-    """One bone's triangles in the rest pose: vertices float (n, 3) in mm, faces int (m, 3), and the joints that move it."""
+    """One bone's triangles in the rest pose: vertices float (n, 3) in mm, faces int (m, 3), and its joints."""
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -190,7 +216,7 @@ def build(out: Path) -> dict[str, Any]:
         arrays[f"{bone}/distance"] = np.clip(np.round(distance / STEP_MM), -127, 127).astype(np.int8)
         arrays[f"{bone}/frame"] = frame.astype(np.float32)
         arrays[f"{bone}/low"] = low.astype(np.float32)
-        arrays[f"{bone}/spacing"] = np.float32(SPACING[kind])
+        arrays[f"{bone}/spacing"] = np.array(SPACING[kind], np.float32)
         arrays[f"{bone}/joints"] = np.array(surface.joints, dtype=str)
         print(f"{bone:11s} {distance.shape}  {(distance < 0).sum() * SPACING[kind] ** 3 / 1000:7.1f} cm3", flush=True)
     used = sorted({j for s in surfaces.values() for j in s.joints})

@@ -1,7 +1,7 @@
 """From path lengths to a film: attenuation, scatter, blur, noise, and the detector's display curve.
 
-Mass attenuation coefficients: Hubbell & Seltzer, X-Ray Mass Attenuation Coefficients, NIST Standard Reference Database 126
-(doi 10.18434/T4D01F), tables 3 and 4, with the compositions of ICRU Report 44 for tissues.
+Mass attenuation coefficients: Hubbell & Seltzer, X-Ray Mass Attenuation Coefficients, NIST Standard Reference Database
+126 (doi 10.18434/T4D01F), tables 3 and 4, with the compositions of ICRU Report 44 for tissues.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,15 @@ _MASS = {  # cm2/g at ENERGIES
     "iron": [57.08, 25.68, 8.176, 3.629, 1.958, 1.205, 0.5952, 0.3717, 0.1964],
     "lead": [111.6, 86.36, 30.32, 14.36, 8.041, 5.021, 2.419, 5.549, 2.014],
 }
-DENSITY = {"bone": 1.92, "muscle": 1.05, "fat": 0.95, "aluminium": 2.699, "titanium": 4.54, "iron": 7.874, "lead": 11.35}  # g/cm3
+DENSITY = {
+    "bone": 1.92,
+    "muscle": 1.05,
+    "fat": 0.95,
+    "aluminium": 2.699,
+    "titanium": 4.54,
+    "iron": 7.874,
+    "lead": 11.35,
+}  # g/cm3
 MATERIALS = tuple(_MASS)
 FILTER_MM = 2.7  # of aluminium, in the tube
 
@@ -53,11 +61,11 @@ def transmit(paths: dict[str, np.ndarray], kv: float) -> np.ndarray:
         Tube voltage, 40 to 120.
     """
     energies, shares = spectrum(kv)
-    total = 0.0
+    total = np.zeros(1, np.float32)
     for energy, share in zip(energies, shares, strict=True):
         depth = sum(path * np.float32(attenuation(name, energy)) for name, path in paths.items())
         total = total + np.float32(share) * np.exp(-np.minimum(depth, 40))
-    return np.asarray(total, np.float32)
+    return total.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,9 @@ class Exposure:
     flatten: float = 0.25  # share of the slow changes of density that the display takes out
 
 
-def expose(primary: np.ndarray, exposure: Exposure, *, pixel: float, thickness: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def expose(
+    primary: np.ndarray, exposure: Exposure, *, pixel: float, thickness: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """What the detector reads: primary and scattered beam, blurred, with the tube's heel effect and quantum noise."""
     h, w = primary.shape
     small = cv2.resize(primary, (max(w // 8, 1), max(h // 8, 1)), interpolation=cv2.INTER_AREA)
@@ -110,7 +120,9 @@ def _streak(length: float, angle: float) -> np.ndarray:
 def display(signal: np.ndarray, exposure: Exposure, *, pixel: float) -> np.ndarray:
     """The reader's picture: logarithm, a window, unsharp masking, dense is bright. uint8 (h, w)."""
     density = -np.log(np.maximum(signal, 1e-4))
-    slow = cv2.GaussianBlur(cv2.resize(density, None, fx=0.125, fy=0.125, interpolation=cv2.INTER_AREA), (0, 0), 3.0 / pixel)
+    slow = cv2.GaussianBlur(
+        cv2.resize(density, None, fx=0.125, fy=0.125, interpolation=cv2.INTER_AREA), (0, 0), 3.0 / pixel
+    )
     slow = cv2.resize(slow, density.shape[::-1], interpolation=cv2.INTER_CUBIC)
     density = density - np.float32(exposure.flatten) * np.minimum(slow, density)
     top = np.percentile(density, 99.5) * exposure.white

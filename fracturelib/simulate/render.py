@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from fracturelib.simulate.anatomy import Bone, Flesh
+from fracturelib.simulate.anatomy import Bone
 from fracturelib.simulate.fractures import Bulge, Piece, Slit
+from fracturelib.simulate.regions import Flesh
 
 Capsule = tuple[np.ndarray, np.ndarray, float, float]  # start and end in the world, radii; mm
 BLOCK = 4  # pixels; blocks of samples that lie outside the bone are skipped
@@ -35,12 +36,14 @@ class Camera:
         offset = points - self.centre
         z = offset @ self.beam
         scale = self.pixel * (1 + z / self.distance)
-        return np.stack([offset @ self.right / scale + self.middle[0], offset @ self.down / scale + self.middle[1], z], axis=-1)
+        return np.stack(
+            [offset @ self.right / scale + self.middle[0], offset @ self.down / scale + self.middle[1], z], axis=-1
+        )
 
 
 @dataclass(frozen=True)
 class Tissue:
-    """How a patient's bone is made: cortical thickness (mm) in mid-shaft and at the ends, share of bone in the marrow space."""
+    """How a patient's bone is made: cortical thickness (mm) in mid-shaft and at the ends, bone in the marrow."""
 
     cortex: float
     rim: float
@@ -53,7 +56,7 @@ class Tissue:
 
 @dataclass
 class Shadow:
-    """Path lengths in mm, float32 (h, w): mineral as cortical bone, all inside bones, and of the zone beside a fracture."""
+    """Path lengths in mm, float32 (h, w): mineral as cortical bone, all inside bones, the zone beside a fracture."""
 
     mineral: np.ndarray
     bone: np.ndarray
@@ -65,7 +68,7 @@ class Shadow:
 
 
 def _local(camera: Camera, bone: Bone, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Bone's axes as seen by the camera: q = origin + m x right + m y down + z beam, each (3,), in mm along the bone's axes."""
+    """Bone's axes as seen by the camera: q = origin + m x right + m y down + z beam, each (3,), in mm."""
     inverse = np.linalg.inv(place)
     turn = bone.frame.T @ inverse[:3, :3]
     origin = bone.frame.T @ (inverse[:3, :3] @ camera.centre + inverse[:3, 3])
@@ -84,10 +87,18 @@ def _extent(camera: Camera, bone: Bone, place: np.ndarray) -> tuple[int, int, in
 
 
 def cast_bone(
-    shadow: Shadow, camera: Camera, bone: Bone, place: np.ndarray, tissue: Tissue, *,
-    piece: Piece | None = None, slits: tuple[Slit, ...] = (), plates: tuple[Slit, ...] = (), bulges: tuple[Bulge, ...] = (),
+    shadow: Shadow,
+    camera: Camera,
+    bone: Bone,
+    place: np.ndarray,
+    tissue: Tissue,
+    *,
+    piece: Piece | None = None,
+    slits: tuple[Slit, ...] = (),
+    plates: tuple[Slit, ...] = (),
+    bulges: tuple[Bulge, ...] = (),
     marked: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Add one bone, or one piece of it, to `shadow`.
 
     Parameters
@@ -101,12 +112,20 @@ def cast_bone(
     marked : bool
         Whether to fill `shadow.zone` beside the piece's cuts, the slits and the bulges.
     """
-    if bone.spacing > 1.5 and camera.pixel < bone.spacing * 0.75:  # a coarse volume needs no fine grid
-        small = replace(camera, pixel=2 * camera.pixel, width=-(-camera.width // 2), height=-(-camera.height // 2), middle=((camera.middle[0] - 0.5) / 2, (camera.middle[1] - 0.5) / 2))
+    if not marked and camera.pixel < bone.spacing * 0.55:  # a coarse volume needs no fine grid
+        small = replace(
+            camera,
+            pixel=2 * camera.pixel,
+            width=-(-camera.width // 2),
+            height=-(-camera.height // 2),
+            middle=((camera.middle[0] - 0.5) / 2, (camera.middle[1] - 0.5) / 2),
+        )
         part = Shadow.empty(small)
-        cast_bone(part, small, bone, place, tissue)
+        cast_bone(part, small, bone, place, tissue, plates=plates, bulges=bulges)
         for target, values in ((shadow.mineral, part.mineral), (shadow.bone, part.bone)):
-            target += cv2.resize(values, (2 * small.width, 2 * small.height), interpolation=cv2.INTER_LINEAR)[: camera.height, : camera.width]
+            target += cv2.resize(values, (2 * small.width, 2 * small.height), interpolation=cv2.INTER_LINEAR)[
+                : camera.height, : camera.width
+            ]
         return
     extent = _extent(camera, bone, place)
     if extent is None:
@@ -130,21 +149,30 @@ def cast_bone(
     half = (BLOCK - 1) / 2
     by, bx, bz = np.meshgrid(np.arange(ny), np.arange(nx), np.arange(nz), indexing="ij")
     centre = coordinates(by * BLOCK + half, bx * BLOCK + half, bz * BLOCK + half)
-    index = [np.clip(((centre[a] - bone.low[a]) / bone.spacing + 0.5).astype(int), 0, bone.distance.shape[a] - 1) for a in range(3)]
-    beyond = BLOCK * np.sqrt(2 * camera.pixel**2 + step**2) / 2 + 0.9 * bone.spacing + max(camera.pixel, 0.5) + (2.0 if bulges else 0.0)
+    index = [
+        np.clip(((centre[a] - bone.low[a]) / bone.spacing + 0.5).astype(int), 0, bone.distance.shape[a] - 1)
+        for a in range(3)
+    ]
+    beyond = (
+        BLOCK * np.sqrt(2 * camera.pixel**2 + step**2) / 2
+        + 0.9 * bone.spacing
+        + max(camera.pixel, 0.5)
+        + (2.0 if bulges else 0.0)
+    )
     near = (bone.distance[index[0], index[1], index[2]] < beyond) & _within(centre, bone)
     by, bx, bz = by[near], bx[near], bz[near]
     if by.size == 0:
         return
     grid = np.arange(BLOCK)
     i, j, k = np.ix_(grid, grid, grid)  # open, so that only sums of the three are made in full
-    q = coordinates(by[:, None, None, None] * BLOCK + i, bx[:, None, None, None] * BLOCK + j, bz[:, None, None, None] * BLOCK + k)
+    q = coordinates(
+        by[:, None, None, None] * BLOCK + i, bx[:, None, None, None] * BLOCK + j, bz[:, None, None, None] * BLOCK + k
+    )
     voxel = (q - bone.low[:, None, None, None, None]) * np.float32(1 / bone.spacing)
     distance = ndimage.map_coordinates(bone.distance, voxel, order=1, prefilter=False, mode="nearest")
     mineral, inside, zone = _substance(q, distance, bone, tissue, camera.pixel, piece, slits, plates, bulges, marked)
-    for target, values in ((shadow.mineral, mineral), (shadow.bone, inside), (shadow.zone, zone)):
-        if values is None:
-            continue
+    found = ((shadow.mineral, mineral), (shadow.bone, inside), *([] if zone is None else [(shadow.zone, zone)]))
+    for target, values in found:
         cells = np.zeros((ny * nx, BLOCK, BLOCK), np.float32)
         np.add.at(cells, by * nx + bx, values.sum(axis=-1) * np.float32(step))
         picture = cells.reshape(ny, nx, BLOCK, BLOCK).swapaxes(1, 2).reshape(ny * BLOCK, nx * BLOCK)
@@ -164,7 +192,9 @@ def _unbend(q: np.ndarray, bone: Bone, tissue: Tissue) -> np.ndarray:
     arch = 1 - s * s
     for axis in (1, 2):
         centre = np.float32(bone.low[axis] + bone.spacing * bone.distance.shape[axis] / 2)
-        q[axis] = (q[axis] - centre) / np.float32(tissue.stretch[axis - 1]) + centre - np.float32(tissue.bow[axis - 1]) * arch
+        q[axis] = (
+            (q[axis] - centre) / np.float32(tissue.stretch[axis - 1]) + centre - np.float32(tissue.bow[axis - 1]) * arch
+        )
     return q
 
 
@@ -173,11 +203,19 @@ def _step(x: np.ndarray, width: float) -> np.ndarray:
 
 
 def _substance(
-    q: np.ndarray, distance: np.ndarray, bone: Bone, tissue: Tissue, pixel: float, piece: Piece | None,
-    slits: tuple[Slit, ...], plates: tuple[Slit, ...], bulges: tuple[Bulge, ...], marked: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:  # fmt: skip
+    q: np.ndarray,
+    distance: np.ndarray,
+    bone: Bone,
+    tissue: Tissue,
+    pixel: float,
+    piece: Piece | None,
+    slits: tuple[Slit, ...],
+    plates: tuple[Slit, ...],
+    bulges: tuple[Bulge, ...],
+    marked: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Share of cortical-equivalent mineral, of bone, and of the fracture's zone at each sample."""
-    width = np.float32(max(pixel, 0.5))
+    width = max(pixel, 0.5)
     s = np.abs((2 * q[0] - np.float32(sum(bone.ends))) / np.float32(bone.length))
     height, k1, k2, phase = tissue.ripple
     distance = distance + np.float32(height) * np.sin(k1 * q[0] + phase) * np.sin(k2 * (q[1] + q[2]) + phase)
@@ -232,7 +270,12 @@ def cast_flesh(camera: Camera, flesh: list[Capsule], shrink: float = 0.0) -> np.
         a, b = camera.see(np.stack([start, end])).tolist()
         r0, r1 = max(r0 - shrink, 1.0), max(r1 - shrink, 1.0)
         pad = max(r0, r1) / pixel
-        if max(a[0], b[0]) + pad < 0 or min(a[0], b[0]) - pad > camera.width or max(a[1], b[1]) + pad < 0 or min(a[1], b[1]) - pad > camera.height:
+        if (
+            max(a[0], b[0]) + pad < 0
+            or min(a[0], b[0]) - pad > camera.width
+            or max(a[1], b[1]) + pad < 0
+            or min(a[1], b[1]) - pad > camera.height
+        ):
             continue
         along = (b[0] - a[0], b[1] - a[1])
         length = along[0] ** 2 + along[1] ** 2 + 1e-6
@@ -256,7 +299,9 @@ def cast_flesh(camera: Camera, flesh: list[Capsule], shrink: float = 0.0) -> np.
     for lo, hi in zip(first, last, strict=True):
         total += np.where(lo < 1e5, np.maximum(hi - np.maximum(lo, reached), 0), 0)
         reached = np.where(lo < 1e5, np.maximum(reached, hi), reached)
-    big = cv2.resize(total.astype(np.float32), (w * half, h * half), interpolation=cv2.INTER_LINEAR)[: camera.height, : camera.width]
+    big = cv2.resize(total.astype(np.float32), (w * half, h * half), interpolation=cv2.INTER_LINEAR)[
+        : camera.height, : camera.width
+    ]
     return cv2.GaussianBlur(big, (0, 0), max(1.1 / pixel, 0.8))
 
 

@@ -1,0 +1,82 @@
+"""The linked view of notebook 03 in a real browser, driven by keys."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser.conftest import Lab, open_and_run, write_notebook
+
+VIEW = """
+import numpy as np
+from fracturelib.tradeoffs import Tradeoffs
+rng = np.random.default_rng(0)
+y = np.r_[np.zeros(130, int), np.ones(70, int)]
+score = np.clip(rng.normal(0.35 + 0.25 * y, 0.15), 0, 1)
+ramp = np.linspace(0, 120, 96)[None, :] + np.zeros((96, 1))
+films = np.clip(ramp[None] + 120 * score[:, None, None], 0, 255).astype(np.uint8)
+view = Tradeoffs(y, score, images=films, files=[f"film {i}" for i in range(len(y))])
+view.widget
+"""
+CHARTS = ".jp-OutputArea-output svg[role='img']"
+
+
+@pytest.fixture(scope="module")
+def view(lab: Lab, page: Any) -> Any:
+    write_notebook(lab.folder / "tradeoffs.ipynb", VIEW)
+    open_and_run(page, lab, "tradeoffs.ipynb")
+    page.wait_for_selector(CHARTS, timeout=60_000)
+    return page
+
+
+def dots(page: Any) -> list[list[str]]:
+    """Where the operating point is, on each chart."""
+    read = "c => Array.from(c.querySelectorAll('circle')).map(d => d.getAttribute('cx') + ',' + d.getAttribute('cy'))"
+    return page.evaluate(f'() => Array.from(document.querySelectorAll("{CHARTS}")).map({read})')
+
+
+def press(page: Any, slider: str, key: str, times: int = 1) -> None:
+    """Press a key on a slider and wait until the charts have followed."""
+    before = dots(page)
+    handle = page.locator(".widget-slider", has_text=slider).locator(".noUi-handle")
+    handle.focus()
+    for _ in range(times):
+        handle.press(key)
+    page.wait_for_function(
+        """([selector, old]) => JSON.stringify(Array.from(document.querySelectorAll(selector)).map(c =>
+           Array.from(c.querySelectorAll('circle')).map(d => d.getAttribute('cx') + ',' + d.getAttribute('cy')))) !== old""",
+        arg=[CHARTS, str(before).replace("'", '"').replace(", ", ",")],
+        timeout=10_000,
+    )
+
+
+def test_four_charts_four_galleries_and_two_sliders(view: Any, lab: Lab) -> None:
+    assert [len(d) for d in dots(view)] == [1, 1, 2, 1]
+    assert view.locator(".jp-OutputArea-output img.widget-image").count() == 4
+    assert view.locator(".widget-slider .noUi-handle").count() == 2
+    view.locator(CHARTS).first.scroll_into_view_if_needed()
+    path = lab.folder / "tradeoffs.png"
+    view.screenshot(path=str(path))
+    assert np.asarray(Image.open(path)).std() > 10
+
+
+def test_the_threshold_moves_everything(view: Any) -> None:
+    text, before = view.locator(".jp-OutputArea-output table").first.inner_text(), dots(view)
+    sources = "() => Array.from(document.querySelectorAll('.jp-OutputArea-output img.widget-image')).map(i => i.src)"
+    films = view.evaluate(sources)
+    press(view, "Threshold", "ArrowLeft", times=12)
+    view.wait_for_timeout(300)
+    after = dots(view)
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    assert view.locator(".jp-OutputArea-output table").first.inner_text() != text
+    assert all(a != b for a, b in zip(films, view.evaluate(sources), strict=True))
+
+
+def test_the_prevalence_leaves_the_roc_curve_alone(view: Any, lab: Lab) -> None:
+    before = dots(view)
+    press(view, "Prevalence", "ArrowLeft", times=20)
+    view.wait_for_timeout(300)
+    after = dots(view)
+    assert after[0] == before[0] and all(a != b for a, b in zip(before[1:], after[1:], strict=True))
+    view.screenshot(path=str(lab.folder / "tradeoffs-prevalence.png"))

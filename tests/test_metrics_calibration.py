@@ -1,0 +1,190 @@
+"""Calibration: against published examples, scikit-learn, and truths that are known because they were made."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from scipy.special import expit, logit
+from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from fracturelib._files import InputError
+from fracturelib.calibration import bin_of
+from fracturelib.metrics import (
+    brier,
+    brier_parts,
+    calibration_error,
+    calibration_line,
+    fit_calibrator,
+    log_loss,
+    reliability,
+    roc_auc,
+)
+from tests.test_metrics import Case, cases
+
+PROB = [0.22, 0.48, 0.49, 0.96, 0.55, 0.64, 0.78, 0.82, 0.34, 0.87]
+TRUTH = [0, 1, 0, 0, 1, 1, 1, 1, 1, 0]
+
+
+def made(n: int, *, slope: float = 1.0, intercept: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Films whose chance of a fracture is expit(slope * logit(score) + intercept)."""
+    rng = np.random.default_rng(seed)
+    score = expit(rng.normal(scale=1.5, size=n) - 0.5)
+    return (rng.random(n) < expit(slope * logit(score) + intercept)).astype(int), score
+
+
+@pytest.mark.parametrize(("bins", "mean", "worst"), [(2, 0.109, 0.1175), (5, 0.315, 0.55), (10, 0.359, 0.96)])
+def test_published_calibration_errors(bins: int, mean: float, worst: float) -> None:
+    assert calibration_error(TRUTH, PROB, bins=bins, by="width") == pytest.approx(mean, abs=1e-12)
+    assert calibration_error(TRUTH, PROB, bins=bins, by="width", worst=True) == pytest.approx(worst, abs=1e-12)
+
+
+def test_published_brier_and_log_loss() -> None:
+    assert brier(TRUTH, PROB) == pytest.approx(0.30859, abs=1e-12)
+    assert log_loss(TRUTH, PROB) == pytest.approx(0.9484717803815528, abs=1e-12)
+    assert roc_auc(TRUTH, PROB) == pytest.approx(0.4166666666666667, abs=1e-15)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(both=False))
+def test_brier_is_scikit_learns_and_its_parts_add_up(case: Case) -> None:
+    y, score = case
+    assert brier(y, score) == pytest.approx(sk.brier_score_loss(y, score), abs=1e-12)
+    for bins, by in ((None, "mass"), (5, "mass"), (10, "width")):
+        parts = brier_parts(y, score, bins=bins, by=by)
+        total = parts.reliability - parts.resolution + parts.uncertainty + parts.within
+        assert total == pytest.approx(parts.brier, abs=1e-12)
+        assert parts.reliability >= 0 and parts.resolution >= 0
+    assert brier_parts(y, score, bins=None).within == pytest.approx(0, abs=1e-12)
+
+
+def test_brier_skill() -> None:
+    y = np.array([0, 1, 1, 0])
+    assert brier_parts(y, [0.5] * 4).skill == 0
+    assert brier_parts(y, y.astype(float)).skill == 1
+    assert np.isnan(brier_parts([1, 1], [0.5, 0.5]).skill)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_reliability_by_width_is_scikit_learns(case: Case) -> None:
+    y, score = case
+    found = reliability(y, score, bins=7, by="width")
+    observed, said = calibration_curve(y, score, n_bins=7)
+    # Theirs puts a score on an edge to the upper bin, so only scores off the edges can be compared.
+    if not np.isin(np.round(score * 7, 9), range(8)).any():
+        assert np.allclose(found["observed"], observed) and np.allclose(found["mean_score"], said)
+    assert found["films"].sum() == len(y) and found["fractured"].sum() == y.sum()
+    assert ((found["low"] <= found["observed"]) & (found["observed"] <= found["high"])).all()
+
+
+def test_equal_mass_keeps_ties_together_and_forgets_the_order() -> None:
+    score = np.array([0.1] * 6 + [0.2, 0.3, 0.4, 0.5])
+    assert len(set(bin_of(score, 5, "mass")[:6])) == 1
+    order = np.random.default_rng(0).permutation(10)
+    assert np.array_equal(bin_of(score[order], 5, "mass"), bin_of(score, 5, "mass")[order])
+    even = bin_of(np.arange(100) / 100, 10, "mass")
+    assert np.bincount(even).tolist() == [10] * 10
+    with pytest.raises(InputError, match="'mass' or 'width'"):
+        bin_of(score, 5, "count")
+
+
+def test_groups_widen_reliability() -> None:
+    y, score = made(200, seed=1)
+    y, score, group = np.repeat(y, 4), np.repeat(score, 4), np.repeat(np.arange(200), 4)
+    by_film, by_group = reliability(y, score, bins=5), reliability(y, score, bins=5, group=group, n=400)
+    wide = (by_group["high"] - by_group["low"]) / (by_film["high"] - by_film["low"])
+    assert 1.6 < wide.mean() < 2.4
+
+
+def test_slope_and_intercept_are_found_again() -> None:
+    y, score = made(40_000, slope=0.6, intercept=-0.4)
+    line = calibration_line(y, score)
+    assert line.slope_low < 0.6 < line.slope_high and line.slope_high - line.slope_low < 0.06
+    assert line.joint_intercept == pytest.approx(-0.4, abs=0.05)
+    # With the slope held at 1, the mean of what is said must become the mean of what is.
+    assert expit(logit(score) + line.intercept).mean() == pytest.approx(y.mean(), abs=1e-9)
+    right = calibration_line(*made(40_000, seed=10))
+    assert right.slope_low < 1 < right.slope_high and right.intercept_low < 0 < right.intercept_high
+
+
+def test_slope_is_scikit_learns() -> None:
+    y, score = made(500, slope=1.4, seed=2)
+    peer = LogisticRegression(C=np.inf, tol=1e-12, max_iter=1000).fit(logit(score)[:, None], y)
+    assert calibration_line(y, score).slope == pytest.approx(peer.coef_[0, 0], rel=1e-5)
+
+
+def test_slope_is_robust_to_groups() -> None:
+    y, score = made(400, seed=4)
+    y4, score4, group = np.repeat(y, 4), np.repeat(score, 4), np.repeat(np.arange(400), 4)
+    one, naive, robust = (
+        calibration_line(y, score),
+        calibration_line(y4, score4),
+        calibration_line(y4, score4, group=group),
+    )
+    width = [line.slope_high - line.slope_low for line in (one, naive, robust)]
+    assert width[1] == pytest.approx(width[0] / 2, rel=1e-6) and width[2] == pytest.approx(width[0], rel=0.1)
+
+
+def test_slope_where_it_is_undefined() -> None:
+    for y, score, word in (
+        ([1, 1], [0.2, 0.9], "all of the 2"),
+        ([0, 1, 0, 1], [0.4] * 4, "equal"),
+        ([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], "separates"),
+    ):
+        line = calibration_line(y, score)
+        assert np.isnan(line.slope) and word in (line.undefined or "")
+
+
+def test_scores_of_0_and_1_are_allowed() -> None:
+    y, score = [0, 1, 0, 1, 1, 0], [0.0, 1.0, 0.3, 0.4, 0.0, 1.0]
+    assert np.isfinite(calibration_line(y, score).slope)
+    assert log_loss(y, score) == np.inf
+    assert np.isfinite(fit_calibrator(y, score, "temperature")(score)).all()
+
+
+def test_scores_outside_are_refused() -> None:
+    for function in (brier, log_loss, calibration_error, reliability, calibration_line, brier_parts):
+        with pytest.raises(InputError, match=r"score has the value 1\.5"):
+            function([0, 1], [0.5, 1.5])
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
+def test_calibrators_mend_what_is_broken(method: str) -> None:
+    y, score = made(6000, slope=0.4, seed=5)
+    new_y, new_score = made(6000, slope=0.4, seed=6)
+    mended = fit_calibrator(y, score, method)(new_score)
+    assert log_loss(new_y, np.clip(mended, 1e-6, 1 - 1e-6)) < log_loss(new_y, new_score) - 0.02
+    assert calibration_error(new_y, mended) < 0.5 * calibration_error(new_y, new_score)
+    assert (np.diff(mended[np.argsort(new_score)]) >= -1e-12).all()
+    if method != "isotonic":
+        assert roc_auc(new_y, mended) == roc_auc(new_y, new_score)
+
+
+def test_temperature_is_found_again() -> None:
+    y, score = made(60_000, slope=0.5, seed=7)
+    assert 1 / fit_calibrator(y, score, "temperature").slope == pytest.approx(2, rel=0.05)
+
+
+def test_isotonic_is_scikit_learns() -> None:
+    y, score = made(300, seed=8)
+    grid = np.linspace(0, 1, 101)
+    peer = IsotonicRegression(out_of_bounds="clip").fit(score, y)
+    np.testing.assert_allclose(fit_calibrator(y, score, "isotonic")(grid), peer.predict(grid), atol=1e-12)
+
+
+def test_platt_fits_his_smoothed_targets() -> None:
+    # Perfectly separated: without the smoothing it would run away.
+    y, score = [0, 0, 0, 1, 1], [0.1, 0.2, 0.3, 0.8, 0.9]
+    found = fit_calibrator(y, score, "platt")
+    target = np.where(np.array(y) == 1, 3 / 4, 1 / 5)
+    x, residual = logit(score), target - found(score)
+    assert residual.sum() == pytest.approx(0, abs=1e-9) and (residual * x).sum() == pytest.approx(0, abs=1e-9)
+
+
+def test_calibrators_need_both_classes_and_a_known_name() -> None:
+    with pytest.raises(InputError, match="none of the 2"):
+        fit_calibrator([0, 0], [0.1, 0.2], "platt")
+    with pytest.raises(InputError, match="'temperature', 'platt' or 'isotonic'"):
+        fit_calibrator([0, 1], [0.1, 0.2], "beta")

@@ -1,0 +1,307 @@
+"""How sure: against pROC, SciPy and brute force."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from fracturelib._files import InputError
+from fracturelib.bootstrap import draws, group_codes, weighted
+from fracturelib.metrics import (
+    Interval,
+    average_precision,
+    bca_limits,
+    brier,
+    confusion_at,
+    curve_bands,
+    delong_covariance,
+    delong_interval,
+    delong_test,
+    delong_unpaired,
+    group_bootstrap,
+    mcnemar_test,
+    paired_group_bootstrap,
+    rate_at,
+    roc_auc,
+    wilson_interval,
+)
+from tests.test_metrics import Case, cases
+
+
+@pytest.fixture
+def asah(oracles: Path) -> pd.DataFrame:
+    frame = pd.read_csv(oracles / "aSAH.csv")
+    return frame.assign(y=(frame["outcome"] == "Poor").astype(int))
+
+
+def clustered(seed: int, *, groups: int = 80, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, scores and groups; the films of a group share label and most of their score."""
+    rng = np.random.default_rng(seed)
+    size = rng.integers(1, 5, groups)
+    label = (rng.random(groups) < 0.4).astype(int)
+    group = np.repeat(np.arange(groups), size)
+    centre = 1.2 * label + rng.normal(size=groups)
+    z = centre[group] + noise * 0.3 * rng.normal(size=len(group))
+    return label[group], 1 / (1 + np.exp(-z)), group
+
+
+# pROC's published figures for aSAH
+
+
+def test_delong_variances_and_covariances(asah: pd.DataFrame) -> None:
+    names = ["wfns", "ndka", "s100b"]
+    aucs, found = delong_covariance(asah["y"], [asah[n] for n in names])
+    expected = [
+        [0.00146991470882363, -0.000532967856762438, 0.00119615567376754],
+        [-0.000532967856762438, 0.0031908105493913, -0.000756164938056579],
+        [0.00119615567376754, -0.000756164938056579, 0.00266868245717244],
+    ]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert aucs == pytest.approx([0.823678861788618, 0.611957994579946, 0.7313685636856369], abs=1e-12)
+
+
+def test_delong_interval(asah: pd.DataFrame) -> None:
+    found = delong_interval(asah["y"], asah["ndka"])
+    assert (found.low, found.value, found.high) == pytest.approx(
+        (0.501244999271703, 0.611957994579946, 0.722670989888189), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "z", "p", "low", "high"),
+    [
+        ("wfns", "s100b", 2.20898359144091, 0.0271757822291882, 0.0104061769564846, 0.174214419249478),
+        ("wfns", "ndka", 2.79777591868904, 0.00514557970691098, 0.0634011709339876, 0.3600405634833566),
+        ("ndka", "s100b", -1.39077002573558, 0.164295175223054, -0.2876917446341914, 0.0488706064228094),
+    ],
+)
+def test_delong_paired(asah: pd.DataFrame, a: str, b: str, z: float, p: float, low: float, high: float) -> None:
+    found = delong_test(asah["y"], asah[a], asah[b])
+    assert (found.statistic, found.p, found.low, found.high) == pytest.approx((z, p, low, high), abs=1e-10)
+
+
+def test_delong_unpaired(asah: pd.DataFrame) -> None:
+    found = delong_unpaired(asah["y"], asah["wfns"], asah["y"], asah["s100b"])
+    assert (found.statistic, found.p) == pytest.approx((1.43490640926908, 0.152825378808796), abs=1e-10)
+
+
+def test_delong_on_published_predictions(oracles: Path) -> None:
+    frame = pd.read_csv(oracles / "dca_df_binary.csv")
+    y = frame["cancer"].astype(int)
+    marker, model = delong_interval(y, frame["marker"]), delong_interval(y, frame["cancerpredmarker"])
+    assert (marker.value, marker.low, marker.high) == pytest.approx(
+        (0.70874861572536, 0.6495211142552242, 0.7679761171954957), abs=1e-9
+    )
+    assert (model.value, model.low, model.high) == pytest.approx(
+        (0.8606275378368402, 0.8219268470738671, 0.8993282285998133), abs=1e-9
+    )
+    test = delong_test(y, frame["marker"], frame["cancerpredmarker"])
+    assert (test.statistic, test.p) == pytest.approx((-5.376978700925183, 7.574613000824845e-08), abs=1e-9)
+
+
+# DeLong against its definition
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases())
+def test_delong_is_its_definition(case: Case) -> None:
+    y, score = case
+    above, below = score[y == 1], score[y == 0]
+    wins = (above[:, None] > below) + 0.5 * (above[:, None] == below)
+    aucs, found = delong_covariance(y, [score])
+    assert aucs[0] == pytest.approx(roc_auc(y, score), abs=1e-12)
+    if min(wins.shape) < 2:
+        assert np.isnan(found[0, 0])
+        assert "one film" in (delong_interval(y, score).undefined or "")
+    else:
+        expected = wins.mean(axis=1).var(ddof=1) / len(above) + wins.mean(axis=0).var(ddof=1) / len(below)
+        assert found[0, 0] == pytest.approx(expected, abs=1e-12)
+    rank = stats.mannwhitneyu(above, below).statistic / wins.size
+    assert aucs[0] == pytest.approx(rank, abs=1e-12)
+
+
+def test_delong_takes_a_hundred_thousand_scores() -> None:
+    rng = np.random.default_rng(0)
+    y, score = rng.integers(0, 2, 100_000), rng.random(100_000)
+    start = time.perf_counter()
+    found = delong_interval(y, score)
+    # All pairs would be 2.5 billion; this allows a hundredfold of what it takes.
+    assert time.perf_counter() - start < 5 and found.low < 0.5 < found.high + 0.01
+
+
+def test_delong_where_it_is_undefined() -> None:
+    none = delong_interval([0, 0], [0.1, 0.2])
+    assert np.isnan([none.value, none.low, none.high]).all() and "none of the 2" in (none.undefined or "")
+    perfect = delong_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
+    assert (perfect.low, perfect.value, perfect.high) == (1, 1, 1)
+    same = delong_test([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], [0.2, 0.7, 0.6, 0.8])
+    assert same.difference == 0 and np.isnan(same.p) and "rank alike" in (same.undefined or "")
+
+
+# Wilson and McNemar
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.9, 0.95]))
+def test_wilson_is_its_formula(case: tuple[int, int], level: float) -> None:
+    k, n = case
+    z = stats.norm.ppf((1 + level) / 2)
+    middle, half = (k + z**2 / 2) / (n + z**2), z * np.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
+    found = wilson_interval(k, n, level=level)
+    assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=1e-9)
+    assert found.value == k / n
+
+
+def test_wilson_at_the_edges() -> None:
+    assert np.isnan(wilson_interval(0, 0).value) and "no films" in (wilson_interval(0, 0).undefined or "")
+    with pytest.raises(InputError, match="0 <= successes <= n"):
+        wilson_interval(3, 2)
+    assert str(Interval(0.5, 0.25, 0.75)) == "0.50 (0.25 to 0.75)"
+
+
+def test_mcnemar_counts_what_only_one_gets_right() -> None:
+    y = np.array([1] * 20)
+    a, b = np.r_[np.ones(15), np.zeros(5)] == 1, np.r_[np.zeros(3), np.ones(2), np.zeros(15)] == 1
+    found = mcnemar_test(y, a, b)
+    # Only a: 13, only b: 0.
+    assert found.statistic == 13 and found.p == pytest.approx(2 * 0.5**13)
+    assert found.difference == pytest.approx(0.75 - 0.10)
+    same = mcnemar_test(y, a, a)
+    assert same.difference == 0 and np.isnan(same.p) and "same films" in (same.undefined or "")
+
+
+# Bootstrap
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases(), st.integers(0, 1000))
+def test_weights_give_what_the_sample_gives(case: Case, seed: int) -> None:
+    y, score = case
+    rng = np.random.default_rng(seed)
+    codes = group_codes(rng.integers(0, 6, len(y)), len(y))
+    for w in draws(codes, 4, seed):
+        sample = np.repeat(np.arange(len(y)), w)
+        for metric in (roc_auc, average_precision, rate_at("precision", 0.4), rate_at("mcc", 0.5), brier):
+            expected = metric(y[sample], score[sample])
+            assert weighted(metric, y, score)(w) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_whole_groups_are_drawn() -> None:
+    codes = group_codes(["a", "b", "a", "c", "b"], 5)
+    assert codes.tolist() == [0, 1, 0, 2, 1]
+    seen = np.array(list(draws(codes, 3000, 0)))
+    assert (seen[:, 0] == seen[:, 2]).all() and (seen[:, 1] == seen[:, 4]).all()
+    assert (seen[:, [0, 1, 3]].sum(axis=1) == 3).all()
+    # Each group is drawn once on average, and never with probability (2/3)^3.
+    assert seen[:, 3].mean() == pytest.approx(1, abs=0.06)
+    assert (seen[:, 3] == 0).mean() == pytest.approx((2 / 3) ** 3, abs=0.03)
+
+
+def test_the_seed_decides() -> None:
+    y, score, group = clustered(0)
+    first, again, other = (group_bootstrap(roc_auc, y, score, group, n=200, seed=s) for s in (1, 1, 2))
+    assert first == again and first != other
+    assert first.low < first.value < first.high and first.resamples == 200
+
+
+def test_groups_widen_the_interval() -> None:
+    y, score, group = clustered(3)
+    by_group, by_film = group_bootstrap(roc_auc, y, score, group), group_bootstrap(roc_auc, y, score)
+    assert by_group.high - by_group.low > 1.2 * (by_film.high - by_film.low)
+
+
+def test_bca_is_scipys() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.exponential(size=40)
+    theirs = stats.bootstrap((x,), np.mean, n_resamples=999, method="BCa", rng=np.random.default_rng(1))
+    jackknife = np.array([np.delete(x, i).mean() for i in range(40)])
+    found = bca_limits(theirs.bootstrap_distribution, float(x.mean()), jackknife, 0.95)
+    assert found == pytest.approx(tuple(theirs.confidence_interval), rel=1e-9)
+
+
+def test_bca_moves_a_skewed_interval() -> None:
+    y, score, group = clustered(8)
+    score = score**0.2
+    plain = group_bootstrap(roc_auc, y, score, group, n=999)
+    better = group_bootstrap(roc_auc, y, score, group, n=999, method="bca")
+    assert plain.value == better.value and (plain.low, plain.high) != (better.low, better.high)
+    assert better.low == pytest.approx(plain.low, abs=0.05)
+
+
+def test_group_bootstrap_is_close_to_delong_for_independent_films() -> None:
+    rng = np.random.default_rng(2)
+    y = (rng.random(600) < 0.3).astype(int)
+    score = rng.normal(size=600) + y
+    a, b = group_bootstrap(roc_auc, y, score), delong_interval(y, score)
+    assert (a.low, a.high) == pytest.approx((b.low, b.high), abs=0.01)
+
+
+def test_bootstrap_where_it_is_undefined() -> None:
+    found = group_bootstrap(roc_auc, [0, 0, 0], [0.1, 0.2, 0.3], n=50)
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert found.resamples == 0 and "none of the 3" in (found.undefined or "")
+    # With one fractured film some samples have none: they are left out, and counted.
+    rare = group_bootstrap(roc_auc, [0] * 9 + [1], np.arange(10) / 10, n=500)
+    assert 200 < rare.resamples < 450
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"group": [1, 2]}, "group has 2 values; expected 3"),
+        ({"group": ["a", None, "b"]}, "missing for 1 films"),
+        ({"method": "normal"}, "'percentile' or 'bca'"),
+        ({"n": 0}, "at least one resample"),
+        ({"level": 1.0}, "between 0 and 1"),
+    ],
+)
+def test_bad_options_are_one_line(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        group_bootstrap(roc_auc, [0, 1, 1], [0.1, 0.2, 0.3], **options)  # type: ignore[arg-type]
+
+
+def test_a_rate_has_to_be_one() -> None:
+    with pytest.raises(InputError, match="expected a figure"):
+        rate_at("sensitvity", 0.5)
+
+
+def test_paired_difference() -> None:
+    y, score, group = clustered(4, groups=150)
+    worse = np.clip(score + np.random.default_rng(0).normal(scale=0.4, size=len(y)), 0, 1)
+    for method in ("percentile", "bca"):
+        found = paired_group_bootstrap(roc_auc, y, score, worse, group, n=600, method=method)
+        assert found.difference == pytest.approx(roc_auc(y, score) - roc_auc(y, worse))
+        assert 0 < found.low < found.difference < found.high and found.p < 0.05
+    same = paired_group_bootstrap(roc_auc, y, score, score, group, n=100)
+    assert (same.low, same.high, same.p) == (0, 0, 1)
+    pair = paired_group_bootstrap(
+        (rate_at("sensitivity", 0.3), rate_at("sensitivity", 0.6)), y, score, score, group, n=300
+    )
+    assert pair.difference == confusion_at(y, score, 0.3).sensitivity - confusion_at(y, score, 0.6).sensitivity
+    assert pair.difference > 0 and pair.low >= 0
+
+
+def test_pairing_narrows_the_interval() -> None:
+    y, score, group = clustered(6, groups=150)
+    other = np.clip(score + np.random.default_rng(1).normal(scale=0.05, size=len(y)), 0, 1)
+    paired = paired_group_bootstrap(roc_auc, y, score, other, group, n=500)
+    alone = group_bootstrap(roc_auc, y, score, group, n=500)
+    assert paired.high - paired.low < 0.5 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize("kind", ["roc", "pr"])
+def test_bands_hold_the_curve(kind: str) -> None:
+    y, score, group = clustered(9)
+    band = curve_bands(y, score, group, kind=kind, n=300, points=21)
+    inside = (band["low"] <= band["value"] + 1e-12) & (band["value"] <= band["high"] + 1e-12)
+    assert inside.mean() > 0.85 and (band["high"] - band["low"]).max() > 0.05
+    if kind == "roc":
+        assert band["value"].is_monotonic_increasing and band["value"].iloc[-1] == 1
+    else:
+        assert band["value"].iloc[-1] == pytest.approx(y[score >= score[y == 1].min()].mean())
+    assert curve_bands([0, 0], [0.1, 0.2], kind=kind, n=10)["value"].isna().all()

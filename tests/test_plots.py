@@ -1,0 +1,133 @@
+"""Figures: what is drawn is what was given, labelled, and drawn by no global state."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from fracturelib import curves, plots
+from fracturelib._files import InputError
+from fracturelib.metrics import (
+    confusion_at,
+    net_benefit,
+    predictive_value_curve,
+    reliability,
+    roc_auc,
+    selective_prediction,
+    sweep,
+)
+
+RNG = np.random.default_rng(0)
+Y = np.r_[np.zeros(60, int), np.ones(40, int)]
+SCORE = np.clip(RNG.normal(0.35 + 0.25 * Y, 0.15), 0, 1)
+GROUP = np.arange(100) // 2
+FILMS = RNG.integers(0, 255, (6, 32, 32), dtype=np.uint8)
+MASKS = np.zeros((6, 32, 32), np.uint8)
+MASKS[0, 8:16, 8:16] = 1
+FRAME = pd.DataFrame({"split": ["train"] * 60 + ["val"] * 40, "label": Y})
+HISTORY = pd.DataFrame(
+    {"epoch": [1, 2, 3], "train_loss": [0.7, 0.5, 0.3], "val_loss": [0.7, 0.6, 0.65], "val_auc": [0.5, 0.8, 0.75]}
+)
+BENEFIT = net_benefit(Y, SCORE, group=GROUP, n=20)
+PREDICTIVE = predictive_value_curve(Y, SCORE, 0.5, group=GROUP, n=20)
+
+FIGURES = {
+    "montage": lambda: plots.montage(FILMS, [f"film {i}" for i in range(6)], masks=MASKS, columns=4),
+    "class_balance": lambda: plots.class_balance(FRAME),
+    "grey_histograms": lambda: plots.grey_histograms(FILMS, [0, 1, 0, 1, 0, 1]),
+    "learning_curves": lambda: plots.learning_curves(HISTORY),
+    "score_histogram": lambda: plots.score_histogram(Y, SCORE, 0.5),
+    "roc": lambda: plots.roc_plot(Y, SCORE, 0.5),
+    "pr": lambda: plots.pr_plot(Y, SCORE, 0.5),
+    "curves": lambda: plots.curves_plot(Y, SCORE, {"strict": 0.7, "lenient": 0.2}),
+    "sweep": lambda: plots.sweep_plot(sweep(Y, SCORE), 0.5),
+    "confusion": lambda: plots.confusion_plot(confusion_at(Y, SCORE, 0.5)),
+    "calibration": lambda: plots.calibration_plot(Y, SCORE),
+    "bands": lambda: curves.bands_plot(Y, SCORE, GROUP, 0.5, n=20),
+    "compared": lambda: curves.compared_plot(Y, {"a": SCORE, "b": SCORE**2}, {"a": 0.5, "b": 0.3}),
+    "reliability": lambda: curves.reliability_plot(Y, {"before": SCORE, "after": SCORE**2}, GROUP, n=20),
+    "decision": lambda: curves.decision_plot(BENEFIT, 0.5),
+    "predictive": lambda: curves.predictive_values_plot(PREDICTIVE, 0.4),
+    "selective": lambda: curves.selective_plot(Y, SCORE, 0.5),
+    "tradeoffs": lambda: curves.tradeoffs_plot(Y, SCORE, 0.5, prevalence=0.1),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_their_own_and_can_be_saved(name: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    before = dict(matplotlib.rcParams)
+    made = FIGURES[name]()
+    assert isinstance(made, Figure) and not pyplot.get_fignums(), "a notebook would draw it twice"
+    assert dict(matplotlib.rcParams) == before
+    made.savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 2000
+
+
+@pytest.mark.parametrize("name", [n for n in FIGURES if n not in ("montage", "reliability", "class_balance")])
+def test_every_axis_has_a_name(name: str) -> None:
+    for ax in FIGURES[name]().axes:
+        assert ax.get_xlabel() and ax.get_ylabel(), f"{name} has an axis without a name"
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_notebook_shows_the_same_bytes_each_time(name: str) -> None:
+    first, again = (FIGURES[name]()._repr_png_() for _ in range(2))  # type: ignore[attr-defined]
+    assert first[:8] == b"\x89PNG\r\n\x1a\n" and first == again
+
+
+def line(ax, label: str) -> np.ndarray:  # type: ignore[no-untyped-def]
+    return next(drawn for drawn in ax.lines if str(drawn.get_label()).startswith(label)).get_xydata()
+
+
+def test_the_operating_point_is_where_it_is() -> None:
+    at = confusion_at(Y, SCORE, 0.5)
+    left, right = plots.curves_plot(Y, SCORE, 0.5).axes
+    assert line(left, "threshold")[0] == pytest.approx([1 - at.specificity, at.sensitivity])
+    assert line(right, "threshold")[0] == pytest.approx([at.sensitivity, at.precision])
+    xy = line(left, "AUC")
+    assert np.trapezoid(xy[:, 1], xy[:, 0]) == pytest.approx(roc_auc(Y, SCORE))
+
+
+def test_the_montage_outlines_what_is_masked() -> None:
+    made = FIGURES["montage"]()
+    outlined = [bool(ax.lines) for ax in made.axes]
+    assert outlined == [True] + [False] * 7
+    with pytest.raises(InputError, match="expected 6, one for each image"):
+        plots.montage(FILMS, ["only one"])
+
+
+def test_the_confusion_shows_its_counts() -> None:
+    counts = confusion_at(Y, SCORE, 0.5)
+    texts = [t.get_text().split("\n")[0] for t in FIGURES["confusion"]().axes[0].texts]
+    assert texts == [str(c) for c in (counts.tn, counts.fp, counts.fn, counts.tp)]
+
+
+def test_reliability_has_its_bins() -> None:
+    ax = curves.reliability_plot(Y, SCORE, bins=5).axes[0]
+    table = reliability(Y, SCORE, bins=5)
+    drawn = line(ax, "films in equal bins")
+    assert np.allclose(drawn, table[["mean_score", "observed"]])
+
+
+def test_net_benefit_and_selection_are_drawn_as_computed() -> None:
+    ax = curves.decision_plot(BENEFIT).axes[0]
+    assert np.allclose(line(ax, "the classifier")[:, 1], BENEFIT["model"])
+    table = selective_prediction(Y, SCORE, 0.5)
+    assert np.allclose(line(curves.selective_plot(Y, SCORE, 0.5).axes[0], "wrong among")[:, 1], table["error"])
+
+
+def test_one_class_can_be_drawn() -> None:
+    y = np.zeros(10, int)
+    score = np.linspace(0, 1, 10)
+    for made in (
+        plots.score_histogram(y, score, 0.5),
+        plots.confusion_plot(confusion_at(y, score, 0.5)),
+        plots.sweep_plot(sweep(y, score), 0.5),
+        plots.curves_plot(y, score, 0.5),
+        curves.bands_plot(y, score, None, 0.5, n=5),
+        curves.reliability_plot(y, score, n=5),
+        curves.decision_plot(net_benefit(y, score)),
+    ):
+        made.draw_without_rendering()
