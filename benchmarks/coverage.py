@@ -45,9 +45,7 @@ def main() -> None:
         ]
         for name, interval in zip(held, found, strict=True):
             held[name] += interval.low <= truth <= interval.high
-    print(
-        f"{args.sets} sets of {args.patients} patients with 1 to 6 films, true AUC {truth:.3f}; 95 % intervals hold it in"
-    )
+    print(f"{args.sets} sets of {args.patients} patients with 1 to 6 films, AUC {truth:.3f}; 95 % intervals hold it in")
     for name, k in held.items():
         sure = wilson_interval(k, args.sets)
         print(f"  {name:<22} {100 * sure.value:.1f} %  ({100 * sure.low:.1f} to {100 * sure.high:.1f})")

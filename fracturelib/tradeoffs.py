@@ -289,7 +289,7 @@ def charts(ranking: Ranking, threshold: float, prevalence: float) -> str:
     benefit = Chart("Net benefit a film", "risk at which one acts", "", ylim=(-0.25 * top, top), yticks=(0.0, top))
     benefit.note(0.6, 0.88 * top, "classifier", BLUE)
     benefit.note(0.6, 0.76 * top, "call everybody", RED)
-    benefit.note(0.6, 0.03 * top, "call nobody", GREY)
+    benefit.note(0.6, -0.12 * top, "call nobody", GREY)
     benefit.line([0, 1], [0, 0], GREY, dashes="2 3", width=1)
     benefit.line(grid, ranking.benefit(1, 0, grid, prevalence), RED, dashes="6 3", width=1.5)
     benefit.line(risk, ranking.benefit(ranking.sensitivity, ranking.specificity, risk, prevalence), BLUE)

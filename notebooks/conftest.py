@@ -1,4 +1,4 @@
-"""`pytest --nbval` compares stored outputs: let each run see the demo set and the shipped classifier, and nothing else."""
+"""`pytest --nbval` compares stored outputs: each run sees the demo set and the shipped classifier, and nothing else."""
 
 import os
 import tempfile

@@ -256,7 +256,7 @@ def test_predictions_that_cannot_be_judged(
         (["explain", "{film}", "--model", "{model}", "--out", "y", "--layer", "stage9"], "expected one of stage1"),
         (["data", "simulate", "y", "--shortcut", "marker"], "expected NAME=RATE"),
         (["data", "simulate", "y", "--regions", "tail"], "tail"),
-        (["data", "simulate", "y", "--images", "0"], "--images"),
+        (["data", "simulate", "y", "--images", "0"], "images is 0; expected at least 1"),
     ],
 )
 def test_arguments(

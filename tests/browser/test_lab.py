@@ -112,7 +112,8 @@ def test_no_picture_is_removed_while_a_key_is_held(explorer: Any) -> None:
                 for (const change of changes) {{
                     if (change.type === "attributes") window.pictures += 1;
                     for (const node of change.removedNodes)
-                        if (node.nodeType === 1 && (node.matches("img") || node.querySelector("img"))) window.removed += 1;
+                        if (node.nodeType === 1 && (node.matches("img") || node.querySelector("img")))
+                            window.removed += 1;
                 }}
             }}).observe(document.querySelector("{PICTURE}").closest(".jp-OutputArea"),
                 {{subtree: true, childList: true, attributes: true, attributeFilter: ["src"]}});
