@@ -17,7 +17,8 @@ import pandas as pd
 from fracturelib.data import load_manifest
 from fracturelib.images import load_images
 from fracturelib.metrics import roc_auc
-from fracturelib.train import Films, Recipe, fit
+from fracturelib.recipe import Recipe
+from fracturelib.train import Films, fit
 
 
 def films_of(folder: Path, frame: pd.DataFrame, split: str, size: int) -> Films:

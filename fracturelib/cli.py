@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from fracturelib import __version__
 from fracturelib._files import InputError
+from fracturelib.recipe import Recipe
 
 NOTICE = "For education and research, not for clinical use."
 
@@ -36,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     _add_import(data_commands)
     _add_fetch(data_commands)
     _add_simulate(data_commands)
+    _add_audit(commands)
     _add_train(commands)
     _add_predict(commands)
     _add_evaluate(commands)
@@ -153,6 +155,34 @@ def _shortcut(text: str) -> tuple[str, float]:
         raise InputError(f"--shortcut is {text!r}; expected NAME=RATE, such as marker=0.9") from None
 
 
+def _add_audit(commands: argparse._SubParsersAction) -> None:
+    c = _command(
+        commands, "audit", run_audit,
+        summary="find copies, leaks, contradictions, broken files and shortcuts in any folder of X-rays; "
+        "exit code 0 if clean, 1 if something was found, 2 if it cannot run",
+        example="fracture audit data/demo --html audit.html --json audit.json",
+    )  # fmt: skip
+    c.add_argument("folder", type=Path, help="films in any layout, with or without splits, classes and tables")
+    c.add_argument("--json", type=Path, default=None, metavar="FILE", help="write all that was found for programs")
+    c.add_argument("--html", type=Path, default=None, metavar="FILE", help="write a page with pictures for people")
+    c.add_argument("--seed", type=int, default=0, help="of folds and bootstrap")
+    _quiet(c)
+
+
+def run_audit(args: argparse.Namespace) -> int:
+    from fracturelib._files import atomic_path
+    from fracturelib.audit import audit_folder
+    from fracturelib.audit_report import to_html, to_json, to_text
+
+    audit = audit_folder(args.folder, progress=not args.quiet, seed=args.seed)
+    for path, text in ((args.json, to_json), (args.html, to_html)):
+        if path is not None:
+            with atomic_path(path) as temporary:
+                temporary.write_text(text(audit), encoding="utf-8")
+    print(to_text(audit))
+    return 0 if audit.clean else 1
+
+
 def _add_train(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "train", run_train, summary="train a classifier; a run that was stopped goes on",
@@ -160,12 +190,14 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     c.add_argument("folder", type=Path, help="train/, val/ and perhaps test/, each with class folders")
     c.add_argument("--out", type=Path, required=True, help="folder of the run")
-    c.add_argument("--model", default="small_cnn", help="which network")
-    c.add_argument("--size", type=int, default=224, help="side of the input, in pixels")
-    c.add_argument("--epochs", type=int, default=24, help="at most")
-    c.add_argument("--patience", type=int, default=8, help="stop after so many epochs without a better validation AUC")
-    c.add_argument("--batch", type=int, default=32, help="films in one step")
-    c.add_argument("--learning-rate", type=float, default=2e-3, help="of Adam")
+    c.add_argument("--model", default=Recipe.architecture, help="which network")
+    c.add_argument("--size", type=int, default=Recipe.size, help="side of the input, in pixels")
+    c.add_argument("--epochs", type=int, default=Recipe.epochs, help="at most")
+    c.add_argument(
+        "--patience", type=int, default=Recipe.patience, help="stop after so many epochs without a better AUC"
+    )
+    c.add_argument("--batch", type=int, default=Recipe.batch, help="films in one step")
+    c.add_argument("--learning-rate", type=float, default=Recipe.learning_rate, help="of Adam")
     c.add_argument("--no-augment", action="store_true", help="show each film always as it is")
     c.add_argument("--seed", type=int, default=0, help="of the weights, the order and the augmentation")
     _quiet(c)
@@ -173,7 +205,6 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     from fracturelib.commands import MODEL_FILE, train_folder
-    from fracturelib.train import Recipe
 
     for name, least in (("size", 32), ("epochs", 1), ("patience", 1), ("batch", 2)):
         if getattr(args, name) < least:

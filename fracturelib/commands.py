@@ -24,7 +24,8 @@ from fracturelib.images import load_images, read_grey, square_geometry, to_squar
 from fracturelib.models import require_model, stages
 from fracturelib.plots import triptych
 from fracturelib.predictions import read_predictions, write_predictions
-from fracturelib.train import Films, Recipe, fit
+from fracturelib.recipe import Recipe
+from fracturelib.train import Films, fit
 
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"

@@ -14,7 +14,7 @@ from fracturelib.commands import MODEL_FILE, PREDICTIONS_FILE, Run, scored, trai
 from fracturelib.data import data_folder, fingerprint, fracture_mask, load_annotations, load_manifest
 from fracturelib.images import load_images, mask_to_square
 from fracturelib.predictions import read_predictions
-from fracturelib.train import Recipe
+from fracturelib.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data" / "demo"

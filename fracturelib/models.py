@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fracturelib._files import InputError
@@ -18,8 +19,35 @@ def conv_block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Se
     )
 
 
+class LocalContrast(nn.Module):
+    """Each grey value relative to its neighbourhood: (n, 1, h, w) -> (n, 1, h, w) float32. Nothing in it is learnt.
+
+    Minus the local mean, divided by the local standard deviation. How dark a film is depends on the exposure; a
+    fracture is a matter of neighbouring pixels (Jarrett et al. 2009, doi 10.1109/ICCV.2009.5459469).
+
+    Parameters
+    ----------
+    cell : int
+        Side in pixels of the cells whose means are interpolated.
+    floor : float
+        Added to the standard deviation, in the input's units, so that noise on an empty background stays small.
+    """
+
+    def __init__(self, cell: int = 16, floor: float = 0.1) -> None:
+        super().__init__()
+        self.cell, self.floor = cell, floor
+
+    def local_mean(self, x: Tensor) -> Tensor:
+        cells = F.avg_pool2d(x, min(self.cell, *x.shape[2:]), ceil_mode=True)
+        return F.interpolate(cells, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        difference = x - self.local_mean(x)
+        return difference / (self.local_mean(difference**2).sqrt() + self.floor)
+
+
 class SmallCNN(nn.Module):
-    """A plain convolutional network: four stages, a global average, one linear layer.
+    """A plain convolutional network: local contrast, four stages, a global average, one linear layer.
 
     Parameters
     ----------
@@ -36,6 +64,7 @@ class SmallCNN(nn.Module):
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         w = width
+        self.contrast = LocalContrast()
         self.stage1 = nn.Sequential(conv_block(1, w, stride=2), conv_block(w, w))
         self.stage2 = nn.Sequential(nn.MaxPool2d(2), conv_block(w, 2 * w), conv_block(2 * w, 2 * w))
         self.stage3 = nn.Sequential(nn.MaxPool2d(2), conv_block(2 * w, 4 * w), conv_block(4 * w, 4 * w))
@@ -45,6 +74,7 @@ class SmallCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of "not fractured" and "fractured": (n, 1, h, w) float32 -> (n, 2) float32."""
+        x = self.contrast(x)  # (n, 1, h, w)
         x = self.stage1(x)  # (n, w, h/2, w/2)
         x = self.stage2(x)  # (n, 2w, h/4, w/4)
         x = self.stage3(x)  # (n, 4w, h/8, w/8)

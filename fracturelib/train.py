@@ -26,43 +26,11 @@ from fracturelib.checkpoint import (
 )
 from fracturelib.metrics import roc_auc, threshold_for_sensitivity, threshold_youden
 from fracturelib.models import build_model
+from fracturelib.recipe import Recipe
 
 STATE_FORMAT = "fracturelib training state"
 STATE_VERSION = 1
 STATE_FILE = "state.pt"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides how a training goes, besides the data.
-
-    Attributes
-    ----------
-    architecture : str
-        A key of `models.MODELS`.
-    size : int
-        Side of the square input, in pixels.
-    epochs, patience : int
-        At most so many passes; stop after `patience` without a better validation AUC.
-    batch : int
-        Films in one step.
-    learning_rate, weight_decay : float
-        Of Adam; the rate falls to zero along half a cosine.
-    augment : bool
-        Mirror, turn, shift, zoom and re-expose each training film a little.
-    seed : int
-        Of the weights, the order and the augmentation.
-    """
-
-    architecture: str = "small_cnn"
-    size: int = 224
-    epochs: int = 24
-    patience: int = 8
-    batch: int = 32
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    augment: bool = True
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,15 +50,15 @@ class Films:
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     """Films as they might have been taken: (n, s, s) uint8 -> (n, s, s) uint8.
 
-    Mirrored in one of two; turned by up to 15 degrees, zoomed and shifted by up to a tenth; contrast and brightness
+    Mirrored in one of two; turned by up to 8 degrees, zoomed and shifted by up to a sixteenth; contrast and brightness
     changed a little. Never upside down: films are hung one way up.
     """
     n = len(images)
     u = torch.rand(7, n, generator=generator)
     mirror = torch.where(u[0] < 0.5, -1.0, 1.0)
-    angle = (u[1] - 0.5) * math.radians(30)
-    zoom = 1 + (u[2] - 0.5) * 0.2
-    shift = (u[3:5] - 0.5) * 0.2
+    angle = (u[1] - 0.5) * math.radians(16)
+    zoom = 1 + (u[2] - 0.5) / 8
+    shift = (u[3:5] - 0.5) / 4
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     rows = [torch.stack([cos * mirror, -sin, shift[0]], 1), torch.stack([sin * mirror, cos, shift[1]], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), [n, 1, *images.shape[1:]], align_corners=False)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from fracturelib.cli import main
 from fracturelib.commands import predict_paths
-from fracturelib.train import Recipe, fit
+from fracturelib.recipe import Recipe
+from fracturelib.train import fit
 from tests.films import film, plain_folder, save
 from tests.test_images import RAMP, dicom
 from tests.test_train import films

@@ -57,7 +57,7 @@ def test_the_command_line_helps_without_torch() -> None:
 
 
 ORDER = [
-    ["_files"],
+    ["_files", "recipe"],
     ["_decode"],
     ["data"],
     ["importers", "fetch", "audit", "audit_copies", "audit_shortcuts", "audit_report"],

@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 
 from fracturelib._files import InputError
 from fracturelib.checkpoint import load_classifier
-from fracturelib.train import Films, Recipe, augmented, fit, grey_statistics, training_batches
+from fracturelib.recipe import Recipe
+from fracturelib.train import Films, augmented, fit, grey_statistics, training_batches
 from tests.conftest import ROOT
 from tests.films import film, plain_folder
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fracturelib.course import DEMO, ROOT, SHIPPED_MODEL
 from fracturelib.checkpoint import load_classifier
+from fracturelib.course import DEMO, ROOT, SHIPPED_MODEL
 from fracturelib.data import fracture_mask, load_annotations, load_manifest
 from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
 from fracturelib.images import load_images, mask_to_square

@@ -22,7 +22,7 @@ from fracturelib.simulate.regions import REGIONS, region_of
 from fracturelib.simulate.view import BOTH
 
 CLASS_FOLDERS = ("Not Fractured", "Fractured")
-SHARES = {"train": 0.64, "val": 0.14, "test": 0.22}  # of the patients
+SHARES = {"train": 0.68, "val": 0.13, "test": 0.19}  # of the patients
 SHORTCUTS = ("marker", "cast", "exposure")
 COLUMNS = (
     "file",

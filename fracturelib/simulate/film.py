@@ -31,9 +31,9 @@ def draw_exposure(
 ) -> Exposure:
     """Settings of a film as they vary from one to the next; `poor` underexposes it."""
     drawn = rng.uniform(*spec.kv)
-    bad = rng.uniform() < 0.07
+    bad = rng.uniform() < 0.05
     bad = bad if poor is None else poor
-    motion = rng.uniform(1.0, 2.2) if rng.uniform() < 0.06 else 0.0
+    motion = rng.uniform(1.0, 2.2) if rng.uniform() < 0.05 else 0.0
     angle, heel = rng.uniform(0, np.pi, 2)
     return Exposure(
         float(drawn) if kv is None else kv,

@@ -67,7 +67,7 @@ def make_patient(
         region, lottery, child=age == "child", kind=kind
     )  # it hurts there, broken or not
     if broken:
-        hard = float(lottery.beta(2.4, 1.1))
+        hard = float(lottery.beta(3.5, 1.0))
         hard = hard if severity is None else severity
         breaks = (
             break_bone(

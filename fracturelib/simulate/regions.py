@@ -26,9 +26,9 @@ class Region:
     """What a film of a region shows.
 
     `centre` names a bone and a fraction along it; `along` is the bone whose length stands upright on the film;
-    `side` a world rest direction that lies across it in the frontal view; `width` the long side of the film in mm;
-    `turn` the angle of each view about the length, in degrees; `bend` the range of each joint's angle (radians), by
-    view where it differs.
+    `side` a world rest direction that lies across it in the frontal view; `width` the long side of the film in mm, as
+    the beam is narrowed to where it hurts; `turn` the angle of each view about the length, in degrees; `bend` the range
+    of each joint's angle (radians), by view where it differs.
     """
 
     bones: tuple[str, ...]
@@ -164,7 +164,7 @@ _REGIONS: dict[str, Region] = {
         ("mc3", 0.75),
         "mc3",
         (0, 1, 0),
-        (120, 170),
+        (76, 106),
         {"frontal": 0, "oblique": 42, "lateral": 90},
         (50, 58),
         _BEND_FINGERS,
@@ -176,7 +176,7 @@ _REGIONS: dict[str, Region] = {
         ("capitate", 0.0),
         "radius",
         (0, 1, 0),
-        (85, 125),
+        (55, 80),
         {"frontal": 0, "oblique": 45, "lateral": 90},
         (50, 60),
         _BEND_FINGERS,
@@ -188,7 +188,7 @@ _REGIONS: dict[str, Region] = {
         ("radius", 0.5),
         "ulna",
         (1, 0.1, 0),
-        (170, 230),
+        (108, 145),
         {"frontal": 0, "lateral": 90},
         (52, 62),
         {**_BEND_FINGERS, **_SUPINE},
@@ -200,7 +200,7 @@ _REGIONS: dict[str, Region] = {
         ("humerus", 0.97),
         "humerus",
         (1, 0, 0),
-        (95, 145),
+        (62, 92),
         {"frontal": 0, "oblique": 40, "lateral": 90},
         (54, 63),
         {"elbow_flexion_r": (0.0, 0.25), **_SUPINE},
@@ -213,7 +213,7 @@ _REGIONS: dict[str, Region] = {
         ("humerus", 0.06),
         "scapula",
         (1, 0, 0),
-        (125, 180),
+        (88, 126),
         {"frontal": 0, "oblique": 30, "lateral": -40},
         (64, 74),
         {"shoulder_elv_r": (0.0, 0.45), "shoulder_rot_r": (-0.5, 0.7)},
@@ -227,7 +227,7 @@ _REGIONS: dict[str, Region] = {
         ("femur", 0.07),
         "pelvis",
         (1, 0, 0),
-        (135, 190),
+        (98, 136),
         {"frontal": 0, "lateral": 0, "oblique": 28},
         (70, 80),
         {"hip_rotation_r": (-0.3, 0.35), "hip_adduction_r": (-0.3, 0.05)},
@@ -240,7 +240,7 @@ _REGIONS: dict[str, Region] = {
         ("tibia", 0.02),
         "tibia",
         (1, 0, 0),
-        (105, 165),
+        (74, 116),
         {"frontal": 0, "oblique": 45, "lateral": 90},
         (58, 67),
         {"knee_angle_r": (0.0, 0.12)},
@@ -252,7 +252,7 @@ _REGIONS: dict[str, Region] = {
         ("tibia", 0.52),
         "tibia",
         (1, 0, 0),
-        (210, 275),
+        (130, 172),
         {"frontal": 0, "lateral": 90},
         (56, 66),
         {"knee_angle_r": (0.0, 0.15), "ankle_angle_r": (-0.2, 0.2)},
@@ -264,7 +264,7 @@ _REGIONS: dict[str, Region] = {
         ("tibia", 0.97),
         "tibia",
         (1, 0.1, 0),
-        (92, 140),
+        (60, 90),
         {"frontal": 0, "oblique": -32, "lateral": 90},
         (54, 63),
         {"ankle_angle_r": (-0.35, 0.15), "subtalar_angle_r": (-0.15, 0.15), "mtp_angle_r": (-0.2, 0.3)},
@@ -276,7 +276,7 @@ _REGIONS: dict[str, Region] = {
         ("mt3", 0.25),
         "mt2",
         (1, 0, 0),
-        (135, 190),
+        (84, 118),
         {"frontal": 0, "oblique": 38, "lateral": 90},
         (52, 60),
         {"ankle_angle_r": (-0.7, -0.35), "mtp_angle_r": (-0.15, 0.25)},

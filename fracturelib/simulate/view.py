@@ -66,18 +66,13 @@ def _aim(
     beam /= np.linalg.norm(beam)
     down = length - beam * (length @ beam)
     down /= np.linalg.norm(down)
-    spin = np.deg2rad(
-        spec.lie.get(view, 0)
-        + rng.normal(0, 9)
-        + (180 if rng.uniform() < 0.1 else 0)
-        + (90 if rng.uniform() < 0.08 else 0)
-    )
+    spin = np.deg2rad(spec.lie.get(view, 0) + rng.normal(0, 9))
     right = np.cross(down, beam)
     right, down = right * np.cos(spin) + down * np.sin(spin), down * np.cos(spin) - right * np.sin(spin)
     bone, fraction = spec.centre
     centre = places[bone] @ [*bones[bone].point(fraction), 1]
     painful, there = patient.complaint
-    centre = 0.3 * centre + 0.7 * (places[painful] @ [*bones[painful].point(there), 1])
+    centre = 0.12 * centre + 0.88 * (places[painful] @ [*bones[painful].point(there), 1])
     long_side = rng.uniform(*spec.width) / patient.size  # small patients are taken on films as large
     long_side = long_side * (0.5 + 0.5 * patient.size)
     pixel = long_side / size
