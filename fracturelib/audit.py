@@ -95,8 +95,8 @@ class Audit:
         if self.lookup and self.lookup.found:
             look = self.lookup
             return (
-                f"A score on this test set means little: {look.found} of {look.films} test films are copies of training "
-                f"films, and looking those up without any network gets {100 * look.accuracy:.0f} % right."
+                f"A score on this test set means little: {look.found} of {look.films} test films are copies of "
+                f"training films, and looking those up without any network gets {100 * look.accuracy:.0f} % right."
             )
         if self.leaks:
             return f"The splits leak: {len(self.leaks)} radiographs are in more than one of them."
@@ -108,7 +108,9 @@ class Audit:
             return f"{self.extra} of {films} films are copies of others: split by radiograph, not by file."
         if suspects := [s for s in self.shortcuts if s.suspect]:
             worst = suspects[0]
-            return f"The label can be guessed without looking for a fracture: AUC {worst.auc.value:.2f} from {worst.name}."
+            return (
+                f"The label can be guessed without looking for a fracture: AUC {worst.auc.value:.2f} from {worst.name}."
+            )
         if self.problems:
             return f"{len({p.file for p in self.problems})} files need a look; there are no copies and no shortcuts."
         return f"Clean: {films} films, no copies, nothing broken, no shortcut found."
@@ -168,8 +170,8 @@ class Audit:
             said.append("Correct the table and the annotations where they disagree with the films.")
         if any(s.suspect for s in self.shortcuts):
             said.append(
-                "Compare every network with what the shortcuts reach, and report its AUC within their strata: a network "
-                "can learn them, too."
+                "Compare every network with what the shortcuts reach, and report its AUC within their strata: a "
+                "network can learn them, too."
             )
         return said or ["Nothing needs doing. Split by patient if patients are known."]
 

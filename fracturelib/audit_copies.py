@@ -14,12 +14,11 @@ from scipy.sparse.csgraph import connected_components
 from tqdm.auto import tqdm
 
 from fracturelib.audit_films import Look, look_at
-from fracturelib.audit_match import CHANGED_BINS, Meeting, meet
+from fracturelib.audit_match import Meeting, alike_both_ways, meet_each
 
 Floats = NDArray[np.float32]
 VOCABULARY, REDUCED = 512, 16  # words, and dimensions in which they are told apart
 NEIGHBOURS = 8  # candidates, a film
-_FIRST = np.unique(CHANGED_BINS.min(axis=0))  # one bin of each set that mirroring and inversion carry into each other
 
 
 @dataclass(frozen=True)
@@ -89,20 +88,31 @@ def find_copies(looks: Sequence[Look], *, progress: bool = False) -> Copies:
             found.append(Copy(first, i, "identical bytes", 1.0))
     alone = [i for i in first_of.values() if len(looks[i].words)]
     pairs = candidate_pairs(signatures([looks[i] for i in alone])) if len(alone) > 1 else []
+    found += _verified(looks, [(alone[a], alone[b]) for a, b in pairs], progress)
+    found.sort(key=lambda copy: (copy.first, copy.second))
+    return Copies(_components(len(looks), found), tuple(found))
+
+
+def _verified(looks: Sequence[Look], pairs: Sequence[tuple[int, int]], progress: bool) -> list[Copy]:
+    """Those pairs that are copies."""
+    others: dict[int, list[int]] = {}
+    for a, b in pairs:
+        others.setdefault(a, []).append(b)
+    found = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        laid = pool.map(lambda pair: meet(looks[alone[pair[0]]], looks[alone[pair[1]]]), pairs, chunksize=64)
-        bar = tqdm(zip(pairs, laid, strict=True), total=len(pairs), desc="comparing", unit="pair", disable=not progress)
+        laid = pool.map(lambda a: meet_each(looks[a], [looks[b] for b in others[a]]), others)
+        bar = tqdm(
+            zip(others, laid, strict=True), total=len(others), desc="comparing", unit="film", disable=not progress
+        )
         try:
-            for (a, b), meeting in bar:
-                if meeting is not None and meeting.is_copy:
-                    found.append(
-                        Copy(alone[a], alone[b], in_words(meeting, looks[alone[a]], looks[alone[b]]), meeting.likeness)
-                    )
+            for a, meetings in bar:
+                for b, meeting in zip(others[a], meetings, strict=True):
+                    if meeting is not None and meeting.is_copy:
+                        found.append(Copy(a, b, in_words(meeting, looks[a], looks[b]), meeting.likeness))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    found.sort(key=lambda copy: (copy.first, copy.second))
-    return Copies(_components(len(looks), found), tuple(found))
+    return found
 
 
 def _components(n: int, found: Sequence[Copy]) -> NDArray[np.int64]:
@@ -127,16 +137,6 @@ def in_words(meeting: Meeting, a: Look, b: Look) -> str:
         if abs(np.log(factor)) > 0.03:
             said.append(f"resized by {factor:.2f}")
     return ", ".join(said) or "encoded again or other grey values"
-
-
-def alike_both_ways(words: NDArray[np.uint8]) -> Floats:
-    """Descriptors that stay the same when a film is mirrored or inverted: (k, 128) uint8 -> (k, 128) float32.
-
-    Each bin and its images under the two changes are replaced by the absolute values of their four sums and
-    differences (the characters of the group of both changes).
-    """
-    a, b, c, d = (words[:, bins[_FIRST]].astype(np.float32) for bins in CHANGED_BINS)
-    return np.abs(np.concatenate([a + b + c + d, a + b - c - d, a - b + c - d, a - b - c + d], axis=1)) / 2
 
 
 def signatures(looks: Sequence[Look], *, seed: int = 0) -> Floats:

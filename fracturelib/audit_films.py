@@ -171,7 +171,8 @@ def shrunk(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The film with its long side `SIDE`."""
     scale = SIDE / max(film.shape)
     size = max(8, round(film.shape[1] * scale)), max(8, round(film.shape[0] * scale))
-    return cv2.resize(np.ascontiguousarray(film), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(np.ascontiguousarray(film), size, interpolation=how), np.uint8)
 
 
 def evened(small: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -180,19 +181,20 @@ def evened(small: NDArray[np.uint8]) -> NDArray[np.float32]:
     spread = float(x.std())
     apart = x - _smooth(x)
     local = np.sqrt(np.maximum(_smooth(apart * apart), 0))
-    return apart / (local + 0.1 * spread + 1e-3)
+    return np.asarray(apart / (local + 0.1 * spread + 1e-3), np.float32)
 
 
 def _smooth(x: NDArray[np.float32]) -> NDArray[np.float32]:
     height, width = x.shape
     few = cv2.resize(x, (max(2, width // 4), max(2, height // 4)), interpolation=cv2.INTER_AREA)
-    return cv2.resize(cv2.GaussianBlur(few, (0, 0), SIDE / 64), (width, height), interpolation=cv2.INTER_LINEAR)
+    few = cv2.GaussianBlur(few, (0, 0), SIDE / 64)
+    return np.asarray(cv2.resize(few, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def points_of(small: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """SIFT points (Lowe 2004, doi 10.1023/B:VISI.0000029664.99615.94), RootSIFT (Arandjelovic & Zisserman 2012)."""
     even = np.clip(128 + 50 * evened(small), 0, 255).astype(np.uint8)
-    sift = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=0.02)
+    sift = cv2.SIFT.create(nfeatures=POINTS, contrastThreshold=0.02)
     found, descriptors = sift.detectAndCompute(even, None)
     if descriptors is None or not len(found):
         return np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8)

@@ -1,6 +1,8 @@
 """Lay one film upon another: by which turn, mirror and stretch do they meet, and do they then show the same?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,10 +18,11 @@ _MIRROR, _INVERT = _BINS[::-1][:, :, -np.arange(8) % 8].ravel(), _BINS[::-1, ::-
 CHANGES = ((False, False), (True, False), (False, True), (True, True))  # mirrored, inverted
 CHANGED_BINS = np.stack([_BINS.ravel(), _MIRROR, _INVERT, _MIRROR[_INVERT]])
 
+_FIRST = np.unique(CHANGED_BINS.min(axis=0))  # one bin of each set that the two changes carry into each other
+
 ALIKE = 0.8  # least cosine of two descriptors of one point
-LEAST_POINTS, LEAST_SHARE, MOST_STRETCH = 5, 0.25, 1.5
-MOST_DIFFERENT, LEAST_OVERLAP = 0.025, 0.5
-SURE = 0.97  # correlation that no finer alignment needs to better
+LEAST_POINTS, LEAST_SHARE, MOST_STRETCH = 5, 0.2, 1.5
+MOST_DIFFERENT, LEAST_OVERLAP = 0.047, 0.5
 WINDOW = 21  # pixels, of the correlation round each pixel
 
 
@@ -67,21 +70,32 @@ class Meeting:
 
     @property
     def is_copy(self) -> bool:
-        """Whether the two are one radiograph: they look alike, the more so the less exactly their points meet.
+        """Whether the two are one radiograph: they look alike, the more so the fewer and the less exact their points.
 
         The limits were chosen on planted copies of simulated and of real films against their nearest strangers, among
         them retakes of one patient (benchmarks/audit.py).
         """
-        differs = (1.01 - self.likeness) * max(self.offset, 0.2)
-        return differs < MOST_DIFFERENT and self.overlap > LEAST_OVERLAP
+        differs = (1.01 - self.likeness) * max(self.offset, 0.2) / np.sqrt(self.share)
+        return bool(differs < MOST_DIFFERENT and self.overlap > LEAST_OVERLAP)
 
 
 def meet(a: Look, b: Look) -> Meeting | None:
-    """How a lies upon b, if they share enough points; else None. The likeness is looked at only where they do."""
-    found = _by_points(a, b)
-    if found is None or found.points < LEAST_POINTS or found.share < LEAST_SHARE or _stretch(found) > MOST_STRETCH:
-        return None
-    return _compared(a, b, found)
+    """How a lies upon b, if they share enough points; else None."""
+    return meet_each(a, [b])[0]
+
+
+def meet_each(a: Look, others: Sequence[Look]) -> list[Meeting | None]:
+    """How a lies upon each of the others."""
+    ours = unit(alike_both_ways(a.words))
+    found = [_by_points(a, ours, b) for b in others]
+    return [
+        _compared(a, b, meeting) if meeting is not None and _is_worth_it(meeting) else None
+        for b, meeting in zip(others, found, strict=True)
+    ]
+
+
+def _is_worth_it(meeting: Meeting) -> bool:
+    return meeting.share >= LEAST_SHARE and _stretch(meeting) <= MOST_STRETCH
 
 
 def _stretch(meeting: Meeting) -> float:
@@ -89,28 +103,41 @@ def _stretch(meeting: Meeting) -> float:
     return float(long / max(short, 1e-9))
 
 
-def _by_points(a: Look, b: Look) -> Meeting | None:
+def alike_both_ways(words: NDArray[np.uint8]) -> Floats:
+    """Descriptors that stay the same when a film is mirrored or inverted: (k, 128) uint8 -> (k, 128) float32.
+
+    Each bin and its images under the two changes are replaced by the absolute values of their four sums and
+    differences (the characters of the group of both changes).
+    """
+    a, b, c, d = (words[:, bins[_FIRST]].astype(np.float32) for bins in CHANGED_BINS)
+    return np.abs(np.concatenate([a + b + c + d, a + b - c - d, a - b + c - d, a - b - c + d], axis=1)) / 2
+
+
+def unit(rows: Floats) -> Floats:
+    """Rows of length 1."""
+    return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-6)
+
+
+def _by_points(a: Look, ours: Floats, b: Look) -> Meeting | None:
     if min(len(a.words), len(b.words)) < LEAST_POINTS:
         return None
-    ours = a.words.astype(np.float32)[:, CHANGED_BINS].transpose(1, 0, 2)  # 4, points, 128
-    alike = ours.reshape(-1, 128) @ b.words.astype(np.float32).T / 512**2
-    alike = alike.reshape(4, len(a.words), len(b.words))
-    there, back = alike.argmax(axis=2), alike.argmax(axis=1)
-    own = np.arange(len(a.words))
-    mutual = np.stack([back[c][there[c]] == own for c in range(4)]) & (alike.max(axis=2) > ALIKE)
-    best: Meeting | None = None
-    for c in np.argsort(-mutual.sum(axis=1), kind="stable")[:2]:
-        chosen = np.flatnonzero(mutual[c])
-        mirrored, inverted = CHANGES[c]
-        points = changed_points(a, mirrored=mirrored, inverted=inverted)
-        found = fitted(points[chosen], b.points[there[c][chosen]])
-        if found is None:
-            continue
-        affine, met, offset = found
-        if met > (best.points if best else LEAST_POINTS - 1):
-            seen = min(_inside(points, affine, b), _inside(b.points, cv2.invertAffineTransform(affine), a))
-            best = Meeting(mirrored, inverted, affine, met, min(1.0, met / max(seen, 1)), offset)
-    return best
+    alike = ours @ unit(alike_both_ways(b.words)).T
+    there, back = alike.argmax(axis=1), alike.argmax(axis=0)
+    chosen = np.flatnonzero(back[there] == np.arange(len(there)))
+    theirs = b.words[there[chosen]].astype(np.float32)
+    # How alike the points are in each of the four ways that one film may be changed into the other.
+    changed = a.words[chosen].astype(np.float32)[:, CHANGED_BINS]  # pairs, 4, 128
+    cosine = np.einsum("pcd,pd->cp", changed, theirs) / 512**2
+    way = int((cosine > ALIKE).sum(axis=1).argmax())
+    chosen = chosen[cosine[way] > ALIKE]
+    mirrored, inverted = CHANGES[way]
+    points = changed_points(a, mirrored=mirrored, inverted=inverted)
+    found = fitted(points[chosen], b.points[there[chosen]])
+    if found is None:
+        return None
+    affine, met, offset = found
+    seen = min(_inside(points, affine, b), _inside(b.points, _back(affine), a))
+    return Meeting(mirrored, inverted, affine, met, min(1.0, met / max(seen, 1)), offset)
 
 
 def changed_points(look: Look, *, mirrored: bool, inverted: bool) -> Floats:
@@ -148,7 +175,7 @@ def fitted(p: Floats, q: Floats) -> tuple[NDArray[np.float64], int, float] | Non
     turned = np.abs((turn[:, None] - turn[None] + np.pi) % (2 * np.pi) - np.pi)
     agree = (far < 6) & (np.abs(size[:, None] - size[None]) < 0.4) & (turned < 0.45)
     met = agree[agree.sum(axis=1).argmax()]
-    affine = None
+    affine, off = np.zeros((2, 3)), np.zeros(len(p))
     for limit in (6, 4, 3, 2):
         if met.sum() < LEAST_POINTS:
             return None
@@ -187,13 +214,16 @@ class _Pair:
 
 def _compared(a: Look, b: Look, meeting: Meeting) -> Meeting:
     pair = _pair(a, b, meeting)
-    (likeness, overlap), affine = _likeness(pair, pair.affine), pair.affine
-    if likeness < SURE and (finer := _aligned(pair)) is not None:
+    likeness, overlap = _likeness(pair, pair.affine)
+    found = replace(meeting, likeness=likeness, overlap=overlap)
+    # Where many points meet, the map is good already: what is unlike then stays so.
+    hopeful = overlap > LEAST_OVERLAP - 0.05 and likeness > (0.5 if meeting.points >= 12 else 0.1)
+    if hopeful and not found.is_copy and (finer := _aligned(pair)) is not None:
         better = _likeness(pair, finer)
         if better[0] > likeness:
-            (likeness, overlap), affine = better, finer
-    forward = affine if meeting.scale <= 1 else cv2.invertAffineTransform(affine)
-    return replace(meeting, affine=forward, likeness=likeness, overlap=overlap)
+            forward = finer if meeting.scale <= 1 else _back(finer)
+            found = replace(meeting, affine=forward, likeness=better[0], overlap=better[1])
+    return found
 
 
 def _pair(a: Look, b: Look, meeting: Meeting) -> _Pair:
@@ -205,7 +235,7 @@ def _pair(a: Look, b: Look, meeting: Meeting) -> _Pair:
         ours = 255 - ours
     if meeting.scale <= 1:
         return _Pair(ours, our_film, theirs, their_film, meeting.affine, meeting.scale)
-    back = cv2.invertAffineTransform(meeting.affine)
+    back = _back(meeting.affine)
     return _Pair(theirs, their_film, ours, our_film, back, 1 / meeting.scale)
 
 
@@ -221,13 +251,13 @@ def is_film(small: NDArray[np.uint8]) -> Floats:
 
 def _likeness(pair: _Pair, affine: NDArray[np.float64]) -> tuple[float, float]:
     height, width = pair.b.shape
-    carried, film = pair.a, pair.a_film
+    carried: NDArray[Any] = pair.a
     if pair.scale < 0.95:  # as coarse as the other before it is sampled as coarsely
         carried = cv2.GaussianBlur(carried, (0, 0), 0.5 * float(np.sqrt(pair.scale**-2 - 1)))
-    matrix = affine.astype(np.float32)
-    carried = cv2.warpAffine(carried, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    film = ((cv2.warpAffine(film, matrix, (width, height)) > 0.99) & (pair.b_film > 0)).astype(np.float32)
-    x, y = _fine(carried) * film, _fine(pair.b) * film
+    matrix, size = affine.astype(np.float32), (width, height)
+    laid = cv2.warpAffine(carried, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    film = ((cv2.warpAffine(pair.a_film, matrix, size) > 0.99) & (pair.b_film > 0)).astype(np.float32)
+    x, y = _fine(np.asarray(laid, np.float32)) * film, _fine(pair.b) * film
     xy, xx, yy = (cv2.blur(v, (WINDOW, WINDOW)) for v in (x * y, x * x, y * y))
     seen = (film > 0) & (cv2.blur(film, (WINDOW, WINDOW)) > 0.3)
     if seen.sum() < 300:
@@ -243,6 +273,10 @@ def _likeness(pair: _Pair, affine: NDArray[np.float64]) -> tuple[float, float]:
     return float(local[order][np.searchsorted(running, running[-1] / 2)]), min(1.0, float(film.sum()) / area)
 
 
+def _back(affine: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(cv2.invertAffineTransform(affine), np.float64)
+
+
 def _fine(x: Floats) -> Floats:
     return cv2.GaussianBlur(x, (0, 0), 0.8) - cv2.GaussianBlur(x, (0, 0), 2.2)
 
@@ -252,10 +286,10 @@ def _aligned(pair: _Pair) -> NDArray[np.float64] | None:
     wide = 1 / pair.scale
     a = cv2.GaussianBlur(pair.a, (0, 0), max(1.0, wide)) - cv2.GaussianBlur(pair.a, (0, 0), 6 * wide)
     b = cv2.GaussianBlur(pair.b, (0, 0), 1.0) - cv2.GaussianBlur(pair.b, (0, 0), 6)
-    back = cv2.invertAffineTransform(pair.affine).astype(np.float32)
+    back: NDArray[Any] = _back(pair.affine).astype(np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 1e-4)
     try:
         _, back = cv2.findTransformECC(b, a, back, cv2.MOTION_AFFINE, stop, (pair.a_film > 0).astype(np.uint8), 1)
     except cv2.error:  # it does not converge
         return None
-    return cv2.invertAffineTransform(back.astype(np.float64))
+    return _back(np.asarray(back, np.float64))

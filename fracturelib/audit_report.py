@@ -197,7 +197,8 @@ def _html_copies(audit: Audit) -> list[str]:
         return ["<h2>Copies</h2><p>No radiograph is there twice.</p>"]
     told = "".join(f"<p>{escape(line)}</p>" for line in _copy_lines(audit) if not line.startswith("  "))
     order = sorted(
-        range(len(groups)), key=lambda i: (not groups[i]["contradiction"], not groups[i]["leak"], -len(groups[i]["files"]))
+        range(len(groups)),
+        key=lambda i: (not groups[i]["contradiction"], not groups[i]["leak"], -len(groups[i]["files"])),
     )
     shown_groups = [_html_group(audit, groups[i], audit.copies.groups[i]) for i in order[:PICTURED]]
     more = f"<p>... and {len(order) - PICTURED} more groups, all in the JSON.</p>" if len(order) > PICTURED else ""
@@ -214,7 +215,9 @@ def _html_group(audit: Audit, group: dict[str, Any], rows: Sequence[int]) -> str
         file, label = audit.films["file"].iloc[row], audit.films["label"].iloc[row]
         said = "" if pd.isna(label) else ("fractured" if label == 1 else "not fractured")
         caption = "<br>".join(escape(t) for t in (file, said, how.get(file, "")) if t)
-        figures.append(f'<figure><img alt="{escape(file)}" src="{_inline(audit, row)}"><figcaption>{caption}</figcaption></figure>')
+        figures.append(
+            f'<figure><img alt="{escape(file)}" src="{_inline(audit, row)}"><figcaption>{caption}</figcaption></figure>'
+        )
     more = f"<p>... and {len(rows) - PER_GROUP} more</p>" if len(rows) > PER_GROUP else ""
     return f"<div class=group><p>{', '.join(says)}</p><div class=films>{''.join(figures)}</div>{more}</div>"
 

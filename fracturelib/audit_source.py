@@ -189,7 +189,9 @@ def _reconcile(source: Source, told: list[int | None], where: str) -> None:
             label[i] = said
         elif label[i] != said:
             source.problems.append(
-                Problem("labels_disagree", file, f"folder says {'not ' * (1 - label[i])}fractured, {where} the opposite")
+                Problem(
+                    "labels_disagree", file, f"folder says {'not ' * (1 - label[i])}fractured, {where} the opposite"
+                )
             )
     source.films["label"] = pd.array(label, dtype="Int64")
 

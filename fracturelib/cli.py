@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from fracturelib import __version__
 from fracturelib._files import InputError
-from fracturelib.recipe import Recipe
+from fracturelib.recipe import Recipe, best_epoch
 
 NOTICE = "For education and research, not for clinical use."
 
@@ -76,14 +76,23 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--group-pattern", default=None, metavar="REGEX", help="its first group, in a file's name, is the patient"
     )
+    c.add_argument("--drop-copies", action="store_true", help="keep one film of each radiograph")
+    c.add_argument("--drop-contradictions", action="store_true", help="leave out radiographs that have both labels")
+    c.add_argument("--drop-broken", action="store_true", help="leave out blank films and those with boxes outside them")
     _quiet(c)
 
 
 def run_import(args: argparse.Namespace) -> int:
     from fracturelib.importers import import_dataset
+    from fracturelib.repair import Drop
 
     report = import_dataset(
-        args.source, args.out, seed=args.seed, group_pattern=args.group_pattern, progress=not args.quiet
+        args.source,
+        args.out,
+        seed=args.seed,
+        group_pattern=args.group_pattern,
+        drop=Drop(args.drop_copies, args.drop_contradictions, args.drop_broken),
+        progress=not args.quiet,
     )
     print(report.summary)
     return 0
@@ -220,7 +229,7 @@ def run_train(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     run = train_folder(args.folder, args.out, recipe, progress=not args.quiet)
-    best = run.history.loc[run.history["val_auc"].idxmax()]
+    best = run.history.iloc[best_epoch(list(run.history["val_auc"]), list(run.history["val_loss"]))]
     print(
         f"{args.out / MODEL_FILE}: validation AUC {best['val_auc']:.3f} after epoch {best['epoch']:.0f} "
         f"of {len(run.history)}; threshold {run.classifier.threshold:.3f} ({run.classifier.default_rule})"

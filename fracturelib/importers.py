@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,10 @@ from fracturelib.data import (
     read_coco,
     subfolders,
 )
+from fracturelib.repair import LEFT_OUT_FILE, Drop, LeftOut, in_one_split, repaired, with_copies
 
 IMPORT_FILE = "import.json"
+WORKING = ("path", "name", "key", "import_copy", "import_contrast", "import_bytes")  # columns for the import only
 LONGEST_RUN = 12  # films; no patient of FracAtlas is known to have more
 FOLDS, TEST_FOLDS, VAL_FOLDS = 20, 3, 3  # 15 % test, 15 % val, the rest train
 
@@ -92,7 +94,7 @@ class ImportReport:
             lines.append(f"  {split}: " + ", ".join(f"{n} {name}" for name, n in count.items()))
         lines += [f"  note: {note}" for note in self.notes]
         if self.left_out:
-            lines.append(f"  left out: {len(self.left_out)} that cannot be read (all in {IMPORT_FILE})")
+            lines.append(f"  left out: {len(self.left_out)} films (all in {LEFT_OUT_FILE})")
             lines += [f"    {file}: {reason}" for file, reason in self.left_out[:5]]
         return "\n".join(lines)
 
@@ -104,9 +106,12 @@ def import_dataset(
     seed: int = 0,
     group_pattern: str | None = None,
     merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None = None,
+    drop: Drop = Drop(),  # noqa: B008, it cannot change
     progress: bool = True,
 ) -> ImportReport:
     """Copy a data set into the one layout, bytes unchanged, with a manifest, annotations and a split by group.
+
+    Copies of one radiograph share a group, so that they are never in two splits.
 
     Parameters
     ----------
@@ -119,7 +124,9 @@ def import_dataset(
     group_pattern : str, optional
         A regular expression; its first group, found in a film's path, is the patient.
     merge_groups : callable, optional
-        (paths, groups) -> groups: joins groups that hold copies of one film. Byte-identical files are joined always.
+        (paths, groups) -> groups: joins more groups, after those that hold copies of one radiograph were joined.
+    drop : Drop
+        What to leave out besides films that cannot be read; all that is left out is listed in `left_out.csv`.
     progress : bool
         Show a bar.
 
@@ -133,16 +140,21 @@ def import_dataset(
         raise InputError(f"{source}: no such file or folder; expected a data set")
     with _opened(source, out) as folder:
         found = read_source(folder, group_pattern)
-        signature = _signature(found.films, folder, seed=seed, group_pattern=group_pattern)
+        signature = _signature(found.films, folder, options=f"{seed} {group_pattern} {drop}")
         earlier = _earlier(out, signature)
         if earlier is not None:
             return earlier
         films, left_out = _decodable(found.films, progress)
         if films.empty:
             raise InputError(
-                f"{source}: none of {len(left_out)} films can be read ({left_out[0][0]}: {left_out[0][1]})"
+                f"{source}: none of {len(left_out)} films can be read ({left_out[0].file}: {left_out[0].reason})"
             )
+        films = with_copies(films, progress=progress)
         films["group"] = _merged(films, merge_groups)
+        films, dropped = repaired(films, found.annotations, drop)
+        if films.empty:
+            raise InputError(f"{source}: none of {len(dropped)} films is left ({dropped[0].file}: {dropped[0].reason})")
+        left_out += dropped
         films, notes = _with_splits(films, seed)
         return _write(found, films, left_out, notes, out, signature, progress)
 
@@ -345,8 +357,8 @@ def consecutive_groups(names: pd.Series, regions: pd.Series, *, longest: int = L
     return first.reindex(names.index).map(lambda name: Path(name).stem)
 
 
-def _signature(films: pd.DataFrame, folder: Path, *, seed: int, group_pattern: str | None) -> str:
-    rows = [f"{seed} {group_pattern}"]
+def _signature(films: pd.DataFrame, folder: Path, *, options: str) -> str:
+    rows = [options]
     for path in sorted(films["path"]):
         rows.append(f"{path.relative_to(folder)}|{path.stat().st_size if path.exists() else -1}")
     for extra in sorted([*folder.rglob("*.json"), *folder.rglob("*.csv")]):
@@ -376,38 +388,35 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
     )
 
 
-def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """Films with width, height and digest, and those that cannot be read with the reason."""
+def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """Films with file (for the log), width, height, contrast and bytes, and those that cannot be read."""
 
-    def look(path: Path) -> tuple[int, int, str] | str:
+    def look(path: Path) -> tuple[int, int, float, int] | str:
         try:
-            height, width = read_grey(path).shape
+            film = read_grey(path)
         except InputError as error:
             return str(error).removeprefix(f"{path}: ")
-        return width, height, hashlib.sha256(path.read_bytes()).hexdigest()
+        return film.shape[1], film.shape[0], float(film.std()), path.stat().st_size
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         seen = list(
             tqdm(pool.map(look, films["path"]), total=len(films), desc="reading", unit="film", disable=not progress)
         )
     good = np.array([not isinstance(s, str) for s in seen], dtype=bool)
-    left_out = [
-        (f"{path.parent.name}/{path.name}", s)
-        for path, s in zip(films["path"], seen, strict=True)
-        if isinstance(s, str)
-    ]
-    readable = films[good].reset_index(drop=True)
-    values = [s for s in seen if not isinstance(s, str)]
-    readable["width"], readable["height"] = [v[0] for v in values], [v[1] for v in values]
-    readable["digest"] = [v[2] for v in values]
+    files = [f"{path.parent.name}/{path.name}" for path in films["path"]]
+    left_out = [LeftOut(f, "unreadable", s) for f, s in zip(files, seen, strict=True) if isinstance(s, str)]
+    readable = films.assign(file=files)[good].reset_index(drop=True)
+    values = np.array([s for s in seen if not isinstance(s, str)]).reshape(-1, 4)
+    for i, name in enumerate(("width", "height", "import_contrast", "import_bytes")):
+        readable[name] = values[:, i] if name == "import_contrast" else values[:, i].astype(np.int64)
     return readable, left_out
 
 
 def _merged(
     films: pd.DataFrame, merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None
 ) -> list[str]:
-    """Groups, joined where two hold the same bytes, and where `merge_groups` says so."""
-    groups = joined(list(films["group"].astype(str)), list(films["digest"]))
+    """Groups, joined where two hold copies of one radiograph, and where `merge_groups` says so."""
+    groups = joined(list(films["group"].astype(str)), list(films["import_copy"].astype(str)))
     return list(merge_groups(list(films["path"]), groups)) if merge_groups else groups
 
 
@@ -428,18 +437,10 @@ def joined(groups: Sequence[str], other: Sequence[str]) -> list[str]:
 
 
 def _with_splits(films: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
-    notes: list[str] = []
     if "split" in films:
-        spread = films.groupby("group")["split"].nunique()
-        shared = spread[spread > 1]
-        if len(shared):
-            notes.append(
-                f"{len(shared)} groups are in more than one split of the source (such as {shared.index[0]}): "
-                "a score on them proves nothing"
-            )
-        return films, notes
+        return in_one_split(films)
     strata = films["label"].astype(str) + (" " + films["region"].astype(str) if "region" in films else "")
-    return films.assign(split=split_by_group(strata, films["group"], seed=seed)), notes
+    return films.assign(split=split_by_group(strata, films["group"], seed=seed)), []
 
 
 def split_by_group(
@@ -466,7 +467,7 @@ def split_by_group(
 def _write(
     found: Found,
     films: pd.DataFrame,
-    left_out: list[tuple[str, str]],
+    left_out: list[LeftOut],
     notes: list[str],
     out: Path,
     signature: str,
@@ -487,8 +488,10 @@ def _write(
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(row.path, target)
         first = ["file", "split", "label", "group", "width", "height"]
-        rest = [c for c in films.columns if c not in [*first, "path", "name", "digest", "key"]]
+        rest = [c for c in films.columns if c not in [*first, *WORKING]]
         films[first + rest].to_csv(temporary / MANIFEST, index=False)
+        if left_out:
+            pd.DataFrame([asdict(one) for one in left_out]).to_csv(temporary / LEFT_OUT_FILE, index=False)
         instances, turned = _instances(found, films)
         if instances:
             write_coco(temporary / ANNOTATIONS, films, instances)
@@ -505,7 +508,7 @@ def _write(
             films=len(films),
             groups=int(films["group"].nunique()),
             counts=counts,
-            left_out=tuple(left_out),
+            left_out=tuple((one.file, one.reason) for one in left_out),
             notes=(*found.notes, *notes, *turned),
             changed=True,
         )

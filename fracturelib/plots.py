@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fracturelib._files import InputError
 from fracturelib.data import CLASSES
 from fracturelib.metrics import Confusion, average_precision, confusion_at, roc_auc, sweep
+from fracturelib.recipe import best_epoch
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart; the two also differ in grey print.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
@@ -143,7 +144,7 @@ def learning_curves(history: pd.DataFrame) -> Figure:
     left.set(xlabel="epoch", ylabel="cross-entropy")
     left.legend()
     right.plot(history["epoch"], history["val_auc"], "s--", color=RED, markersize=4)
-    best = history.loc[history["val_auc"].idxmax()]
+    best = history.iloc[best_epoch(list(history["val_auc"]), list(history["val_loss"]))]
     right.plot(best["epoch"], best["val_auc"], "*", color="black", markersize=14, label="the epoch that is kept")
     right.axhline(0.5, color=GREY, linestyle=":", label="a coin")
     right.set(xlabel="epoch", ylabel="AUC on validation")

@@ -1,5 +1,6 @@
 """What decides how a training goes, besides the data; apart from `train` so that reading it loads no torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -34,3 +35,8 @@ class Recipe:
     weight_decay: float = 1e-4
     augment: bool = True
     seed: int = 0
+
+
+def best_epoch(val_auc: Sequence[float], val_loss: Sequence[float]) -> int:
+    """Which epoch is kept, counted from 0: the best validation AUC, and among equals the lowest loss."""
+    return max(range(len(val_auc)), key=lambda i: (val_auc[i], -val_loss[i]))

@@ -26,7 +26,7 @@ from fracturelib.checkpoint import (
 )
 from fracturelib.metrics import roc_auc, threshold_for_sensitivity, threshold_youden
 from fracturelib.models import build_model
-from fracturelib.recipe import Recipe
+from fracturelib.recipe import Recipe, best_epoch
 
 STATE_FORMAT = "fracturelib training state"
 STATE_VERSION = 1
@@ -97,7 +97,7 @@ class _State:
 
     @property
     def best_epoch(self) -> int:
-        return int(np.argmax([row["val_auc"] for row in self.history]))
+        return best_epoch([row["val_auc"] for row in self.history], [row["val_loss"] for row in self.history])
 
     def save(self, path: Path, signature: dict[str, Any]) -> None:
         payload = {

@@ -60,12 +60,20 @@ ORDER = [
     ["_files", "recipe"],
     ["_decode"],
     ["data"],
-    ["importers", "fetch", "audit", "audit_copies", "audit_shortcuts", "audit_report"],
+    ["audit_films"],
+    ["audit_match"],
+    ["audit_copies"],
+    ["repair"],
+    ["importers", "fetch"],
+    ["audit_source"],
     ["images"],
     ["models", "baselines"],
     ["checkpoint"],
     ["counts"],
     ["bootstrap", "intervals", "thresholds", "calibration", "utility", "tables"],
+    ["audit_shortcuts"],
+    ["audit"],
+    ["audit_report"],
     ["metrics"],
     ["train"],
     ["predictions"],
@@ -73,7 +81,7 @@ ORDER = [
     ["localize"],
     ["plots"],
     ["curves"],
-    ["report", "report_page", "tradeoffs", "explorer"],
+    ["report", "report_page", "tradeoffs", "explorer", "formation"],
     ["commands"],
     ["course"],
     ["cli"],
@@ -104,8 +112,8 @@ def test_no_path_of_a_machine_is_committed() -> None:
 
 
 def test_every_command_has_an_example() -> None:
-    commands = [["data", "import"], ["data", "fetch"], ["data", "simulate"], ["train"], ["predict"], ["evaluate"]]
-    for command in [*commands, ["explain"]]:
+    data = [["data", "import"], ["data", "fetch"], ["data", "simulate"]]
+    for command in [*data, ["audit"], ["train"], ["predict"], ["evaluate"], ["explain"]]:
         shown = subprocess.run(
             [sys.executable, "-m", "fracturelib.cli", *command, "--help"], cwd=ROOT, capture_output=True, text=True
         )

@@ -151,6 +151,13 @@ def film_formation(
     lengths = path_lengths(
         region, seed=seed, view=view, fracture=fracture, gap=gap, severity=severity, size=size, cast=False
     )
+    return formed(lengths, region, seed=seed, kv=kv)
+
+
+def formed(lengths: PathLengths, region: str, *, seed: int, kv: float) -> Formation:
+    """What a tube voltage makes of path lengths that are known already; as `film_formation`."""
+    if not 40 <= kv <= 120:
+        raise InputError(f"kv is {kv}; expected 40 to 120")
     rng = stream(seed, region, 11, 0)
     exposure = draw_exposure(region_of(region), rng, kv=kv, poor=False)
     soft = lengths.paths["muscle"] + lengths.paths["fat"]
