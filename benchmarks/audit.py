@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fracturelib.audit import audit_folder
 from fracturelib.audit_copies import copies_in
+from fracturelib.audit_films import look_at
 from fracturelib.simulate import simulate_dataset
 from tests.copies import KINDS, planted
 
@@ -31,8 +32,12 @@ Pairs = set[tuple[str, str]]
 
 
 def sources(folder: Path | None, count: int, scratch: Path) -> list[Path]:
-    """`count` different films."""
+    """`count` different films that can be read; of a folder of one's own, one of each radiograph."""
     films = sorted((folder or DEMO).rglob("*.jpg"))
+    if folder is not None:
+        copies = copies_in(films)
+        firsts = np.unique(copies.group, return_index=True)[1]
+        films = [films[i] for i in sorted(firsts) if not look_at([films[i]])[0].reason]
     if folder is None and len(films) < count:
         simulate_dataset(scratch / "more", images=count - len(films), seed=77, progress=False)
         films += sorted((scratch / "more").rglob("*.jpg"))
