@@ -22,7 +22,7 @@ _FIRST = np.unique(CHANGED_BINS.min(axis=0))  # one bin of each set that the two
 
 ALIKE = 0.8  # least cosine of two descriptors of one point
 LEAST_POINTS, LEAST_SHARE, MOST_STRETCH = 5, 0.2, 1.5
-MOST_DIFFERENT, LEAST_OVERLAP = 0.0485, 0.5
+MOST_DIFFERENT, LEAST_OVERLAP = 0.047, 0.5
 WINDOW = 21  # pixels, of the correlation round each pixel
 
 
