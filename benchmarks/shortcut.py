@@ -29,7 +29,7 @@ from fracturelib.train import Films, fit
 
 def films_of(folder: Path, frame: pd.DataFrame, split: str, size: int) -> Films:
     part = frame[frame["split"] == split]
-    return Films(load_images(folder, list(part["file"]), size=size), part["label"].to_numpy(np.int64))
+    return Films(load_images(folder, list(part["file"]), size=size), np.array(part["label"], np.int64))
 
 
 def marker_masks(folder: Path, names: list[str], size: int) -> list[np.ndarray]:
