@@ -28,7 +28,7 @@ class Recipe:
 
     architecture: str = "small_cnn"
     size: int = 224
-    epochs: int = 24
+    epochs: int = 20
     patience: int = 8
     batch: int = 32
     learning_rate: float = 2e-3
