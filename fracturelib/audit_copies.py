@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from fracturelib.audit_films import Look, look_at
@@ -18,7 +19,7 @@ from fracturelib.audit_match import Meeting, alike_both_ways, meet_each
 
 Floats = NDArray[np.float32]
 VOCABULARY, REDUCED = 512, 16  # words, and dimensions in which they are told apart
-NEIGHBOURS = 8  # candidates, a film
+NEIGHBOURS = 5  # candidates, a film; planted copies that are not among the first four are not among sixteen either
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def _verified(looks: Sequence[Look], pairs: Sequence[tuple[int, int]], progress:
     for a, b in pairs:
         others.setdefault(a, []).append(b)
     found = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    # Each pair is small: one thread a film is faster than many threads for one product of matrices.
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         laid = pool.map(lambda a: meet_each(looks[a], [looks[b] for b in others[a]]), others)
         bar = tqdm(
             zip(others, laid, strict=True), total=len(others), desc="comparing", unit="film", disable=not progress

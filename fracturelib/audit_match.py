@@ -128,11 +128,18 @@ def _by_points(a: Look, ours: Floats, b: Look) -> Meeting | None:
     # How alike the points are in each of the four ways that one film may be changed into the other.
     changed = a.words[chosen].astype(np.float32)[:, CHANGED_BINS]  # pairs, 4, 128
     cosine = np.einsum("pcd,pd->cp", changed, theirs) / 512**2
-    way = int((cosine > ALIKE).sum(axis=1).argmax())
-    chosen = chosen[cosine[way] > ALIKE]
+    ways = (-(cosine > ALIKE).sum(axis=1)).argsort(kind="stable")[:2]  # the right one may come second
+    found = [_in_one_way(a, b, chosen, there[chosen], cosine, int(way)) for way in ways]
+    return max((m for m in found if m is not None), key=lambda m: m.points, default=None)
+
+
+def _in_one_way(
+    a: Look, b: Look, ours: NDArray[np.int64], theirs: NDArray[np.int64], cosine: Floats, way: int
+) -> Meeting | None:
     mirrored, inverted = CHANGES[way]
+    alike = cosine[way] > ALIKE
     points = changed_points(a, mirrored=mirrored, inverted=inverted)
-    found = fitted(points[chosen], b.points[there[chosen]])
+    found = fitted(points[ours[alike]], b.points[theirs[alike]])
     if found is None:
         return None
     affine, met, offset = found
@@ -281,11 +288,17 @@ def _fine(x: Floats) -> Floats:
     return cv2.GaussianBlur(x, (0, 0), 0.8) - cv2.GaussianBlur(x, (0, 0), 2.2)
 
 
+def _smoothed(x: Floats, film: Floats, sigma: float) -> Floats:
+    """Blurred, with only the film counted, so that black corners and fill do not shine into it."""
+    seen = cv2.GaussianBlur(film, (0, 0), sigma)
+    return np.asarray(cv2.GaussianBlur(x * film, (0, 0), sigma) / np.maximum(seen, 1e-3), np.float32)
+
+
 def _aligned(pair: _Pair) -> NDArray[np.float64] | None:
     """A finer map by the enhanced correlation coefficient (Evangelidis & Psarakis 2008, doi 10.1109/TPAMI.2008.113)."""
     wide = 1 / pair.scale
-    a = cv2.GaussianBlur(pair.a, (0, 0), max(1.0, wide)) - cv2.GaussianBlur(pair.a, (0, 0), 6 * wide)
-    b = cv2.GaussianBlur(pair.b, (0, 0), 1.0) - cv2.GaussianBlur(pair.b, (0, 0), 6)
+    a = _smoothed(pair.a, pair.a_film, max(1.0, wide)) - _smoothed(pair.a, pair.a_film, 6 * wide)
+    b = _smoothed(pair.b, pair.b_film, 1.0) - _smoothed(pair.b, pair.b_film, 6)
     back: NDArray[Any] = _back(pair.affine).astype(np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 1e-4)
     try:
