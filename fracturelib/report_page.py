@@ -42,6 +42,13 @@ figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{color:#444}.wide{
 .note{border-left:4px solid #D55E00;padding:.2rem .8rem;background:#fdf3ec}
 """
 
+# Only what was compared with the published list is named.
+CHECKLIST = (
+    "Of the STARD 2015 list (doi 10.1136/bmj.h5527) this answers item 12a (the cut-off, and whether it was set "
+    "beforehand), item 14 (how accuracy was estimated and compared) and item 17 (how it varies, by subgroups); the "
+    "other items, of which patients and by what reference standard, only the study itself can answer."
+)
+
 
 def figures(
     frame: pd.DataFrame, threshold: float, other: pd.Series | None, other_threshold: float
@@ -112,6 +119,7 @@ def write_report(
                 f"<figcaption>{escape(caption)}</figcaption></figure>"
             )
         sections.append(section(name, part) + "".join(shown))
+    texts["table.md"] += f"\n{CHECKLIST}\n"
     texts["report.html"] = page(result, sections)
     for file, text in texts.items():
         with atomic_path(out / file) as temporary:
@@ -131,6 +139,7 @@ def page(result: Mapping[str, Any], sections: list[str]) -> str:
         "<h1>How good is this classifier?</h1>"
         f"<p class=note><strong>{escape(result['notice'])}</strong></p>"
         f"<p>{escape(threshold_line(result))}.</p>{''.join(sections)}<h2>How it was computed</h2><p>{methods}</p>"
+        f"<h2>For a paper</h2><p>{CHECKLIST}</p>"
         "</body></html>\n"
     )
 
