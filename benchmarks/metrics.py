@@ -2,7 +2,7 @@
 
 Prints medians: the sweep of a million scores against scikit-learn's `roc_curve` alone; 2,000 group-bootstrap AUCs of
 10,000 films against calling `roc_auc_score` on each sample; DeLong of growing sets, which must grow little faster than
-them.
+them; one move of the linked view of notebook 03, from the slider's value to the last widget that follows.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from fracturelib.metrics import delong_interval, group_bootstrap, roc_auc, sweep
+from fracturelib.tradeoffs import Tradeoffs
 
 
 def made(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -68,6 +69,14 @@ def main() -> None:
     power = np.polyfit(np.log(sizes), np.log(times), 1)[0]
     shown = ", ".join(f"{n:,}: {1000 * t:.0f} ms" for n, t in zip(sizes, times, strict=True))
     print(f"DeLong: {shown}; grows as n to the power {power:.2f} (pair by pair it would be 2)")
+
+    y, score, _ = made(1000)
+    films = np.random.default_rng(0).integers(0, 255, (1000, 224, 224), dtype=np.uint8)
+    view = Tradeoffs(y, score, images=films)
+    for slider in (view.threshold, view.prevalence):
+        places = iter(np.tile([0.2, 0.3, 0.4, 0.5, 0.6], 20).tolist())
+        move = median(lambda s=slider, p=places: setattr(s, "value", next(p)), 50)  # type: ignore[misc]
+        print(f"the linked view of 1,000 films follows the {slider.description.lower()} in {1000 * move:.1f} ms")
 
 
 if __name__ == "__main__":
