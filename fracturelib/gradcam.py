@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fracturelib._files import InputError
+from fracturelib.cams import METHODS
 
 TARGETS = ("fractured", "not fractured", "difference")
 COLOUR_MAPS = {
@@ -87,7 +88,9 @@ class GradCAM(AbstractContextManager["GradCAM"]):
 
         return cut
 
-    def __call__(self, x: Tensor, target: str | int = "fractured", *, relu: bool = True) -> Any:
+    def __call__(
+        self, x: Tensor, target: str | int = "fractured", *, relu: bool = True, method: str = "Grad-CAM"
+    ) -> Any:
         """Explain a logit.
 
         Parameters
@@ -99,10 +102,12 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         relu : bool
             Keep only evidence for the target. Otherwise the map has a sign, and where all that follows the layer is an
             average and a linear head, its sum is the logit minus the bias.
+        method : str
+            A key of `cams.METHODS`.
 
         Returns
         -------
-        (n, h', w') float32 ndarray, in logit units
+        (n, h', w') float32 ndarray, in logit units (Grad-CAM++ and Eigen-CAM in units of their own)
             For several layers, a dict of them.
 
         Raises
@@ -110,17 +115,27 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         InputError
             If it is called outside its `with` block, the target is unknown, or a layer did not run.
         """
+        evidence = self.evidence(x, target)
+        maps = {name: combined(*parts, method=method, relu=relu) for name, parts in evidence.items()}
+        return maps[""] if self.single else maps
+
+    def evidence(self, x: Tensor, target: str | int = "fractured") -> dict[str, tuple[Tensor, Tensor]]:
+        """What each layer said, and how the logit leans on it, from one pass: what `combined` makes every map of.
+
+        Returns
+        -------
+        dict of str to (activation, gradient)
+            Each (n, k, h', w') float Tensor, without a graph; the key is "" for a layer that was given by itself.
+        """
         if not self._hooks:
             raise InputError("GradCAM was called outside its block; expected `with GradCAM(model, layer) as cam:`")
         logits, outputs = self._forward(x, target)
         with torch.inference_mode(mode=False), torch.enable_grad():
             gradients = torch.autograd.grad(logits.sum(), list(outputs.values()))
-        maps = {}
-        for (name, activation), gradient in zip(outputs.items(), gradients, strict=True):
-            weights = gradient.mean(dim=(2, 3), keepdim=True)  # (n, k, 1, 1)
-            raw = (weights * activation.detach()).sum(dim=1)  # (n, h', w')
-            maps[name] = (raw.relu() if relu else raw).float().numpy()
-        return maps[""] if self.single else maps
+        return {
+            name: (activation.detach(), gradient)
+            for (name, activation), gradient in zip(outputs.items(), gradients, strict=True)
+        }
 
     def _forward(self, x: Tensor, target: str | int) -> tuple[Tensor, dict[str, Tensor]]:
         """The chosen logit of each film (n,), and the layers' outputs, within one graph."""
@@ -140,6 +155,14 @@ class GradCAM(AbstractContextManager["GradCAM"]):
             self._outputs.clear()
             for module, training in modes.items():
                 module.training = training
+
+
+def combined(activation: Tensor, gradient: Tensor, *, method: str = "Grad-CAM", relu: bool = True) -> Maps:
+    """The map that a method of `cams.METHODS` makes of a layer's evidence: two (n, k, h, w) -> (n, h, w) float32."""
+    if method not in METHODS:
+        raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    raw = METHODS[method](activation, gradient)
+    return (raw.relu() if relu else raw).float().numpy()
 
 
 def choose_logit(logits: Tensor, target: str | int) -> Tensor:
