@@ -1,6 +1,9 @@
 """The explorer without a browser: what each knob does, and what it costs."""
 
+import gc
 import io
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,21 +11,28 @@ from ipywidgets import Widget
 from PIL import Image
 
 from fracturelib._files import InputError
+from fracturelib.cams import METHODS
 from fracturelib.checkpoint import Classifier
-from fracturelib.explorer import OUTCOMES, Explorer, draw, outcomes
+from fracturelib.explorer import OUTCOMES, SCALES, ZOOM_AT, Explorer, draw, outcomes
+from fracturelib.explorer_maps import OCCLUSION, PLAIN, SCORE
+from fracturelib.explorer_view import GAP, ORDERS, SIDE, Look, blended, levels, picked, zoomed
 from fracturelib.models import build_model
 from tests.films import film
 
 
 @pytest.fixture
-def explorer() -> Explorer:
+def explorer(tmp_path: Path) -> Explorer:
     images = np.stack([film(i, fractured=i % 2 == 1, width=64, height=64) for i in range(12)])
     masks = np.zeros_like(images)
     masks[1::2, 20:30, 20:40] = 1
     classifier = Classifier(build_model("small_cnn", seed=0, width=4), {"name": "small_cnn", "width": 4}, 64, 0.3, 0.2)
     labels = np.arange(12) % 2
     scores = np.linspace(0.05, 0.95, 12)
-    return Explorer(classifier, images, labels, scores=scores, masks=masks, files=[f"f{i}.jpg" for i in range(12)])
+    regions = ["wrist", "knee", "hip"] * 4
+    return Explorer(
+        classifier, images, labels, scores=scores, masks=masks, files=[f"f{i}.jpg" for i in range(12)],
+        regions=regions, save_to=tmp_path / "saved",
+    )  # fmt: skip
 
 
 def picture(explorer: Explorer) -> np.ndarray:
@@ -40,7 +50,7 @@ def test_outcomes_are_sorted_by_sureness() -> None:
 
 
 def test_it_shows_a_picture_and_says_what_it_is(explorer: Explorer) -> None:
-    assert picture(explorer).shape == (448, 904, 3)
+    assert picture(explorer).shape == (SIDE, 2 * SIDE + GAP, 3)
     assert "f0.jpg" in explorer.text.value and "is not fractured" in explorer.text.value
 
 
@@ -55,10 +65,16 @@ def test_cheap_knobs_run_no_network(explorer: Explorer) -> None:
         (explorer.map_threshold, 0.5),
         (explorer.layer, "stage2"),
         (explorer.outline, False),
+        (explorer.colours, "viridis"),
+        (explorer.method, "LayerCAM"),
+        (explorer.smooth, 8),
+        (explorer.zoom, 2.0),
+        (explorer.compare, True),
+        (explorer.second_method, "Eigen-CAM"),
     ):
         knob.value = value
         seen.add(explorer.image.value)
-    assert explorer.passes == passes and len(seen) >= 3
+    assert explorer.passes == passes and len(seen) >= 7
     explorer.position.value = 1
     assert explorer.passes == passes + 1
     explorer.position.value = 0
@@ -70,7 +86,7 @@ def test_the_opacity_is_seen(explorer: Explorer) -> None:
     pictures = {}
     for opacity in (0.0, 1.0):
         explorer.opacity.value = opacity
-        pictures[opacity] = picture(explorer)[:, 456:].astype(int)
+        pictures[opacity] = picture(explorer)[:, SIDE + GAP :].astype(int)
     colour = {k: np.abs(v - v.mean(axis=2, keepdims=True)).mean() for k, v in pictures.items()}
     has_evidence = "no evidence" not in explorer.text.value
     assert has_evidence and colour[1.0] > colour[0.0] + 1
@@ -96,7 +112,7 @@ def test_a_film_stays_when_the_threshold_moves(explorer: Explorer) -> None:
 
 def test_the_outline_is_drawn_only_where_it_is_known(explorer: Explorer) -> None:
     def outlined() -> bool:
-        left = picture(explorer)[:, :448].astype(int)
+        left = picture(explorer)[:, :SIDE].astype(int)
         return bool(((left[..., 2] - left[..., 0]) > 100).sum() > 50)
 
     explorer.position.value = 1
@@ -111,7 +127,179 @@ def test_the_outline_is_drawn_only_where_it_is_known(explorer: Explorer) -> None
 def test_an_empty_map_is_said_and_left_empty() -> None:
     square = film(1, width=64, height=64)
     empty = draw(square, np.full((4, 4), -1, np.float32))
-    assert np.array_equal(empty[:, :448], empty[:, 456:])
+    assert np.array_equal(empty[:, :SIDE], empty[:, SIDE + GAP :])
+
+
+def test_orders_and_regions() -> None:
+    y, s, r = [1, 1, 0, 0, 1], [0.9, 0.4, 0.7, 0.1, 0.6], ["a", "b", "a", "b", "b"]
+    every, *_ = OUTCOMES
+    found = {order: picked(y, s, 0.5, outcome=every, order=order) for order in ORDERS}
+    assert found["score, falling"] == [0, 2, 4, 1, 3] and found["score, rising"] == [3, 1, 4, 2, 0]
+    assert found["nearest to the threshold"] == [1, 4, 2, 0, 3] and found["as in the folder"] == [0, 1, 2, 3, 4]
+    assert picked(y, s, 0.5, outcome=every, regions=r, region="b") == [1, 3, 4]
+    with pytest.raises(InputError, match="order is 'best'; expected one of surest first"):
+        picked(y, s, 0.5, outcome=every, order="best")
+
+
+def test_levels_keep_zero_and_share_a_scale() -> None:
+    raw = np.array([[0, 1], [2, -4]], np.float32)
+    own, shared = levels(raw, side=64), levels(raw, side=64, top=4.0)
+    assert own.max() == 255 and own[-1, -1] == 0
+    assert shared.max() == pytest.approx(128, abs=1)
+    assert not levels(-np.abs(raw), side=64).any() and not levels(raw * 0, side=64, top=1.0).any()
+
+
+@pytest.mark.parametrize("colours", ["inferno", "viridis"])
+def test_blending_is_what_the_formula_says(colours: str) -> None:
+    from fracturelib.gradcam import overlay
+
+    rng = np.random.default_rng(0)
+    grey, level = (rng.integers(0, 256, (64, 64), dtype=np.uint8) for _ in range(2))
+    look = Look(opacity=0.7, map_threshold=0.3, colour_map=colours)
+    expected = overlay(grey, level.astype(np.float32) / 255, opacity=0.7, threshold=0.3, colour_map=colours)
+    found = blended(grey, level, look)[..., ::-1].astype(int)
+    off = np.abs(found - expected).max(axis=2)
+    assert np.mean(off <= 2) > 0.99 and np.array_equal(found[level < 76], np.repeat(grey[level < 76][:, None], 3, 1))
+
+
+def test_zoom_shows_a_part() -> None:
+    panel = np.zeros((64, 64, 3), np.uint8)
+    panel[:32, :32] = 200
+    assert zoomed(panel, 1.0, (0.0, 0.0)) is panel
+    assert (zoomed(panel, 2.0, (0.0, 0.0)) == 200).mean() > 0.95
+    assert (zoomed(panel, 4.0, (1.0, 1.0)) == 0).all()
+
+
+def test_picking_a_region(explorer: Explorer) -> None:
+    explorer.region.value = "knee"
+    assert explorer.position.max == 3 and "f1.jpg" in explorer.text.value
+    explorer.outcome.value = list(OUTCOMES)[1]
+    explorer.threshold.value = 1.0
+    assert "No film of the knee is among the true positives" in explorer.text.value
+
+
+def test_the_plain_map_is_grad_cam_of_the_last_layer_and_of_no_other(explorer: Explorer) -> None:
+    maps = explorer.memory.maps(0, "difference", "this one")
+    grad, plain = maps["stage4", "Grad-CAM"], maps["stage4", PLAIN]
+    places = grad.size
+    assert np.allclose(plain / places, grad, atol=1e-6)
+    assert {layer for layer, method in maps if method == PLAIN} == {"stage4"}
+    explorer.method.value = PLAIN
+    explorer.layer.value = "stage2"
+    assert "needs the last layer" in explorer.text.value
+
+
+@pytest.mark.parametrize("method", [SCORE, OCCLUSION])
+def test_slow_maps_wait_for_the_button(explorer: Explorer, method: str) -> None:
+    explorer.layer.value = "stage3"
+    passes = explorer.passes
+    explorer.method.value = method
+    assert explorer.passes == passes and "press Compute" in explorer.text.value
+    assert not explorer.compute_button.disabled
+    explorer.compute_button.click()
+    assert explorer.passes > passes and "press Compute" not in explorer.text.value
+    assert explorer.compute_button.disabled and method in explorer.text.value
+    passes = explorer.passes
+    explorer.opacity.value = 0.3
+    explorer.layer.value = "stage4"
+    explorer.layer.value = "stage3"
+    assert explorer.passes == passes
+
+
+def test_one_scale_for_all_films(explorer: Explorer) -> None:
+    explorer.target.value = "difference"
+    explorer.position.value = 3
+    explorer.scale.value = SCALES[1]
+    tops = [explorer.memory.raw(i, "stage4", "Grad-CAM", "difference", "this one").max() for i in range(12)]
+    assert explorer.memory.top("stage4", "Grad-CAM", "difference", "this one") == pytest.approx(max(tops))
+
+
+def test_covering_a_rectangle_scores_again(explorer: Explorer) -> None:
+    passes = explorer.passes
+    explorer.occlude.value = True
+    assert explorer.passes == passes + 1 and "with the rectangle covered" in explorer.text.value
+    before = explorer.image.value
+    explorer.down.value = (0.0, 1.0)
+    explorer.across.value = (0.0, 1.0)
+    assert explorer.image.value != before
+    index = explorer._picked[explorer.position.value]
+    grey = np.full_like(explorer.images[index], 0)[None]
+    x = explorer.classifier.tensor(explorer.images[index][None])
+    flat = x.mean().expand_as(x)
+    logits = explorer.classifier.model(flat) / explorer.classifier.temperature
+    expected = float(logits.detach().double().softmax(dim=1)[0, 1])
+    assert explorer.memory.score_without(index, (0, 0, *grey.shape[1:])) == pytest.approx(expected, abs=1e-5)
+    assert f"covered {expected:.3f}" in explorer.text.value
+
+
+def test_two_checkpoints_side_by_side(explorer: Explorer) -> None:
+    other = Classifier(build_model("small_cnn", seed=5, width=4), {"name": "small_cnn", "width": 4}, 64, 0.3, 0.2)
+    both = Explorer(
+        explorer.classifier, np.stack(explorer.images), [0, 1] * 6, scores=explorer.scores, others={"second": other}
+    )
+    both.compare.value = True
+    both.second_layer.value = both.layer.value
+    assert "of this one" in both.text.value and "of second" in both.text.value
+    shown = picture(both).astype(int)
+    assert np.abs(shown[:, :SIDE] - shown[:, SIDE + GAP :]).mean() > 0.5
+    wrong = Classifier(build_model("small_cnn", seed=5, width=4), {"name": "small_cnn", "width": 4}, 32, 0.3, 0.2)
+    with pytest.raises(InputError, match="others: x reads films of 32 pixels; expected 64"):
+        Explorer(explorer.classifier, np.stack(explorer.images), [0, 1] * 6, others={"x": wrong})
+
+
+def sent(name: str, content: bytes) -> tuple[dict[str, object], ...]:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    file = {"name": name, "type": "image/png", "size": len(content), "content": memoryview(content)}
+    return ({**file, "last_modified": when},)
+
+
+def test_a_film_of_ones_own(explorer: Explorer) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(film(40, width=90, height=120)).save(buffer, format="png")
+    explorer.outcome.value = list(OUTCOMES)[2]
+    explorer.upload.value = sent("mine.png", buffer.getvalue())
+    assert "mine.png: your own film, truth unknown" in explorer.text.value and explorer.position.max == 12
+    explorer.outcome.value = list(OUTCOMES)[1]
+    assert "mine.png" not in explorer.text.value
+    explorer.upload.value = sent("notes.png", b"no film")
+    assert "notes.png: " in explorer.text.value and "expected" in explorer.text.value
+    assert len(explorer.images) == 13
+
+
+def test_saving_the_view_with_its_caption(explorer: Explorer) -> None:
+    first, second = explorer.save_view(), explorer.save_view()
+    assert first.name == "f0-01.png" and second.name == "f0-02.png"
+    with Image.open(first) as saved:
+        assert saved.size[0] == 2 * SIDE + GAP and saved.size[1] > SIDE + 60
+        words = np.asarray(saved)[SIDE + 4 :]
+    assert (words < 128).any()
+    explorer.save.click()
+    assert "saved " in explorer.text.value and len(list(first.parent.iterdir())) == 3
+
+
+@pytest.mark.parametrize("place", ZOOM_AT)
+def test_zoom_at(explorer: Explorer, place: str) -> None:
+    explorer.position.value = 3
+    before = explorer.image.value
+    explorer.zoom.value = 3.0
+    explorer.zoom_at.value = place
+    assert explorer.image.value != before
+
+
+def test_smoothing_is_said(explorer: Explorer) -> None:
+    assert "smoothed" not in explorer.text.value
+    explorer.smooth.value = 8
+    assert "smoothed over 8 pixels" in explorer.text.value
+
+
+def test_every_control_has_a_label(explorer: Explorer) -> None:
+    from ipywidgets import HTML, Box, FloatProgress
+    from ipywidgets import Image as Shown
+
+    for widget in explorer._made:
+        if not isinstance(widget, (HTML, Box, FloatProgress, Shown)):
+            assert widget.description, type(widget)
+    assert set(METHODS) < set(explorer.method.options)
 
 
 def test_closing_frees_every_widget() -> None:
@@ -124,11 +312,22 @@ def test_closing_frees_every_widget() -> None:
     def alive() -> int:
         return len(registry) if registry is not None else len(Widget.widgets)
 
-    Explorer(classifier, images, [0, 1, 0]).close()
-    before = alive()
+    def once() -> None:
+        explorer = Explorer(classifier, images, [0, 1, 0])
+        explorer.position.value = 2
+        explorer.opacity.value = 0.2
+        explorer.close()
+
+    psutil = pytest.importorskip("psutil", reason="psutil is not installed: pip install -e '.[browser]'")
     for _ in range(20):
-        Explorer(classifier, images, [0, 1, 0]).close()
+        once()
+    gc.collect()
+    before, memory = alive(), psutil.Process().memory_info().rss
+    for _ in range(200):
+        once()
+    gc.collect()
     assert alive() == before
+    assert psutil.Process().memory_info().rss <= 1.05 * memory
     assert not any(m._forward_hooks for m in classifier.model.modules())
 
 

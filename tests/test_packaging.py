@@ -82,6 +82,8 @@ ORDER = [
     ["plots"],
     ["map_plots"],
     ["curves"],
+    ["explorer_view"],
+    ["explorer_maps"],
     ["report", "report_page", "tradeoffs", "explorer", "formation"],
     ["commands"],
     ["course"],

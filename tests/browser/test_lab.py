@@ -17,8 +17,22 @@ import numpy as np
 from fracturelib.course import open_classifier, open_split
 from fracturelib.explorer import Explorer
 classifier, films = open_classifier(), open_split("val")
-explorer = Explorer(classifier, films.images, films.labels, masks=films.masks, files=list(films.frame["file"]))
-explorer.widget
+explorer = Explorer(
+    classifier, films.images, films.labels, masks=films.masks, files=list(films.frame["file"]),
+    regions=list(films.frame["region"]), save_to="saved",
+)
+# The least that a slider can do: an 8 x 8 picture.
+import cv2
+import ipywidgets as widgets
+slider = widgets.FloatSlider(0.5, min=0, max=1, step=0.05, description="Reference")
+small = widgets.Image(format="jpeg", width=8, height=8)
+small.add_class("reference")
+def show(change):
+    grey = np.full((8, 8, 3), round(255 * slider.value), np.uint8)
+    small.value = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+slider.observe(show, names="value")
+show(None)
+widgets.VBox([explorer.widget, slider, small])
 """
 PICTURE = ".jp-OutputArea-output img.widget-image"
 
@@ -72,8 +86,11 @@ def screenshot(page: Any, lab: Lab, name: str) -> np.ndarray:
 
 def test_the_explorer_is_on_the_page(explorer: Any, lab: Lab) -> None:
     picture = Image.open(io.BytesIO(shown(explorer)))
-    assert picture.size == (904, 448) and np.asarray(picture).std() > 10
-    for label in ("Show", "Film", "Layer", "Evidence for", "Opacity", "Hide below", "Decision threshold"):
+    assert picture.size == (1032, 512) and np.asarray(picture).std() > 10
+    for label in (
+        "Show", "Region", "Order", "Film", "Call from score", "Layer", "Method", "Evidence for", "Opacity",
+        "Hide below", "Colours", "Scale", "Smooth (pixels)", "Zoom", "Zoom at", "From top to", "From left to",
+    ):  # fmt: skip
         assert explorer.get_by_text(label, exact=True).first.is_visible(), label
     assert screenshot(explorer, lab, "explorer").std() > 10
 
@@ -89,14 +106,14 @@ def test_arrow_keys_move_the_opacity(explorer: Any) -> None:
 
 def test_a_layer_is_chosen(explorer: Any) -> None:
     before = source_of(explorer)
-    explorer.locator(".widget-dropdown", has_text="Layer").locator("select").select_option("stage2")
+    explorer.get_by_label("Layer", exact=True).select_option("stage2")
     wait_for_another(explorer, before)
     assert "stage2" in explorer.locator(".widget-html").last.inner_text()
 
 
 def test_an_outcome_is_picked(explorer: Any, lab: Lab) -> None:
     before = source_of(explorer)
-    menu = explorer.locator(".widget-dropdown", has_text="Show").locator("select")
+    menu = explorer.get_by_label("Show", exact=True)
     menu.select_option("true negatives: rightly left alone")
     wait_for_another(explorer, before)
     assert "is not fractured" in explorer.locator(".widget-html").last.inner_text()
@@ -128,6 +145,91 @@ def test_no_picture_is_removed_while_a_key_is_held(explorer: Any) -> None:
             wait_for_another(explorer, before)
     assert explorer.evaluate("() => window.pictures") >= 12
     assert explorer.evaluate("() => window.removed") == 0
+
+
+TIMED = """([handle, picture, key]) => new Promise(done => {
+    const image = document.querySelector(picture);
+    let pressed = 0;
+    handle.addEventListener("keydown", () => { pressed = performance.now(); }, {once: true, capture: true});
+    image.addEventListener("load", () => done(performance.now() - pressed), {once: true});
+    handle.dispatchEvent(new KeyboardEvent("keydown", {key: key, code: key, bubbles: true, cancelable: true}));
+})"""
+
+
+def test_a_held_key_is_as_fast_as_with_an_8_by_8_picture(explorer: Any) -> None:
+    knobs = {
+        "explorer": ("Opacity", f"{PICTURE}:not(.reference)"),
+        "reference": ("Reference", f"{PICTURE}.reference"),
+    }
+    took: dict[str, list[float]] = {name: [] for name in knobs}
+    handles = {
+        name: explorer.locator(".widget-slider", has_text=label).locator(".noUi-handle").element_handle()
+        for name, (label, _) in knobs.items()
+    }
+    for key, ticks in (("ArrowLeft", 8), ("ArrowRight", 16), ("ArrowLeft", 16)):
+        for _ in range(ticks):
+            for name, (_, picture) in knobs.items():
+                took[name].append(explorer.evaluate(TIMED, [handles[name], picture, key]))
+    medians = {name: float(np.median(times[4:])) for name, times in took.items()}
+    ratio = medians["explorer"] / medians["reference"]
+    print(f"from key to picture: {medians['explorer']:.1f} ms, 8 x 8: {medians['reference']:.1f} ms, {ratio:.2f}")
+    assert ratio <= 1.2, f"{ratio:.2f} of the time that an 8 x 8 picture takes: {medians}"
+
+
+def test_a_rectangle_is_covered(explorer: Any, lab: Lab) -> None:
+    before = source_of(explorer)
+    explorer.get_by_text("Cover a rectangle and score again").first.click()
+    wait_for_another(explorer, before)
+    words = explorer.locator(".widget-html").last
+    assert "with the rectangle covered" in words.inner_text()
+    told, before = words.inner_text(), source_of(explorer)
+    handle = explorer.locator(".widget-slider", has_text="From top to").locator(".noUi-handle").first
+    handle.focus()
+    for _ in range(4):
+        before = source_of(explorer)
+        handle.press("ArrowLeft")
+        wait_for_another(explorer, before)
+    explorer.wait_for_timeout(300)
+    assert words.inner_text() != told
+    screenshot(explorer, lab, "covered")
+    explorer.get_by_text("Cover a rectangle and score again").first.click()
+
+
+def test_two_maps_beside_each_other(explorer: Any, lab: Lab) -> None:
+    before = source_of(explorer)
+    explorer.get_by_text("Compare with a second map").first.click()
+    wait_for_another(explorer, before)
+    words = explorer.locator(".widget-html").last.inner_text()
+    assert "left: " in words and "right: " in words
+    screenshot(explorer, lab, "compared")
+    explorer.get_by_text("Compare with a second map").first.click()
+
+
+def test_a_film_is_uploaded(explorer: Any, lab: Lab) -> None:
+    film = ROOT / "data" / "demo" / "manifest.csv"
+    chosen = sorted((ROOT / "data" / "demo" / "test" / "Fractured").glob("*.jpg"))[0]
+    words = explorer.locator(".widget-html").last
+    for path, expected in ((chosen, "your own film, truth unknown"), (film, "expected")):
+        with explorer.expect_file_chooser() as choosing:
+            explorer.locator(".widget-upload").first.click()
+        choosing.value.set_files(str(path))
+        explorer.wait_for_function(
+            "([words]) => Array.from(document.querySelectorAll('.widget-html')).at(-1).innerText.includes(words)",
+            arg=[expected],
+            timeout=20_000,
+        )
+        assert path.name in words.inner_text()
+    screenshot(explorer, lab, "uploaded")
+
+
+def test_the_view_is_saved(explorer: Any, lab: Lab) -> None:
+    explorer.get_by_text("Save this view as PNG").first.click()
+    explorer.wait_for_function(
+        "() => Array.from(document.querySelectorAll('.widget-html')).at(-1).innerText.includes('saved ')",
+        timeout=20_000,
+    )
+    saved = list((lab.folder / "saved").glob("*.png"))
+    assert len(saved) == 1 and Image.open(saved[0]).size[0] == 1032
 
 
 def test_the_first_notebook_runs(lab: Lab, page: Any) -> None:
