@@ -11,7 +11,7 @@ READY := $(VENV)/ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test run notebooks lint types unit nbval clean
+.PHONY: help lab app test run notebooks lint types unit nbval clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ $(READY): pyproject.toml constraints.txt tools/setup_venv.py
 
 lab: $(READY) ## open JupyterLab at the first notebook
 	@$(BIN)/python tools/lab.py notebooks/00_start_here.ipynb --port $(PORT)
+
+app: $(READY) ## the explorer alone, for the browser of this computer only
+	@$(BIN)/voila tools/explorer.ipynb --port=$(PORT) --Voila.ip=127.0.0.1
 
 test: lint types unit nbval ## style, types, unit tests, and every notebook against its stored outputs
 

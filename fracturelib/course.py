@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fracturelib.checkpoint import Classifier, load_classifier
 from fracturelib.commands import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
 from fracturelib.data import data_folder, fingerprint, fracture_mask, load_annotations, load_manifest
+from fracturelib.explorer import Explorer
 from fracturelib.images import load_images, mask_to_square
 from fracturelib.predictions import read_predictions
 from fracturelib.recipe import Recipe
@@ -134,6 +135,22 @@ def open_predictions() -> pd.DataFrame:
         films = open_split(split, size=classifier.size)
         parts.append(scored(classifier, films.frame.assign(split=split), films.images))
     return pd.concat(parts, ignore_index=True)
+
+
+def open_explorer(split: str = "test") -> Explorer:
+    """The explorer over the films of a split, with what the manifest says of them; the network runs once over them."""
+    classifier = open_classifier()
+    films = open_split(split, size=classifier.size)
+    frame = films.frame
+    known = "region" in frame and frame["region"].notna().all()
+    return Explorer(
+        classifier,
+        films.images,
+        films.labels,
+        files=list(frame["file"]),
+        masks=films.masks,
+        regions=list(frame["region"]) if known else None,
+    )
 
 
 def environment_table() -> pd.DataFrame:
