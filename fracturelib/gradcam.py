@@ -139,13 +139,14 @@ class GradCAM(AbstractContextManager["GradCAM"]):
 
     def _forward(self, x: Tensor, target: str | int) -> tuple[Tensor, dict[str, Tensor]]:
         """The chosen logit of each film (n,), and the layers' outputs, within one graph."""
-        modes = {module: module.training for module in self.model.modules()}
+        training = [module for module in self.model.modules() if module.training]
         self._outputs.clear()
         self._listening = True
         try:
-            self.model.eval()
+            for module in training:
+                module.training = False
             with torch.inference_mode(mode=False), torch.no_grad():
-                logits = choose_logit(self.model(x.clone()), target)
+                logits = choose_logit(self.model(x.clone() if x.is_inference() else x), target)
             missing = [name for name in self.layers if name not in self._outputs]
             if missing:
                 raise InputError(f"layer {missing[0]!r} did not run; expected a layer that the model uses")
@@ -153,8 +154,8 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         finally:
             self._listening = False
             self._outputs.clear()
-            for module, training in modes.items():
-                module.training = training
+            for module in training:
+                module.training = True
 
 
 def combined(activation: Tensor, gradient: Tensor, *, method: str = "Grad-CAM", relu: bool = True) -> Maps:
