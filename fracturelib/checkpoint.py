@@ -80,6 +80,29 @@ class Classifier:
         """P(Fractured) in 0..1, temperature applied: (n, size, size) uint8 -> (n,) float64."""
         return scores_from_logits(self.logits(images, batch=batch), self.temperature)
 
+    @property
+    def is_taught(self) -> bool:
+        """Whether the network was taught where, and has a map of its own."""
+        return hasattr(self.model, "mark")
+
+    def marks(self, images: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
+        """What a taught network marks as fracture: (n, size, size) uint8 -> (n, h', w') float32 in 0..1.
+
+        Raises
+        ------
+        InputError
+            If the network was not taught where.
+        """
+        mark = getattr(self.model, "mark", None)
+        if mark is None:
+            raise InputError(f"model {self.architecture['name']} was not taught where; expected taught_lite0")
+        self.model.eval()
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(images), batch):
+                found.append(torch.sigmoid(mark(self.tensor(images[start : start + batch]))).numpy())
+        return np.concatenate(found) if found else np.zeros((0, 0, 0), np.float32)
+
     def decide(self, scores: NDArray[np.float64]) -> list[str]:
         """The class name of each score at the default threshold."""
         return [self.classes[int(score >= self.threshold)] for score in scores]

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from fracturelib import __version__
 from fracturelib._files import InputError
-from fracturelib.recipe import Recipe, best_epoch
+from fracturelib.recipe import Recipe, TransferRecipe, best_epoch
 
 NOTICE = "For education and research, not for clinical use."
 
@@ -199,36 +199,46 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     c.add_argument("folder", type=Path, help="train/, val/ and perhaps test/, each with class folders")
     c.add_argument("--out", type=Path, required=True, help="folder of the run")
-    c.add_argument("--model", default=Recipe.architecture, help="which network")
-    c.add_argument("--size", type=int, default=Recipe.size, help="side of the input, in pixels")
-    c.add_argument("--epochs", type=int, default=Recipe.epochs, help="at most")
+    c.add_argument(
+        "--model", default=Recipe.architecture,
+        help=f"{Recipe.architecture}, or {TransferRecipe.architecture}: pretrained features, frozen, and heads that "
+        "learn whether and where; its own defaults",
+    )  # fmt: skip
+    c.add_argument("--size", type=int, help=f"side of the input, in pixels ({_defaults('size')})")
+    c.add_argument("--epochs", type=int, help=f"at most ({_defaults('epochs')})")
     c.add_argument(
         "--patience", type=int, default=Recipe.patience, help="stop after so many epochs without a better AUC"
     )
-    c.add_argument("--batch", type=int, default=Recipe.batch, help="films in one step")
-    c.add_argument("--learning-rate", type=float, default=Recipe.learning_rate, help="of Adam")
+    c.add_argument("--batch", type=int, help=f"films in one step ({_defaults('batch')})")
+    c.add_argument("--learning-rate", type=float, help=f"of Adam ({_defaults('learning_rate')})")
     c.add_argument("--no-augment", action="store_true", help="show each film always as it is")
     c.add_argument("--seed", type=int, default=0, help="of the weights, the order and the augmentation")
+    c.add_argument("--attribution", default="", help="whose data these are; kept in the checkpoint")
     _quiet(c)
+
+
+def _defaults(name: str) -> str:
+    """What a setting is if it is not given, for each network."""
+    first, second = getattr(Recipe, name), getattr(TransferRecipe, name)
+    return f"{first}" if first == second else f"{first}; {TransferRecipe.architecture}: {second}"
 
 
 def run_train(args: argparse.Namespace) -> int:
     from fracturelib.commands import MODEL_FILE, train_folder
 
     for name, least in (("size", 32), ("epochs", 1), ("patience", 1), ("batch", 2)):
-        if getattr(args, name) < least:
+        if getattr(args, name) is not None and getattr(args, name) < least:
             raise InputError(f"--{name} is {getattr(args, name)}; expected at least {least}")
-    recipe = Recipe(
-        architecture=args.model,
-        size=args.size,
-        epochs=args.epochs,
-        patience=args.patience,
-        batch=args.batch,
-        learning_rate=args.learning_rate,
-        augment=not args.no_augment,
-        seed=args.seed,
-    )
-    run = train_folder(args.folder, args.out, recipe, progress=not args.quiet)
+    names = ("size", "epochs", "batch", "learning_rate")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    recipe: Recipe | TransferRecipe
+    if args.model == TransferRecipe.architecture:
+        recipe = TransferRecipe(seed=args.seed, **given)
+    else:
+        recipe = Recipe(
+            architecture=args.model, patience=args.patience, augment=not args.no_augment, seed=args.seed, **given
+        )
+    run = train_folder(args.folder, args.out, recipe, attribution=args.attribution, progress=not args.quiet)
     best = run.history.iloc[best_epoch(list(run.history["val_auc"]), list(run.history["val_loss"]))]
     print(
         f"{args.out / MODEL_FILE}: validation AUC {best['val_auc']:.3f} after epoch {best['epoch']:.0f} "

@@ -20,12 +20,13 @@ from fracturelib.data import (
     require_both_classes,
 )
 from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
-from fracturelib.images import load_images, read_grey, square_geometry, to_square
+from fracturelib.images import load_images, mask_to_square, read_grey, square_geometry, to_square
 from fracturelib.models import require_model, stages
 from fracturelib.plots import triptych
 from fracturelib.predictions import read_predictions, write_predictions
-from fracturelib.recipe import Recipe
+from fracturelib.recipe import Recipe, TransferRecipe
 from fracturelib.train import Films, fit
+from fracturelib.transfer import fit_taught
 
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"
@@ -69,10 +70,13 @@ def training_frame(folder: Path) -> pd.DataFrame:
     return frame
 
 
-def train_folder(folder: Path, out: Path, recipe: Recipe, *, progress: bool = True) -> Run:
+def train_folder(
+    folder: Path, out: Path, recipe: Recipe | TransferRecipe, *, attribution: str = "", progress: bool = True
+) -> Run:
     """Train on `folder`, and leave model.pt, history.csv and predictions.csv (val and test) in `out`.
 
-    A run that was interrupted goes on; one that is finished is only read.
+    A run that was interrupted goes on; of a pretrained network the features are kept, and the heads begin anew.
+    `attribution` says whose data these are, and is kept in the checkpoint.
     """
     require_model(recipe.architecture)
     frame = training_frame(folder)
@@ -87,9 +91,17 @@ def train_folder(folder: Path, out: Path, recipe: Recipe, *, progress: bool = Tr
     out.mkdir(parents=True, exist_ok=True)
     for left_over in out.glob(".*.part*"):
         left_over.unlink()
-    classifier, history = fit(
-        films["train"], films["val"], recipe, out=out, fingerprint=fingerprint(frame), progress=progress
-    )
+    if isinstance(recipe, TransferRecipe):
+        classifier, history = fit_taught(
+            films["train"], films["val"], *outlines(folder, frame, recipe.size), recipe,
+            fingerprint=fingerprint(frame), progress=progress,
+        )  # fmt: skip
+    else:
+        classifier, history = fit(
+            films["train"], films["val"], recipe, out=out, fingerprint=fingerprint(frame), progress=progress
+        )
+    if attribution:
+        classifier.extra["attribution"] = attribution
     predictions = pd.concat(
         [
             scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
@@ -105,6 +117,29 @@ def train_folder(folder: Path, out: Path, recipe: Recipe, *, progress: bool = Tr
         temporary.write_text(json.dumps({"recipe": asdict(recipe), "model": describe(classifier)}, indent=2) + "\n")
     save_classifier(classifier, out / MODEL_FILE)
     return Run(out, classifier, history, predictions)
+
+
+def outlines(folder: Path, frame: pd.DataFrame, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Masks of the films of train and of val: two (n, size, size) uint8 of 0 and 1.
+
+    Raises
+    ------
+    InputError
+        If the folder has no annotations.
+    """
+    annotations = load_annotations(folder)
+    if not annotations:
+        raise InputError(f"{folder}: has no annotations.json; expected outlines of fractures to teach where")
+    found = []
+    for split in ("train", "val"):
+        part = frame[frame["split"] == split]
+        masks = np.zeros((len(part), size, size), np.uint8)
+        for i, row in enumerate(part.to_dict("records")):
+            if row["file"] in annotations:
+                mask = fracture_mask(annotations[row["file"]], width=row["width"], height=row["height"])
+                masks[i] = mask_to_square(mask, size)
+        found.append(masks)
+    return found[0], found[1]
 
 
 def scored(classifier: Classifier, frame: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
@@ -237,6 +272,10 @@ def explain_paths(
             known = annotations.get(source.folder, {}).get(source.name, []) if source.folder else []
             mask = fracture_mask(known, width=film.shape[1], height=film.shape[0]) if known else None
             note = "" if positive else "\nno evidence for a fracture in this layer: the map is empty"
+            marked = None
+            if classifier.is_taught:
+                places = to_film(upsample(classifier.marks(square[None])[0], classifier.size), film)
+                marked = overlay(film, np.clip(places, 0, 1))
             figure = triptych(
                 film,
                 heat,
@@ -244,6 +283,7 @@ def explain_paths(
                 title=f"{source.name}: score {score[0]:.3f}, {classifier.decide(score)[0]} "
                 f"(threshold {classifier.threshold:.3f}), Grad-CAM of {name}{note}",
                 mask=mask,
+                marked=marked,
             )
             picture = (
                 Path(source.name).with_suffix(".png") if len(Path(source.name).suffix) else Path(source.name + ".png")

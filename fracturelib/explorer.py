@@ -16,7 +16,7 @@ from fracturelib._decode import read_grey
 from fracturelib._files import InputError, atomic_path
 from fracturelib.cams import METHODS
 from fracturelib.checkpoint import Classifier
-from fracturelib.explorer_maps import PLAIN, SLOW, UNITLESS, MapMemory
+from fracturelib.explorer_maps import PLAIN, SLOW, TAUGHT, UNITLESS, MapMemory
 from fracturelib.explorer_view import (
     GAP,
     ORDERS,
@@ -241,7 +241,11 @@ class Explorer:
         if raw is None:
             if method in SLOW:
                 return f"{method} is slow: press Compute"
+            if method == TAUGHT:
+                return f"{method}: this checkpoint was not taught where"
             return f"{method} needs the last layer, with only an average and a linear head after it"
+        if method == TAUGHT:
+            of = f"{method}, learnt from outlines" + (f", of {checkpoint}" if len(self.checkpoints) > 1 else "")
         if not raw.max() > 0:
             return f'{of}: no evidence for "{target}", the map is empty'
         unit = "" if method in UNITLESS else " logit units"
@@ -273,7 +277,8 @@ class Explorer:
 
     def _build(self, threshold: float) -> None:
         names = list(self.layers)
-        methods = [*METHODS, PLAIN, *SLOW]
+        taught = [TAUGHT] if any(c.is_taught for c in self.checkpoints.values()) else []
+        methods = [*METHODS, PLAIN, *taught, *SLOW]
         share: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.05, "readout_format": ".2f"}
         drop, slide = widgets.Dropdown, widgets.FloatSlider
         self.outcome = self._knob(drop, "Show", options=list(OUTCOMES))

@@ -13,9 +13,9 @@ from fracturelib.gradcam import GradCAM, Maps, combined
 from fracturelib.models import stages
 from fracturelib.perturb import Progress, occlusion, score_cam, without
 
-PLAIN, SCORE, OCCLUSION = "CAM", "Score-CAM", "Occlusion"
+PLAIN, SCORE, OCCLUSION, TAUGHT = "CAM", "Score-CAM", "Occlusion", "Taught map"
 SLOW = (SCORE, OCCLUSION)
-UNITLESS = ("Grad-CAM++", "Eigen-CAM", PLAIN, SCORE)  # not in logit units
+UNITLESS = ("Grad-CAM++", "Eigen-CAM", PLAIN, SCORE, TAUGHT)  # not in logit units
 REMEMBERED = 512  # films whose maps are kept
 SHARED = 32  # films from which the shared scale is taken
 
@@ -60,6 +60,10 @@ class MapMemory:
             weights = head_weights(classifier.model, target, activation.shape[1])
             if weights is not None:
                 found[last, PLAIN] = plain_cam(activation, weights)
+            if classifier.is_taught:
+                marks = classifier.marks(self.images[index][None])[0]
+                found.update({(name, TAUGHT): marks for name in evidence})
+                self.passes += 1
             self._maps[key] = found
             while len(self._maps) > REMEMBERED:
                 self._maps.popitem(last=False)

@@ -291,23 +291,30 @@ def triptych(
     *,
     title: str,
     mask: NDArray[np.uint8] | None = None,
+    marked: NDArray[np.uint8] | None = None,
 ) -> Figure:
-    """Film, heat map in logit units with its scale, and overlay: (h, w) uint8, (h, w) float32, (h, w, 3) uint8."""
+    """Film, heat map in logit units with its scale, and overlay: (h, w) uint8, (h, w) float32, (h, w, 3) uint8.
+
+    `marked`, (h, w, 3) uint8, is a fourth panel: what a network that was taught where marks.
+    """
     height, width = film.shape
-    panel = 4.0
+    panel, columns = 4.0, 3 if marked is None else 4
     tall = min(max(panel * height / width, 2.2), 7.0)
-    made, axes = figure(3 * panel + 1.0, tall + 0.9 + 0.2 * title.count("\n"), columns=3)
+    made, axes = figure(columns * panel + 1.0, tall + 0.9 + 0.2 * title.count("\n"), columns=columns)
+    known = mask is not None and mask.any()
     show_film(axes[0], film, mask)
-    axes[0].set_title("film" + (", fracture outlined" if mask is not None and mask.any() else ""))
+    axes[0].set_title("film" + (", fracture outlined" if known else ""))
     top = max(float(heat.max()), 1e-6)
     drawn = axes[1].imshow(heat, cmap="inferno", vmin=0, vmax=top)
     axes[1].axis("off")
     axes[1].set_title("evidence for a fracture")
     made.colorbar(drawn, ax=axes[1], fraction=0.046, pad=0.02, label="logit units")
-    axes[2].imshow(shown)
-    axes[2].axis("off")
-    axes[2].set_title("both")
-    if mask is not None and mask.any():
-        outline(axes[2], mask)
+    overlays = [(shown, "both")] if marked is None else [(shown, "Grad-CAM: untaught"), (marked, "taught map")]
+    for ax, (picture, name) in zip(axes[2:], overlays, strict=True):
+        ax.imshow(picture)
+        ax.axis("off")
+        ax.set_title(name)
+        if mask is not None and mask.any():
+            outline(ax, mask)
     made.suptitle(title, fontsize=11)
     return made

@@ -37,6 +37,34 @@ class Recipe:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class TransferRecipe:
+    """How the heads of a pretrained network are trained, its features frozen.
+
+    Attributes
+    ----------
+    architecture : str
+        A key of `models.MODELS`, of a network that is taught where.
+    size : int
+        Side of the square input, a multiple of 32.
+    epochs, batch : int
+    learning_rate, weight_decay : float
+        Of AdamW; the rate rises and falls in one cycle (Smith & Topin 2019, arXiv 1708.07120).
+    where : float
+        Weight of the loss of places beside that of the film.
+    seed : int
+    """
+
+    architecture: str = "taught_lite0"
+    size: int = 384
+    epochs: int = 12
+    batch: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    where: float = 0.3
+    seed: int = 0
+
+
 def best_epoch(val_auc: Sequence[float], val_loss: Sequence[float]) -> int:
     """Which epoch is kept, counted from 0: the best validation AUC, and among equals the lowest loss."""
     return max(range(len(val_auc)), key=lambda i: (val_auc[i], -val_loss[i]))

@@ -26,7 +26,7 @@ from fracturelib.checkpoint import (
 )
 from fracturelib.metrics import roc_auc, threshold_for_sensitivity, threshold_youden
 from fracturelib.models import build_model
-from fracturelib.recipe import Recipe, best_epoch
+from fracturelib.recipe import Recipe, TransferRecipe, best_epoch
 
 STATE_FORMAT = "fracturelib training state"
 STATE_VERSION = 1
@@ -217,7 +217,7 @@ def fit(
 
 
 def calibrated(
-    model: nn.Module, recipe: Recipe, val: Films, *, mean: float, std: float, fingerprint: str
+    model: nn.Module, recipe: Recipe | TransferRecipe, val: Films, *, mean: float, std: float, fingerprint: str
 ) -> Classifier:
     """Fit the temperature and choose the thresholds, on validation only."""
     logits = model_logits(model, val.images, mean=mean, std=std)

@@ -1,5 +1,6 @@
 """Transfer learning on frozen features: computed once and kept, so that the heads train in seconds an epoch."""
 
+import copy
 import hashlib
 from dataclasses import dataclass
 
@@ -12,39 +13,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fracturelib._files import InputError, atomic_path, cache_dir
-from fracturelib.checkpoint import normalised, scores_from_logits
+from fracturelib.checkpoint import Classifier, normalised, scores_from_logits
 from fracturelib.lite import CHANNELS
 from fracturelib.metrics import average_precision, roc_auc
+from fracturelib.recipe import TransferRecipe, best_epoch
 from fracturelib.taught import FINE, TaughtLite0, focal_loss, grid_of, with_imagenet
-from fracturelib.train import Films
+from fracturelib.train import Films, calibrated
 
 MEAN = STD = 0.5  # of the input of the ImageNet weights
 FEATURES_VERSION = 1
-
-
-@dataclass(frozen=True)
-class TransferRecipe:
-    """How the heads are trained.
-
-    Attributes
-    ----------
-    size : int
-        Side of the square input, a multiple of 32.
-    epochs, batch : int
-    learning_rate, weight_decay : float
-        Of AdamW; the rate rises and falls in one cycle (Smith & Topin 2019, arXiv 1708.07120).
-    where : float
-        Weight of the loss of places beside that of the film.
-    seed : int
-    """
-
-    size: int = 384
-    epochs: int = 12
-    batch: int = 32
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.02
-    where: float = 0.3
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,9 +137,9 @@ def fit_heads(
     Returns
     -------
     model : TaughtLite0
-        In evaluation mode.
+        In evaluation mode, as it was after the epoch of the best validation AUC.
     history : DataFrame
-        epoch, train_loss, val_auc, val_ap, val_peak (share of fractured films whose strongest place is right).
+        epoch, train_loss, val_loss, val_auc, val_ap, val_peak (share of outlined films whose peak is right).
     """
     if recipe.size % 32:
         raise InputError(f"size is {recipe.size}; expected a multiple of 32")
@@ -179,7 +156,8 @@ def fit_heads(
     steps = recipe.epochs * -(-len(train.labels) // recipe.batch)
     optimizer = torch.optim.AdamW(model.heads(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
-    history = []
+    history: list[dict[str, float]] = []
+    best: dict[str, Tensor] = {}
     before = torch.random.get_rng_state()
     bar = tqdm(total=recipe.epochs, desc="training", unit="epoch", disable=not progress)
     for epoch in range(recipe.epochs):
@@ -208,13 +186,33 @@ def fit_heads(
         row = {
             "epoch": epoch + 1,
             "train_loss": float(np.mean(losses)),
+            "val_loss": float(F.cross_entropy(logits, torch.from_numpy(val.labels))),
             "val_auc": roc_auc(val.labels, scores),
             "val_ap": average_precision(val.labels, scores),
             "val_peak": peak_hits(marks[outlined], val_truth[outlined]) if outlined.any() else float("nan"),
         }
         history.append(row)
+        if best_epoch([r["val_auc"] for r in history], [r["val_loss"] for r in history]) == epoch:
+            best = copy.deepcopy(model.state_dict())
         bar.update()
         bar.set_postfix_str(f"AUC {row['val_auc']:.3f}, AP {row['val_ap']:.3f}, peak {row['val_peak']:.2f}")
     bar.close()
     torch.random.set_rng_state(before)
+    model.load_state_dict(best)
     return model.eval(), pd.DataFrame(history)
+
+
+def fit_taught(
+    train: Films,
+    val: Films,
+    train_masks: NDArray[np.uint8],
+    val_masks: NDArray[np.uint8],
+    recipe: TransferRecipe,
+    *,
+    fingerprint: str = "",
+    progress: bool = True,
+) -> tuple[Classifier, pd.DataFrame]:
+    """As `fit_heads`, and a classifier with temperature and thresholds chosen on `val`."""
+    model, history = fit_heads(train, val, train_masks, val_masks, recipe, progress=progress)
+    classifier = calibrated(model, recipe, val, mean=MEAN, std=STD, fingerprint=fingerprint)
+    return classifier, history.astype({"epoch": int})

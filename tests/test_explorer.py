@@ -336,3 +336,24 @@ def test_lengths_must_agree(explorer: Explorer) -> None:
         Explorer(explorer.classifier, explorer.images, [1])
     with pytest.raises(InputError, match="images is empty"):
         Explorer(explorer.classifier, explorer.images[:0], [])
+
+
+def test_the_taught_map_stands_beside_the_untaught() -> None:
+    from fracturelib.explorer_maps import TAUGHT
+
+    images = np.stack([film(i, fractured=fracture, width=64, height=64) for i, fracture in ((0, False), (1, True))])
+    taught = Classifier(
+        build_model("taught_lite0", seed=0, width=8), {"name": "taught_lite0", "width": 8}, 64, 0.5, 0.5
+    )
+    plain = Classifier(build_model("small_cnn", seed=0, width=2), {"name": "small_cnn", "width": 2}, 64, 0.3, 0.2)
+    explorer = Explorer(taught, images, [0, 1], others={"plain": plain})
+    explorer.method.value = TAUGHT
+    assert "Taught map, learnt from outlines" in explorer.text.value and "4 x 4 places" in explorer.text.value
+    found = explorer.memory.raw(0, "stage4", TAUGHT, "fractured", "this one")
+    assert np.array_equal(found, taught.marks(images[:1])[0]) and 0 <= found.min() <= found.max() <= 1
+    explorer.compare.value = True
+    explorer.second_checkpoint.value = "plain"
+    explorer.second_method.value = TAUGHT
+    assert "was not taught where" in explorer.text.value
+    with pytest.raises(InputError, match="small_cnn was not taught where; expected taught_lite0"):
+        plain.marks(images)

@@ -12,9 +12,10 @@ from fracturelib._files import InputError
 from fracturelib.checkpoint import normalised
 from fracturelib.gradcam import GradCAM
 from fracturelib.models import stages
+from fracturelib.recipe import TransferRecipe
 from fracturelib.taught import STRONGEST, TaughtLite0, focal_loss, grid_of
 from fracturelib.train import Films
-from fracturelib.transfer import TransferRecipe, fit_heads, frozen_features, judged, peak_hits
+from fracturelib.transfer import fit_heads, frozen_features, judged, peak_hits
 
 
 @pytest.fixture(autouse=True)
