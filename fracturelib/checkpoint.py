@@ -117,7 +117,12 @@ def normalised(images: Tensor, mean: float, std: float) -> Tensor:
 def model_logits(
     model: nn.Module, images: NDArray[np.uint8], *, mean: float, std: float, batch: int = 64
 ) -> NDArray[np.float64]:
-    """Logits of a network in evaluation mode, its mode left as it was: (n, s, s) uint8 -> (n, 2) float64."""
+    """Logits of a network in evaluation mode, its mode left as it was: (n, s, s) uint8 -> (n, 2) float64.
+
+    At most `batch` films at a time; fewer of more than 224 pixels, so that memory does not grow with their size.
+    """
+    if images.ndim == 3 and images.shape[1] > 224:
+        batch = min(batch, max(1, 24 * 224**2 // images.shape[1] ** 2))
     training = model.training
     model.eval()
     try:

@@ -123,3 +123,18 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     done = fracture("train", tmp_path / "data", "--out", tmp_path / "other", "--model", "taught_lite0", *options)
     assert done.returncode == 2 and "has no annotations.json; expected outlines of fractures" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_shipped_checkpoints_are_ready_to_use(tmp_path: Path) -> None:
+    films = sorted((ROOT / "data" / "demo" / "test" / "Fractured").glob("*.jpg"))[:3]
+    shipped = sorted((ROOT / "data" / "checkpoints").glob("*.pt"))
+    assert len(shipped) == 2
+    for model in shipped:
+        classifier = load_classifier(model)
+        assert model.stat().st_size < 20e6 and {"sensitivity=0.90", "sensitivity=0.95"} <= set(classifier.thresholds)
+        done = fracture("predict", *films, "--model", model, "--csv", tmp_path / f"{model.stem}.csv")
+        assert done.returncode == 0, done.stderr
+        assert pd.read_csv(tmp_path / f"{model.stem}.csv")["score"].between(0, 1).all()
+    taught = load_classifier(ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.pt")
+    assert taught.is_taught and "CC BY 4.0" in taught.extra["attribution"]
+    assert (ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.md").is_file()

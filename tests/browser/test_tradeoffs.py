@@ -1,5 +1,6 @@
 """The linked view of notebook 03 in a real browser, driven by keys."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,17 +43,30 @@ def dots(page: Any) -> list[list[str]]:
 
 
 def press(page: Any, slider: str, key: str, times: int = 1) -> None:
-    """Press a key on a slider and wait until the charts have followed."""
+    """Press a key on a slider and wait until the charts have followed and come to rest."""
     before = dots(page)
     handle = page.locator(".widget-slider", has_text=slider).locator(".noUi-handle")
     handle.focus()
     for _ in range(times):
         handle.press(key)
-    for _ in range(100):
-        if dots(page) != before:
-            return
+    seen, rested = before, 0
+    for _ in range(300):
         page.wait_for_timeout(100)
-    raise AssertionError(f"nothing moved after {key} on {slider}")
+        now = dots(page)
+        rested = rested + 1 if now == seen and now != before else 0
+        seen = now
+        if rested == 10:
+            return
+    raise AssertionError(f"nothing moved after {key} on {slider}, or it never came to rest")
+
+
+def until(view: Any, holds: Callable[[], bool]) -> None:
+    """Wait until something holds: what a slider moves arrives in several messages."""
+    for _ in range(200):
+        if holds():
+            return
+        view.wait_for_timeout(100)
+    assert holds()
 
 
 def test_four_charts_four_galleries_and_two_sliders(view: Any, lab: Lab) -> None:
@@ -70,17 +84,14 @@ def test_the_threshold_moves_everything(view: Any) -> None:
     sources = "() => Array.from(document.querySelectorAll('.jp-OutputArea-output img.widget-image')).map(i => i.src)"
     films = view.evaluate(sources)
     press(view, "Threshold", "ArrowLeft", times=12)
-    view.wait_for_timeout(300)
-    after = dots(view)
-    assert all(a != b for a, b in zip(before, after, strict=True))
-    assert view.locator(".jp-OutputArea-output table").first.inner_text() != text
-    assert all(a != b for a, b in zip(films, view.evaluate(sources), strict=True))
+    until(view, lambda: all(a != b for a, b in zip(before, dots(view), strict=True)))
+    until(view, lambda: view.locator(".jp-OutputArea-output table").first.inner_text() != text)
+    until(view, lambda: all(a != b for a, b in zip(films, view.evaluate(sources), strict=True)))
 
 
 def test_the_prevalence_leaves_the_roc_curve_alone(view: Any, lab: Lab) -> None:
     before = dots(view)
     press(view, "Prevalence", "ArrowLeft", times=20)
-    view.wait_for_timeout(300)
-    after = dots(view)
-    assert after[0] == before[0] and all(a != b for a, b in zip(before[1:], after[1:], strict=True))
+    until(view, lambda: all(a != b for a, b in zip(before[1:], dots(view)[1:], strict=True)))
+    assert dots(view)[0] == before[0]
     view.screenshot(path=str(lab.folder / "tradeoffs-prevalence.png"))
