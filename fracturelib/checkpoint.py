@@ -124,11 +124,15 @@ def model_logits(
     if images.ndim == 3 and images.shape[1] > 224:
         batch = min(batch, max(1, 24 * 224**2 // images.shape[1] ** 2))
     training = model.training
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     model.eval()
     try:
         with torch.inference_mode():
             parts = [
-                model(normalised(torch.from_numpy(np.ascontiguousarray(chunk)), mean, std)).double().numpy()
+                model(normalised(torch.from_numpy(np.ascontiguousarray(chunk)), mean, std).to(device))
+                .double()
+                .cpu()
+                .numpy()
                 for chunk in batches(images, batch)
             ]
     finally:

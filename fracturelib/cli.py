@@ -201,8 +201,17 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--out", type=Path, required=True, help="folder of the run")
     c.add_argument(
         "--model", default=Recipe.architecture,
-        help=f"{Recipe.architecture}, or {TransferRecipe.architecture}: pretrained features, frozen, and heads that "
-        "learn whether and where; its own defaults",
+        help=f"{Recipe.architecture}, or {TransferRecipe.architecture}: pretrained features, and heads that learn "
+        "whether and where; its own defaults",
+    )  # fmt: skip
+    c.add_argument(
+        "--tune", choices=("heads", "last", "most", "all"),
+        help=f"of {TransferRecipe.architecture}: what learns besides the heads ({TransferRecipe.tune}, so nothing; the "
+        "last stage; most stages; all)",
+    )  # fmt: skip
+    c.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16"),
+        help=f"of {TransferRecipe.architecture} while it trains; auto: bfloat16 where the processor has it",
     )  # fmt: skip
     c.add_argument("--size", type=int, help=f"side of the input, in pixels ({_defaults('size')})")
     c.add_argument("--epochs", type=int, help=f"at most ({_defaults('epochs')})")
@@ -225,21 +234,35 @@ def _defaults(name: str) -> str:
 
 def run_train(args: argparse.Namespace) -> int:
     from fracturelib.commands import MODEL_FILE, train_folder
+    from fracturelib.ranks import together
 
     for name, least in (("size", 32), ("epochs", 1), ("patience", 1), ("batch", 2)):
         if getattr(args, name) is not None and getattr(args, name) < least:
             raise InputError(f"--{name} is {getattr(args, name)}; expected at least {least}")
     names = ("size", "epochs", "batch", "learning_rate")
+    taught = ("tune", "precision")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     recipe: Recipe | TransferRecipe
     if args.model == TransferRecipe.architecture:
+        given |= {name: getattr(args, name) for name in taught if getattr(args, name) is not None}
         recipe = TransferRecipe(seed=args.seed, **given)
     else:
+        for name in taught:
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name} is {getattr(args, name)}; expected --model {TransferRecipe.architecture}")
         recipe = Recipe(
             architecture=args.model, patience=args.patience, augment=not args.no_augment, seed=args.seed, **given
         )
-    run = train_folder(args.folder, args.out, recipe, attribution=args.attribution, progress=not args.quiet)
-    best = run.history.iloc[best_epoch(list(run.history["val_auc"]), list(run.history["val_loss"]))]
+    with together() as ranks:
+        run = train_folder(
+            args.folder, args.out, recipe, attribution=args.attribution, ranks=ranks, progress=not args.quiet
+        )
+    if not ranks.first:
+        return 0
+    kept = len(run.history) - 1  # of a pretrained network, the average of the weights at the end
+    if isinstance(recipe, Recipe):
+        kept = best_epoch(list(run.history["val_auc"]), list(run.history["val_loss"]))
+    best = run.history.iloc[kept]
     print(
         f"{args.out / MODEL_FILE}: validation AUC {best['val_auc']:.3f} after epoch {best['epoch']:.0f} "
         f"of {len(run.history)}; threshold {run.classifier.threshold:.3f} ({run.classifier.default_rule})"

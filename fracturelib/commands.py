@@ -19,14 +19,15 @@ from fracturelib.data import (
     load_manifest,
     require_both_classes,
 )
+from fracturelib.finetune import fit_taught
 from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
 from fracturelib.images import load_images, mask_to_square, read_grey, square_geometry, to_square
 from fracturelib.models import require_model, stages
 from fracturelib.plots import triptych
 from fracturelib.predictions import read_predictions, write_predictions
+from fracturelib.ranks import Ranks
 from fracturelib.recipe import Recipe, TransferRecipe
 from fracturelib.train import Films, fit
-from fracturelib.transfer import fit_taught
 
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"
@@ -71,35 +72,49 @@ def training_frame(folder: Path) -> pd.DataFrame:
 
 
 def train_folder(
-    folder: Path, out: Path, recipe: Recipe | TransferRecipe, *, attribution: str = "", progress: bool = True
+    folder: Path,
+    out: Path,
+    recipe: Recipe | TransferRecipe,
+    *,
+    attribution: str = "",
+    ranks: Ranks | None = None,
+    progress: bool = True,
 ) -> Run:
     """Train on `folder`, and leave model.pt, history.csv and predictions.csv (val and test) in `out`.
 
-    A run that was interrupted goes on; of a pretrained network the features are kept, and the heads begin anew.
-    `attribution` says whose data these are, and is kept in the checkpoint.
+    A run that was interrupted goes on. `attribution` says whose data these are, and is kept in the checkpoint. Of
+    several `ranks` that train together, the first one writes.
     """
+    ranks = ranks or Ranks()
     require_model(recipe.architecture)
     frame = training_frame(folder)
-    print_unreadable(frame)
+    if ranks.first:
+        print_unreadable(frame)
+    else:
+        ranks.wait()  # the first decodes the films, and the others find them in the cache
     images = {
-        split: load_images(folder, list(part["file"]), size=recipe.size, progress=progress)
+        split: load_images(folder, list(part["file"]), size=recipe.size, progress=progress and ranks.first)
         for split, part in frame.groupby("split")
     }
+    if ranks.first:
+        ranks.wait()
     films = {
         split: Films(images[split], np.array(frame.loc[frame["split"] == split, "label"], np.int64)) for split in images
     }
-    out.mkdir(parents=True, exist_ok=True)
-    for left_over in out.glob(".*.part*"):
-        left_over.unlink()
+    if ranks.first:
+        out.mkdir(parents=True, exist_ok=True)
+        for left_over in out.glob(".*.part*"):
+            left_over.unlink()
     if isinstance(recipe, TransferRecipe):
         classifier, history = fit_taught(
             films["train"], films["val"], *outlines(folder, frame, recipe.size), recipe,
-            fingerprint=fingerprint(frame), progress=progress,
+            out=out, ranks=ranks, fingerprint=fingerprint(frame), progress=progress,
         )  # fmt: skip
     else:
         classifier, history = fit(
-            films["train"], films["val"], recipe, out=out, fingerprint=fingerprint(frame), progress=progress
-        )
+            films["train"], films["val"], recipe,
+            out=out, ranks=ranks, fingerprint=fingerprint(frame), progress=progress,
+        )  # fmt: skip
     if attribution:
         classifier.extra["attribution"] = attribution
     predictions = pd.concat(
@@ -110,12 +125,14 @@ def train_folder(
         ],
         ignore_index=True,
     )
-    write_predictions(predictions, out / PREDICTIONS_FILE)
-    with atomic_path(out / HISTORY_FILE) as temporary:
-        history.to_csv(temporary, index=False)
-    with atomic_path(out / "recipe.json") as temporary:
-        temporary.write_text(json.dumps({"recipe": asdict(recipe), "model": describe(classifier)}, indent=2) + "\n")
-    save_classifier(classifier, out / MODEL_FILE)
+    if ranks.first:
+        write_predictions(predictions, out / PREDICTIONS_FILE)
+        with atomic_path(out / HISTORY_FILE) as temporary:
+            history.to_csv(temporary, index=False)
+        with atomic_path(out / "recipe.json") as temporary:
+            values = {"recipe": asdict(recipe), "model": describe(classifier)}
+            temporary.write_text(json.dumps(values, indent=2) + "\n")
+        save_classifier(classifier, out / MODEL_FILE)
     return Run(out, classifier, history, predictions)
 
 

@@ -39,29 +39,43 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TransferRecipe:
-    """How the heads of a pretrained network are trained, its features frozen.
+    """How a pretrained network is taught whether and where.
 
     Attributes
     ----------
     architecture : str
         A key of `models.MODELS`, of a network that is taught where.
+    tune : str
+        What learns besides the heads: "heads" (nothing), "last" stage, "most" of the stages, "all".
     size : int
         Side of the square input, a multiple of 32.
     epochs, batch : int
-    learning_rate, weight_decay : float
-        Of AdamW; the rate rises and falls in one cycle (Smith & Topin 2019, arXiv 1708.07120).
+    learning_rate, features_rate, weight_decay : float
+        Of AdamW, for the heads and for the features; the rates rise and fall in one cycle (Smith & Topin 2019,
+        arXiv 1708.07120).
     where : float
         Weight of the loss of places beside that of the film.
+    drop : float
+        Share of the film's features that a training step leaves out.
+    average : float
+        Decay of the running average of the weights, which is what is kept.
+    precision : str
+        "float32", "bfloat16" (of the features, while training), or "auto": bfloat16 where the processor has it.
     seed : int
     """
 
     architecture: str = "taught_lite0"
+    tune: str = "heads"
     size: int = 384
     epochs: int = 12
     batch: int = 32
     learning_rate: float = 2e-3
+    features_rate: float = 4e-4
     weight_decay: float = 0.02
-    where: float = 0.3
+    where: float = 0.5
+    drop: float = 0.3
+    average: float = 0.99
+    precision: str = "auto"
     seed: int = 0
 
 

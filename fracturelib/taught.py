@@ -4,58 +4,74 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fracturelib.lite import CHANNELS, Lite0, pretrained_lite0
+from fracturelib.lite import CHANNELS, Lite0, fold, pretrained_lite0
 
-FINE = 112  # channels of stage3, on a grid of a sixteenth of the film
-STRONGEST = 3  # places of the map whose mean speaks for a fracture
+MIDDLE, FINE = 40, 112  # channels of stage2, on a grid of an eighth of the film, and of stage3, on a sixteenth
+STRONGEST = 6  # places of the map whose mean speaks for a fracture
+STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
 class TaughtLite0(nn.Module):
-    """Two logits of a film, and a logit for each place: (n, 1, h, w) float32 -> (n, 2), and `mark` -> (n, h/16, w/16).
+    """Two logits of a film, and a logit for each place: (n, 1, h, w) float32 -> (n, 2), and `mark` -> (n, h/8, w/8).
 
     Parameters
     ----------
     width : int
-        Channels of the head that marks.
+        Channels of the head that marks, a multiple of 8.
 
     Notes
     -----
     The input is (grey value / 255 - 0.5) / 0.5. The logit of "fractured" is that of the class head plus `trust` times
     the mean of the strongest places of the map, so that score and map are one model. The class head sees a grid of a
     thirty-second, on which a heat map lies beside the bone that it means; the map is learnt from outlines, on a grid
-    twice as fine.
+    four times as fine.
+
+    Nothing in it depends on the other films of a batch: the batch normalisation of the features is folded into their
+    convolutions.
     """
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        features = Lite0()
+        features = Lite0(folded=True)
         self.stage1, self.stage2, self.stage3, self.stage4 = (
             features.stage1, features.stage2, features.stage3, features.stage4,
         )  # fmt: skip
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.drop = nn.Dropout(0.3)
         self.head = nn.Linear(CHANNELS, 2)
+        self.middle = nn.Conv2d(MIDDLE, width, 1)
         self.fine = nn.Conv2d(FINE, width, 1)
         self.context = nn.Linear(CHANNELS, width)
         self.where = nn.Sequential(
-            nn.BatchNorm2d(width), nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=2, dilation=2, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.GroupNorm(8, width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(8, width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=2, dilation=2, bias=False), nn.GroupNorm(8, width), nn.ReLU(),
             nn.Conv2d(width, 1, 1),
         )  # fmt: skip
         nn.init.constant_(self.where[-1].bias, -4.0)  # type: ignore[arg-type]  # few places show a fracture
         self.trust = nn.Parameter(torch.tensor(0.3))
 
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 1, h, w) -> fine (n, 112, h/16, w/16), and the film as a whole (n, 1280)."""
-        fine = self.stage3(self.stage2(self.stage1(x.expand(-1, 3, -1, -1))))
-        return fine, self.pool(self.stage4(fine)).flatten(1)
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, 1, h, w) -> middle (n, 40, h/8, w/8), fine (n, 112, h/16, w/16), the film as a whole (n, 1280)."""
+        middle = self.stage2(self.stage1(x.expand(-1, 3, -1, -1)))
+        fine = self.stage3(middle)
+        return middle, fine, self.whole(fine)
 
-    def judge(self, fine: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-        """What the heads make of features: logits (n, 2), and of each place (n, h/16, w/16)."""
-        marked = self.where(self.fine(fine) + self.context(whole)[:, :, None, None])[:, 0]
+    def whole(self, fine: Tensor) -> Tensor:
+        """The film as a whole, (n, 1280), from the fine features."""
+        return self.pool(self.stage4(fine)).flatten(1)
+
+    def judge(
+        self, middle: Tensor, fine: Tensor, whole: Tensor, *, keep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What the heads make of features: logits (n, 2), and of each place (n, h/8, w/8).
+
+        `keep` (n, 1280) is the dropout of a training step: zero, or one over the share that is kept.
+        """
+        told = self.fine(fine) + self.context(whole)[:, :, None, None]
+        told = F.interpolate(told, size=middle.shape[2:], mode="bilinear", align_corners=False)
+        marked = self.where(told + self.middle(middle))[:, 0]
         strongest = marked.flatten(1).topk(min(STRONGEST, marked[0].numel()), dim=1).values.mean(dim=1)
-        logits = self.head(self.drop(whole))
+        logits = self.head(whole if keep is None else whole * keep)
         return torch.stack([logits[:, 0], logits[:, 1] + self.trust * strongest], dim=1), marked
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,16 +82,38 @@ class TaughtLite0(nn.Module):
         """A logit of "a fracture is here" for each place of the grid."""
         return self.judge(*self.features(x))[1]
 
-    def heads(self) -> list[nn.Parameter]:
-        """What is learnt when the features are frozen."""
-        frozen = {id(p) for stage in (self.stage1, self.stage2, self.stage3, self.stage4) for p in stage.parameters()}
-        return [p for p in self.parameters() if id(p) not in frozen]
+
+TUNES = ("heads", "last", "most", "all")
+
+
+def free(model: TaughtLite0, tune: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Freeze all that is not to be tuned, in place; give what is left: of the heads, and of the features.
+
+    Parameters
+    ----------
+    model : TaughtLite0
+    tune : str
+        "heads"; "last", also the last stage; "most", also all stages but the first; "all". In "last" and "most" the
+        filters that look about within one channel stay as ImageNet made them: there are few of them, and their
+        gradient would take longer than that of all the others.
+    """
+    begins = {"heads": 4, "last": 3, "most": 1, "all": 0}[tune]
+    tuned: list[nn.Parameter] = []
+    for i, name in enumerate(STAGES):
+        for layer in getattr(model, name).modules():
+            looks_about = isinstance(layer, nn.Conv2d) and layer.groups > 1
+            for p in layer.parameters(recurse=False):
+                p.requires_grad_(i >= begins and not (looks_about and tune != "all"))
+                if p.requires_grad:
+                    tuned.append(p)
+    heads = [p for name, p in model.named_parameters() if not name.startswith("stage")]
+    return heads, tuned
 
 
 def with_imagenet(model: TaughtLite0) -> TaughtLite0:
     """Give the features their ImageNet weights, in place."""
-    pretrained = pretrained_lite0()
-    for name in ("stage1", "stage2", "stage3", "stage4"):
+    pretrained = fold(pretrained_lite0())
+    for name in STAGES:
         getattr(model, name).load_state_dict(getattr(pretrained, name).state_dict())
     return model
 
@@ -85,7 +123,9 @@ def grid_of(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     return F.adaptive_max_pool2d(masks[:, None].float(), grid)[:, 0]
 
 
-def focal_loss(logits: Tensor, truth: Tensor, *, gamma: float = 2.0, positive: float = 0.75) -> Tensor:
+def focal_loss(
+    logits: Tensor, truth: Tensor, *, gamma: float = 2.0, positive: float = 0.75, places: float | None = None
+) -> Tensor:
     """Cross-entropy of places in which the easy ones count little (Lin et al. 2017, arXiv 1708.02002).
 
     Parameters
@@ -96,13 +136,20 @@ def focal_loss(logits: Tensor, truth: Tensor, *, gamma: float = 2.0, positive: f
         How much less the easy places count; 0 is the weighted cross-entropy.
     positive : float
         Weight of places with a fracture; those without have one minus it.
+    places : float, optional
+        By how many the sum is divided; those with a fracture (at least one) if not given.
 
     Returns
     -------
     () float32
-        Sum over the places, for each place with a fracture (at least one).
     """
     plain = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     missed = 1 - torch.exp(-plain)
     weight = positive * truth + (1 - positive) * (1 - truth)
-    return (weight * missed**gamma * plain).sum() / truth.sum().clamp_min(1.0)
+    return (weight * missed**gamma * plain).sum() / (truth.sum().clamp_min(1.0) if places is None else places)
+
+
+def peak_hits(marks: Tensor, truth: Tensor) -> float:
+    """Share of films whose strongest place holds a part of the fracture: two (n, h, w) -> 0..1."""
+    best = marks.flatten(1).argmax(dim=1)
+    return float(truth.flatten(1)[torch.arange(len(truth)), best].mean())

@@ -26,6 +26,7 @@ from fracturelib.checkpoint import (
 )
 from fracturelib.metrics import roc_auc, threshold_for_sensitivity, threshold_youden
 from fracturelib.models import build_model
+from fracturelib.ranks import Ranks
 from fracturelib.recipe import Recipe, TransferRecipe, best_epoch
 
 STATE_FORMAT = "fracturelib training state"
@@ -133,6 +134,7 @@ def fit(
     out: Path | None = None,
     fingerprint: str = "",
     initial: dict[str, Tensor] | None = None,
+    ranks: Ranks | None = None,
     progress: bool = True,
 ) -> tuple[Classifier, pd.DataFrame]:
     """Train with cross-entropy and Adam, keep the epoch with the best validation AUC, and calibrate it.
@@ -149,6 +151,8 @@ def fit(
         Of the data; kept in the checkpoint, and a state of other data is refused.
     initial : dict, optional
         Weights to start from, of the same architecture.
+    ranks : Ranks, optional
+        The processes that train together; each takes its part of a batch.
     progress : bool
         Show a bar on the terminal.
 
@@ -169,17 +173,20 @@ def fit(
             raise InputError(
                 f"{name}: {len(films.labels)} films of {len(np.unique(films.labels))} class; expected both classes"
             )
+    ranks = ranks or Ranks()
     mean, std = grey_statistics(train.images)
-    model = build_model(recipe.architecture, seed=recipe.seed).to(memory_format=torch.channels_last)
+    model = build_model(recipe.architecture, seed=recipe.seed).to(ranks.device).to(memory_format=torch.channels_last)
     if initial is not None:
         model.load_state_dict(initial)
+    joined = ranks.joined(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     state = _State(model, optimizer, history=[], best={})
     signature = {**asdict(recipe), "data": fingerprint}
     if out is not None and (out / STATE_FILE).is_file():
         state.restore(out / STATE_FILE, signature)
 
-    bar = tqdm(total=recipe.epochs, initial=len(state.history), desc="training", unit="epoch", disable=not progress)
+    talks = progress and ranks.first
+    bar = tqdm(total=recipe.epochs, initial=len(state.history), desc="training", unit="epoch", disable=not talks)
     for epoch in range(len(state.history), recipe.epochs):
         if state.history and epoch - 1 - state.best_epoch >= recipe.patience:
             break
@@ -188,13 +195,19 @@ def fit(
         model.train()
         losses = []
         for images, labels in training_batches(train, recipe, epoch):
-            logits = model(normalised(images, mean, std))  # (b, 2)
-            loss = F.cross_entropy(logits, labels)
+            if len(labels) < ranks.count:  # the rest of an epoch that not every process can have a part of
+                break
+            mine = ranks.part(np.arange(len(labels)))
+            logits = joined(normalised(images[mine], mean, std).to(ranks.device))  # (b, 2)
+            # DDP takes the mean of the processes' gradients, whose parts of a batch may differ in size by one.
+            share = len(mine) * ranks.count / len(labels)
+            loss = F.cross_entropy(logits, labels[mine].to(ranks.device)) * share
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(loss.item())
-        val_logits = model_logits(model, val.images, mean=mean, std=std)
+            losses.append(ranks.total(loss.item()) / ranks.count)
+        mine = ranks.part(np.arange(len(val.labels)))
+        val_logits = ranks.gathered(model_logits(model, val.images[mine], mean=mean, std=std))
         row = {
             "epoch": epoch + 1,
             "learning_rate": optimizer.param_groups[0]["lr"],
@@ -205,14 +218,15 @@ def fit(
         state.history.append(row)
         if state.best_epoch == epoch:
             state.best = copy.deepcopy(model.state_dict())
-        if out is not None:
+        if out is not None and ranks.first:
             state.save(out / STATE_FILE, signature)
+        ranks.wait()
         bar.update()
         bar.set_postfix_str(f"loss {row['train_loss']:.3f}, validation AUC {row['val_auc']:.3f}")
     bar.close()
 
     model.load_state_dict(state.best)
-    classifier = calibrated(model.eval(), recipe, val, mean=mean, std=std, fingerprint=fingerprint)
+    classifier = calibrated(model.cpu().eval(), recipe, val, mean=mean, std=std, fingerprint=fingerprint)
     return classifier, pd.DataFrame(state.history).astype({"epoch": int})
 
 

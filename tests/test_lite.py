@@ -6,7 +6,7 @@ from torch import nn
 
 from fracturelib import lite
 from fracturelib._files import InputError
-from fracturelib.lite import CHANNELS, Lite0, imagenet_classifier, load_in_order, pretrained_lite0
+from fracturelib.lite import CHANNELS, Lite0, fold, imagenet_classifier, load_in_order, pretrained_lite0
 
 
 def require_weights() -> None:
@@ -56,6 +56,23 @@ def test_pretrained_features_are_those_of_the_classifier() -> None:
     x = photograph(96)
     with torch.inference_mode():
         assert torch.equal(pretrained_lite0().eval()(x), imagenet_classifier().eval()[0](x))
+
+
+def test_folding_changes_no_feature() -> None:
+    generator = torch.Generator().manual_seed(0)
+    network = Lite0()
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):  # as after some training
+            nn.init.normal_(norm.running_mean, 0, 0.3, generator=generator)
+            nn.init.uniform_(norm.running_var, 0.5, 2, generator=generator)
+            nn.init.normal_(norm.weight, 1, 0.2, generator=generator)
+            nn.init.normal_(norm.bias, 0, 0.2, generator=generator)
+    x = torch.randn(2, 3, 64, 96, generator=generator)
+    folded = fold(network.eval())
+    with torch.inference_mode():
+        assert torch.allclose(folded(x), network(x), atol=1e-4)
+        assert network(x).std() > 0.01
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
 
 
 def test_weights_that_do_not_fit() -> None:

@@ -1,26 +1,14 @@
-"""The network that is taught where: its two heads, its loss, and that features are computed once."""
-
-from pathlib import Path
+"""The network that is taught where: its two heads, what of it learns, its loss."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from fracturelib import transfer
-from fracturelib._files import InputError
-from fracturelib.checkpoint import normalised
 from fracturelib.gradcam import GradCAM
+from fracturelib.lite import CHANNELS
 from fracturelib.models import stages
-from fracturelib.recipe import TransferRecipe
-from fracturelib.taught import STRONGEST, TaughtLite0, focal_loss, grid_of
-from fracturelib.train import Films
-from fracturelib.transfer import fit_heads, frozen_features, judged, peak_hits
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRACTURE_CACHE", str(tmp_path / "cache"))
+from fracturelib.taught import STRONGEST, TUNES, TaughtLite0, focal_loss, free, grid_of, peak_hits
 
 
 def made(seed: int = 0) -> TaughtLite0:
@@ -29,25 +17,13 @@ def made(seed: int = 0) -> TaughtLite0:
         return TaughtLite0(width=16).eval()
 
 
-def squares(n: int = 12, size: int = 64) -> tuple[Films, np.ndarray]:
-    """Noise, with a bright square in every other film."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(60, 120, (n, size, size), dtype=np.uint8)
-    masks, labels = np.zeros_like(images), np.arange(n) % 2
-    for i in np.flatnonzero(labels):
-        top, left = rng.integers(0, size - 20, 2)
-        images[i, top : top + 16, left : left + 16] = 250
-        masks[i, top : top + 16, left : left + 16] = 1
-    return Films(images, labels.astype(np.int64)), masks
-
-
 def test_the_logit_is_the_class_head_and_the_strongest_places() -> None:
     model, x = made(), torch.randn(3, 1, 64, 96)
     with torch.inference_mode():
         logits, marks = model(x), model.mark(x)
-        _, whole = model.features(x)
+        *_, whole = model.features(x)
         plain = model.head(whole)
-    assert logits.shape == (3, 2) and marks.shape == (3, 4, 6)
+    assert logits.shape == (3, 2) and marks.shape == (3, 8, 12)
     strongest = marks.flatten(1).sort(dim=1, descending=True).values[:, :STRONGEST].mean(dim=1)
     assert torch.allclose(logits[:, 0], plain[:, 0])
     assert torch.allclose(logits[:, 1], plain[:, 1] + model.trust * strongest, atol=1e-5)
@@ -63,10 +39,41 @@ def test_its_layers_can_be_explained() -> None:
     assert all(np.abs(v).max() > 0 for v in maps.values())
 
 
-def test_only_the_heads_are_learnt() -> None:
+def test_a_film_is_judged_without_its_neighbours() -> None:
+    model, x = made().train(), torch.randn(3, 1, 64, 64)
+    with torch.inference_mode():
+        together, alone = model(x), torch.cat([model(one[None]) for one in x])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_dropout_is_given() -> None:
+    model, x = made(), torch.randn(2, 1, 64, 64)
+    with torch.inference_mode():
+        kept = model.features(x)
+        assert torch.equal(model.judge(*kept)[0], model.judge(*kept, keep=torch.ones(2, CHANNELS))[0])
+        none, marks = model.judge(*kept, keep=torch.zeros(2, CHANNELS))
+        assert torch.allclose(none[:, 0], model.head.bias[0].expand(2))
+        assert torch.equal(marks, model.judge(*kept)[1])  # the map is not dropped
+
+
+@pytest.mark.parametrize("tune", TUNES)
+def test_what_learns(tune: str) -> None:
     model = made()
-    names = {name for name, p in model.named_parameters() if any(p is q for q in model.heads())}
-    assert names == {name for name, _ in model.named_parameters() if not name.startswith("stage")}
+    heads, tuned = free(model, tune)
+    names = {id(p): name for name, p in model.named_parameters()}
+    learns = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert learns == {names[id(p)] for p in [*heads, *tuned]}
+    assert {names[id(p)] for p in heads} == {name for name in names.values() if not name.startswith("stage")}
+    stages_that_learn = {name.split(".")[0] for name in learns if name.startswith("stage")}
+    first = {"heads": 5, "last": 4, "most": 2, "all": 1}[tune]
+    assert stages_that_learn == {f"stage{i}" for i in range(first, 5)}
+    looking = {f"{name}.{part}" for name, m in model.named_modules() for part in ("weight", "bias")
+               if isinstance(m, torch.nn.Conv2d) and m.groups > 1}  # fmt: skip
+    assert looking and (looking <= learns if tune == "all" else not looking & learns)
+    x = torch.randn(2, 1, 64, 64)
+    F.cross_entropy(model(x), torch.tensor([0, 1])).backward()
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert moved <= learns and any(name.startswith("stage") for name in moved) == (tune != "heads")
 
 
 def test_the_grid_keeps_the_smallest_fracture() -> None:
@@ -88,30 +95,13 @@ def test_focal_loss_by_definition() -> None:
     assert torch.isfinite(focal_loss(logits, torch.zeros_like(logits)))
 
 
-def test_features_are_computed_once_and_mirrored(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, (films, _) = made(), squares()
-    first = frozen_features(model, films.images)
-    x = normalised(torch.from_numpy(films.images), 0.5, 0.5)
-    with torch.inference_mode():
-        for i, films_now in enumerate((x, x.flip(3))):
-            fine, whole = model.features(films_now)
-            assert np.allclose(first.whole[i], whole.numpy(), atol=1e-3)
-            assert np.allclose(first.fine[i], fine.numpy(), atol=1e-2, rtol=1e-2)
-    calls: list[int] = []
-    monkeypatch.setattr(transfer, "_compute", lambda *a: calls.append(1))
-    again = frozen_features(model, films.images)
-    assert not calls and np.array_equal(again.whole, first.whole)
-    with pytest.raises(FileNotFoundError):
-        frozen_features(made(seed=1), films.images)
-    assert calls
-
-
-def test_judging_features_is_judging_films() -> None:
-    model, (films, _) = made(), squares()
-    logits, marks = judged(model, frozen_features(model, films.images), batch=5)
-    with torch.inference_mode():
-        x = normalised(torch.from_numpy(films.images), 0.5, 0.5)
-        assert torch.allclose(logits, model(x), atol=2e-2) and torch.allclose(marks, model.mark(x), atol=2e-2)
+def test_a_focal_loss_in_parts_is_that_of_the_whole() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(4, 3, 3, generator=generator)
+    truth = (torch.rand(4, 3, 3, generator=generator) < 0.3).float()
+    places = float(truth.sum())
+    parts = sum(focal_loss(logits[i::2], truth[i::2], places=places) for i in range(2))
+    assert torch.allclose(parts, focal_loss(logits, truth))
 
 
 def test_peak_hits() -> None:
@@ -119,19 +109,3 @@ def test_peak_hits() -> None:
     marks[0, 1, 2] = marks[1, 0, 0] = 1.0
     truth[0, 1, 2] = truth[1, 2, 2] = 1.0
     assert peak_hits(marks, truth) == 0.5
-
-
-def test_the_heads_learn_whether_and_where_and_repeat() -> None:
-    films, masks = squares(24)
-    recipe = TransferRecipe(size=64, epochs=12, batch=8, learning_rate=5e-3)
-    runs = [fit_heads(films, films, masks, masks, recipe, model=made(), progress=False) for _ in range(2)]
-    (model, history), (_, again) = runs
-    assert history["val_auc"].iloc[-1] > 0.9 and history["val_peak"].iloc[-1] >= 0.5
-    assert history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
-    assert np.allclose(history, again) and not model.training
-
-
-def test_a_size_that_does_not_fit() -> None:
-    films, masks = squares(4)
-    with pytest.raises(InputError, match="size is 100; expected a multiple of 32"):
-        fit_heads(films, films, masks, masks, TransferRecipe(size=100), model=made(), progress=False)

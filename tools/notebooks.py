@@ -97,6 +97,7 @@ def refresh(folder: Path, only: list[str]) -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as runs:
         os.environ.pop("FRACTURE_DATA", None)
+        os.environ.pop("FRACTURE_ELSEWHERE", None)
         os.environ.update(FRACTURE_SHIPPED="1", FRACTURE_RUNS=runs)
         for path in [*numbered(folder), *sorted((folder / "solutions").glob("*.ipynb"))]:
             if only and not any(path.name.startswith(o) for o in only):
@@ -144,10 +145,11 @@ def main() -> int:
     command.add_argument("only", nargs="*", help="numbers, such as 02")
     args = parser.parse_args()
     # Relative folders are meant from where the user stands; a notebook runs in its own.
-    if os.environ.get("FRACTURE_DATA"):
-        os.environ["FRACTURE_DATA"] = str(Path(os.environ["FRACTURE_DATA"]).resolve())
-    else:
-        os.environ.pop("FRACTURE_DATA", None)
+    for name in ("FRACTURE_DATA", "FRACTURE_ELSEWHERE"):
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).resolve())
+        else:
+            os.environ.pop(name, None)
     if args.command == "run":
         return run(args.notebooks, args.results)
     return refresh(args.notebooks, args.only)

@@ -1,0 +1,153 @@
+"""What networks make of real films: `python benchmarks/real_films.py DIR --run NAME=RUN [NAME=RUN ...] [--folds 5]`.
+
+For each run of `fracture train` on DIR (its predictions.csv and model.pt): AUC and average precision on validation and
+test, sensitivity and specificity on test at the threshold for sensitivity 0.90 that validation froze, calibration
+error, and the paired difference of the test AUC to the first run. Beside them a rival that knows the metadata only. Of
+networks that were taught where, how often the peak of each map lies in the fracture, or near it, on validation and on
+test. All intervals are bootstraps over groups. With --folds, metadata and frozen features also out of fold, over all
+films of all splits, each group in one fold.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from fracturelib.baselines import metadata_scores
+from fracturelib.checkpoint import Classifier, load_classifier
+from fracturelib.course import Split, open_split
+from fracturelib.data import load_manifest
+from fracturelib.finetune import fit_taught
+from fracturelib.gradcam import upsample
+from fracturelib.localize import centre_map, chance_films, judge_films, judged_table, tolerance_at
+from fracturelib.metrics import (
+    average_precision,
+    by_subgroup,
+    calibration_error,
+    group_bootstrap,
+    paired_group_bootstrap,
+    rate_at,
+    roc_auc,
+    threshold_for_sensitivity,
+)
+from fracturelib.recipe import TransferRecipe
+from fracturelib.sanity import film_maps
+from fracturelib.taught import TaughtLite0, with_imagenet
+from fracturelib.train import Films
+from fracturelib.transfer import frozen_features
+
+N = 1000
+
+
+def shown(metric: object, frame: pd.DataFrame) -> str:
+    found = group_bootstrap(metric, frame["label"], frame["score"], list(frame["group"]), n=N)  # type: ignore[arg-type]
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def judged_scores(name: str, scores: pd.DataFrame, first: pd.DataFrame | None) -> None:
+    """One model's lines: `scores` has split, label, group and score of the val and test films."""
+    val, test = (scores[scores["split"] == split].reset_index(drop=True) for split in ("val", "test"))
+    print(f"{name}")
+    for split, frame in (("val", val), ("test", test)):
+        print(f"  {split:5} AUC {shown(roc_auc, frame)}, AP {shown(average_precision, frame)}")
+    threshold = threshold_for_sensitivity(val["label"], val["score"], 0.90)
+    rates = [shown(rate_at(rate, threshold), test) for rate in ("sensitivity", "specificity")]
+    print(f"  test  at {threshold:.3f}: sensitivity {rates[0]}, specificity {rates[1]}")
+    print(f"  test  calibration error {calibration_error(test['label'], test['score']):.3f}")
+    if first is not None:
+        rival = test[["file"]].merge(first, on="file")["score"]
+        for what, metric in (("AUC", roc_auc), ("AP", average_precision)):
+            gap = paired_group_bootstrap(metric, test["label"], test["score"], rival, list(test["group"]), n=N)
+            print(f"  test  {what} above the first: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+
+
+def maps(name: str, classifier: Classifier, films: Split) -> None:
+    """Where the maps of a taught network point, beside chance and the centre."""
+    assert films.masks is not None
+    known = np.flatnonzero(films.masks.any(axis=(1, 2)))
+    images, masks = films.images[known], np.asarray(films.masks[known])
+    groups = list(films.frame["group"].iloc[known])
+    size = classifier.size
+    kinds = {
+        "taught map": np.stack([upsample(m, (size, size)) for m in classifier.marks(images)]),
+        "Grad-CAM, stage4": film_maps(classifier, images, classifier.model.stage4),
+        "LayerCAM, stage3": film_maps(classifier, images, classifier.model.stage3, method="LayerCAM"),
+        "LayerCAM, stage2": film_maps(classifier, images, classifier.model.stage2, method="LayerCAM"),
+        "centre": np.stack([centre_map(size)] * len(images)),
+    }
+    near = tolerance_at(size)
+    judged = {kind: judge_films(heats, masks, tolerance=near, cut=0.5) for kind, heats in kinds.items()}
+    judged["chance"] = chance_films(masks, tolerance=near)
+    table = judged_table(judged, groups, n=500).set_index(["who", "metric"])
+    print(f"{name}: {len(images)} outlined films, near is {near} pixels of {size}")
+    for kind in judged:
+        inside, close = table.loc[(kind, "pointing")], table.loc[(kind, "pointing, near")]
+        print(
+            f"  {kind:18} inside {inside['value']:.2f} ({inside['low']:.2f} to {inside['high']:.2f}), "
+            f"near {close['value']:.2f} ({close['low']:.2f} to {close['high']:.2f})"
+        )
+
+
+def out_of_fold(folder: Path, folds: int) -> None:
+    """Metadata and frozen features, each film scored by models that never saw its group."""
+    os.environ["FRACTURE_DATA"] = str(folder)
+    recipe = TransferRecipe()
+    parts = [open_split(split, size=recipe.size) for split in load_manifest(folder)["split"].unique()]
+    frame = pd.concat([part.frame for part in parts], ignore_index=True)
+    images = np.concatenate([part.images for part in parts])
+    masks = np.concatenate([np.asarray(part.masks) for part in parts])
+    labels = np.array(frame["label"], np.int64)
+    kept = frozen_features(with_imagenet(TaughtLite0()), images, progress=True)
+    found = {"metadata": np.zeros(len(frame)), "frozen features": np.zeros(len(frame))}
+    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    for inside, outside in cut.split(images, labels, frame["group"]):
+        found["metadata"][outside] = metadata_scores(frame.iloc[inside], frame.iloc[outside])
+        films = [Films(images[i], labels[i]) for i in (inside, outside)]
+        ready = {"train": kept.of(inside), "val": kept.of(outside)}
+        classifier, _ = fit_taught(*films, masks[inside], masks[outside], recipe, kept=ready, progress=False)
+        # Logits, not scores: the temperature of a fold was fitted on its own films.
+        logits = classifier.logits(images[outside])
+        found["frozen features"][outside] = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+    for name, score in found.items():
+        scored = frame.assign(score=score)
+        print(f"{name}, {folds} folds: AUC {shown(roc_auc, scored)}, AP {shown(average_precision, scored)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--run", action="append", default=[], metavar="NAME=RUN")
+    parser.add_argument("--folds", type=int, default=0)
+    args = parser.parse_args()
+    os.environ["FRACTURE_DATA"] = str(args.folder.resolve())
+    runs = {name: Path(run) for name, _, run in (text.partition("=") for text in args.run)}
+    frame = load_manifest(args.folder)
+    train = frame[frame["split"] == "train"]
+    rest = frame[frame["split"] != "train"].reset_index(drop=True)
+    judged_scores("metadata only", rest.assign(score=metadata_scores(train, rest)), None)
+    first = None
+    for name, run in runs.items():
+        scores = pd.read_csv(run / "predictions.csv")
+        judged_scores(name, scores, first)
+        first = scores if first is None else first
+    for name, run in runs.items():
+        classifier = load_classifier(run / "model.pt")
+        if classifier.is_taught:
+            scores = pd.read_csv(run / "predictions.csv").query("split == 'test'").reset_index(drop=True)
+            known = scores.drop(columns=["region", "view"], errors="ignore")
+            scores = known.merge(frame[["file", "region", "view"]], on="file")
+            for column in ("region", "view"):
+                print(
+                    f"{name}, test\n{by_subgroup(scores, column, threshold=classifier.threshold).round(2).to_string()}"
+                )
+            for split in ("val", "test"):
+                maps(f"{name}, {split}", classifier, open_split(split, size=classifier.size))
+    if args.folds:
+        out_of_fold(args.folder.resolve(), args.folds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Films of another department: each change does what it says and nothing else, and patients stay whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fracturelib._files import InputError
+from fracturelib.elsewhere import (
+    HOME,
+    OLD_DETECTOR,
+    Site,
+    case_mix,
+    delivered,
+    film_boxes,
+    halfway,
+    inside,
+    one_at_a_time,
+    open_elsewhere,
+    whole_squares,
+)
+from fracturelib.images import to_square
+from tests.films import film, plain_folder
+
+SEEDS = st.integers(0, 2**32 - 1)
+SIZE = 64
+
+
+def squares(n: int = 6, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Films of 48 x 64 in their squares, and where they lie."""
+    images = np.stack([to_square(film(i, fractured=bool(i % 2)), size) for i in range(n)])
+    return images, film_boxes([48] * n, [64] * n, size)
+
+
+def padding(images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    outside = np.ones(images.shape, bool)
+    for mask, box in zip(outside, boxes, strict=True):
+        inside(mask, box)[:] = False
+    return images[outside]
+
+
+def test_home_changes_nothing_and_gives_a_copy() -> None:
+    images, boxes = squares()
+    found = delivered(images, HOME, boxes=boxes)
+    assert np.array_equal(found, images) and not np.shares_memory(found, images)
+    assert Site() == HOME and halfway(OLD_DETECTOR, 0) == HOME and one_at_a_time(HOME) == {}
+
+
+@pytest.mark.parametrize("site", [OLD_DETECTOR, *one_at_a_time(OLD_DETECTOR).values()])
+def test_a_site_changes_films_but_neither_shape_nor_padding_nor_the_original(site: Site) -> None:
+    images, boxes = squares(12, 224)
+    before = images.copy()
+    found = delivered(images, site, boxes=boxes, seed=3)
+    assert found.shape == images.shape and found.dtype == np.uint8
+    assert np.array_equal(images, before) and not np.array_equal(found, images)
+    assert not padding(found, boxes).any(), "the square's padding is no part of the film"
+    assert np.array_equal(found, delivered(images, site, boxes=boxes, seed=3))
+
+
+def test_a_film_gets_the_same_whatever_comes_after_it() -> None:
+    images, boxes = squares()
+    whole = delivered(images, OLD_DETECTOR, boxes=boxes)
+    assert np.array_equal(whole[:2], delivered(images[:2], OLD_DETECTOR, boxes=boxes[:2]))
+    assert not np.array_equal(whole, delivered(images, OLD_DETECTOR, boxes=boxes, seed=1))
+
+
+def test_each_change_is_what_it_says() -> None:
+    images, boxes = squares()
+    whole = whole_squares(images)
+    assert np.array_equal(delivered(images, Site(inverted=1.0)), 255 - images)
+    curve = np.round(255 * (np.arange(256) / 255) ** 1.8).astype(np.uint8)
+    assert np.array_equal(delivered(images, Site(gamma=1.8)), curve[images])
+    flat = np.full((1, SIZE, SIZE), 120, np.uint8)
+    assert np.array_equal(delivered(flat, Site(blur=0.02)), flat)
+    noisy = delivered(flat, Site(noise=5.0)).astype(float)
+    assert noisy.mean() == pytest.approx(120, abs=0.5) and noisy.std() == pytest.approx(5, abs=0.3)
+    edges = np.abs(np.diff(images.astype(int), axis=2)).mean()
+    assert np.abs(np.diff(delivered(images, Site(blur=0.02)).astype(int), axis=2)).mean() < 0.8 * edges
+    framed = delivered(np.full((4, SIZE, SIZE), 200, np.uint8), Site(margin=0.4))
+    share = (framed == 200).mean(axis=(1, 2))
+    assert set(np.unique(framed)) == {0, 200} and (share > 0.6**2 - 0.03).all() and (share < 0.88**2 + 0.03).all()
+    stored = delivered(images, Site(quality=20), boxes=boxes).astype(int)
+    assert 0 < np.abs(stored - images).mean() < 12
+    assert np.array_equal(delivered(images, OLD_DETECTOR, boxes=whole), delivered(images, OLD_DETECTOR))
+
+
+def test_the_share_of_inverted_films_is_met() -> None:
+    images = np.zeros((400, 8, 8), np.uint8)
+    turned = delivered(images, Site(inverted=0.25)).any(axis=(1, 2)).mean()
+    assert turned == pytest.approx(0.25, abs=0.07)
+
+
+def test_one_at_a_time_is_all_of_it_and_each_once() -> None:
+    alone = one_at_a_time(OLD_DETECTOR)
+    assert set(alone) == {"blur", "noise", "gamma", "margin", "inverted", "quality"}
+    for name, site in alone.items():
+        assert set(one_at_a_time(site)) == {name} and getattr(site, name) == getattr(OLD_DETECTOR, name)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_halfway_is_between_and_ends_at_the_site(a: float, b: float) -> None:
+    assert halfway(OLD_DETECTOR, 1) == OLD_DETECTOR
+    low, high = halfway(OLD_DETECTOR, min(a, b)), halfway(OLD_DETECTOR, max(a, b))
+    for name in ("blur", "noise", "gamma", "margin", "inverted"):
+        assert getattr(low, name) <= getattr(high, name) <= getattr(OLD_DETECTOR, name)
+    assert (low.quality or 100) >= (high.quality or 100) >= 30
+
+
+@given(SEEDS, st.floats(0.05, 0.95))
+@settings(max_examples=60, deadline=None)
+def test_case_mix_leaves_out_whole_patients_of_one_kind_only(seed: int, prevalence: float) -> None:
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 60, 150)
+    broken = rng.random(60) < 0.4
+    y = (broken[group] & (rng.random(150) < 0.7)).astype(np.int64)
+    if not 0 < y.sum() < 150:
+        return
+    kept = case_mix(y, group, prevalence, seed=seed)
+    assert np.array_equal(kept, case_mix(y, group, prevalence, seed=seed)) and (np.diff(kept) > 0).all()
+    gone = np.setdiff1d(np.arange(150), kept)
+    assert not set(group[kept]) & set(group[gone]), "a patient is there whole or not at all"
+    has = np.isin(group, group[y == 1])
+    assert not has[gone].any() if prevalence > y.mean() else has[gone].all()
+    assert abs(y[kept].mean() - prevalence) <= abs(y.mean() - prevalence) + 1e-12
+
+
+def test_case_mix_meets_the_prevalence_where_patients_are_many() -> None:
+    y = (np.arange(2000) % 5 < 2).astype(np.int64)
+    for prevalence in (0.1, 0.25, 0.6):
+        kept = case_mix(y, np.arange(2000), prevalence)
+        assert y[kept].mean() == pytest.approx(prevalence, abs=0.001)
+    assert len(case_mix(y, np.arange(2000), float(y.mean()))) == 2000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"blur": -0.1}, {"noise": 101}, {"gamma": 0.0}, {"margin": 0.9}, {"inverted": 1.1}, {"quality": 0}],
+)
+def test_a_site_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Site(**wrong)
+
+
+def test_errors_name_the_argument() -> None:
+    images, boxes = squares()
+    with pytest.raises(InputError, match="boxes has 2 rows; expected 6"):
+        delivered(images, HOME, boxes=boxes[:2])
+    with pytest.raises(InputError, match="prevalence is 1"):
+        case_mix([0, 1], [0, 1], 1.0)
+    with pytest.raises(InputError, match="a class is missing"):
+        case_mix([0, 0], [0, 1], 0.5)
+    with pytest.raises(InputError, match="strength is 2"):
+        halfway(OLD_DETECTOR, 2)
+
+
+def test_a_real_hospital_is_read_from_the_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FRACTURE_ELSEWHERE", raising=False)
+    assert open_elsewhere(32) is None
+    plain_folder(tmp_path / "there", splits={"train": 2, "val": 3, "test": 4})
+    monkeypatch.setenv("FRACTURE_ELSEWHERE", str(tmp_path / "there"))
+    found = open_elsewhere(32)
+    assert found is not None
+    frame, films = found
+    assert set(frame["split"]) == {"test"} and films.shape == (8, 32, 32) and frame["label"].sum() == 4
+    plain_folder(tmp_path / "other", splits={"train": 2, "val": 3})
+    other = open_elsewhere(32, tmp_path / "other")
+    assert other is not None and set(other[0]["split"]) == {"val"}

