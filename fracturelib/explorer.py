@@ -103,18 +103,19 @@ class Explorer:
     ) -> None:
         self.classifier, self.images = classifier, list(images)
         self.labels: list[int | None] = [int(v) for v in np.asarray(labels)]
-        self.scores = list(classifier.scores(images) if scores is None else np.asarray(scores, dtype=np.float64))
+        given = None if scores is None else np.asarray(scores, dtype=np.float64)
         self.files = [f"film {i}" for i in range(len(images))] if files is None else list(files)
         self.masks = None if masks is None else list(masks)
         self.regions = None if regions is None else [str(r) for r in regions]
         for name, values in (
-            ("labels", self.labels), ("scores", self.scores), ("files", self.files), ("masks", self.masks),
+            ("labels", self.labels), ("scores", given), ("files", self.files), ("masks", self.masks),
             ("regions", self.regions),
         ):  # fmt: skip
             if values is not None and len(values) != len(images):
                 raise InputError(f"{name} has {len(values)} values; expected {len(images)}, one for each image")
         if not len(images):
             raise InputError("images is empty; expected at least one film")
+        self.scores = list(classifier.scores(np.asarray(images)) if given is None else given)
         self.checkpoints = {"this one": classifier, **(others or {})}
         for name, other in self.checkpoints.items():
             if other.size != classifier.size:
