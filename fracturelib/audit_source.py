@@ -12,7 +12,7 @@ import pandas as pd
 from fracturelib._decode import TURNED, orientation
 from fracturelib._files import InputError
 from fracturelib.data import ANNOTATIONS, LABEL_OF, MANIFEST, SPLIT_OF, is_image_name, parse_label, plain
-from fracturelib.importers import read_fracatlas
+from fracturelib.layouts import read_fracatlas
 
 COCO_OF_FRACATLAS = Path("Annotations") / "COCO JSON" / "COCO_fracture_masks.json"
 

@@ -1,9 +1,8 @@
-"""From published layouts and plain class folders to the one layout, split by patient."""
+"""From any layout that is known to the one layout, split by patient."""
 
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 import warnings
@@ -11,7 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,53 +22,13 @@ from tqdm.auto import tqdm
 
 from fracturelib._decode import TURNED, orientation, read_grey
 from fracturelib._files import InputError, atomic_path
-from fracturelib.data import (
-    ANNOTATIONS,
-    CLASSES,
-    LABEL_OF,
-    MANIFEST,
-    SPLIT_OF,
-    SPLITS,
-    Annotation,
-    class_label,
-    labelled_films,
-    load_annotations,
-    load_manifest,
-    plain,
-    read_coco,
-    subfolders,
-)
+from fracturelib.data import ANNOTATIONS, CLASSES, MANIFEST, SPLITS, Annotation
+from fracturelib.layouts import Found, read_source
 from fracturelib.repair import LEFT_OUT_FILE, Drop, LeftOut, in_one_split, repaired, with_copies
 
 IMPORT_FILE = "import.json"
 WORKING = ("path", "name", "key", "import_copy", "import_contrast", "import_bytes")  # columns for the import only
-LONGEST_RUN = 12  # films; no patient of FracAtlas is known to have more
 FOLDS, TEST_FOLDS, VAL_FOLDS = 20, 3, 3  # 15 % test, 15 % val, the rest train
-
-
-@dataclass
-class Found:
-    """What a source holds, before anything is copied.
-
-    Attributes
-    ----------
-    kind : str
-        Name of the layout.
-    films : DataFrame
-        path (Path), name (str, of the copy), key (str, unique), label, group, perhaps split, and metadata.
-    annotations : dict
-        key -> instances, in the pixels that the annotator saw.
-    notes : list of str
-        What the reader should know: disagreements, missing files.
-    sizes : dict
-        key -> width, height that the annotations are meant for.
-    """
-
-    kind: str
-    films: pd.DataFrame
-    annotations: dict[str, list[Annotation]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,7 +75,8 @@ def import_dataset(
     Parameters
     ----------
     source : str or Path
-        FracAtlas as published, or class folders, with train/val, train/val/test or no splits; a folder or a zip.
+        FracAtlas, MURA or GRAZPEDWRI-DX as published, or class folders, with train/val, train/val/test or no splits; a
+        folder or a zip.
     out : str or Path
         The folder to make. It appears only when whole. If this very import made it before, nothing changes.
     seed : int
@@ -191,170 +151,6 @@ def unzip(archive: Path, folder: Path) -> None:
             opened.extractall(root)
     except zipfile.BadZipFile as error:
         raise InputError(f"{archive}: a damaged zip file ({error})") from None
-
-
-def read_source(folder: Path, group_pattern: str | None = None) -> Found:
-    """Recognise the layout and list what is there."""
-    for root in [folder, *_only_children(folder)]:
-        if (root / "dataset.csv").is_file() and (root / "images").is_dir():
-            return read_fracatlas(root)
-        names = {plain(p.name) for p in subfolders(root)}
-        if (root / MANIFEST).is_file() or names & set(SPLIT_OF) or names & set(LABEL_OF):
-            return read_class_folders(root, group_pattern)
-    raise InputError(
-        f"{folder}: no known layout; expected FracAtlas (dataset.csv, images/), train/ and val/, "
-        f"or class folders called {CLASSES[1]} and {CLASSES[0]}"
-    )
-
-
-def _only_children(folder: Path) -> Iterator[Path]:
-    """The folder in the folder, as zip files often have it."""
-    children = subfolders(folder)
-    while len(children) == 1:
-        yield children[0]
-        children = subfolders(children[0])
-
-
-def read_class_folders(root: Path, group_pattern: str | None) -> Found:
-    """Class folders, with or without splits, with or without a manifest."""
-    names = {plain(p.name) for p in subfolders(root)}
-    notes: list[str] = []
-    if (root / MANIFEST).is_file() or names & set(SPLIT_OF):
-        frame = load_manifest(root)
-        # What cannot be read is met again, and reported, when the films are decoded.
-        lost = pd.DataFrame(
-            [_row_of_lost(root, file) for file, _ in frame.attrs["unreadable"] if (root / file).is_file()],
-            columns=["file", "split", "label", "group"],
-        )
-        films = pd.concat([frame.drop(columns=["width", "height"]), lost], ignore_index=True)
-        films["name"] = ["/".join(Path(f).parts[2:]) or Path(f).name for f in films["file"]]
-        films.insert(0, "path", [root / f for f in films["file"]])
-    else:
-        rows = [(path, path.relative_to(root).as_posix(), label) for label, path in labelled_films(root)]
-        films = pd.DataFrame(rows, columns=["path", "file", "label"])
-        films["name"] = ["/".join(Path(f).parts[1:]) for f in films["file"]]
-        films["group"] = films["file"]
-    if films.empty:
-        raise InputError(f"{root}: has no image in its class folders; expected files such as name.jpg")
-    if group_pattern is not None:
-        films["group"] = _by_pattern(films["file"], group_pattern)
-    elif (films["group"] == films["file"]).all():
-        notes.append("no patient is known: each film is its own group; name patients with --group-pattern")
-    return Found(
-        kind="class folders",
-        films=films.rename(columns={"file": "key"}).sort_values("path").reset_index(drop=True),
-        annotations=load_annotations(root),
-        notes=notes,
-    )
-
-
-def _row_of_lost(root: Path, file: str) -> tuple[str, str, int, str]:
-    parts = Path(file).parts
-    return file, SPLIT_OF.get(plain(parts[0]), "train"), class_label(parts[1]), file
-
-
-def _by_pattern(files: pd.Series, pattern: str) -> pd.Series:
-    try:
-        groups = files.str.extract(f"(?:{pattern})", expand=True)
-    except (re.error, ValueError) as error:
-        raise InputError(
-            f"--group-pattern is {pattern!r}: {error}; expected a regular expression with a group"
-        ) from None
-    if groups[0].isna().any():
-        raise InputError(f"--group-pattern {pattern!r} is not found in {files[groups[0].isna()].iloc[0]}")
-    return groups[0].astype(str)
-
-
-REGIONS = ("hand", "leg", "hip", "shoulder")
-VIEWS = ("frontal", "lateral", "oblique")
-
-
-def read_fracatlas(root: Path) -> Found:
-    """FracAtlas (Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4) in its published layout.
-
-    Folder and mask overrule `dataset.csv`. There are no patient numbers: runs of consecutive numbers of one region, at
-    most `LONGEST_RUN` long, stand in for patients.
-    """
-    films = pd.DataFrame(
-        [(path, path.name, label) for label, path in labelled_films(root / "images")], columns=["path", "name", "label"]
-    )
-    if films.empty:
-        raise InputError(f"{root / 'images'}: has no image; expected Fractured/ and Non_fractured/ with .jpg files")
-    table = _fracatlas_table(root / "dataset.csv")
-    notes = []
-    coco = root / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
-    annotations = read_coco(coco) if coco.is_file() else {}
-    if not annotations:
-        notes.append("no COCO annotations: the masks are missing")
-    films = films.merge(table, on="name", how="left", indicator=True)
-    _note(notes, films.loc[films["_merge"] != "both", "name"], "films are not in dataset.csv")
-    _note(notes, table.loc[~table["name"].isin(films["name"]), "name"], "rows of dataset.csv have no film")
-    differs = (films["_merge"] == "both") & (films["table_label"] != films["label"])
-    _note(
-        notes, films.loc[differs, "name"], "films have another label in dataset.csv than their folder; the folder holds"
-    )
-    masked = films["name"].isin(annotations)
-    _note(
-        notes,
-        films.loc[masked & (films["label"] == 0), "name"],
-        "films called not fractured have a mask; the mask holds",
-    )
-    if annotations:
-        _note(notes, films.loc[~masked & (films["label"] == 1), "name"], "fractured films have no mask")
-    films.loc[masked, "label"] = 1
-    films = films.drop(columns=["_merge", "table_label"])
-    films["region"] = films["region"].fillna("unknown")
-    films["view"] = films["view"].fillna("unknown")
-    films["group"] = consecutive_groups(films["name"], films["region"])
-    films = films.sort_values("name").reset_index(drop=True)
-    return Found("FracAtlas", films.assign(key=films["name"]), annotations, notes, _coco_sizes(coco))
-
-
-def _fracatlas_table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not a table ({str(error).splitlines()[0]}); expected comma-separated values"
-        ) from None
-    missing = [c for c in ("image_id", "fractured", *REGIONS, *VIEWS) if c not in table.columns]
-    if missing:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; expected FracAtlas's dataset.csv")
-
-    def words(row: pd.Series, names: Sequence[str]) -> str:
-        return "+".join(n for n in names if row[n] == 1) or "unknown"
-
-    result = pd.DataFrame({"name": table["image_id"].astype(str), "table_label": table["fractured"]})
-    result["region"] = [words(row, REGIONS) for _, row in table.iterrows()]
-    result["view"] = [words(row, VIEWS) for _, row in table.iterrows()]
-    for column in ("hardware", "multiscan"):
-        if column in table:
-            result[column] = table[column]
-    return result.drop_duplicates("name")
-
-
-def _coco_sizes(path: Path) -> dict[str, tuple[int, int]]:
-    if not path.is_file():
-        return {}
-    images = json.loads(path.read_text(encoding="utf-8"))["images"]
-    return {str(i["file_name"]): (int(i["width"]), int(i["height"])) for i in images if "width" in i and "height" in i}
-
-
-def _note(notes: list[str], names: pd.Series, what: str) -> None:
-    if len(names):
-        notes.append(f"{len(names)} {what}: {', '.join(names.iloc[:5])}{' ...' if len(names) > 5 else ''}")
-
-
-def consecutive_groups(names: pd.Series, regions: pd.Series, *, longest: int = LONGEST_RUN) -> pd.Series:
-    """One group for each run of consecutive numbers of one region, cut after `longest`; named after its first film."""
-    frame = pd.DataFrame({"name": names, "region": regions})
-    frame["number"] = pd.to_numeric(frame["name"].str.extract(r"(\d+)", expand=False), errors="coerce").fillna(-1)
-    frame = frame.sort_values(["number", "name"])
-    begins = (frame["number"].diff() != 1) | (frame["region"] != frame["region"].shift())
-    place = frame.groupby(begins.cumsum()).cumcount()
-    begins |= place % longest == 0
-    first = frame["name"].where(begins).ffill()
-    return first.reindex(names.index).map(lambda name: Path(name).stem)
 
 
 def _signature(films: pd.DataFrame, folder: Path, *, options: str) -> str:

@@ -20,7 +20,8 @@ from PIL import Image
 
 from fracturelib._files import InputError
 from fracturelib.data import Annotation, fracture_mask, load_annotations, load_manifest
-from fracturelib.importers import consecutive_groups, import_dataset, joined, read_fracatlas, split_by_group, turn
+from fracturelib.importers import import_dataset, joined, split_by_group, turn
+from fracturelib.layouts import consecutive_groups, read_fracatlas
 from tests.films import film, plain_folder, save
 
 
@@ -282,3 +283,79 @@ def test_fracatlas_itself(fracatlas: Path, tmp_path: Path) -> None:
     found = read_fracatlas(fracatlas)
     assert len(found.films) == 3218 and int(found.films["label"].sum()) == 577
     assert len(found.annotations) == 577 and found.films.groupby("group").size().max() <= 12
+
+
+def made_up_mura(root: Path, patients: int = 8) -> Path:
+    """The published layout with made-up films: each patient with a study of two films, every other one abnormal."""
+    for i in range(patients):
+        split, kind = ("valid" if i % 4 == 3 else "train"), ("positive" if i % 2 else "negative")
+        region = "XR_WRIST" if i < patients // 2 else "XR_ELBOW"
+        study = root / split / region / f"patient{i:05d}" / f"study1_{kind}"
+        for j in (1, 2):
+            save(film(2 * i + j, fractured=bool(i % 2)), study / f"image{j}.png")
+        (study / "._image1.png").write_bytes(b"of a Mac")
+    (root / "train_labeled_studies.csv").write_text("")
+    return root
+
+
+def test_mura_as_published(tmp_path: Path) -> None:
+    report = import_dataset(made_up_mura(tmp_path / "MURA-v1.1"), tmp_path / "out", progress=False)
+    frame = load_manifest(tmp_path / "out")
+    assert report.kind == "MURA" and len(frame) == 16 and "abnormal" in report.notes[0]
+    assert set(frame["region"]) == {"wrist", "elbow"} and frame["group"].nunique() == 8
+    assert (frame["split"] == "val").sum() == 4 and (frame["label"] == frame["file"].str.contains("/Fractured/")).all()
+    assert "train/Fractured/wrist-patient00001-study1-image1.png" in set(frame["file"])
+
+
+def test_mura_that_is_not_as_published(tmp_path: Path) -> None:
+    source = made_up_mura(tmp_path / "MURA-v1.1")
+    stray = save(film(99), source / "train" / "XR_WRIST" / "patient00001" / "image1.png")
+    with pytest.raises(InputError, match=rf"{stray}: not MURA's layout; expected XR_REGION"):
+        import_dataset(source, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def made_up_graz(root: Path, n: int = 40, names: str = "") -> Path:
+    """The published layout with made-up 16-bit films in two parts: two of each patient, every third fractured."""
+    rows = []
+    for i in range(n):
+        stem, fractured = f"{i // 2:04d}_{i:010d}_01_WRI-{'LR'[i % 2]}1_M011", i % 3 == 0
+        save(film(i, fractured=fractured).astype(np.uint16) * 257, root / f"images_part{1 + i % 2}" / f"{stem}.png")
+        rows.append([stem, i // 2, 11.5, "LR"[i % 2], 1 + i % 2, 1.0 if fractured else None, 1.0 if i == 5 else None])
+        labels = root / "folder_structure" / "yolov5" / "labels"
+        labels.mkdir(parents=True, exist_ok=True)
+        number = 1 if names else 3
+        lines = f"8 0.1 0.1 0.1 0.1\n{number} 0.5 0.25 0.25 0.125\n" if fractured else "8 0.1 0.1 0.1 0.1\n"
+        (labels / f"{stem}.txt").write_text(lines)
+    columns = "filestem patient_id age laterality projection fracture_visible metal"
+    pd.DataFrame(rows, columns=columns.split()).to_csv(root / "dataset.csv", index=False)
+    if names:
+        (root / "folder_structure" / "yolov5" / "meta.yaml").write_text(f"nc: 2\nnames: [{names}]\n")
+    return root
+
+
+@pytest.mark.parametrize("names", ["", "'text', 'fracture'"])
+def test_graz_as_published(tmp_path: Path, names: str) -> None:
+    report = import_dataset(made_up_graz(tmp_path / "GRAZ", names=names), tmp_path / "out", progress=False)
+    frame = load_manifest(tmp_path / "out")
+    assert report.kind == "GRAZPEDWRI-DX" and len(frame) == 40 and not report.notes
+    assert frame["group"].nunique() == 20 and frame.groupby("group")["split"].nunique().max() == 1
+    assert set(frame["view"]) == {"frontal", "lateral"} and frame["hardware"].sum() == 1 and frame["label"].sum() == 14
+    annotations = load_annotations(tmp_path / "out")
+    assert set(annotations) == set(frame.loc[frame["label"] == 1, "file"])
+    assert {a.bbox for found in annotations.values() for a in found} == {(18.0, 12.0, 12.0, 8.0)}
+
+
+def test_graz_with_films_and_rows_missing(tmp_path: Path) -> None:
+    source = made_up_graz(tmp_path / "GRAZ")
+    table = pd.read_csv(source / "dataset.csv", dtype=str)
+    (source / "images_part1" / f"{table['filestem'][0]}.png").unlink()
+    table.drop(index=1).to_csv(source / "dataset.csv", index=False)
+    report = import_dataset(source, tmp_path / "out", progress=False)
+    assert report.films == 38
+    assert report.notes[0].startswith("1 rows of dataset.csv have no film: 0000_")
+    assert report.notes[1].startswith("1 films are not in dataset.csv and were left out: 0000_")
+    labels = next((source / "folder_structure").rglob(f"{table['filestem'][3]}.txt"))
+    labels.write_text("3 0.5 wide\n")
+    with pytest.raises(InputError, match=r"'3 0.5 wide' is not a YOLO label; expected class, x, y, width, height"):
+        import_dataset(source, tmp_path / "again", progress=False)

@@ -64,6 +64,7 @@ ORDER = [
     ["audit_match"],
     ["audit_copies"],
     ["repair"],
+    ["layouts"],
     ["importers", "fetch"],
     ["audit_source"],
     ["images"],
