@@ -84,7 +84,7 @@ ORDER = [
     ["ranks"],
     ["train"],
     ["transfer"],
-    ["finetune"],
+    ["finetune", "several"],
     ["predictions"],
     ["cams", "gradcam", "perturb"],
     ["localize", "sanity"],

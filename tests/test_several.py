@@ -1,0 +1,188 @@
+"""Several labels: an unknown one counts nothing and gives no gradient, exactly, and few films claim nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fracturelib._files import InputError
+from fracturelib.metrics import group_bootstrap, roc_auc
+from fracturelib.several import (
+    SeveralHeads,
+    Task,
+    answers,
+    encode_labels,
+    find_tasks,
+    fit_several,
+    judged_labels,
+    masked_cross_entropy,
+)
+
+BROKEN = Task("fracture", ("0", "1"))
+REGION = Task("region", ("hand", "leg", "hip"))
+TASKS = (BROKEN, REGION)
+
+
+def drawn(n: int = 12, seed: int = 0) -> tuple[list[torch.Tensor], torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = [torch.randn(n, c, generator=generator).requires_grad_() for c in (2, 3)]
+    targets = torch.stack([torch.randint(0, c, (n,), generator=generator) for c in (2, 3)], 1)
+    return logits, targets
+
+
+def films(n: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Features of which the first tells the fracture and the next three the region."""
+    rng = np.random.default_rng(seed)
+    targets = np.stack([rng.integers(0, 2, n), rng.integers(0, 3, n)], 1)
+    features = rng.normal(size=(n, 8)).astype(np.float32)
+    features[:, 0] += 3 * targets[:, 0]
+    features[np.arange(n), 1 + targets[:, 1]] += 3
+    return features, targets
+
+
+def test_with_all_labels_known_it_is_the_sum_of_cross_entropies() -> None:
+    logits, targets = drawn()
+    expected = sum(F.cross_entropy(x, y) for x, y in zip(logits, targets.T, strict=True))
+    assert torch.allclose(masked_cross_entropy(logits, targets), expected)
+
+
+def test_an_unknown_label_counts_nothing_and_gets_no_gradient() -> None:
+    logits, targets = drawn()
+    targets[3:9, 1] = -1
+    loss = masked_cross_entropy(logits, targets)
+    known = targets[:, 1] >= 0
+    assert torch.allclose(
+        loss, F.cross_entropy(logits[0], targets[:, 0]) + F.cross_entropy(logits[1][known], targets[known, 1])
+    )
+    loss.backward()
+    assert torch.equal(logits[1].grad[3:9], torch.zeros(6, 3))  # exactly
+    assert (logits[1].grad[known] != 0).all() and (logits[0].grad != 0).all()
+    with torch.no_grad():  # whatever the network says where nobody knows, the loss does not move by one bit
+        wild = logits[1].clone()
+        wild[3:9] = 1e6
+        assert torch.equal(masked_cross_entropy([logits[0], wild], targets), loss)
+
+
+def test_a_task_of_which_nothing_is_known_gives_zero_and_not_nan() -> None:
+    logits, targets = drawn()
+    targets[:, 1] = -1
+    loss = masked_cross_entropy(logits, targets)
+    assert torch.allclose(loss, F.cross_entropy(logits[0], targets[:, 0]))
+    loss.backward()
+    assert torch.equal(logits[1].grad, torch.zeros_like(logits[1]))
+    assert masked_cross_entropy(logits, torch.full_like(targets, -1)) == 0
+
+
+def test_a_film_of_which_nothing_is_known_moves_no_weight() -> None:
+    features, targets = films()
+    targets[:10] = -1
+    x, y = torch.from_numpy(features), torch.from_numpy(targets)
+    gradients = []
+    for chosen in (slice(None), slice(10, None)):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = SeveralHeads(8, TASKS).eval()
+        masked_cross_entropy(model(x[chosen]), y[chosen]).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(*gradients, strict=True))
+
+
+def test_the_loss_refuses_a_column_too_few() -> None:
+    logits, targets = drawn()
+    with pytest.raises(InputError, match=r"shape \(12, 1\); expected \(n, 2\)"):
+        masked_cross_entropy(logits, targets[:, :1])
+
+
+def test_labels_become_numbers_and_gaps_become_unknown() -> None:
+    frame = pd.DataFrame({"fracture": [1.0, 0.0, np.nan, 1.0], "region": ["hip", None, " hand", ""]})
+    found = encode_labels(frame, TASKS)
+    assert found.dtype == np.int64 and found.tolist() == [[1, 2], [0, -1], [-1, 0], [1, -1]]
+    assert answers(pd.DataFrame({"cast": [True, False]}), "cast").tolist() == ["1", "0"]
+    assert encode_labels(frame.iloc[:0], TASKS).shape == (0, 2)
+    nothing = pd.DataFrame({"fracture": [None, None], "region": [np.nan, np.nan]})
+    assert (encode_labels(nothing, TASKS) == -1).all()
+
+
+def test_a_value_that_is_no_class_is_an_error_or_unknown() -> None:
+    frame = pd.DataFrame({"fracture": [1, 0], "region": ["hip", "toe"]})
+    with pytest.raises(InputError, match="column 'region' has the value 'toe'; expected hand, leg, hip"):
+        encode_labels(frame, TASKS)
+    assert encode_labels(frame, TASKS, others="unknown")[:, 1].tolist() == [2, -1]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Task("view", ("frontal",)), "task 'view' has the classes"),
+        (lambda: Task("view", ("a", "a")), "two or more that differ"),
+        (lambda: Task("view", "ab"), "two or more"),
+        (lambda: encode_labels(pd.DataFrame({"a": [1]}), [BROKEN]), "no column 'fracture'; it has a"),
+        (lambda: encode_labels(pd.DataFrame({"a": [1]}), []), "tasks are none"),
+        (lambda: SeveralHeads(4, [BROKEN, BROKEN]), "tasks are fracture, fracture"),
+        (lambda: encode_labels(pd.DataFrame(), TASKS, others="drop"), "others is 'drop'"),
+        (lambda: fit_several(np.zeros((3, 4), np.float32), np.zeros((2, 2), np.int64), TASKS), "expected \\(3, 2\\)"),
+        (lambda: fit_several(np.zeros((3, 4), np.float32), np.full((3, 1), -1), [BROKEN]), "0 known"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(make, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+def test_tasks_are_what_the_films_can_teach() -> None:
+    frame = pd.DataFrame(
+        {"fracture": [0, 1] * 30, "region": ["leg"] * 29 + ["hip"] * 29 + ["toe"] * 2, "hardware": [0] * 60}
+    )
+    found = find_tasks(frame, ("fracture", "region", "hardware", "view"))
+    assert found == [BROKEN, Task("region", ("hip", "leg"))]
+
+
+def test_training_finds_every_label_and_repeats_to_the_bit() -> None:
+    features, targets = films()
+    before = torch.random.get_rng_state()
+    first, again = (fit_several(features, targets, TASKS, epochs=30, seed=3) for _ in range(2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+    other = fit_several(features, targets, TASKS, epochs=1, seed=4)
+    assert not torch.equal(other.heads[0].weight, first.heads[0].weight)
+    new, truth = films(seed=1)
+    found = first.probabilities(new)
+    assert not first.training and found["region"].shape == (120, 3)
+    assert np.allclose(found["region"].sum(1), 1) and np.isfinite(found["region"]).all()
+    assert judged_labels(found, truth, TASKS, n=20)["auc"].min() > 0.9
+
+
+def test_a_constant_feature_does_no_harm() -> None:
+    features, targets = films()
+    features[:, 5] = 7
+    model = fit_several(features, targets, TASKS, epochs=2)
+    assert np.isfinite(model.probabilities(features)["fracture"]).all()
+
+
+def test_each_label_is_judged_where_it_is_known() -> None:
+    features, targets = films()
+    targets[:30, 1] = -1
+    scores = fit_several(features, targets, TASKS, epochs=3).probabilities(features)
+    patients = np.arange(120) // 2
+    table = judged_labels(scores, targets, TASKS, patients, n=50).set_index(["task", "class"])
+    assert list(table.index) == [("fracture", "1"), *(("region", name) for name in REGION.classes)]
+    assert table.loc[("fracture", "1"), "films"] == 120 and table.loc[("region", "leg"), "films"] == 90
+    leg = targets[30:, 1] == 1
+    expected = group_bootstrap(roc_auc, leg.astype(int), scores["region"][30:, 1], patients[30:], n=50)
+    assert table.loc[("region", "leg"), ["auc", "low", "high"]].tolist() == [
+        expected.value,
+        expected.low,
+        expected.high,
+    ]
+
+
+def test_nothing_is_claimed_of_few_groups() -> None:
+    scores = {"fracture": np.tile([0.4, 0.6], (60, 1))}
+    targets = np.zeros((60, 1), np.int64)
+    targets[:30] = 1  # thirty films, but of three patients
+    table = judged_labels(scores, targets, [BROKEN], np.r_[np.arange(30) // 10, np.arange(3, 33)], n=20)
+    assert table["auc"].isna().all() and table["note"].tolist() == ["3 groups on one side: nothing is claimed"]
+    assert judged_labels(scores, np.full((60, 1), -1), [BROKEN], n=20)["films"].tolist() == [0]
+    assert judged_labels(scores, targets, [BROKEN], n=20)["auc"].tolist() == [0.5]
