@@ -348,7 +348,7 @@ def test_the_taught_map_stands_beside_the_untaught() -> None:
     plain = Classifier(build_model("small_cnn", seed=0, width=2), {"name": "small_cnn", "width": 2}, 64, 0.3, 0.2)
     explorer = Explorer(taught, images, [0, 1], others={"plain": plain})
     explorer.method.value = TAUGHT
-    assert "Taught map, learnt from outlines" in explorer.text.value and "4 x 4 places" in explorer.text.value
+    assert "Taught map, learnt from outlines" in explorer.text.value and "8 x 8 places" in explorer.text.value
     found = explorer.memory.raw(0, "stage4", TAUGHT, "fractured", "this one")
     assert np.array_equal(found, taught.marks(images[:1])[0]) and 0 <= found.min() <= found.max() <= 1
     explorer.compare.value = True
