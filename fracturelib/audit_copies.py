@@ -14,12 +14,15 @@ from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from fracturelib.audit_burnt import LEAST_BURNT, burnt_copies, burnt_share
 from fracturelib.audit_films import Look, look_at
 from fracturelib.audit_match import Meeting, alike_both_ways, meet_each
 
 Floats = NDArray[np.float32]
 VOCABULARY, REDUCED = 512, 16  # words, and dimensions in which they are told apart
 NEIGHBOURS = 5  # candidates, a film; planted copies that are not among the first four are not among sixteen either
+FEW_POINTS = 10  # with fewer, a film burnt to white is no copy at first sight
+MANY = 30  # candidates of a film that is truncated: many of its points are gone
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,21 @@ def find_copies(looks: Sequence[Look], *, progress: bool = False) -> Copies:
         if first != i and look.small.size:
             found.append(Copy(first, i, "identical bytes", 1.0))
     alone = [i for i in first_of.values() if len(looks[i].words)]
-    pairs = candidate_pairs(signatures([looks[i] for i in alone])) if len(alone) > 1 else []
-    found += _verified(looks, [(alone[a], alone[b]) for a, b in pairs], progress)
+    if len(alone) > 1:
+        burnt = [i for i in alone if burnt_share(looks[i].small) > LEAST_BURNT]
+        many = [place for place, i in enumerate(alone) if looks[i].reason]
+        pairs = candidate_pairs(signatures([looks[i] for i in alone]), many=many)
+        verified = _verified(looks, [(alone[a], alone[b]) for a, b in pairs], set(burnt), progress)
+        known = {i for copy in verified for i in (copy.first, copy.second)}
+        found += verified
+        for a, b, meeting in burnt_copies(looks, alone, [i for i in burnt if i not in known], progress=progress):
+            found.append(Copy(min(a, b), max(a, b), in_words(meeting, looks[a], looks[b]), meeting.likeness))
     found.sort(key=lambda copy: (copy.first, copy.second))
     return Copies(_components(len(looks), found), tuple(found))
 
 
-def _verified(looks: Sequence[Look], pairs: Sequence[tuple[int, int]], progress: bool) -> list[Copy]:
-    """Those pairs that are copies."""
+def _verified(looks: Sequence[Look], pairs: Sequence[tuple[int, int]], burnt: set[int], progress: bool) -> list[Copy]:
+    """Those pairs that are copies; what little is left of burnt films may be alike in strangers, too."""
     others: dict[int, list[int]] = {}
     for a, b in pairs:
         others.setdefault(a, []).append(b)
@@ -109,7 +119,7 @@ def _verified(looks: Sequence[Look], pairs: Sequence[tuple[int, int]], progress:
         try:
             for a, meetings in bar:
                 for b, meeting in zip(others[a], meetings, strict=True):
-                    if meeting is not None and meeting.is_copy:
+                    if meeting is not None and meeting.is_copy and not (meeting.points < FEW_POINTS and {a, b} & burnt):
                         found.append(Copy(a, b, in_words(meeting, looks[a], looks[b]), meeting.likeness))
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -170,11 +180,19 @@ def _some(rows: NDArray, most: int, rng: np.random.Generator) -> NDArray:
     return rows[rng.permutation(len(rows))[:most]]
 
 
-def candidate_pairs(signature: Floats, k: int = NEIGHBOURS) -> list[tuple[int, int]]:
-    """Pairs of films of which one is among the k most like the other: i < j, in order."""
+def candidate_pairs(signature: Floats, k: int = NEIGHBOURS, *, many: Sequence[int] = ()) -> list[tuple[int, int]]:
+    """Pairs of films of which one is among the k most like the other: i < j, in order.
+
+    The films `many` have up to `MANY` candidates, n more in all.
+    """
     n = len(signature)
     k = min(k, n - 1)
     pairs = set()
+    more = min(n - 1, MANY, max(k, n // max(1, len(many))))
+    for i in many:
+        similar = signature @ signature[i]
+        similar[i] = -2
+        pairs |= {(min(i, int(j)), max(i, int(j))) for j in np.argsort(-similar, kind="stable")[:more]}
     for start in range(0, n, 512):
         similar = signature[start : start + 512] @ signature.T
         rows = np.arange(len(similar))

@@ -175,6 +175,16 @@ def shrunk(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(np.ascontiguousarray(film), size, interpolation=how), np.uint8)
 
 
+def is_film(small: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """1 where a picture has structure, 0 in and beside what is perfectly flat: black corners, fill, saturation."""
+    square = np.ones((3, 3), np.uint8)
+    flat = (cv2.dilate(small, square) - cv2.erode(small, square) <= 1).astype(np.uint8)
+    film = 1 - cv2.dilate(cv2.morphologyEx(flat, cv2.MORPH_OPEN, square), np.ones((7, 7), np.uint8))
+    film[:4] = film[-4:] = 0
+    film[:, :4] = film[:, -4:] = 0
+    return film.astype(np.float32)
+
+
 def evened(small: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Local contrast made equal, so that brightness, contrast and exposure do not matter: (h, w) float32, mean 0."""
     x = small.astype(np.float32)

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fracturelib.audit_films import Look
+from fracturelib.audit_films import Look, is_film
+from fracturelib.audit_fit import LEAST_POINTS, fitted
 
 Floats = NDArray[np.float32]
 
@@ -21,8 +22,9 @@ CHANGED_BINS = np.stack([_BINS.ravel(), _MIRROR, _INVERT, _MIRROR[_INVERT]])
 _FIRST = np.unique(CHANGED_BINS.min(axis=0))  # one bin of each set that the two changes carry into each other
 
 ALIKE = 0.8  # least cosine of two descriptors of one point
-LEAST_POINTS, LEAST_SHARE, MOST_STRETCH = 5, 0.2, 1.5
-MOST_DIFFERENT, LEAST_OVERLAP = 0.047, 0.5
+LEAST_SHARE, MOST_STRETCH = 0.2, 1.5
+MOST_DIFFERENT, MOST_DIFFERENT_IF_FINER, LEAST_OVERLAP = 0.046, 0.036, 0.5
+LEAST_EXACT, LEAST_LIKENESS = 45, 0.7  # so many points meet so well that noise may differ; no strangers exceed 33
 WINDOW = 21  # pixels, of the correlation round each pixel
 
 
@@ -46,6 +48,8 @@ class Meeting:
         Median over the pictures of the local correlation of their fine structure: -1..1.
     overlap : float
         Share of the smaller film's structure that lies upon the other's: 0..1.
+    finer : bool
+        Whether the map was made to look as alike as can be: even strangers do so a little, then.
     """
 
     mirrored: bool
@@ -56,6 +60,7 @@ class Meeting:
     offset: float
     likeness: float = -1.0
     overlap: float = 0.0
+    finer: bool = False
 
     @property
     def scale(self) -> float:
@@ -75,8 +80,16 @@ class Meeting:
         The limits were chosen on planted copies of simulated and of real films against their nearest strangers, among
         them retakes of one patient (benchmarks/audit.py).
         """
-        differs = (1.01 - self.likeness) * max(self.offset, 0.2) / np.sqrt(self.share)
-        return bool(differs < MOST_DIFFERENT and self.overlap > LEAST_OVERLAP)
+        most = MOST_DIFFERENT_IF_FINER if self.finer else MOST_DIFFERENT
+        exact = self.points * self.share / max(self.offset, 0.2)
+        alike = self.differs < most or (exact > LEAST_EXACT and self.likeness > LEAST_LIKENESS)
+        return alike and self.overlap > LEAST_OVERLAP
+
+    @property
+    def differs(self) -> float:
+        """Little if the two look alike, and the less the more, and the more exactly, their points meet."""
+        off = max(self.offset, 0.2) / np.sqrt(self.share * max(self.points, 20) / 20)
+        return float((1.01 - self.likeness) * off)
 
 
 def meet(a: Look, b: Look) -> Meeting | None:
@@ -87,15 +100,16 @@ def meet(a: Look, b: Look) -> Meeting | None:
 def meet_each(a: Look, others: Sequence[Look]) -> list[Meeting | None]:
     """How a lies upon each of the others."""
     ours = unit(alike_both_ways(a.words))
-    found = [_by_points(a, ours, b) for b in others]
+    found = [by_points(a, ours, b) for b in others]
     return [
-        _compared(a, b, meeting) if meeting is not None and _is_worth_it(meeting) else None
+        compared(a, b, meeting) if meeting is not None and is_worth_it(meeting) else None
         for b, meeting in zip(others, found, strict=True)
     ]
 
 
-def _is_worth_it(meeting: Meeting) -> bool:
-    return meeting.share >= LEAST_SHARE and _stretch(meeting) <= MOST_STRETCH
+def is_worth_it(meeting: Meeting, least: float = LEAST_SHARE) -> bool:
+    """Whether enough points meet, in a way in which films are changed, to look closer."""
+    return meeting.share >= least and _stretch(meeting) <= MOST_STRETCH
 
 
 def _stretch(meeting: Meeting) -> float:
@@ -118,7 +132,8 @@ def unit(rows: Floats) -> Floats:
     return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-6)
 
 
-def _by_points(a: Look, ours: Floats, b: Look) -> Meeting | None:
+def by_points(a: Look, ours: Floats, b: Look) -> Meeting | None:
+    """How a lies upon b by their points alone, of which `ours` are the descriptors of a, alike both ways."""
     if min(len(a.words), len(b.words)) < LEAST_POINTS:
         return None
     alike = ours @ unit(alike_both_ways(b.words)).T
@@ -136,10 +151,15 @@ def _by_points(a: Look, ours: Floats, b: Look) -> Meeting | None:
 def _in_one_way(
     a: Look, b: Look, ours: NDArray[np.int64], theirs: NDArray[np.int64], cosine: Floats, way: int
 ) -> Meeting | None:
-    mirrored, inverted = CHANGES[way]
     alike = cosine[way] > ALIKE
+    return by_pairs(a, b, ours[alike], theirs[alike], way)
+
+
+def by_pairs(a: Look, b: Look, ours: NDArray[np.int64], theirs: NDArray[np.int64], way: int) -> Meeting | None:
+    """How a, changed in one of the `CHANGES`, lies upon b, if its points `ours` may be the points `theirs` of b."""
+    mirrored, inverted = CHANGES[way]
     points = changed_points(a, mirrored=mirrored, inverted=inverted)
-    found = fitted(points[ours[alike]], b.points[theirs[alike]])
+    found = fitted(points[ours], b.points[theirs])
     if found is None:
         return None
     affine, met, offset = found
@@ -164,49 +184,6 @@ def _inside(points: Floats, affine: NDArray[np.float64], other: Look) -> int:
     return int(((x > 3) & (y > 3) & (x < width - 4) & (y < height - 4)).sum())
 
 
-def fitted(p: Floats, q: Floats) -> tuple[NDArray[np.float64], int, float] | None:
-    """The affine map that carries most of the points p to q.
-
-    Each pair of points, having size and angle, proposes one map; the one that most others agree with is refined.
-
-    Returns
-    -------
-    affine (2, 3), how many points meet, and their median distance; None if fewer than `LEAST_POINTS` agree
-    """
-    if len(p) < LEAST_POINTS:
-        return None
-    here, there = p[:, 0] + 1j * p[:, 1], q[:, 0] + 1j * q[:, 1]
-    size, turn = np.log(q[:, 2] / p[:, 2]), np.radians(q[:, 3] - p[:, 3])
-    factor = np.exp(size + 1j * turn)
-    far = np.abs(factor[:, None] * (here[None] - here[:, None]) + there[:, None] - there[None])
-    turned = np.abs((turn[:, None] - turn[None] + np.pi) % (2 * np.pi) - np.pi)
-    agree = (far < 6) & (np.abs(size[:, None] - size[None]) < 0.4) & (turned < 0.45)
-    met = agree[agree.sum(axis=1).argmax()]
-    affine, off = np.zeros((2, 3)), np.zeros(len(p))
-    for limit in (6, 4, 3, 2):
-        if met.sum() < LEAST_POINTS:
-            return None
-        affine = _similarity(here[met], there[met]) if limit == 6 or met.sum() < 8 else _affine(p[met], q[met])
-        off = np.hypot(*(affine[:, :2] @ p[:, :2].T + affine[:, 2:] - q[:, :2].T))
-        closer = off < limit
-        # With few points a strict limit would throw away what a slightly better map would keep.
-        met = closer if closer.sum() >= LEAST_POINTS else met
-    return affine, int(met.sum()), float(np.median(off[met]))
-
-
-def _similarity(here: NDArray[np.complexfloating], there: NDArray[np.complexfloating]) -> NDArray[np.float64]:
-    centre, target = here.mean(), there.mean()
-    apart = here - centre
-    factor = np.vdot(apart, there - target) / max(float(np.vdot(apart, apart).real), 1e-9)
-    shift = target - factor * centre
-    return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
-
-
-def _affine(p: Floats, q: Floats) -> NDArray[np.float64]:
-    ones = np.column_stack([p[:, :2].astype(np.float64), np.ones(len(p))])
-    return np.linalg.lstsq(ones, q[:, :2].astype(np.float64), rcond=None)[0].T
-
-
 @dataclass(frozen=True)
 class _Pair:
     """Two pictures, the first to be carried by `affine` to the second, which is the coarser; and where each is film."""
@@ -219,7 +196,8 @@ class _Pair:
     scale: float
 
 
-def _compared(a: Look, b: Look, meeting: Meeting) -> Meeting:
+def compared(a: Look, b: Look, meeting: Meeting) -> Meeting:
+    """The meeting with likeness and overlap, its map made finer where that may decide."""
     pair = _pair(a, b, meeting)
     likeness, overlap = _likeness(pair, pair.affine)
     found = replace(meeting, likeness=likeness, overlap=overlap)
@@ -229,7 +207,7 @@ def _compared(a: Look, b: Look, meeting: Meeting) -> Meeting:
         better = _likeness(pair, finer)
         if better[0] > likeness:
             forward = finer if meeting.scale <= 1 else _back(finer)
-            found = replace(meeting, affine=forward, likeness=better[0], overlap=better[1])
+            found = replace(meeting, affine=forward, likeness=better[0], overlap=better[1], finer=True)
     return found
 
 
@@ -246,16 +224,6 @@ def _pair(a: Look, b: Look, meeting: Meeting) -> _Pair:
     return _Pair(theirs, their_film, ours, our_film, back, 1 / meeting.scale)
 
 
-def is_film(small: NDArray[np.uint8]) -> Floats:
-    """1 where a picture has structure, 0 in and beside what is perfectly flat: black corners, fill, saturation."""
-    square = np.ones((3, 3), np.uint8)
-    flat = (cv2.dilate(small, square) - cv2.erode(small, square) <= 1).astype(np.uint8)
-    film = 1 - cv2.dilate(cv2.morphologyEx(flat, cv2.MORPH_OPEN, square), np.ones((7, 7), np.uint8))
-    film[:3] = film[-3:] = 0
-    film[:, :3] = film[:, -3:] = 0
-    return film.astype(np.float32)
-
-
 def _likeness(pair: _Pair, affine: NDArray[np.float64]) -> tuple[float, float]:
     height, width = pair.b.shape
     carried: NDArray[Any] = pair.a
@@ -264,7 +232,7 @@ def _likeness(pair: _Pair, affine: NDArray[np.float64]) -> tuple[float, float]:
     matrix, size = affine.astype(np.float32), (width, height)
     laid = cv2.warpAffine(carried, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     film = ((cv2.warpAffine(pair.a_film, matrix, size) > 0.99) & (pair.b_film > 0)).astype(np.float32)
-    x, y = _fine(np.asarray(laid, np.float32)) * film, _fine(pair.b) * film
+    x, y = (fine * film for fine in _bands(film, 0.8, 2.2, np.asarray(laid, np.float32), pair.b))
     xy, xx, yy = (cv2.blur(v, (WINDOW, WINDOW)) for v in (x * y, x * x, y * y))
     seen = (film > 0) & (cv2.blur(film, (WINDOW, WINDOW)) > 0.3)
     if seen.sum() < 300:
@@ -284,25 +252,35 @@ def _back(affine: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(cv2.invertAffineTransform(affine), np.float64)
 
 
-def _fine(x: Floats) -> Floats:
-    return cv2.GaussianBlur(x, (0, 0), 0.8) - cv2.GaussianBlur(x, (0, 0), 2.2)
-
-
-def _smoothed(x: Floats, film: Floats, sigma: float) -> Floats:
-    """Blurred, with only the film counted, so that black corners and fill do not shine into it."""
-    seen = cv2.GaussianBlur(film, (0, 0), sigma)
-    return np.asarray(cv2.GaussianBlur(x * film, (0, 0), sigma) / np.maximum(seen, 1e-3), np.float32)
+def _bands(film: Floats, fine: float, coarse: float, *pictures: Floats) -> list[Floats]:
+    """What a blur leaves of pictures and a wider one does not; black corners and fill do not shine into it."""
+    little, more = (np.maximum(cv2.GaussianBlur(film, (0, 0), sigma), 1e-3) for sigma in (fine, coarse))
+    seen = [x * film for x in pictures]
+    return [
+        np.asarray(cv2.GaussianBlur(x, (0, 0), fine) / little - cv2.GaussianBlur(x, (0, 0), coarse) / more, np.float32)
+        for x in seen
+    ]
 
 
 def _aligned(pair: _Pair) -> NDArray[np.float64] | None:
-    """A finer map by the enhanced correlation coefficient (Evangelidis & Psarakis 2008, doi 10.1109/TPAMI.2008.113)."""
+    """A finer map by the enhanced correlation coefficient (Evangelidis & Psarakis 2008, doi 10.1109/TPAMI.2008.113).
+
+    Of fine structure alone, as strong everywhere: a bright edge, of the film or of a lead marker, must not decide.
+    """
     wide = 1 / pair.scale
-    a = _smoothed(pair.a, pair.a_film, max(1.0, wide)) - _smoothed(pair.a, pair.a_film, 6 * wide)
-    b = _smoothed(pair.b, pair.b_film, 1.0) - _smoothed(pair.b, pair.b_film, 6)
+    a = _even_band(pair.a, pair.a_film, wide)
+    b = _even_band(pair.b, pair.b_film, 1.0)
     back: NDArray[Any] = _back(pair.affine).astype(np.float32)
+    both = pair.a_film * cv2.warpAffine(pair.b_film, back, pair.a.shape[::-1])
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 1e-4)
     try:
-        _, back = cv2.findTransformECC(b, a, back, cv2.MOTION_AFFINE, stop, (pair.a_film > 0).astype(np.uint8), 1)
+        _, back = cv2.findTransformECC(b, a, back, cv2.MOTION_AFFINE, stop, (both > 0.99).astype(np.uint8), 1)
     except cv2.error:  # it does not converge
         return None
     return _back(np.asarray(back, np.float64))
+
+
+def _even_band(x: Floats, film: Floats, scale: float) -> Floats:
+    (band,) = _bands(film, scale, 3 * scale, x)
+    seen = np.maximum(cv2.blur(film, (15, 15)), 0.01)
+    return np.asarray(band / np.sqrt(cv2.blur(band * band * film, (15, 15)) / seen + 0.05), np.float32)
