@@ -76,6 +76,9 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--group-pattern", default=None, metavar="REGEX", help="its first group, in a file's name, is the patient"
     )
+    c.add_argument(
+        "--splits", type=Path, default=None, metavar="TABLE", help="name and split of films, as beside a checkpoint"
+    )
     c.add_argument("--drop-copies", action="store_true", help="keep one film of each radiograph")
     c.add_argument("--drop-contradictions", action="store_true", help="leave out radiographs that have both labels")
     c.add_argument("--drop-broken", action="store_true", help="leave out blank films and those with boxes outside them")
@@ -91,6 +94,7 @@ def run_import(args: argparse.Namespace) -> int:
         args.out,
         seed=args.seed,
         group_pattern=args.group_pattern,
+        splits=args.splits,
         drop=Drop(args.drop_copies, args.drop_contradictions, args.drop_broken),
         progress=not args.quiet,
     )

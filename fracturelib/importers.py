@@ -64,6 +64,7 @@ def import_dataset(
     *,
     seed: int = 0,
     group_pattern: str | None = None,
+    splits: Path | None = None,
     merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None = None,
     drop: Drop = Drop(),  # noqa: B008, it cannot change
     progress: bool = True,
@@ -83,6 +84,9 @@ def import_dataset(
         Of the split, where the source has none.
     group_pattern : str, optional
         A regular expression; its first group, found in a film's path, is the patient.
+    splits : Path, optional
+        A table with the columns name (of a film's file) and split, such as the one beside a checkpoint: the split that
+        its network was trained on. Films that it does not name are test films, unless their group says otherwise.
     merge_groups : callable, optional
         (paths, groups) -> groups: joins more groups, after those that hold copies of one radiograph were joined.
     drop : Drop
@@ -100,7 +104,11 @@ def import_dataset(
         raise InputError(f"{source}: no such file or folder; expected a data set")
     with _opened(source, out) as folder:
         found = read_source(folder, group_pattern)
-        signature = _signature(found.films, folder, options=f"{seed} {group_pattern} {drop}")
+        options = f"{seed} {group_pattern} {drop}"
+        if splits is not None:
+            found.films["split"] = _as_listed(found.films, splits)
+            options += hashlib.sha256(splits.read_bytes()).hexdigest()
+        signature = _signature(found.films, folder, options=options)
         earlier = _earlier(out, signature)
         if earlier is not None:
             return earlier
@@ -230,6 +238,26 @@ def joined(groups: Sequence[str], other: Sequence[str]) -> list[str]:
     for name, c in sorted(zip(map(str, g_names), component[:n], strict=True)):
         first.setdefault(int(c), name)
     return [first[int(component[i])] for i in g]
+
+
+def _as_listed(films: pd.DataFrame, path: Path) -> pd.Series:
+    """The split of each film as a table has it; "test" for those that it does not name."""
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a table ({reason}); expected the columns name and split") from None
+    missing = [c for c in ("name", "split") if c not in table.columns]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; expected name and split")
+    strange = table.loc[~table["split"].isin(SPLITS), "split"]
+    if len(strange):
+        raise InputError(f"{path}: split is {strange.iloc[0]!r}; expected one of {', '.join(SPLITS)}")
+    if not films["name"].isin(table["name"]).any():
+        raise InputError(
+            f"{path}: names none of the {len(films)} films; expected names such as {films['name'].iloc[0]}"
+        )
+    return films["name"].map(table.drop_duplicates("name").set_index("name")["split"]).fillna("test")
 
 
 def _with_splits(films: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:

@@ -359,3 +359,37 @@ def test_graz_with_films_and_rows_missing(tmp_path: Path) -> None:
     labels.write_text("3 0.5 wide\n")
     with pytest.raises(InputError, match=r"'3 0.5 wide' is not a YOLO label; expected class, x, y, width, height"):
         import_dataset(source, tmp_path / "again", progress=False)
+
+
+def test_a_split_that_was_used_before(tmp_path: Path) -> None:
+    source = made_up_fracatlas(tmp_path / "FracAtlas")
+    import_dataset(source, tmp_path / "first", seed=3, progress=False)
+    first = load_manifest(tmp_path / "first")
+    names = first["file"].map(lambda file: Path(file).name)
+    table = pd.DataFrame({"name": names, "split": first["split"]})
+    unlisted = table["name"].isin(
+        first.loc[first["group"] == first["group"].iloc[0], "file"].map(lambda f: Path(f).name)
+    )
+    table[~unlisted].to_csv(tmp_path / "splits.csv", index=False)
+    import_dataset(source, tmp_path / "again", seed=0, splits=tmp_path / "splits.csv", progress=False)
+    again = load_manifest(tmp_path / "again")
+    found = again.set_index(again["file"].map(lambda file: Path(file).name))["split"]
+    assert (found[table["name"]].to_numpy() == table["split"].where(~unlisted, "test")).all()
+    assert set(load_annotations(tmp_path / "again")) == set(again.loc[again["label"] == 1, "file"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,split\na.jpg,train\n", "has no column name; expected name and split"),
+        ("name,split\na.jpg,dev\n", "split is 'dev'; expected one of train, val, test"),
+        ("name,split\na.jpg,train\n", "names none of the 60 films; expected names such as IMG0000000.jpg"),
+        ("", "not a table"),
+    ],
+)
+def test_tables_of_splits_that_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    source, table = made_up_fracatlas(tmp_path / "FracAtlas"), tmp_path / "splits.csv"
+    table.write_text(text)
+    with pytest.raises(InputError, match=said):
+        import_dataset(source, tmp_path / "out", splits=table, progress=False)
+    assert not (tmp_path / "out").exists()
