@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fracturelib._decode import image_size
 from fracturelib._files import InputError
@@ -244,6 +245,7 @@ GRAZ_METADATA = {
     "osteopenia": "osteopenia", "diagnosis_uncertain": "uncertain", "initial_exam": "first_exam",
     "ao_classification": "ao",
 }  # fmt: skip
+GRAZ_ONES = ("metal", "cast", "osteopenia", "diagnosis_uncertain")  # published as 1 or empty
 GRAZ_VIEWS = {1: "frontal", 2: "lateral", 3: "oblique"}
 
 
@@ -280,19 +282,16 @@ def read_graz(root: Path) -> Found:
             "path": [paths[stem] for stem in table["filestem"]],
             "name": [paths[stem].name for stem in table["filestem"]],
             "key": list(table["filestem"]),
-            "label": table["fracture_visible"].fillna(0).astype(float).astype(int).to_numpy(),
+            "label": _ones(root, table, "fracture_visible"),
             "group": list(table["patient_id"]),
             "region": "wrist",
         }
     )
     for column, name in GRAZ_METADATA.items():
         if column in table:
-            films[name] = table[column].to_numpy()
+            films[name] = _ones(root, table, column) if column in GRAZ_ONES else table[column].to_numpy()
     if "view" in films:
         films["view"] = films["view"].map(GRAZ_VIEWS).fillna("unknown")
-    for name in ("hardware", "cast", "osteopenia", "uncertain"):
-        if name in films:  # published as 1 or empty
-            films[name] = films[name].fillna(0).astype(float).astype(int)
     annotations = _yolo_boxes(root, paths, set(films["key"]))
     if not annotations:
         notes.append("no YOLO labels: the boxes are missing")
@@ -303,22 +302,34 @@ def read_graz(root: Path) -> Found:
     return Found("GRAZPEDWRI-DX", films.reset_index(drop=True), annotations, notes)
 
 
+def _ones(root: Path, table: pd.DataFrame, column: str) -> NDArray[np.int64]:
+    """A column of 1 or nothing as 1 and 0."""
+    values = pd.to_numeric(table[column], errors="coerce").fillna(-1).where(table[column].notna(), 0)
+    strange = table.loc[~values.isin([0, 1]), column]
+    if len(strange):
+        raise InputError(f"{root / 'dataset.csv'}: {column} is {strange.iloc[0]!r}; expected 1, 0 or nothing")
+    return values.to_numpy(np.int64)
+
+
 def _yolo_boxes(root: Path, paths: dict[str, Path], keys: set[str]) -> dict[str, list[Annotation]]:
     """Boxes of fractures from YOLO text files: class, centre and size as shares of the film."""
     found: dict[str, list[Annotation]] = {}
     for path in sorted(root.rglob("labels/**/*.txt")):
         if path.stem not in keys or path.name.startswith("."):
             continue
-        width, height = image_size(paths[path.stem])
+        try:
+            width, height = image_size(paths[path.stem])
+        except InputError:
+            continue  # it is met again, and listed, when the films are decoded
         number = _fracture_number(path)
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             if not line.strip():
                 continue
             try:
                 kind, x, y, w, h = (float(v) for v in line.split())
             except ValueError:
                 raise InputError(f"{path}: {line!r} is not a YOLO label; expected class, x, y, width, height") from None
-            if int(kind) == number:
+            if kind == number:
                 box = (x - w / 2) * width, (y - h / 2) * height, w * width, h * height
                 corners = np.array([[box[0], box[1]], [box[0] + box[2], box[1]], [box[0] + box[2], box[1] + box[3]],
                                     [box[0], box[1] + box[3]]])  # fmt: skip

@@ -393,3 +393,16 @@ def test_tables_of_splits_that_are_refused(tmp_path: Path, text: str, said: str)
     with pytest.raises(InputError, match=said):
         import_dataset(source, tmp_path / "out", splits=table, progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_graz_with_a_damaged_film_and_a_strange_label(tmp_path: Path) -> None:
+    source = made_up_graz(tmp_path / "GRAZ")
+    table = pd.read_csv(source / "dataset.csv", dtype=str)
+    (source / "images_part1" / f"{table['filestem'][0]}.png").write_bytes(b"no picture")
+    report = import_dataset(source, tmp_path / "out", progress=False)
+    assert report.films == 39 and [file.split("/")[-1] for file, _ in report.left_out] == [
+        f"{table['filestem'][0]}.png"
+    ]
+    table.assign(fracture_visible="perhaps").to_csv(source / "dataset.csv", index=False)
+    with pytest.raises(InputError, match=r"dataset\.csv: fracture_visible is 'perhaps'; expected 1, 0 or nothing"):
+        import_dataset(source, tmp_path / "again", progress=False)
