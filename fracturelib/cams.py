@@ -20,7 +20,9 @@ def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
     -------
     (n, h, w) float Tensor, with signs
     """
-    return (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1)
+    n, _, h, w = activation.shape
+    weights = gradient.mean(dim=(2, 3)).unsqueeze(1)  # (n, 1, k)
+    return (weights @ activation.flatten(2)).reshape(n, h, w)
 
 
 def hires_cam(activation: Tensor, gradient: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+from ipyevents import Event
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
@@ -34,6 +35,7 @@ from fracturelib.explorer_view import (
     outline_of,
     panel,
     picked,
+    pointed,
     with_caption,
 )
 from fracturelib.gradcam import COLOUR_MAPS, TARGETS, Maps, upsample
@@ -46,6 +48,8 @@ __all__ = ["OUTCOMES", "Explorer", "draw", "outcomes"]
 ALL = "all regions"
 SCALES = ("each map by itself", "the same for all films")
 ZOOM_AT = ("the middle", "the map's peak", "the fracture, where known")
+IDLE = ["mousedown", "mouseup", "mouseleave"]  # the page tells of movements only while a rectangle is dragged
+DRAGGING = [*IDLE, "mousemove"]
 NOTICE = "For education and research, not for clinical use. A heat map is not a finding."
 
 
@@ -129,6 +133,7 @@ class Explorer:
         self._shown: tuple[Picture, list[str]] | None = None
         self._note = ""
         self._quiet = False
+        self._corner: tuple[float, float, bool] | None = None  # where a rectangle began that is being dragged
         self._made: list[widgets.Widget] = []
         self._build(classifier.threshold if threshold is None else threshold)
         self._pick()
@@ -229,7 +234,9 @@ class Explorer:
             lines.append(place + self._evidence(index, second))
         if self.smooth.value:
             lines.append(f"smoothed over {self.smooth.value} pixels of the picture")
-        if self.occlude.value:
+        if self.occlude.value and self._corner is not None:
+            lines.append("let go of the mouse to score the film without the rectangle")
+        elif self.occlude.value:
             covered = self.memory.score_without(index, self._box(self.classifier.size))
             lines.append(f"score with the rectangle covered {covered:.3f}, without it {score:.3f}")
         return lines
@@ -319,7 +326,7 @@ class Explorer:
             widgets.Checkbox, value=True, description="Outline of the fracture, where known", indent=False
         )
         self.occlude = self._new(
-            widgets.Checkbox, value=False, description="Cover a rectangle and score again", indent=False
+            widgets.Checkbox, value=False, description="Cover a rectangle: drag it over the film", indent=False
         )
         ends: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.01, "readout_format": ".2f"}
         self.down = self._knob(widgets.FloatRangeSlider, "From top to", value=(0.4, 0.6), **ends)
@@ -328,6 +335,11 @@ class Explorer:
         width, height = 2 * SIDE + GAP, SIDE
         size = {"width": f"{width}px", "height": f"{height}px", "max_width": "100%", "object_fit": "contain"}
         self.image = self._new(widgets.Image, format="jpeg", width=width, height=height, layout=widgets.Layout(**size))
+        self.mouse = self._new(
+            Event, source=self.image, watched_events=IDLE, prevent_default_action=True, wait=30,
+            throttle_or_debounce="throttle",
+        )  # fmt: skip
+        self.mouse.on_dom_event(self._on_mouse)
         self.text = self._new(widgets.HTML, layout=widgets.Layout(min_height="120px"))
         self.widget = self._laid_out()
         for knob in (self.outcome, self.region, self.order, self.threshold):
@@ -368,6 +380,38 @@ class Explorer:
 
     def _on_change(self, change: dict[str, Any]) -> None:
         if not self._quiet:
+            self._note = ""
+            self._show()
+
+    def _on_mouse(self, event: dict[str, Any]) -> None:
+        """Drag a rectangle over the film; it is scored when the button is let go."""
+        kind = event["type"]
+        if not self._picked or (kind == "mousedown") == (self._corner is not None):
+            return
+        index = self._picked[self.position.value]
+        x, y, width, height = (
+            float(event[n]) for n in ("relativeX", "relativeY", "boundingRectWidth", "boundingRectHeight")
+        )
+        look = Look(zoom=self.zoom.value, centre=self._centre(index))
+        if self._corner is None:
+            if event.get("button", 0) == 0:
+                self._corner = pointed(x, y, width, height, look)
+                self.mouse.watched_events = DRAGGING
+            return
+        row, column, second = self._corner
+        to_row, to_column, _ = pointed(x, y, width, height, look, second=second)
+        down = round(min(row, to_row), 2), round(max(row, to_row), 2)
+        across = round(min(column, to_column), 2), round(max(column, to_column), 2)
+        drawn = down[0] < down[1] and across[0] < across[1]  # a click is no rectangle
+        ended = kind != "mousemove" or not event.get("buttons", 1) & 1
+        if ended:
+            self._corner = None
+            self.mouse.watched_events = IDLE
+        if drawn:
+            self._quiet = True
+            self.occlude.value, self.down.value, self.across.value = True, down, across
+            self._quiet = False
+        if drawn or ended:
             self._note = ""
             self._show()
 
@@ -487,9 +531,10 @@ class Explorer:
         """Free every widget, and forget the maps."""
         self.compute_button.on_click(self._on_compute, remove=True)
         self.save.on_click(self._on_save, remove=True)
+        self.mouse.reset_callbacks()
         for widget in self._made:
             widget.unobserve_all()
-            for part in (getattr(widget, "style", None), widget.layout):
+            for part in (getattr(widget, "style", None), getattr(widget, "layout", None)):
                 if part is not None:
                     part.close()
             widget.close()

@@ -143,13 +143,19 @@ def outline_of(mask: Picture, side: int = SIDE) -> list[NDArray[np.int32]]:
     return list(cv2.findContours(edges, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0])  # type: ignore[arg-type]
 
 
+def _part(zoom: float, centre: tuple[float, float], side: int) -> tuple[int, int, int]:
+    """What of a panel a zoom shows: top, left and side in pixels."""
+    part = side if zoom <= 1 else max(8, round(side / zoom))
+    top, left = (int(np.clip(round(c * side - part / 2), 0, side - part)) for c in centre)
+    return top, left, part
+
+
 def zoomed(panel: Picture, zoom: float, centre: tuple[float, float]) -> Picture:
     """A part of a panel at the panel's size; the part stays inside."""
     if zoom <= 1:
         return panel
     side = panel.shape[0]
-    part = max(8, round(side / zoom))
-    top, left = (int(np.clip(round(c * side - part / 2), 0, side - part)) for c in centre)
+    top, left, part = _part(zoom, centre, side)
     cut = np.ascontiguousarray(panel[top : top + part, left : left + part])
     return np.asarray(cv2.resize(cut, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
@@ -178,6 +184,35 @@ def panel(
 def beside(left: Picture, right: Picture) -> Picture:
     """Two panels with a white gap: (side, 2 * side + GAP, 3) uint8."""
     return np.hstack([left, np.full((left.shape[0], GAP, 3), 255, np.uint8), right])
+
+
+def pointed(
+    x: float, y: float, width: float, height: float, look: Look, *, second: bool | None = None
+) -> tuple[float, float, bool]:
+    """Where on the film a place of the shown picture lies.
+
+    Parameters
+    ----------
+    x, y, width, height : float
+        The place, and the size at which the page shows the picture of two panels, in pixels of the page. A picture that
+        does not have the shape of its frame is shown in the frame's middle.
+    look : Look
+        Its zoom counts.
+    second : bool, optional
+        Stay in the first or in the second panel; in the nearer one if not given.
+
+    Returns
+    -------
+    (row, column, second) : row and column of the film, 0..1, and whether it is in the second panel
+    """
+    full = 2 * SIDE + GAP
+    scale = min(width / full, height / SIDE)
+    across, down = (x - (width - full * scale) / 2) / scale, (y - (height - SIDE * scale) / 2) / scale
+    right = across > SIDE + GAP / 2 if second is None else second
+    top, left, part = _part(look.zoom, look.centre, SIDE)
+    column = left + np.clip((across - (SIDE + GAP) * right) / SIDE, 0, 1) * part
+    row = top + np.clip(down / SIDE, 0, 1) * part
+    return float(row / SIDE), float(column / SIDE), bool(right)
 
 
 def draw(

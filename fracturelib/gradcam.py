@@ -50,7 +50,8 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         self.model = model
         self.single = isinstance(layer, nn.Module)
         self.layers: dict[str, nn.Module] = {"": layer} if isinstance(layer, nn.Module) else dict(layer)
-        own = set(map(id, model.modules()))
+        self._modules = list(model.modules())
+        own = set(map(id, self._modules))
         for name, module in self.layers.items():
             if id(module) not in own:
                 raise InputError(
@@ -129,24 +130,25 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         """
         if not self._hooks:
             raise InputError("GradCAM was called outside its block; expected `with GradCAM(model, layer) as cam:`")
-        logits, outputs = self._forward(x, target)
+        logits, outputs = self._forward(x)
         with torch.inference_mode(mode=False), torch.enable_grad():
-            gradients = torch.autograd.grad(logits.sum(), list(outputs.values()))
+            lean = weights_of(target, logits.shape[1]).expand_as(logits)
+            gradients = torch.autograd.grad(logits, list(outputs.values()), grad_outputs=lean)
         return {
             name: (activation.detach(), gradient)
             for (name, activation), gradient in zip(outputs.items(), gradients, strict=True)
         }
 
-    def _forward(self, x: Tensor, target: str | int) -> tuple[Tensor, dict[str, Tensor]]:
-        """The chosen logit of each film (n,), and the layers' outputs, within one graph."""
-        training = [module for module in self.model.modules() if module.training]
+    def _forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The logits of each film, and the layers' outputs, within one graph."""
+        training = [module for module in self._modules if module.training]
         self._outputs.clear()
         self._listening = True
         try:
             for module in training:
                 module.training = False
             with torch.inference_mode(mode=False), torch.no_grad():
-                logits = choose_logit(self.model(x.clone() if x.is_inference() else x), target)
+                logits = self.model(x.clone() if x.is_inference() else x)
             missing = [name for name in self.layers if name not in self._outputs]
             if missing:
                 raise InputError(f"layer {missing[0]!r} did not run; expected a layer that the model uses")
@@ -166,20 +168,27 @@ def combined(activation: Tensor, gradient: Tensor, *, method: str = "Grad-CAM", 
     return (raw.relu() if relu else raw).float().numpy()
 
 
-def choose_logit(logits: Tensor, target: str | int) -> Tensor:
-    """The evidence that a target stands for: (n, 2) or (n, 1) -> (n,)."""
-    columns = logits.shape[1]
+def weights_of(target: str | int, columns: int) -> Tensor:
+    """How much each logit counts in a target: (columns,) float32; see `choose_logit`."""
     if isinstance(target, int):
         if not -columns <= target < columns:
             raise InputError(f"target is {target}; expected a logit from 0 to {columns - 1}")
-        return logits[:, target]
-    if target not in TARGETS:
+        signs = {target: 1.0}
+    elif target not in TARGETS:
         raise InputError(f"target is {target!r}; expected one of {', '.join(TARGETS)}, or the index of a logit")
-    if columns == 1:
-        return -logits[:, 0] if target == "not fractured" else logits[:, 0]
-    if target == "difference":
-        return logits[:, 1] - logits[:, 0]
-    return logits[:, 1 if target == "fractured" else 0]
+    elif columns == 1:
+        signs = {0: -1.0 if target == "not fractured" else 1.0}
+    else:
+        signs = {"fractured": {1: 1.0}, "not fractured": {0: 1.0}, "difference": {0: -1.0, 1: 1.0}}[target]
+    weights = [0.0] * columns
+    for column, sign in signs.items():
+        weights[column] = sign
+    return torch.tensor(weights)
+
+
+def choose_logit(logits: Tensor, target: str | int) -> Tensor:
+    """The evidence that a target stands for: (n, 2) or (n, 1) -> (n,)."""
+    return logits @ weights_of(target, logits.shape[1]).to(logits)
 
 
 def upsample(heat: Maps, size: int | tuple[int, int]) -> Maps:

@@ -15,7 +15,7 @@ from fracturelib.cams import METHODS
 from fracturelib.checkpoint import Classifier
 from fracturelib.explorer import OUTCOMES, SCALES, ZOOM_AT, Explorer, draw, outcomes
 from fracturelib.explorer_maps import OCCLUSION, PLAIN, SCORE
-from fracturelib.explorer_view import GAP, ORDERS, SIDE, Look, blended, levels, picked, zoomed
+from fracturelib.explorer_view import GAP, ORDERS, SIDE, Look, blended, levels, picked, pointed, zoomed
 from fracturelib.models import build_model
 from tests.films import film
 
@@ -232,6 +232,59 @@ def test_covering_a_rectangle_scores_again(explorer: Explorer) -> None:
     assert f"covered {expected:.3f}" in explorer.text.value
 
 
+def mouse(explorer: Explorer, kind: str, x: float, y: float, buttons: int = 1) -> None:
+    """What the page sends, for the picture at its full size."""
+    content = {
+        "type": kind, "button": 0, "buttons": buttons, "relativeX": x, "relativeY": y,
+        "boundingRectWidth": 2 * SIDE + GAP, "boundingRectHeight": SIDE,
+    }  # fmt: skip
+    explorer.mouse._handle_mouse_msg(None, content, [])
+
+
+def test_a_rectangle_is_dragged_over_the_film(explorer: Explorer) -> None:
+    passes = explorer.passes
+    mouse(explorer, "mousemove", 50, 50, 0)
+    mouse(explorer, "mouseup", 50, 50, 0)
+    assert not explorer.occlude.value and "mousemove" not in explorer.mouse.watched_events
+    mouse(explorer, "mousedown", 0.75 * SIDE, 0.5 * SIDE)
+    assert "mousemove" in explorer.mouse.watched_events
+    mouse(explorer, "mousemove", 0.5 * SIDE, 0.6 * SIDE)
+    assert explorer.occlude.value and explorer.across.value == pytest.approx((0.5, 0.75))
+    assert "let go of the mouse" in explorer.text.value
+    assert explorer.passes == passes, "the network ran while the rectangle was being dragged"
+    mouse(explorer, "mousemove", 0.25 * SIDE, 0.75 * SIDE)
+    mouse(explorer, "mouseup", 0.25 * SIDE, 1.0 * SIDE, 0)
+    assert explorer.down.value == pytest.approx((0.5, 1.0)) and explorer.across.value == pytest.approx((0.25, 0.75))
+    assert explorer.passes == passes + 1 and "with the rectangle covered" in explorer.text.value
+    assert "mousemove" not in explorer.mouse.watched_events
+    mouse(explorer, "mousedown", 10, 10)
+    mouse(explorer, "mouseup", 10, 10, 0)  # a click leaves it as it was
+    assert explorer.down.value == pytest.approx((0.5, 1.0)) and "with the rectangle covered" in explorer.text.value
+
+
+def test_a_rectangle_stays_in_the_panel_where_it_began(explorer: Explorer) -> None:
+    mouse(explorer, "mousedown", SIDE + GAP + 0.1 * SIDE, 0.1 * SIDE)
+    mouse(explorer, "mousemove", 0.9 * SIDE, 0.2 * SIDE)
+    mouse(explorer, "mouseleave", 0.9 * SIDE, 0.3 * SIDE)
+    assert explorer.across.value == pytest.approx((0.0, 0.1)) and explorer.down.value == pytest.approx((0.1, 0.3))
+    assert explorer._corner is None
+
+
+def test_a_place_of_the_page_is_a_place_of_the_film() -> None:
+    full = 2 * SIDE + GAP
+    assert pointed(0.25 * SIDE, 0.5 * SIDE, full, SIDE, Look()) == pytest.approx((0.5, 0.25, False))
+    # Half as large, in the middle of a frame that is too high.
+    assert pointed(0.125 * SIDE, 0.25 * SIDE + SIDE / 4, full / 2, SIDE, Look()) == pytest.approx((0.5, 0.25, False))
+    assert pointed(full, SIDE, full, SIDE, Look()) == pytest.approx((1, 1, True))
+    assert pointed(full, SIDE, full, SIDE, Look(zoom=2)) == pytest.approx((0.75, 0.75, True))
+    film_ = np.zeros((SIDE, SIDE, 3), np.uint8)
+    film_[300:303, 200:203] = 255
+    look = Look(zoom=3, centre=(0.6, 0.4))
+    rows, columns = np.nonzero(zoomed(film_, look.zoom, look.centre)[..., 0] > 128)
+    row, column, _ = pointed(columns.mean(), rows.mean(), full, SIDE, look)
+    assert (row * SIDE, column * SIDE) == pytest.approx((301.5, 201.5), abs=1)
+
+
 def test_two_checkpoints_side_by_side(explorer: Explorer) -> None:
     other = Classifier(build_model("small_cnn", seed=5, width=4), {"name": "small_cnn", "width": 4}, 64, 0.3, 0.2)
     both = Explorer(
@@ -293,11 +346,12 @@ def test_smoothing_is_said(explorer: Explorer) -> None:
 
 
 def test_every_control_has_a_label(explorer: Explorer) -> None:
+    from ipyevents import Event
     from ipywidgets import HTML, Box, FloatProgress
     from ipywidgets import Image as Shown
 
     for widget in explorer._made:
-        if not isinstance(widget, (HTML, Box, FloatProgress, Shown)):
+        if not isinstance(widget, (HTML, Box, FloatProgress, Shown, Event)):
             assert widget.description, type(widget)
     assert set(METHODS) < set(explorer.method.options)
 

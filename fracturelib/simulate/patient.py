@@ -174,7 +174,7 @@ def details_of(patient: Patient, bone: Bone) -> tuple[Slit, ...]:
     rng = stream(patient.seed, bone.name, 4)
     found = []
     for fraction in _PLATES.get(bone.name, ()) if patient.child else ():
-        cut = rough_cut(rng, bone, fraction, tilt=0.03, roughness=0.45)
+        cut = rough_cut(rng, bone, fraction, tilt=0.03, roughness=0.9)
         found.append(Slit(cut, float(rng.uniform(0.7, 1.4)), _ALL_ROUND, 1000.0, 0.35))
     if bone.length > 4 * bone.width and rng.uniform() < 0.4:
         cut = rough_cut(rng, bone, rng.uniform(0.35, 0.55), tilt=rng.uniform(1.15, 1.3), roughness=0.15)

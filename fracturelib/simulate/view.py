@@ -5,6 +5,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 
 from fracturelib._files import InputError
 from fracturelib.simulate import objects
@@ -125,7 +126,9 @@ def _cast_all(
                 marked=True,
             )
         _cast_chips(part, camera, now, places[name])
-        _crush(part, camera, now, bone.width, rng)
+        points = np.array([[*bone.point(f), 1] for f in (0.03, 0.97)]) @ places[name].T
+        along = np.subtract(*camera.see(points[:, :3])[:, :2])
+        _crush(part, camera, now, bone.width, along / max(float(np.linalg.norm(along)), 1e-6), rng)
         shadow.mineral += part.mineral
         shadow.bone += part.bone
         zones.append(part.zone)
@@ -148,13 +151,57 @@ def _network(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> n
     return np.maximum(*(np.exp(-((n / 0.22) ** 2)) for n in noise))
 
 
-def _crush(shadow: Shadow, camera: Camera, now: Break, width: float, rng: np.random.Generator) -> None:
-    """The bone beside a displaced fracture is crushed: a web of cracks, the denser the worse."""
-    web = _network(rng, (camera.height, camera.width), max(2.2 / camera.pixel, 4.5))
+def _shards(
+    rng: np.random.Generator, near: np.ndarray, along: np.ndarray, cell: float, line: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Splintered bone as seen on a film: a tone for each shard, and the lines between them; float32 (h, w) each.
+
+    `near` (0..1) thins the shards out, `along` is the bone's direction on the film (unit x, y), `cell` and `line` are
+    the size of a shard and the width of a line in pixels. Lines are below 0 where shards gape and above where they
+    overlap; many are closed and do not show.
+    """
+    tone, lines = np.zeros_like(near), np.zeros_like(near)
+    rows, columns = np.nonzero(near > 0.02)
+    if rows.size == 0:
+        return tone, lines
+    shape = near.shape
+    warp = [
+        cv2.resize(
+            rng.standard_normal([max(round(n / (0.7 * cell)), 2) + 1 for n in shape], dtype=np.float32),
+            shape[::-1],
+            interpolation=cv2.INTER_CUBIC,
+        )
+        for _ in range(2)
+    ]
+    x, y = columns + 0.13 * cell * warp[0][rows, columns], rows + 0.13 * cell * warp[1][rows, columns]
+    # Splinters are longer than wide, along the bone: distances along it count less.
+    spot = np.stack([(x * along[0] + y * along[1]) / 1.9, x * -along[1] + y * along[0]], axis=-1)
+    chance = np.clip(near[rows, columns], 0.12, 1) * 1.9 / cell**2
+    seeds = spot[rng.uniform(size=rows.size) < chance]
+    if len(seeds) < 3:
+        return tone, lines
+    (first, second), (i, j) = (v.T for v in cKDTree(seeds).query(spot, k=2))
+    shade = rng.standard_normal(len(seeds)).astype(np.float32)
+    # Each border has its own fate, which both sides must agree on.
+    low, high = np.minimum(i, j), np.maximum(i, j)
+    fate = np.modf(np.abs(np.sin(low * 12.9898 + high * 78.233)) * 43758.5453)[0]
+    gape = np.select([fate < 0.5, fate < 0.72], [-0.45 - 0.9 * fate, 0.4], 0.0)
+    edge = np.exp(-(((second - first) / line) ** 2))
+    tone[rows, columns] = np.clip(shade[i], -1.5, 1.5)
+    lines[rows, columns] = gape * edge
+    return tone, lines
+
+
+def _crush(
+    shadow: Shadow, camera: Camera, now: Break, width: float, along: np.ndarray, rng: np.random.Generator
+) -> None:
+    """The bone beside a displaced fracture is splintered, the finer the worse."""
     harm = _harm(now)
-    reach = float(np.clip(0.28 * width, 1.5, 6.0)) / camera.pixel
+    reach = float(np.clip(0.2 * width, 1.3, 4.5)) / camera.pixel
     near = np.clip(2.5 * cv2.GaussianBlur((shadow.zone > 0.35).astype(np.float32), (0, 0), reach), 0, 1)
-    shadow.mineral *= 1 + harm * near * (0.35 - 1.0 * web)
+    cell = max(float(np.clip(0.2 * width, 1.8, 5.5)) / camera.pixel, 6.0)
+    tone, lines = _shards(rng, near, along, cell, max(0.55 / camera.pixel, 1.3))
+    shadow.mineral *= np.maximum(1 + harm * near * (0.08 + 0.11 * tone + lines), 0.05)
     if harm > 0.4:
         shadow.zone = np.maximum(shadow.zone, ((near > 0.6) & (shadow.bone > 0.5)).astype(np.float32))
 

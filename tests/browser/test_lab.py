@@ -1,6 +1,7 @@
 """The explorer and the first notebook as a reader has them before her: JupyterLab in Chromium."""
 
 import io
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,7 @@ def test_a_held_key_is_as_fast_as_with_an_8_by_8_picture(explorer: Any) -> None:
 
 def test_a_rectangle_is_covered(explorer: Any, lab: Lab) -> None:
     before = source_of(explorer)
-    explorer.get_by_text("Cover a rectangle and score again").first.click()
+    explorer.get_by_text("Cover a rectangle").first.click()
     wait_for_another(explorer, before)
     wait_for_words(explorer, "with the rectangle covered")
     told = explorer.locator(".widget-html").last.inner_text()
@@ -206,7 +207,30 @@ def test_a_rectangle_is_covered(explorer: Any, lab: Lab) -> None:
         timeout=20_000,
     )
     screenshot(explorer, lab, "covered")
-    explorer.get_by_text("Cover a rectangle and score again").first.click()
+    explorer.get_by_text("Cover a rectangle").first.click()
+
+
+def test_a_rectangle_is_dragged(explorer: Any, lab: Lab) -> None:
+    image = explorer.locator(PICTURE).first
+    image.scroll_into_view_if_needed()
+    before, frame = source_of(explorer), image.bounding_box()
+    across = [frame["x"] + share * frame["width"] for share in (0.1, 0.3)]
+    down = [frame["y"] + share * frame["height"] for share in (0.25, 0.75)]
+    explorer.mouse.move(across[0], down[0])
+    explorer.mouse.down()
+    explorer.wait_for_timeout(300)  # as long as it takes to begin to move
+    for step in range(1, 9):
+        explorer.mouse.move(*(low + step / 8 * (high - low) for low, high in (across, down)))
+        explorer.wait_for_timeout(40)
+    before = wait_for_another(explorer, before)
+    wait_for_words(explorer, "let go of the mouse")
+    screenshot(explorer, lab, "dragging")
+    explorer.mouse.up()
+    wait_for_words(explorer, "score with the rectangle covered")
+    ends = explorer.locator(".widget-slider", has_text="From top to").get_by_text(re.compile(r"0\.2\d.*0\.7\d"))
+    ends.wait_for(timeout=20_000)
+    screenshot(explorer, lab, "dragged")
+    explorer.get_by_text("Cover a rectangle").first.click()
 
 
 def test_two_maps_beside_each_other(explorer: Any, lab: Lab) -> None:
