@@ -165,18 +165,15 @@ def _shards(
     if rows.size == 0:
         return tone, lines
     shape = near.shape
-    warp = [
-        cv2.resize(
-            rng.standard_normal([max(round(n / (0.7 * cell)), 2) + 1 for n in shape], dtype=np.float32),
-            shape[::-1],
-            interpolation=cv2.INTER_CUBIC,
-        )
-        for _ in range(2)
-    ]
-    x, y = columns + 0.13 * cell * warp[0][rows, columns], rows + 0.13 * cell * warp[1][rows, columns]
+
+    def waves(size: float) -> np.ndarray:
+        knots = rng.standard_normal([max(round(n / size), 2) + 1 for n in shape], dtype=np.float32)
+        return np.asarray(cv2.resize(knots, shape[::-1], interpolation=cv2.INTER_CUBIC)[rows, columns])
+
+    x, y = columns + 0.1 * cell * waves(0.8 * cell), rows + 0.1 * cell * waves(0.8 * cell)
     # Splinters are longer than wide, along the bone: distances along it count less.
     spot = np.stack([(x * along[0] + y * along[1]) / 1.9, x * -along[1] + y * along[0]], axis=-1)
-    chance = np.clip(near[rows, columns], 0.12, 1) * 1.9 / cell**2
+    chance = np.clip(near[rows, columns] ** 2, 0.06, 1) * np.exp(0.9 * waves(3 * cell)) * 1.5 / cell**2
     seeds = spot[rng.uniform(size=rows.size) < chance]
     if len(seeds) < 3:
         return tone, lines
@@ -185,8 +182,8 @@ def _shards(
     # Each border has its own fate, which both sides must agree on.
     low, high = np.minimum(i, j), np.maximum(i, j)
     fate = np.modf(np.abs(np.sin(low * 12.9898 + high * 78.233)) * 43758.5453)[0]
-    gape = np.select([fate < 0.5, fate < 0.72], [-0.45 - 0.9 * fate, 0.4], 0.0)
-    edge = np.exp(-(((second - first) / line) ** 2))
+    gape = np.select([fate < 0.5, fate < 0.66], [-0.55 - 1.0 * fate, 0.35], 0.0)
+    edge = np.exp(-(((second - first) / (line * (0.8 + 1.4 * fate))) ** 2))
     tone[rows, columns] = np.clip(shade[i], -1.5, 1.5)
     lines[rows, columns] = gape * edge
     return tone, lines
@@ -198,12 +195,12 @@ def _crush(
     """The bone beside a displaced fracture is splintered, the finer the worse."""
     harm = _harm(now)
     reach = float(np.clip(0.2 * width, 1.3, 4.5)) / camera.pixel
-    near = np.clip(2.5 * cv2.GaussianBlur((shadow.zone > 0.35).astype(np.float32), (0, 0), reach), 0, 1)
+    near = np.clip(2.0 * cv2.GaussianBlur((shadow.zone > 0.35).astype(np.float32), (0, 0), reach), 0, 1)
     cell = max(float(np.clip(0.2 * width, 1.8, 5.5)) / camera.pixel, 6.0)
     tone, lines = _shards(rng, near, along, cell, max(0.55 / camera.pixel, 1.3))
-    shadow.mineral *= np.maximum(1 + harm * near * (0.08 + 0.11 * tone + lines), 0.05)
+    shadow.mineral *= np.maximum(1 + harm * near * (0.1 + 0.12 * tone + lines), 0.05)
     if harm > 0.4:
-        shadow.zone = np.maximum(shadow.zone, ((near > 0.6) & (shadow.bone > 0.5)).astype(np.float32))
+        shadow.zone = np.maximum(shadow.zone, ((near > 0.55) & (shadow.bone > 0.5)).astype(np.float32))
 
 
 def _oedema(camera: Camera, patient: Patient, zones: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
