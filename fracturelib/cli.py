@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     _add_simulate(data_commands)
     _add_audit(commands)
     _add_train(commands)
+    _add_join(commands)
     _add_predict(commands)
     _add_evaluate(commands)
     _add_explain(commands)
@@ -270,6 +271,29 @@ def run_train(args: argparse.Namespace) -> int:
     print(
         f"{args.out / MODEL_FILE}: validation AUC {best['val_auc']:.3f} after epoch {best['epoch']:.0f} "
         f"of {len(run.history)}; threshold {run.classifier.threshold:.3f} ({run.classifier.default_rule})"
+    )
+    print(f"next: fracture evaluate {args.out / 'predictions.csv'} --out {args.out / 'report'}")
+    return 0
+
+
+def _add_join(commands: argparse._SubParsersAction) -> None:
+    c = _command(
+        commands, "join", run_join, summary="make one network of several that were trained apart",
+        example="fracture join data/raw/fracatlas runs/a/model.pt runs/b/model.pt --out runs/both",
+    )  # fmt: skip
+    c.add_argument("folder", type=Path, help="the films that they were trained on; val calibrates the new network")
+    c.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="checkpoints of networks taught where")
+    c.add_argument("--out", type=Path, required=True, help="folder of the new network")
+    _quiet(c)
+
+
+def run_join(args: argparse.Namespace) -> int:
+    from fracturelib.commands import MODEL_FILE, join_runs
+
+    run = join_runs(args.folder, args.models, args.out, progress=not args.quiet)
+    print(
+        f"{args.out / MODEL_FILE}: {len(args.models)} networks; threshold {run.classifier.threshold:.3f} "
+        f"({run.classifier.default_rule})"
     )
     print(f"next: fracture evaluate {args.out / 'predictions.csv'} --out {args.out / 'report'}")
     return 0

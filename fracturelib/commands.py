@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm.auto import tqdm
 
 from fracturelib._files import InputError, atomic_path
@@ -27,7 +28,8 @@ from fracturelib.plots import triptych
 from fracturelib.predictions import read_predictions, write_predictions
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import Recipe, TransferRecipe
-from fracturelib.train import Films, fit
+from fracturelib.taught import TaughtEnsemble, TaughtLite0
+from fracturelib.train import Films, calibrated, fit
 
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"
@@ -134,6 +136,53 @@ def train_folder(
             temporary.write_text(json.dumps(values, indent=2) + "\n")
         save_classifier(classifier, out / MODEL_FILE)
     return Run(out, classifier, history, predictions)
+
+
+def join_runs(folder: Path, models: Sequence[Path], out: Path, *, progress: bool = True) -> Run:
+    """Make one network of several taught ones that were trained on `folder`, calibrate it on val, leave it in `out`.
+
+    Its weights are stored as float16, and rounded before anything is measured. It leaves model.pt and predictions.csv
+    (val and test), as `train_folder` does.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, or one of them is of another kind, size or data set.
+    """
+    if len(models) < 2:
+        raise InputError(f"{len(models)} model; expected two or more to make one network of")
+    frame = training_frame(folder)
+    members = [load_classifier(path) for path in models]
+    first, data = members[0], fingerprint(frame)
+    for path, member in zip(models, members, strict=True):
+        if not isinstance(member.model, TaughtLite0) or member.architecture != first.architecture:
+            raise InputError(f"{path}: is {member.architecture}; expected networks of one kind that are taught where")
+        if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
+            raise InputError(f"{path}: reads films of {member.size} pixels; expected {first.size}, as {models[0]}")
+        if member.fingerprint != data:
+            raise InputError(f"{path}: was trained on other data than {folder}; expected the same films and splits")
+    network = TaughtEnsemble.of([m.model for m in members if isinstance(m.model, TaughtLite0)]).half().float()
+    network = network.to(memory_format=torch.channels_last).eval()
+    parts = {split: frame[frame["split"] == split].reset_index(drop=True) for split in ("val", "test")}
+    images = {
+        split: load_images(folder, list(part["file"]), size=first.size, progress=progress)
+        for split, part in parts.items()
+        if len(part)
+    }
+    val = Films(images["val"], np.array(parts["val"]["label"], np.int64))
+    recipe = TransferRecipe(size=first.size)
+    classifier = calibrated(network, recipe, val, mean=first.mean, std=first.std, fingerprint=data)
+    options = {k: v for k, v in first.architecture.items() if k != "name"}
+    extra = {"members": [m.extra.get("recipe", {}) for m in members]}
+    if "attribution" in first.extra:
+        extra["attribution"] = first.extra["attribution"]
+    architecture = {"name": "taught_ensemble", "members": len(members), **options}
+    classifier = replace(classifier, architecture=architecture, extra=extra)
+    scores = [scored(classifier, parts[split], images[split]) for split in images]
+    predictions = pd.concat(scores, ignore_index=True)
+    write_predictions(predictions, out / PREDICTIONS_FILE)
+    save_classifier(classifier, out / MODEL_FILE, half=True)
+    return Run(out, classifier, pd.DataFrame(), predictions)
 
 
 def outlines(folder: Path, frame: pd.DataFrame, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fracturelib._files import InputError
-from fracturelib.taught import TaughtLite0
+from fracturelib.taught import TaughtEnsemble, TaughtLite0
 
 
 def conv_block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:
@@ -84,7 +84,11 @@ class SmallCNN(nn.Module):
         return self.head(x)  # (n, 2)
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"small_cnn": SmallCNN, "taught_lite0": TaughtLite0}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "small_cnn": SmallCNN,
+    "taught_lite0": TaughtLite0,
+    "taught_ensemble": TaughtEnsemble,
+}
 
 
 def require_model(name: str) -> None:

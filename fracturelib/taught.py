@@ -1,5 +1,7 @@
 """A network that is taught where: EfficientNet-Lite0, a class head, and a head that marks fractures on a fine grid."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,7 +13,44 @@ STRONGEST = 6  # places of the map whose mean speaks for a fracture
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
-class TaughtLite0(nn.Module):
+class TaughtHeads(nn.Module):
+    """What judges the features of a film: a class head, and a head that marks places."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.add_heads(width)
+
+    def add_heads(self, width: int) -> None:
+        """Make the heads; a network draws the weights of its features first."""
+        self.head = nn.Linear(CHANNELS, 2)
+        self.middle = nn.Conv2d(MIDDLE, width, 1)
+        self.fine = nn.Conv2d(FINE, width, 1)
+        self.context = nn.Linear(CHANNELS, width)
+        self.where = nn.Sequential(
+            nn.GroupNorm(8, width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(8, width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=2, dilation=2, bias=False), nn.GroupNorm(8, width), nn.ReLU(),
+            nn.Conv2d(width, 1, 1),
+        )  # fmt: skip
+        nn.init.constant_(self.where[-1].bias, -4.0)  # type: ignore[arg-type]  # few places show a fracture
+        self.trust = nn.Parameter(torch.tensor(0.3))
+
+    def judge(
+        self, middle: Tensor, fine: Tensor, whole: Tensor, *, keep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What the heads make of features: logits (n, 2), and of each place (n, h/8, w/8).
+
+        `keep` (n, 1280) is the dropout of a training step: zero, or one over the share that is kept.
+        """
+        told = self.fine(fine) + self.context(whole)[:, :, None, None]
+        told = F.interpolate(told, size=middle.shape[2:], mode="bilinear", align_corners=False)
+        marked = self.where(told + self.middle(middle))[:, 0]
+        strongest = marked.flatten(1).topk(min(STRONGEST, marked[0].numel()), dim=1).values.mean(dim=1)
+        logits = self.head(whole if keep is None else whole * keep)
+        return torch.stack([logits[:, 0], logits[:, 1] + self.trust * strongest], dim=1), marked
+
+
+class TaughtLite0(TaughtHeads):
     """Two logits of a film, and a logit for each place: (n, 1, h, w) float32 -> (n, 2), and `mark` -> (n, h/8, w/8).
 
     Parameters
@@ -31,24 +70,13 @@ class TaughtLite0(nn.Module):
     """
 
     def __init__(self, width: int = 64) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         features = Lite0(folded=True)
         self.stage1, self.stage2, self.stage3, self.stage4 = (
             features.stage1, features.stage2, features.stage3, features.stage4,
         )  # fmt: skip
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(CHANNELS, 2)
-        self.middle = nn.Conv2d(MIDDLE, width, 1)
-        self.fine = nn.Conv2d(FINE, width, 1)
-        self.context = nn.Linear(CHANNELS, width)
-        self.where = nn.Sequential(
-            nn.GroupNorm(8, width), nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(8, width), nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=2, dilation=2, bias=False), nn.GroupNorm(8, width), nn.ReLU(),
-            nn.Conv2d(width, 1, 1),
-        )  # fmt: skip
-        nn.init.constant_(self.where[-1].bias, -4.0)  # type: ignore[arg-type]  # few places show a fracture
-        self.trust = nn.Parameter(torch.tensor(0.3))
+        self.add_heads(width)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(n, 1, h, w) -> middle (n, 40, h/8, w/8), fine (n, 112, h/16, w/16), the film as a whole (n, 1280)."""
@@ -60,20 +88,6 @@ class TaughtLite0(nn.Module):
         """The film as a whole, (n, 1280), from the fine features."""
         return self.pool(self.stage4(fine)).flatten(1)
 
-    def judge(
-        self, middle: Tensor, fine: Tensor, whole: Tensor, *, keep: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """What the heads make of features: logits (n, 2), and of each place (n, h/8, w/8).
-
-        `keep` (n, 1280) is the dropout of a training step: zero, or one over the share that is kept.
-        """
-        told = self.fine(fine) + self.context(whole)[:, :, None, None]
-        told = F.interpolate(told, size=middle.shape[2:], mode="bilinear", align_corners=False)
-        marked = self.where(told + self.middle(middle))[:, 0]
-        strongest = marked.flatten(1).topk(min(STRONGEST, marked[0].numel()), dim=1).values.mean(dim=1)
-        logits = self.head(whole if keep is None else whole * keep)
-        return torch.stack([logits[:, 0], logits[:, 1] + self.trust * strongest], dim=1), marked
-
     def forward(self, x: Tensor) -> Tensor:
         """Logits of "not fractured" and "fractured"."""
         return self.judge(*self.features(x))[0]
@@ -81,6 +95,71 @@ class TaughtLite0(nn.Module):
     def mark(self, x: Tensor) -> Tensor:
         """A logit of "a fracture is here" for each place of the grid."""
         return self.judge(*self.features(x))[1]
+
+
+class SideBySide(nn.ModuleList):
+    """The same stage of several networks as one layer, each with its own channels: (n, m k, h, w) -> (n, m k', h', w').
+
+    So a heat map of the layer is one map of all of them.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.chunk(len(self), dim=1)
+        return torch.cat([stage(part) for stage, part in zip(self, parts, strict=True)], dim=1)
+
+
+class TaughtEnsemble(nn.Module):
+    """Several `TaughtLite0` that were trained apart, as one network: the means of their logits and of their maps.
+
+    Parameters
+    ----------
+    members : int
+        How many.
+    width : int
+        Of each.
+
+    Notes
+    -----
+    A deep ensemble (Lakshminarayanan et al. 2017, arXiv 1612.01474). Scores see each film once; `mark` sees it and its
+    mirror image, since a fracture has no side.
+    """
+
+    def __init__(self, members: int = 2, width: int = 64) -> None:
+        super().__init__()
+        features = [Lite0(folded=True) for _ in range(members)]
+        self.stage1, self.stage2, self.stage3, self.stage4 = (
+            SideBySide(getattr(f, name) for f in features) for name in STAGES
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.heads = nn.ModuleList(TaughtHeads(width) for _ in range(members))
+
+    @classmethod
+    def of(cls, members: Sequence[TaughtLite0]) -> "TaughtEnsemble":
+        """An ensemble with the weights of networks of one width, which are copied."""
+        made = cls(len(members), members[0].middle.out_channels)
+        for i, member in enumerate(members):
+            for name in STAGES:
+                getattr(made, name)[i].load_state_dict(getattr(member, name).state_dict())
+            heads = {k: v for k, v in member.state_dict().items() if not k.startswith("stage")}
+            made.heads[i].load_state_dict(heads)
+        return made
+
+    def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of the logits (n, 2), and of the logits of each place (n, h/8, w/8)."""
+        middle = self.stage2(self.stage1(x.expand(-1, 3 * len(self.heads), -1, -1)))
+        fine = self.stage3(middle)
+        whole = self.pool(self.stage4(fine)).flatten(1)
+        parts = zip(self.heads, *(v.chunk(len(self.heads), dim=1) for v in (middle, fine, whole)), strict=True)
+        logits, marked = zip(*(heads.judge(*features) for heads, *features in parts), strict=True)
+        return torch.stack(logits).mean(dim=0), torch.stack(marked).mean(dim=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of "not fractured" and "fractured": (n, 1, h, w) float32 -> (n, 2)."""
+        return self.judge(x)[0]
+
+    def mark(self, x: Tensor) -> Tensor:
+        """A logit of "a fracture is here" for each place of the grid, from the film and its mirror image."""
+        return (self.judge(x)[1] + self.judge(x.flip(3))[1].flip(2)) / 2
 
 
 TUNES = ("heads", "last", "most", "all")

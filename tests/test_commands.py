@@ -119,6 +119,28 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     with Image.open(next((tmp_path / "maps").glob("*.png"))) as picture:
         assert picture.width > 1600  # four panels
+    second = ["--out", tmp_path / "second", "--model", "taught_lite0", *options, "--seed", 1]
+    assert fracture("train", tmp_path / "data", *second).returncode == 0
+    both, models = tmp_path / "both", [model, tmp_path / "second" / "model.pt"]
+    done = fracture("join", tmp_path / "data", *models, "--out", both)
+    assert done.returncode == 0, done.stderr
+    joined, alone = load_classifier(both / "model.pt"), [load_classifier(m) for m in models]
+    assert joined.architecture["members"] == 2 and joined.extra["attribution"] == "simulated, MIT"
+    assert [r["seed"] for r in joined.extra["members"]] == [0, 1] and "sensitivity=0.95" in joined.thresholds
+    assert (both / "model.pt").stat().st_size < 20e6
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    mean = np.mean([c.logits(images) for c in alone], axis=0)
+    np.testing.assert_allclose(joined.logits(images), mean, atol=0.02)  # its weights are rounded
+    done = fracture("predict", *films, "--model", both / "model.pt", "--csv", tmp_path / "both.csv")
+    assert done.returncode == 0 and pd.read_csv(tmp_path / "both.csv")["score"].between(0, 1).all()
+    table = pd.read_csv(both / "predictions.csv")
+    assert set(table["split"]) == {"val", "test"} and table["score"].between(0, 1).all()
+    assert fracture("explain", *films, "--model", both / "model.pt", "--out", tmp_path / "maps2").returncode == 0
+    done = fracture("join", tmp_path / "data", model, "--out", tmp_path / "one")
+    assert done.returncode == 2 and "expected two or more" in done.stderr
+    small = ROOT / "data" / "checkpoints" / "demo-small-cnn.pt"
+    done = fracture("join", tmp_path / "data", model, small, "--out", tmp_path / "one")
+    assert done.returncode == 2 and f"{small}: is" in done.stderr and not (tmp_path / "one").exists()
     (tmp_path / "data" / "annotations.json").unlink()
     done = fracture("train", tmp_path / "data", "--out", tmp_path / "other", "--model", "taught_lite0", *options)
     assert done.returncode == 2 and "has no annotations.json; expected outlines of fractures" in done.stderr

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from fracturelib.gradcam import GradCAM
 from fracturelib.lite import CHANNELS
 from fracturelib.models import stages
-from fracturelib.taught import STRONGEST, TUNES, TaughtLite0, focal_loss, free, grid_of, peak_hits
+from fracturelib.taught import STRONGEST, TUNES, TaughtEnsemble, TaughtLite0, focal_loss, free, grid_of, peak_hits
 
 
 def made(seed: int = 0) -> TaughtLite0:
@@ -37,6 +37,31 @@ def test_its_layers_can_be_explained() -> None:
         "stage1": (1, 16, 16), "stage2": (1, 8, 8), "stage3": (1, 4, 4), "stage4": (1, 2, 2),
     }  # fmt: skip
     assert all(np.abs(v).max() > 0 for v in maps.values())
+
+
+def test_an_ensemble_is_the_mean_of_its_members() -> None:
+    members, x = [made(0), made(1), made(2)], torch.randn(2, 1, 64, 96)
+    ensemble = TaughtEnsemble.of(members).eval()
+    with torch.inference_mode():
+        logits, marks = ensemble(x), ensemble.mark(x)
+        alone = torch.stack([m(x) for m in members])
+        maps = [m.mark(x) for m in members] + [m.mark(x.flip(3)).flip(2) for m in members]
+    assert torch.allclose(logits, alone.mean(dim=0), atol=1e-5)
+    assert torch.allclose(marks, torch.stack(maps).mean(dim=0), atol=1e-5)
+    assert not torch.allclose(alone[0], alone[1], atol=1e-3)
+
+
+def test_a_map_of_an_ensemble_is_the_mean_of_its_members_maps() -> None:
+    members, x = [made(0), made(1)], torch.randn(1, 1, 64, 64)
+    ensemble = TaughtEnsemble.of(members).eval()
+    for stage in ("stage1", "stage2", "stage3", "stage4"):
+        with GradCAM(ensemble, stages(ensemble)[stage]) as cam:
+            both = cam(x, relu=False)
+        parts = []
+        for member in members:
+            with GradCAM(member, stages(member)[stage]) as cam:
+                parts.append(cam(x, relu=False))
+        np.testing.assert_allclose(both, np.mean(parts, axis=0), rtol=1e-3, atol=1e-6 * np.abs(both).max() + 1e-9)
 
 
 def test_a_film_is_judged_without_its_neighbours() -> None:
