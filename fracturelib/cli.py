@@ -244,6 +244,10 @@ def run_train(args: argparse.Namespace) -> int:
     for name, least in (("size", 32), ("epochs", 1), ("patience", 1), ("batch", 2)):
         if getattr(args, name) is not None and getattr(args, name) < least:
             raise InputError(f"--{name} is {getattr(args, name)}; expected at least {least}")
+    if args.model == "taught_ensemble":
+        raise InputError(
+            "--model is taught_ensemble; train its members one by one, then put them together by fracture join"
+        )
     names = ("size", "epochs", "batch", "learning_rate")
     taught = ("tune", "precision")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}

@@ -132,7 +132,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
             raise InputError("GradCAM was called outside its block; expected `with GradCAM(model, layer) as cam:`")
         logits, outputs = self._forward(x)
         with torch.inference_mode(mode=False), torch.enable_grad():
-            lean = weights_of(target, logits.shape[1]).expand_as(logits)
+            lean = weights_of(target, logits.shape[1]).to(logits).expand_as(logits)
             gradients = torch.autograd.grad(logits, list(outputs.values()), grad_outputs=lean)
         return {
             name: (activation.detach(), gradient)

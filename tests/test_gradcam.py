@@ -221,3 +221,12 @@ def test_the_overlay_names_what_does_not_fit() -> None:
         overlay(np.zeros((3, 3), np.uint8), np.zeros((2, 2), np.float32))
     with pytest.raises(InputError, match="colour_map is 'jet'; expected one of inferno"):
         overlay(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.float32), colour_map="jet")
+
+
+def test_a_network_in_double_precision_is_explained() -> None:
+    torch.manual_seed(0)
+    model, x = SmallCNN(width=4).double().eval(), torch.randn(1, 1, 64, 64)
+    with GradCAM(model, model.stage4) as cam:
+        double = cam(x.double(), relu=False)
+    with GradCAM(model.float(), model.stage4) as cam:
+        np.testing.assert_allclose(double, cam(x, relu=False), atol=1e-4 * np.abs(double).max())

@@ -5,6 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fracturelib._files import InputError
+from fracturelib.cli import parser, run_train
 from fracturelib.gradcam import GradCAM
 from fracturelib.lite import CHANNELS
 from fracturelib.models import stages
@@ -62,6 +64,11 @@ def test_a_map_of_an_ensemble_is_the_mean_of_its_members_maps() -> None:
             with GradCAM(member, stages(member)[stage]) as cam:
                 parts.append(cam(x, relu=False))
         np.testing.assert_allclose(both, np.mean(parts, axis=0), rtol=1e-3, atol=1e-6 * np.abs(both).max() + 1e-9)
+
+
+def test_an_ensemble_is_not_trained_as_one() -> None:
+    with pytest.raises(InputError, match="fracture join"):
+        run_train(parser().parse_args(["train", "data/demo", "--out", "nowhere", "--model", "taught_ensemble"]))
 
 
 def test_a_film_is_judged_without_its_neighbours() -> None:
