@@ -1,8 +1,9 @@
 """What a heat map costs: `python benchmarks/gradcam.py [--rounds 30]`.
 
 Interleaved in one run, medians, as ratios to a plain forward pass of the same network on the same film: one map of the
-last layer by us, grad-cam, torchcam and captum (those that are installed); ours of four stages at once. Then one tick
-of the explorer's opacity at 512 pixels, and how often the network ran for it. Stop everything else first.
+last layer by us, grad-cam, torchcam and captum (those that are installed); ours of four stages at once; and the
+forward pass again with the film in the channels-last layout, which we choose for networks with depthwise convolutions.
+Then one tick of the explorer's opacity at 512 pixels, and how often the network ran for it. Stop everything else first.
 """
 
 import argparse
@@ -77,6 +78,10 @@ def passes(name: str, model: nn.Module, last: nn.Module, four: dict[str, nn.Modu
         with torch.inference_mode():
             return model(x)
 
+    def plain_channels_last() -> Tensor:
+        with torch.inference_mode():
+            return model(x.contiguous(memory_format=torch.channels_last))
+
     def one() -> Any:
         with GradCAM(model, last) as cam:
             return cam(x)
@@ -85,7 +90,8 @@ def passes(name: str, model: nn.Module, last: nn.Module, four: dict[str, nn.Modu
         with GradCAM(model, four) as cam:
             return cam(x)
 
-    times = interleaved({"forward": plain, "one map": one, "four stages": all_four, **peers(model, last, x)}, rounds)
+    works: dict[str, Work] = {"forward": plain, "one map": one, "four stages": all_four, **peers(model, last, x)}
+    times = interleaved({**works, "forward, channels last": plain_channels_last}, rounds)
     base = times.pop("forward")
     shown = ", ".join(f"{key} {value / base:.2f}" for key, value in times.items())
     print(f"{name}, {tuple(x.shape)}: a forward pass {1000 * base:.1f} ms; times that: {shown}")

@@ -20,9 +20,8 @@ def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
     -------
     (n, h, w) float Tensor, with signs
     """
-    n, _, h, w = activation.shape
-    weights = gradient.mean(dim=(2, 3)).unsqueeze(1)  # (n, 1, k)
-    return (weights @ activation.flatten(2)).reshape(n, h, w)
+    weights = gradient.flatten(2).mean(dim=2).unsqueeze(1)  # (n, 1, k)
+    return torch.bmm(weights, activation.flatten(2)).squeeze(1).unflatten(1, activation.shape[2:])
 
 
 def hires_cam(activation: Tensor, gradient: Tensor) -> Tensor:

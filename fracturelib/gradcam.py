@@ -39,6 +39,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
     -----
     The graph begins at the layer: its output becomes a leaf, and the gradient of the logit is asked for that leaf only.
     So what comes before the layer costs a plain forward pass, frozen weights do not matter, and no `.grad` is touched.
+    A network with depthwise convolutions is given its films in the channels-last layout, which these like better.
 
     Examples
     --------
@@ -51,14 +52,14 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         self.single = isinstance(layer, nn.Module)
         self.layers: dict[str, nn.Module] = {"": layer} if isinstance(layer, nn.Module) else dict(layer)
         self._modules = list(model.modules())
-        own = set(map(id, self._modules))
         for name, module in self.layers.items():
-            if id(module) not in own:
+            if not any(module is own for own in self._modules):
                 raise InputError(
                     f"layer {name or type(module).__name__!r} is not a part of the model; expected one that is"
                 )
         self._outputs: dict[str, Tensor] = {}
         self._listening = False
+        self._channels_last = any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in self._modules)
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
@@ -83,7 +84,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
                 )
             torch.set_grad_enabled(True)
             # The first layer begins the graph; of the others the gradient flows on to those before them.
-            kept = output if output.requires_grad else output.detach().clone().requires_grad_()
+            kept = output if output.requires_grad else output.clone().requires_grad_()
             self._outputs[name] = kept
             return kept.clone()  # what follows may overwrite it in place
 
@@ -130,34 +131,41 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         """
         if not self._hooks:
             raise InputError("GradCAM was called outside its block; expected `with GradCAM(model, layer) as cam:`")
-        logits, outputs = self._forward(x)
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            lean = weights_of(target, logits.shape[1]).to(logits).expand_as(logits)
-            gradients = torch.autograd.grad(logits, list(outputs.values()), grad_outputs=lean)
-        return {
-            name: (activation.detach(), gradient)
-            for (name, activation), gradient in zip(outputs.items(), gradients, strict=True)
-        }
-
-    def _forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The logits of each film, and the layers' outputs, within one graph."""
         training = [module for module in self._modules if module.training]
         self._outputs.clear()
         self._listening = True
         try:
             for module in training:
                 module.training = False
+            # Within inference mode there is no graph to cut; outside it, there is none before the first layer.
             with torch.inference_mode(mode=False), torch.no_grad():
-                logits = self.model(x.clone() if x.is_inference() else x)
-            missing = [name for name in self.layers if name not in self._outputs]
-            if missing:
-                raise InputError(f"layer {missing[0]!r} did not run; expected a layer that the model uses")
-            return logits, dict(self._outputs)
+                logits = self._logits(x.clone() if x.is_inference() else x)
+                missing = [name for name in self.layers if name not in self._outputs]
+                if missing:
+                    raise InputError(f"layer {missing[0]!r} did not run; expected a layer that the model uses")
+                outputs = dict(self._outputs)
+                lean = logits.new_tensor(weights_of(target, logits.shape[1])).expand_as(logits)
+                gradients = torch.autograd.grad(logits, list(outputs.values()), grad_outputs=lean)
         finally:
             self._listening = False
             self._outputs.clear()
             for module in training:
                 module.training = True
+        return {
+            name: (activation.detach(), gradient)
+            for (name, activation), gradient in zip(outputs.items(), gradients, strict=True)
+        }
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """What the network says, in the layout of memory that it is fastest in."""
+        if self._channels_last and x.ndim == 4:
+            try:
+                return self.model(x.contiguous(memory_format=torch.channels_last))
+            except RuntimeError:  # `view` refuses the layout; whatever else was wrong is wrong again below
+                self._channels_last = False
+                self._outputs.clear()
+                torch.set_grad_enabled(False)
+        return self.model(x)
 
 
 def combined(activation: Tensor, gradient: Tensor, *, method: str = "Grad-CAM", relu: bool = True) -> Maps:
@@ -168,8 +176,8 @@ def combined(activation: Tensor, gradient: Tensor, *, method: str = "Grad-CAM", 
     return (raw.relu() if relu else raw).float().numpy()
 
 
-def weights_of(target: str | int, columns: int) -> Tensor:
-    """How much each logit counts in a target: (columns,) float32; see `choose_logit`."""
+def weights_of(target: str | int, columns: int) -> list[float]:
+    """How much each of `columns` logits counts in a target; see `choose_logit`."""
     if isinstance(target, int):
         if not -columns <= target < columns:
             raise InputError(f"target is {target}; expected a logit from 0 to {columns - 1}")
@@ -183,12 +191,12 @@ def weights_of(target: str | int, columns: int) -> Tensor:
     weights = [0.0] * columns
     for column, sign in signs.items():
         weights[column] = sign
-    return torch.tensor(weights)
+    return weights
 
 
 def choose_logit(logits: Tensor, target: str | int) -> Tensor:
     """The evidence that a target stands for: (n, 2) or (n, 1) -> (n,)."""
-    return logits @ weights_of(target, logits.shape[1]).to(logits)
+    return logits @ logits.new_tensor(weights_of(target, logits.shape[1]))
 
 
 def upsample(heat: Maps, size: int | tuple[int, int]) -> Maps:

@@ -63,6 +63,22 @@ def by_definition(model: nn.Module, layer: nn.Module, x: torch.Tensor, pick: obj
     return np.stack(result)
 
 
+class Depthwise(nn.Module):
+    """A depthwise convolution, and a head on all places, flattened by `view`, which takes one layout of memory only."""
+
+    def __init__(self, *, strict: bool) -> None:
+        super().__init__()
+        self.strict, self.calls = strict, 0
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.head = nn.Linear(4 * 20 * 28, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        x = self.second(self.first(x)).relu()
+        return self.head(x.view(len(x), -1) if self.strict else x.flatten(1))
+
+
 X = torch.randn(3, 1, 20, 28, generator=torch.Generator().manual_seed(1))
 
 
@@ -230,3 +246,23 @@ def test_a_network_in_double_precision_is_explained() -> None:
         double = cam(x.double(), relu=False)
     with GradCAM(model.float(), model.stage4) as cam:
         np.testing.assert_allclose(double, cam(x, relu=False), atol=1e-4 * np.abs(double).max())
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_layout_of_memory_changes_no_map(strict: bool) -> None:
+    model, films = made(Depthwise, strict=strict), X.repeat(1, 3, 1, 1) * torch.tensor([1, -1, 0.5])[:, None, None]
+    for layer in (model.first, model.second):
+        expected = by_definition(model, layer, films, lambda z: z[:, 1])
+        with GradCAM(model, layer) as cam:
+            model.calls = 0
+            first, calls = cam(films), model.calls
+            second = cam(films)
+        assert np.abs(first - expected).max() < 1e-6 and np.array_equal(first, second) and expected.max() > 0
+        assert (calls, model.calls) == ((2, 3) if strict else (1, 2)), "a layout that was refused is not tried again"
+
+
+def test_a_mistake_in_the_network_is_not_taken_for_the_layout() -> None:
+    model = made(Depthwise, strict=False)
+    with GradCAM(model, model.second) as cam, pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        cam(torch.randn(1, 3, 30, 28))
+    assert torch.is_grad_enabled() and not model.second._forward_hooks
