@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fracturelib.baselines import metadata_scores
@@ -64,6 +65,16 @@ def judged_scores(name: str, scores: pd.DataFrame, first: pd.DataFrame | None) -
             print(f"  test  {what} above the first: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
 
 
+def one_look(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+    """The map that the score is made of, (n, h, w) float32 in 0..1: of each film once, at the size of its score."""
+    model = classifier.model
+    if not isinstance(model, TaughtLite0):
+        raise SystemExit("maps of one look are those of taught_lite0")
+    with torch.inference_mode():
+        looks = [model.judge(*model.features(classifier.tensor(image[None])))[1] for image in images]
+        return torch.sigmoid(torch.cat(looks)).numpy()
+
+
 def maps(name: str, classifier: Classifier, films: Split) -> None:
     """Where the maps of a taught network point, beside chance and the centre."""
     assert films.masks is not None
@@ -73,6 +84,7 @@ def maps(name: str, classifier: Classifier, films: Split) -> None:
     size = classifier.size
     kinds = {
         "taught map": np.stack([upsample(m, (size, size)) for m in classifier.marks(images)]),
+        "the same, one look": np.stack([upsample(m, (size, size)) for m in one_look(classifier, images)]),
         "Grad-CAM, stage4": film_maps(classifier, images, classifier.model.stage4),
         "LayerCAM, stage3": film_maps(classifier, images, classifier.model.stage3, method="LayerCAM"),
         "LayerCAM, stage2": film_maps(classifier, images, classifier.model.stage2, method="LayerCAM"),

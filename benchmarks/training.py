@@ -27,7 +27,7 @@ from fracturelib.recipe import TransferRecipe
 from fracturelib.train import Films
 
 SIZE, BATCH = 384, 16
-SHIPPED_EPOCHS = 12
+SHIPPED_EPOCHS = 16
 
 
 def fastai_epoch(folder: Path, frame: pd.DataFrame) -> Callable[[], None] | None:

@@ -22,7 +22,7 @@ from fracturelib.lite import CHANNELS
 from fracturelib.metrics import average_precision, roc_auc
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import TransferRecipe
-from fracturelib.taught import TUNES, TaughtLite0, focal_loss, free, grid_of, peak_hits, with_imagenet
+from fracturelib.taught import TUNES, TaughtLite0, focal_loss, free, grid_of, peak_hits, point_loss, with_imagenet
 from fracturelib.train import STATE_FILE, Films, calibrated
 from fracturelib.transfer import MEAN, STD, Features, frozen_features
 
@@ -122,8 +122,9 @@ def fit_taught(
 ) -> tuple[Classifier, pd.DataFrame]:
     """Train with labels and outlines at once, and calibrate on `val`.
 
-    The loss is the cross-entropy of the films and `recipe.where` times the focal loss of the places. What is kept is
-    the running average of the weights after the last epoch: no epoch is chosen on `val`.
+    The loss is the cross-entropy of the films, `recipe.where` times the focal loss of the places, and `recipe.point`
+    times the cross-entropy of which place is the strongest. What is kept is the running average of the weights after
+    the last epoch: no epoch is chosen on `val`.
 
     Parameters
     ----------
@@ -208,11 +209,13 @@ def fit_taught(
             labels = torch.from_numpy(train.labels[chosen])[mine].to(ranks.device)
             # DDP averages the gradients of the processes, so each one's sum is divided by a part of the whole batch.
             shared, outlined = len(chosen) / ranks.count, max(float(places.sum()), 1.0) / ranks.count
+            fractured = max(float(places.flatten(1).any(dim=1).sum()), 1.0) / ranks.count
             places = places[mine].to(ranks.device)
             with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16"):
                 logits, marks = step(tuple(x.to(ranks.device) for x in inputs), keep[mine].to(ranks.device))
             loss = F.cross_entropy(logits, labels, reduction="sum") / shared
             loss = loss + recipe.where * focal_loss(marks, places, places=outlined)
+            loss = loss + recipe.point * point_loss(marks, places, films=fractured)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

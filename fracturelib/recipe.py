@@ -55,6 +55,8 @@ class TransferRecipe:
         arXiv 1708.07120).
     where : float
         Weight of the loss of places beside that of the film.
+    point : float
+        Weight of the loss of the strongest place beside that of the film.
     drop : float
         Share of the film's features that a training step leaves out.
     average : float
@@ -73,6 +75,7 @@ class TransferRecipe:
     features_rate: float = 4e-4
     weight_decay: float = 0.02
     where: float = 0.5
+    point: float = 1.0
     drop: float = 0.3
     average: float = 0.99
     precision: str = "auto"

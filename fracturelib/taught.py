@@ -1,6 +1,6 @@
 """A network that is taught where: EfficientNet-Lite0, a class head, and a head that marks fractures on a fine grid."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,32 @@ from fracturelib.lite import CHANNELS, Lite0, fold, pretrained_lite0
 
 MIDDLE, FINE = 40, 112  # channels of stage2, on a grid of an eighth of the film, and of stage3, on a sixteenth
 STRONGEST = 6  # places of the map whose mean speaks for a fracture
+ZOOMS = (7 / 6, 4 / 3)  # of the film, for its map: 448 and 512 pixels of 384
 STAGES = ("stage1", "stage2", "stage3", "stage4")
+
+
+def looked_at(marks: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The mean of the maps of a film that is looked at closely: enlarged by each of `ZOOMS`, as it is and mirrored.
+
+    Parameters
+    ----------
+    marks : callable
+        One look: films (n, 1, h, w) -> a logit for each place (n, h/8, w/8).
+    x : (n, 1, h, w) float32
+
+    Returns
+    -------
+    (n, h/8, w/8) float32
+        Each look is brought to this grid by bilinear interpolation.
+    """
+    grid = (x.shape[2] // 8, x.shape[3] // 8)
+    looks = []
+    for zoom in ZOOMS:
+        larger = [32 * max(1, round(side * zoom / 32)) for side in x.shape[2:]]
+        film = F.interpolate(x, size=larger, mode="bilinear", align_corners=False)
+        for found in (marks(film), marks(film.flip(3)).flip(2)):
+            looks.append(F.interpolate(found[:, None], size=grid, mode="bilinear", align_corners=False)[:, 0])
+    return torch.stack(looks).mean(dim=0)
 
 
 class TaughtHeads(nn.Module):
@@ -63,7 +88,7 @@ class TaughtLite0(TaughtHeads):
     The input is (grey value / 255 - 0.5) / 0.5. The logit of "fractured" is that of the class head plus `trust` times
     the mean of the strongest places of the map, so that score and map are one model. The class head sees a grid of a
     thirty-second, on which a heat map lies beside the bone that it means; the map is learnt from outlines, on a grid
-    four times as fine.
+    four times as fine. A score is one look at the film. `mark` looks at it four times: enlarged twice, and mirrored.
 
     Nothing in it depends on the other films of a batch: the batch normalisation of the features is folded into their
     convolutions.
@@ -93,8 +118,8 @@ class TaughtLite0(TaughtHeads):
         return self.judge(*self.features(x))[0]
 
     def mark(self, x: Tensor) -> Tensor:
-        """A logit of "a fracture is here" for each place of the grid."""
-        return self.judge(*self.features(x))[1]
+        """A logit of "a fracture is here" for each place of the grid, from several looks (`looked_at`)."""
+        return looked_at(lambda film: self.judge(*self.features(film))[1], x)
 
 
 class SideBySide(nn.ModuleList):
@@ -120,8 +145,8 @@ class TaughtEnsemble(nn.Module):
 
     Notes
     -----
-    A deep ensemble (Lakshminarayanan et al. 2017, arXiv 1612.01474). Scores see each film once; `mark` sees it and its
-    mirror image, since a fracture has no side.
+    A deep ensemble (Lakshminarayanan et al. 2017, arXiv 1612.01474). Scores are one look
+    at each film, maps are several, as those of a member.
     """
 
     def __init__(self, members: int = 2, width: int = 64) -> None:
@@ -158,8 +183,8 @@ class TaughtEnsemble(nn.Module):
         return self.judge(x)[0]
 
     def mark(self, x: Tensor) -> Tensor:
-        """A logit of "a fracture is here" for each place of the grid, from the film and its mirror image."""
-        return (self.judge(x)[1] + self.judge(x.flip(3))[1].flip(2)) / 2
+        """A logit of "a fracture is here" for each place of the grid, from several looks (`looked_at`)."""
+        return looked_at(lambda film: self.judge(film)[1], x)
 
 
 TUNES = ("heads", "last", "most", "all")
@@ -226,6 +251,30 @@ def focal_loss(
     missed = 1 - torch.exp(-plain)
     weight = positive * truth + (1 - positive) * (1 - truth)
     return (weight * missed**gamma * plain).sum() / (truth.sum().clamp_min(1.0) if places is None else places)
+
+
+def point_loss(marks: Tensor, truth: Tensor, *, films: float | None = None) -> Tensor:
+    """How surprised a map is that its strongest place is not in the fracture: cross-entropy over the places of a film.
+
+    A softmax over all places of a film says where the fracture is, if there is one; the loss is minus the logarithm
+    of what it gives to the places with a part of the fracture together. Films without one do not count.
+
+    Parameters
+    ----------
+    marks, truth : (n, h, w) float32
+        Logits, and 0 or 1.
+    films : float, optional
+        By how many the sum is divided; those with a fracture (at least one) if not given.
+
+    Returns
+    -------
+    () float32
+    """
+    marks, inside = marks.flatten(1), truth.flatten(1) > 0
+    known = inside.any(dim=1)
+    within = marks[known].masked_fill(~inside[known], -torch.inf).logsumexp(dim=1)
+    missed = marks[known].logsumexp(dim=1) - within
+    return missed.sum() / (known.sum().clamp_min(1) if films is None else films)
 
 
 def peak_hits(marks: Tensor, truth: Tensor) -> float:

@@ -10,7 +10,19 @@ from fracturelib.cli import parser, run_train
 from fracturelib.gradcam import GradCAM
 from fracturelib.lite import CHANNELS
 from fracturelib.models import stages
-from fracturelib.taught import STRONGEST, TUNES, TaughtEnsemble, TaughtLite0, focal_loss, free, grid_of, peak_hits
+from fracturelib.taught import (
+    STRONGEST,
+    TUNES,
+    ZOOMS,
+    TaughtEnsemble,
+    TaughtLite0,
+    focal_loss,
+    free,
+    grid_of,
+    looked_at,
+    peak_hits,
+    point_loss,
+)
 
 
 def made(seed: int = 0) -> TaughtLite0:
@@ -22,7 +34,7 @@ def made(seed: int = 0) -> TaughtLite0:
 def test_the_logit_is_the_class_head_and_the_strongest_places() -> None:
     model, x = made(), torch.randn(3, 1, 64, 96)
     with torch.inference_mode():
-        logits, marks = model(x), model.mark(x)
+        logits, marks = model(x), model.judge(*model.features(x))[1]
         *_, whole = model.features(x)
         plain = model.head(whole)
     assert logits.shape == (3, 2) and marks.shape == (3, 8, 12)
@@ -47,10 +59,35 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
     with torch.inference_mode():
         logits, marks = ensemble(x), ensemble.mark(x)
         alone = torch.stack([m(x) for m in members])
-        maps = [m.mark(x) for m in members] + [m.mark(x.flip(3)).flip(2) for m in members]
+        maps = [m.mark(x) for m in members]
     assert torch.allclose(logits, alone.mean(dim=0), atol=1e-5)
     assert torch.allclose(marks, torch.stack(maps).mean(dim=0), atol=1e-5)
     assert not torch.allclose(alone[0], alone[1], atol=1e-3)
+
+
+def test_a_map_is_the_mean_of_looks_at_the_larger_film() -> None:
+    model, x = made(), torch.randn(2, 1, 96, 192)
+    with torch.inference_mode():
+        looks = []
+        for zoom in ZOOMS:
+            film = F.interpolate(x, size=[32 * round(s * zoom / 32) for s in (96, 192)], mode="bilinear")
+            for mirrored in (False, True):
+                seen = model.judge(*model.features(film.flip(3) if mirrored else film))[1]
+                seen = seen.flip(2) if mirrored else seen
+                looks.append(F.interpolate(seen[:, None], size=(12, 24), mode="bilinear")[:, 0])
+        found = model.mark(x)
+        assert found.shape == (2, 12, 24)
+        assert torch.allclose(found, torch.stack(looks).mean(dim=0), atol=1e-5)
+        assert torch.allclose(found, model.mark(x.flip(3)).flip(2), atol=1e-4)  # a fracture has no side
+
+
+def test_looks_end_where_they_began() -> None:
+    """A bright place of the film is the bright place of its map: no look is shifted against the others."""
+    x = torch.zeros(1, 1, 128, 192)
+    x[0, 0, 24:32, 120:128] = 1.0
+    found = looked_at(lambda film: F.avg_pool2d(film, 8)[:, 0], x)
+    assert found.shape == (1, 16, 24) and divmod(int(found.argmax()), 24) == (3, 15)
+    assert looked_at(lambda film: F.avg_pool2d(film, 8)[:, 0], x[:, :, :8, :8]).shape == (1, 1, 1)
 
 
 def test_a_map_of_an_ensemble_is_the_mean_of_its_members_maps() -> None:
@@ -134,6 +171,27 @@ def test_a_focal_loss_in_parts_is_that_of_the_whole() -> None:
     places = float(truth.sum())
     parts = sum(focal_loss(logits[i::2], truth[i::2], places=places) for i in range(2))
     assert torch.allclose(parts, focal_loss(logits, truth))
+
+
+def test_point_loss_by_definition() -> None:
+    generator = torch.Generator().manual_seed(2)
+    marks = torch.randn(3, 3, 4, generator=generator)
+    truth = torch.zeros(3, 3, 4)
+    truth[0, 1, 2] = truth[0, 1, 3] = truth[2, 0, 0] = 1.0
+    p = marks.flatten(1).softmax(dim=1).view_as(marks)
+    expected = -((p[0, 1, 2] + p[0, 1, 3]).log() + p[2, 0, 0].log()) / 2
+    assert point_loss(marks, truth) == pytest.approx(float(expected), rel=1e-5)
+    one = F.cross_entropy(marks[2:].flatten(1), torch.tensor([0]))
+    assert point_loss(marks[2:], truth[2:]) == pytest.approx(float(one), rel=1e-5)
+    parts = sum(point_loss(marks[i : i + 1], truth[i : i + 1], films=2.0) for i in range(3))
+    assert parts == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_point_loss_of_films_without_a_fracture_teaches_nothing() -> None:
+    marks = torch.randn(2, 3, 3, requires_grad=True)
+    loss = point_loss(marks, torch.zeros(2, 3, 3))
+    loss.backward()
+    assert loss.item() == 0 and marks.grad is not None and not marks.grad.any()
 
 
 def test_peak_hits() -> None:
