@@ -215,6 +215,11 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "last stage; most stages; all)",
     )  # fmt: skip
     c.add_argument(
+        "--point", type=float, metavar="WEIGHT",
+        help=f"of {TransferRecipe.architecture}: weight of the loss of the map's strongest place "
+        f"({TransferRecipe.point})",
+    )  # fmt: skip
+    c.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"),
         help=f"of {TransferRecipe.architecture} while it trains; auto: bfloat16 where the processor has it",
     )  # fmt: skip
@@ -244,12 +249,14 @@ def run_train(args: argparse.Namespace) -> int:
     for name, least in (("size", 32), ("epochs", 1), ("patience", 1), ("batch", 2)):
         if getattr(args, name) is not None and getattr(args, name) < least:
             raise InputError(f"--{name} is {getattr(args, name)}; expected at least {least}")
+    if args.point is not None and not 0 <= args.point < float("inf"):
+        raise InputError(f"--point is {args.point}; expected 0 or more")
     if args.model == "taught_ensemble":
         raise InputError(
             "--model is taught_ensemble; train its members one by one, then put them together by fracture join"
         )
     names = ("size", "epochs", "batch", "learning_rate")
-    taught = ("tune", "precision")
+    taught = ("tune", "point", "precision")
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     recipe: Recipe | TransferRecipe
     if args.model == TransferRecipe.architecture:
@@ -288,13 +295,17 @@ def _add_join(commands: argparse._SubParsersAction) -> None:
     c.add_argument("folder", type=Path, help="the films that they were trained on; val calibrates the new network")
     c.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="checkpoints of networks taught where")
     c.add_argument("--out", type=Path, required=True, help="folder of the new network")
+    c.add_argument(
+        "--weights", action="store_true",
+        help="average weights, not outputs: no slower than one of them; for networks of one seed and different recipes",
+    )  # fmt: skip
     _quiet(c)
 
 
 def run_join(args: argparse.Namespace) -> int:
     from fracturelib.commands import MODEL_FILE, join_runs
 
-    run = join_runs(args.folder, args.models, args.out, progress=not args.quiet)
+    run = join_runs(args.folder, args.models, args.out, weights=args.weights, progress=not args.quiet)
     print(
         f"{args.out / MODEL_FILE}: {len(args.models)} networks; threshold {run.classifier.threshold:.3f} "
         f"({run.classifier.default_rule})"

@@ -28,7 +28,7 @@ from fracturelib.plots import triptych
 from fracturelib.predictions import read_predictions, write_predictions
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import Recipe, TransferRecipe
-from fracturelib.taught import TaughtEnsemble, TaughtLite0
+from fracturelib.taught import TaughtEnsemble, TaughtLite0, mean_of_weights
 from fracturelib.train import Films, calibrated, fit
 
 MODEL_FILE = "model.pt"
@@ -138,16 +138,18 @@ def train_folder(
     return Run(out, classifier, history, predictions)
 
 
-def join_runs(folder: Path, models: Sequence[Path], out: Path, *, progress: bool = True) -> Run:
+def join_runs(folder: Path, models: Sequence[Path], out: Path, *, weights: bool = False, progress: bool = True) -> Run:
     """Make one network of several taught ones that were trained on `folder`, calibrate it on val, leave it in `out`.
 
-    Its weights are stored as float16, and rounded before anything is measured. It leaves model.pt and predictions.csv
-    (val and test), as `train_folder` does.
+    With the means of their outputs (a deep ensemble, whose weights are stored as float16, and rounded before anything
+    is measured), or, if `weights`, with the means of their weights (`mean_of_weights`), which costs no more than one of
+    them. It leaves model.pt and predictions.csv (val and test), as `train_folder` does.
 
     Raises
     ------
     InputError
-        If there are fewer than two, or one of them is of another kind, size or data set.
+        If there are fewer than two, one of them is of another kind, size or data set, or weights are to be averaged
+        that did not begin alike.
     """
     if len(models) < 2:
         raise InputError(f"{len(models)} model; expected two or more to make one network of")
@@ -161,7 +163,14 @@ def join_runs(folder: Path, models: Sequence[Path], out: Path, *, progress: bool
             raise InputError(f"{path}: reads films of {member.size} pixels; expected {first.size}, as {models[0]}")
         if member.fingerprint != data:
             raise InputError(f"{path}: was trained on other data than {folder}; expected the same films and splits")
-    network = TaughtEnsemble.of([m.model for m in members if isinstance(m.model, TaughtLite0)]).half().float()
+        begun, seed = (m.extra.get("recipe", {}).get("seed") for m in (first, member))
+        if weights and begun != seed:
+            raise InputError(
+                f"{path}: was begun with seed {seed}; expected {begun}, as {models[0]}, to average weights"
+            )
+    networks = [m.model for m in members if isinstance(m.model, TaughtLite0)]
+    network: TaughtLite0 | TaughtEnsemble
+    network = mean_of_weights(networks) if weights else TaughtEnsemble.of(networks).half().float()
     network = network.to(memory_format=torch.channels_last).eval()
     parts = {split: frame[frame["split"] == split].reset_index(drop=True) for split in ("val", "test")}
     images = {
@@ -177,11 +186,13 @@ def join_runs(folder: Path, models: Sequence[Path], out: Path, *, progress: bool
     if "attribution" in first.extra:
         extra["attribution"] = first.extra["attribution"]
     architecture = {"name": "taught_ensemble", "members": len(members), **options}
+    if weights:
+        architecture = first.architecture
     classifier = replace(classifier, architecture=architecture, extra=extra)
     scores = [scored(classifier, parts[split], images[split]) for split in images]
     predictions = pd.concat(scores, ignore_index=True)
     write_predictions(predictions, out / PREDICTIONS_FILE)
-    save_classifier(classifier, out / MODEL_FILE, half=True)
+    save_classifier(classifier, out / MODEL_FILE, half=not weights)
     return Run(out, classifier, pd.DataFrame(), predictions)
 
 

@@ -136,6 +136,22 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     table = pd.read_csv(both / "predictions.csv")
     assert set(table["split"]) == {"val", "test"} and table["score"].between(0, 1).all()
     assert fracture("explain", *films, "--model", both / "model.pt", "--out", tmp_path / "maps2").returncode == 0
+    done = fracture("join", tmp_path / "data", *models, "--weights", "--out", tmp_path / "one")
+    assert done.returncode == 2 and f"{models[1]}: was begun with seed 1; expected 0, as {model}" in done.stderr
+    third = ["--out", tmp_path / "third", "--model", "taught_lite0", *options, "--point", 0]
+    assert fracture("train", tmp_path / "data", *third).returncode == 0
+    models, one = [model, tmp_path / "third" / "model.pt"], tmp_path / "mean"
+    done = fracture("join", tmp_path / "data", *models, "--weights", "--out", one)
+    assert done.returncode == 0, done.stderr
+    joined, alone = load_classifier(one / "model.pt"), [load_classifier(m) for m in models]
+    assert joined.architecture == alone[0].architecture and (one / "model.pt").stat().st_size < 20e6
+    assert [r["point"] for r in joined.extra["members"]] == [1.0, 0.0]
+    first, second = (m.model.state_dict() for m in alone)
+    for name, value in joined.model.state_dict().items():
+        np.testing.assert_allclose(value, (first[name] + second[name]) / 2, rtol=1e-5, atol=1e-6, err_msg=name)
+    assert set(pd.read_csv(one / "predictions.csv")["split"]) == {"val", "test"}
+    done = fracture("train", tmp_path / "data", *third, "--point", -1)
+    assert done.returncode == 2 and "--point is -1.0; expected 0 or more" in done.stderr
     done = fracture("join", tmp_path / "data", model, "--out", tmp_path / "one")
     assert done.returncode == 2 and "expected two or more" in done.stderr
     small = ROOT / "data" / "checkpoints" / "demo-small-cnn.pt"
