@@ -145,8 +145,8 @@ class TaughtEnsemble(nn.Module):
 
     Notes
     -----
-    A deep ensemble (Lakshminarayanan et al. 2017, arXiv 1612.01474). Scores are one look
-    at each film, maps are several, as those of a member.
+    A deep ensemble (Lakshminarayanan et al. 2017, arXiv 1612.01474). Scores are one look at each film, maps are
+    several, as those of a member.
     """
 
     def __init__(self, members: int = 2, width: int = 64) -> None:
