@@ -9,6 +9,10 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
+SHIPPED = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
+FILMS_MODEL = SHIPPED / "fracatlas-taught-lite0.pt"  # for real films; its model card lies beside it
+FILMS_SPLITS = SHIPPED / "fracatlas-taught-lite0-splits.csv"
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: one line that names it, says what it was and what was expected."""

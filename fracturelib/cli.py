@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from fracturelib import __version__
-from fracturelib._files import InputError
+from fracturelib._files import FILMS_MODEL, InputError
 from fracturelib.recipe import Recipe, TransferRecipe, best_epoch
 
 NOTICE = "For education and research, not for clinical use."
+MODEL_HELP = "a checkpoint; if not given, the shipped network for real films"
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -314,13 +315,23 @@ def run_join(args: argparse.Namespace) -> int:
     return 0
 
 
+def chosen_model(args: argparse.Namespace) -> Path:
+    """The checkpoint that was named; else the shipped one, and say so."""
+    if args.model:
+        return args.model
+    if not FILMS_MODEL.is_file():
+        raise InputError(f"--model is not given, and there is no {FILMS_MODEL}; expected a checkpoint")
+    print(f"model: the shipped one for real films, {FILMS_MODEL.name}; read its model card, {FILMS_MODEL.stem}.md")
+    return FILMS_MODEL
+
+
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "predict", run_predict, summary="score films and write a table",
         example="fracture predict data/demo/test --model runs/first/model.pt --csv scores.csv",
     )  # fmt: skip
     c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="films, or folders of films")
-    c.add_argument("--model", type=Path, required=True, help="a checkpoint")
+    c.add_argument("--model", type=Path, default=None, help=MODEL_HELP)
     c.add_argument("--csv", type=Path, required=True, help="the table to write")
     _quiet(c)
 
@@ -329,7 +340,7 @@ def run_predict(args: argparse.Namespace) -> int:
     from fracturelib._files import atomic_path
     from fracturelib.commands import predict_paths
 
-    frame = predict_paths(args.paths, args.model, progress=not args.quiet)
+    frame = predict_paths(args.paths, chosen_model(args), progress=not args.quiet)
     with atomic_path(args.csv) as temporary:
         frame.to_csv(temporary, index=False)
     unread = int(frame["score"].isna().sum())
@@ -396,7 +407,7 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
         example="fracture explain data/demo/test/Fractured --model runs/first/model.pt --out results/maps",
     )  # fmt: skip
     c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="films, or folders of films")
-    c.add_argument("--model", type=Path, required=True, help="a checkpoint")
+    c.add_argument("--model", type=Path, default=None, help=MODEL_HELP)
     c.add_argument("--out", type=Path, required=True, help="folder for the pictures")
     c.add_argument("--layer", default=None, help="stage1, stage2, ...; the last if not given")
     _quiet(c)
@@ -405,7 +416,7 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
 def run_explain(args: argparse.Namespace) -> int:
     from fracturelib.commands import explain_paths
 
-    frame = explain_paths(args.paths, args.model, args.out, layer=args.layer, progress=not args.quiet)
+    frame = explain_paths(args.paths, chosen_model(args), args.out, layer=args.layer, progress=not args.quiet)
     for row in frame[frame["reason"] != ""].itertuples():
         print(f"left out: {row.reason}")
     print(f"{args.out}: {(frame['picture'] != '').sum()} pictures. {NOTICE}")

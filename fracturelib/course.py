@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fracturelib._files import FILMS_MODEL, FILMS_SPLITS, SHIPPED
 from fracturelib.checkpoint import Classifier, load_classifier
 from fracturelib.commands import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
 from fracturelib.data import data_folder, fingerprint, fracture_mask, load_annotations, load_manifest
@@ -19,7 +20,6 @@ from fracturelib.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data" / "demo"
-SHIPPED = ROOT / "data" / "checkpoints"
 SHIPPED_MODEL = SHIPPED / "demo-small-cnn.pt"
 SHIPPED_PREDICTIONS = SHIPPED / "demo-small-cnn-predictions.csv"
 RECIPE = Recipe()
@@ -108,18 +108,45 @@ def own_run() -> Path | None:
     return folder if finished and not os.environ.get("FRACTURE_SHIPPED") else None
 
 
-def open_classifier() -> Classifier:
-    """The reader's own classifier from notebook 02 where it exists, else the one that is shipped for the demo set."""
+def open_classifier(*, real: bool = False) -> Classifier:
+    """The reader's own classifier from notebook 02 where it exists, else a shipped one.
+
+    Parameters
+    ----------
+    real : bool
+        For films that are not the demo's, take the shipped network for real films, trained on FracAtlas; else the small
+        CNN of the demo set, whose layers notebook 04 takes apart by name.
+    """
     folder = own_run()
-    return load_classifier(folder / MODEL_FILE if folder else SHIPPED_MODEL)
+    if folder:
+        return load_classifier(folder / MODEL_FILE)
+    return load_classifier(FILMS_MODEL if real and not is_demo() else SHIPPED_MODEL)
 
 
-def classifier_line() -> str:
+def classifier_line(*, real: bool = False) -> str:
     """Which classifier `open_classifier` gives, in one line."""
     if own_run():
         return "Classifier: your own, from notebook 02"
-    warning = "" if is_demo() else "; it has never seen such films: run notebook 02 on them first"
-    return f"Classifier: the shipped one, trained on the demo set{warning}"
+    if is_demo():
+        return "Classifier: the shipped one, trained on the demo set"
+    if not real:
+        return (
+            "Classifier: the shipped one, trained on the demo set; it has never seen such films: "
+            "run notebook 02 on them first"
+        )
+    seen = learnt_from(load_manifest(data_folder()))
+    line = "Classifier: the shipped one for real films, trained on FracAtlas"
+    if seen:
+        line += f"; {seen} films of val and test are called like films that it learnt from: import with --splits"
+    return line
+
+
+def learnt_from(frame: pd.DataFrame) -> int:
+    """How many films of val and test have the name of a film that the shipped network for real films learnt from."""
+    splits = pd.read_csv(FILMS_SPLITS)
+    names = set(splits.loc[splits["split"] == "train", "name"])
+    judged = frame.loc[frame["split"] != "train", "file"]
+    return sum(Path(file).name in names for file in judged)
 
 
 def open_predictions() -> pd.DataFrame:
@@ -139,7 +166,7 @@ def open_predictions() -> pd.DataFrame:
 
 def open_explorer(split: str = "test") -> Explorer:
     """The explorer over the films of a split, with what the manifest says of them; the network runs once over them."""
-    classifier = open_classifier()
+    classifier = open_classifier(real=True)
     films = open_split(split, size=classifier.size)
     frame = films.frame
     known = "region" in frame and frame["region"].notna().all()

@@ -173,6 +173,12 @@ def test_the_shipped_checkpoints_are_ready_to_use(tmp_path: Path) -> None:
         done = fracture("predict", *films, "--model", model, "--csv", tmp_path / f"{model.stem}.csv")
         assert done.returncode == 0, done.stderr
         assert pd.read_csv(tmp_path / f"{model.stem}.csv")["score"].between(0, 1).all()
+    for command in (("predict", "--csv", tmp_path / "default.csv"), ("explain", "--out", tmp_path / "maps")):
+        done = fracture(command[0], *films, *command[1:])
+        assert done.returncode == 0 and "fracatlas-taught-lite0.md" in done.stdout, done.stderr
+    same = pd.read_csv(tmp_path / "fracatlas-taught-lite0.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "default.csv"), same)
+    assert len(list((tmp_path / "maps").glob("*.png"))) == len(films)
     taught = load_classifier(ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.pt")
     assert taught.is_taught and "CC BY 4.0" in taught.extra["attribution"]
     assert (ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.md").is_file()
