@@ -79,7 +79,11 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
         "--group-pattern", default=None, metavar="REGEX", help="its first group, in a file's name, is the patient"
     )
     c.add_argument(
-        "--splits", type=Path, default=None, metavar="TABLE", help="name and split of films, as beside a checkpoint"
+        "--splits",
+        type=Path,
+        default=None,
+        metavar="TABLE",
+        help="name and split of films, as beside a checkpoint; what it leaves out or keeps is decided",
     )
     c.add_argument("--drop-copies", action="store_true", help="keep one film of each radiograph")
     c.add_argument("--drop-contradictions", action="store_true", help="leave out radiographs that have both labels")

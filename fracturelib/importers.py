@@ -27,7 +27,10 @@ from fracturelib.layouts import Found, read_source
 from fracturelib.repair import LEFT_OUT_FILE, Drop, LeftOut, in_one_split, repaired, with_copies
 
 IMPORT_FILE = "import.json"
-WORKING = ("path", "name", "key", "import_copy", "import_contrast", "import_bytes")  # columns for the import only
+NOT_TAKEN = "left out"  # the split of a film that a table leaves out
+WORKING = (  # columns for the import only
+    "path", "name", "key", "import_copy", "import_contrast", "import_bytes", "import_group", "import_decided",
+)  # fmt: skip
 FOLDS, TEST_FOLDS, VAL_FOLDS = 20, 3, 3  # 15 % test, 15 % val, the rest train
 
 
@@ -86,7 +89,9 @@ def import_dataset(
         A regular expression; its first group, found in a film's path, is the patient.
     splits : Path, optional
         A table with the columns name (of a film's file) and split, such as the one beside a checkpoint: the split that
-        its network was trained on. Films that it does not name are test films, unless their group says otherwise.
+        its network was trained on. Films that it does not name are test films, unless their group says otherwise. If
+        some are "left out" there, the table has decided, so that an import is the same on every machine: those are left
+        out, the others that it names stay whatever `drop` says, and are in the groups of its column group, if any.
     merge_groups : callable, optional
         (paths, groups) -> groups: joins more groups, after those that hold copies of one radiograph were joined.
     drop : Drop
@@ -106,7 +111,7 @@ def import_dataset(
         found = read_source(folder, group_pattern)
         options = f"{seed} {group_pattern} {drop}"
         if splits is not None:
-            found.films["split"] = _as_listed(found.films, splits)
+            found.films = found.films.assign(**_as_listed(found.films, splits))
             options += hashlib.sha256(splits.read_bytes()).hexdigest()
         signature = _signature(found.films, folder, options=options)
         earlier = _earlier(out, signature)
@@ -117,6 +122,8 @@ def import_dataset(
             raise InputError(
                 f"{source}: none of {len(left_out)} films can be read ({left_out[0].file}: {left_out[0].reason})"
             )
+        films, listed = _left_out_as_listed(films, splits)
+        left_out += listed
         films = with_copies(films, progress=progress)
         films["group"] = _merged(films, merge_groups)
         films, dropped = repaired(films, found.annotations, drop)
@@ -221,7 +228,14 @@ def _merged(
 ) -> list[str]:
     """Groups, joined where two hold copies of one radiograph, and where `merge_groups` says so."""
     groups = joined(list(films["group"].astype(str)), list(films["import_copy"].astype(str)))
-    return list(merge_groups(list(films["path"]), groups)) if merge_groups else groups
+    if merge_groups:
+        groups = list(merge_groups(list(films["path"]), groups))
+    if "import_decided" not in films:
+        return groups
+    # A film that is not listed goes to the listed group that it shares a group with.
+    listed = list(films["import_group"])
+    host = {group: name for group, name in reversed(list(zip(groups, listed, strict=True))) if name}
+    return [name or host.get(group, group) for group, name in zip(groups, listed, strict=True)]
 
 
 def joined(groups: Sequence[str], other: Sequence[str]) -> list[str]:
@@ -240,8 +254,11 @@ def joined(groups: Sequence[str], other: Sequence[str]) -> list[str]:
     return [first[int(component[i])] for i in g]
 
 
-def _as_listed(films: pd.DataFrame, path: Path) -> pd.Series:
-    """The split of each film as a table has it; "test" for those that it does not name."""
+def _as_listed(films: pd.DataFrame, path: Path) -> dict[str, pd.Series]:
+    """Of each film what a table has: split ("test" if it is not named), and whether and in which group it stays.
+
+    Whether a film stays is decided by tables that say of some that they are left out; others leave it open.
+    """
     try:
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError, UnicodeDecodeError) as error:
@@ -250,14 +267,29 @@ def _as_listed(films: pd.DataFrame, path: Path) -> pd.Series:
     missing = [c for c in ("name", "split") if c not in table.columns]
     if missing:
         raise InputError(f"{path}: has no column {', '.join(missing)}; expected name and split")
-    strange = table.loc[~table["split"].isin(SPLITS), "split"]
+    strange = table.loc[~table["split"].isin([*SPLITS, NOT_TAKEN]), "split"]
     if len(strange):
-        raise InputError(f"{path}: split is {strange.iloc[0]!r}; expected one of {', '.join(SPLITS)}")
+        raise InputError(f"{path}: split is {strange.iloc[0]!r}; expected one of {', '.join([*SPLITS, NOT_TAKEN])}")
     if not films["name"].isin(table["name"]).any():
         raise InputError(
             f"{path}: names none of the {len(films)} films; expected names such as {films['name'].iloc[0]}"
         )
-    return films["name"].map(table.drop_duplicates("name").set_index("name")["split"]).fillna("test")
+    table = table.drop_duplicates("name").set_index("name")
+    listed = {"split": films["name"].map(table["split"]).fillna("test")}
+    if (table["split"] == NOT_TAKEN).any():
+        group = films["name"].map(table["group"]) if "group" in table else films["group"]
+        listed["import_group"] = group.where(films["name"].isin(table.index)).fillna("").astype(str)
+        listed["import_decided"] = films["name"].isin(table.index)
+    return listed
+
+
+def _left_out_as_listed(films: pd.DataFrame, path: Path | None) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The films that a table does not leave out, and those that it does."""
+    if "import_decided" not in films:
+        return films, []
+    taken = films["split"] != NOT_TAKEN
+    out = [LeftOut(file, "listed", f"left out by {path.name if path else ''}") for file in films.loc[~taken, "file"]]
+    return films[taken].reset_index(drop=True), out
 
 
 def _with_splits(films: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:

@@ -23,7 +23,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A film that is not taken over: its file, a kind ("unreadable", "broken", "contradiction", "copy"), and why."""
+    """A film that is not taken over: its file, a kind (unreadable, broken, contradiction, copy or listed), and why."""
 
     file: str
     kind: str
@@ -44,14 +44,15 @@ def repaired(
     ----------
     films : DataFrame
         key, file (as it is to be called in the log), label, width, height, import_contrast (0 for a blank film),
-        import_bytes and import_copy.
+        import_bytes and import_copy; and perhaps import_decided: whether a film stays, whatever `drop` says.
     annotations : dict
         key -> instances.
     drop : Drop
     """
     out: dict[int, LeftOut] = {}
+    stay = films["import_decided"] if "import_decided" in films else pd.Series(False, index=films.index)
     if drop.broken:
-        for row in films.itertuples():
+        for row in films[~stay].itertuples():
             if reason := _broken(row, annotations.get(str(row.key), [])):
                 out[int(str(row.Index))] = LeftOut(str(row.file), "broken", reason)
     for _, group in films[~films.index.isin(list(out))].groupby("import_copy"):
@@ -59,11 +60,11 @@ def repaired(
             continue
         if drop.contradictions and group["label"].nunique() > 1:
             others = ", ".join(group["file"])
-            for i in group.index:
+            for i in group.index[~stay[group.index]]:
                 out[i] = LeftOut(group.at[i, "file"], "contradiction", f"one radiograph, both labels: {others}")
         elif drop.copies:
-            kept = _best(group, annotations)
-            for i in group.index[group.index != kept]:
+            kept = _best(group[stay[group.index]] if stay[group.index].any() else group, annotations)
+            for i in group.index[(group.index != kept) & ~stay[group.index]]:
                 out[i] = LeftOut(group.at[i, "file"], "copy", f"a copy of {group.at[kept, 'file']}")
     stays = films[~films.index.isin(list(out))].reset_index(drop=True)
     return stays, [out[i] for i in sorted(out)]

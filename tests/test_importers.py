@@ -18,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fracturelib._files import InputError
-from fracturelib.data import Annotation, fracture_mask, load_annotations, load_manifest
+from fracturelib._files import FILMS_MODEL, FILMS_SPLITS, InputError
+from fracturelib.checkpoint import load_classifier
+from fracturelib.data import Annotation, fingerprint, fracture_mask, load_annotations, load_manifest
 from fracturelib.importers import import_dataset, joined, split_by_group, turn
 from fracturelib.layouts import consecutive_groups, read_fracatlas
+from fracturelib.repair import Drop
 from tests.films import film, plain_folder, save
 
 
@@ -378,11 +380,49 @@ def test_a_split_that_was_used_before(tmp_path: Path) -> None:
     assert set(load_annotations(tmp_path / "again")) == set(again.loc[again["label"] == 1, "file"])
 
 
+def test_a_table_that_has_decided_what_is_left_out(tmp_path: Path) -> None:
+    source = made_up_fracatlas(tmp_path / "FracAtlas")
+    images = source / "images" / "Non_fractured"
+    shutil.copyfile(images / "IMG0000001.jpg", images / "IMG0000002.jpg")  # both listed: they stay
+    shutil.copyfile(images / "IMG0000001.jpg", images / "IMG0000059.jpg")  # not listed
+    import_dataset(source, tmp_path / "first", progress=False)
+    first = load_manifest(tmp_path / "first")
+    names = first["file"].map(lambda file: Path(file).name)
+    table = pd.DataFrame({"name": names, "split": first["split"], "group": "of the table " + first["group"]})
+    table.loc[table["name"] == "IMG0000004.jpg", ["split", "group"]] = ("left out", "")
+    table.loc[table["name"] == "IMG0000002.jpg", "group"] = "alone"
+    table = table[~table["name"].isin(["IMG0000058.jpg", "IMG0000059.jpg"])]
+    table.to_csv(tmp_path / "splits.csv", index=False)
+    report = import_dataset(
+        source, tmp_path / "again", splits=tmp_path / "splits.csv", drop=Drop(copies=True), progress=False
+    )
+    again = load_manifest(tmp_path / "again")
+    again.index = again["file"].map(lambda file: Path(file).name)
+    assert dict(report.left_out) == {
+        "Non_fractured/IMG0000004.jpg": "left out by splits.csv",
+        "Non_fractured/IMG0000059.jpg": "a copy of Non_fractured/IMG0000001.jpg",
+    }
+    # Not named, but of a group that is: with the others of that group.
+    assert again.loc["IMG0000058.jpg", "group"] == again.loc["IMG0000056.jpg", "group"]
+    assert again.loc["IMG0000058.jpg", "split"] == again.loc["IMG0000056.jpg", "split"]
+    listed = table[table["split"] != "left out"].set_index("name")
+    assert (again.loc[listed.index, ["split", "group"]] == listed).all(axis=None)
+    assert set(again.columns) == set(first.columns)
+
+
+def test_the_table_of_the_shipped_network_gives_the_films_that_it_was_trained_on(
+    tmp_path: Path, fracatlas: Path
+) -> None:
+    everything = Drop(copies=True, contradictions=True, broken=True)
+    import_dataset(fracatlas, tmp_path / "out", splits=FILMS_SPLITS, drop=everything, progress=False)
+    assert fingerprint(load_manifest(tmp_path / "out")) == load_classifier(FILMS_MODEL).fingerprint
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("file,split\na.jpg,train\n", "has no column name; expected name and split"),
-        ("name,split\na.jpg,dev\n", "split is 'dev'; expected one of train, val, test"),
+        ("name,split\na.jpg,dev\n", "split is 'dev'; expected one of train, val, test, left out"),
         ("name,split\na.jpg,train\n", "names none of the 60 films; expected names such as IMG0000000.jpg"),
         ("", "not a table"),
     ],
