@@ -149,17 +149,15 @@ def metadata_out_of_fold(frame: pd.DataFrame, folds: int) -> Numbers:
     return found
 
 
-def the_picture(folder: Path, frame: pd.DataFrame, parts: dict[str, Split], folds: int) -> Numbers:
+def the_picture(folder: Path, frame: pd.DataFrame, parts: dict[str, Split], looks: list[Numbers], folds: int) -> None:
     files, group, y = list(frame["file"]), list(frame["group"]), list(frame["label"])
     print(f"the picture: a line on frozen features, {folds} folds, {len(y)} films, {sum(y)} fractured")
     plain = np.concatenate([part.images for part in parts.values()])
-    kept = [frozen_of(part).whole for part in parts.values()]
-    base, mirrored = (np.concatenate([pair[m] for pair in kept]).astype(np.float64) for m in (0, 1))
     known = metadata_out_of_fold(frame, folds)
     row("metadata only", y, known, group, None)
-    first = out_of_fold(a_line, base, frame, folds)[0]
+    first = out_of_fold(a_line, looks[0], frame, folds)[0]
     row(f"{SIZE} pixels, padded", y, first, group, known)
-    both = out_of_fold(a_line, base, frame, folds, mirror=mirrored)[0]
+    both = out_of_fold(a_line, looks[0], frame, folds, mirror=looks[1])[0]
     row("and mirrored, the mean of both", y, both, group, first)
     others: dict[str, Callable[[], NDArray[np.uint8]]] = {
         "squashed": lambda: squashed(folder, files),
@@ -171,7 +169,6 @@ def the_picture(folder: Path, frame: pd.DataFrame, parts: dict[str, Split], fold
     for name, pictures in others.items():
         x = whole_features(pictures(), progress=True).astype(np.float64)
         row(name, y, out_of_fold(a_line, x, frame, folds)[0], group, first)
-    return base
 
 
 def the_balance(x: Numbers, frame: pd.DataFrame, folds: int) -> None:
@@ -249,8 +246,10 @@ def main() -> None:
     parts = {split: open_split(split, size=SIZE) for split in ("train", "val", "test")}
     frame = pd.concat([part.frame for part in parts.values()], ignore_index=True)
     if args.only in ("", "lines"):
-        base = the_picture(folder, frame, parts, args.folds)
-        the_balance(base, frame, args.folds)
+        kept = [frozen_of(part).whole for part in parts.values()]
+        looks = [np.concatenate([pair[m] for pair in kept]).astype(np.float64) for m in (0, 1)]  # plain, mirrored
+        the_balance(looks[0], frame, args.folds)
+        the_picture(folder, frame, parts, looks, args.folds)
     if args.only in ("", "heads"):
         the_heads(parts, args.seeds)
 

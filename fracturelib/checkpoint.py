@@ -15,6 +15,7 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from fracturelib._files import InputError, atomic_path
+from fracturelib._memory import keep_freed_memory
 from fracturelib.data import CLASSES
 from fracturelib.models import build_model
 
@@ -96,6 +97,7 @@ class Classifier:
         mark = getattr(self.model, "mark", None)
         if mark is None:
             raise InputError(f"model {self.architecture['name']} was not taught where; expected taught_lite0")
+        keep_freed_memory()
         self.model.eval()
         found = []
         with torch.inference_mode():
@@ -123,6 +125,7 @@ def model_logits(
     """
     if images.ndim == 3 and images.shape[1] > 224:
         batch = min(batch, max(1, 24 * 224**2 // images.shape[1] ** 2))
+    keep_freed_memory()
     training = model.training
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     model.eval()

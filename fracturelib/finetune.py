@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from fracturelib._files import InputError, atomic_path
+from fracturelib._memory import keep_freed_memory
 from fracturelib.checkpoint import Classifier, load_payload, normalised, scores_from_logits
 from fracturelib.lite import CHANNELS
 from fracturelib.metrics import average_precision, roc_auc
@@ -161,6 +162,7 @@ def fit_taught(
         raise InputError(f"size is {recipe.size}; expected a multiple of 32")
     if recipe.tune not in TUNES:
         raise InputError(f"tune is {recipe.tune!r}; expected one of {', '.join(TUNES)}")
+    keep_freed_memory()
     ranks = ranks or Ranks()
     if model is None:
         with torch.random.fork_rng():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fracturelib._files import InputError
+from fracturelib._memory import keep_freed_memory
 from fracturelib.cams import METHODS
 
 TARGETS = ("fractured", "not fractured", "difference")
@@ -63,6 +64,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
+        keep_freed_memory()
         if not self._hooks:
             self._hooks = [m.register_forward_hook(self._hook(name)) for name, m in self.layers.items()]
         return self

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from fracturelib._files import InputError, atomic_path
+from fracturelib._memory import keep_freed_memory
 from fracturelib.checkpoint import (
     Classifier,
     fit_temperature,
@@ -173,6 +174,7 @@ def fit(
             raise InputError(
                 f"{name}: {len(films.labels)} films of {len(np.unique(films.labels))} class; expected both classes"
             )
+    keep_freed_memory()
     ranks = ranks or Ranks()
     mean, std = grey_statistics(train.images)
     model = build_model(recipe.architecture, seed=recipe.seed).to(ranks.device).to(memory_format=torch.channels_last)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from fracturelib._files import atomic_path, cache_dir
+from fracturelib._memory import keep_freed_memory
 from fracturelib.checkpoint import normalised
 from fracturelib.lite import CHANNELS, fold, pretrained_lite0
 from fracturelib.taught import FINE, MIDDLE, TaughtLite0
@@ -66,6 +67,7 @@ def whole_features(images: NDArray[np.uint8], *, progress: bool = False) -> NDAr
     """What ImageNet's features make of each film as a whole, cached: (n, s, s) uint8 -> (n, 1280) float32."""
     path = cache_dir() / f"features-{_key(images).hexdigest()}-imagenet.npy"
     if not path.is_file():
+        keep_freed_memory()
         features = fold(pretrained_lite0()).eval().to(memory_format=torch.channels_last)
         found = []
         for start in tqdm(range(0, len(images), 8), desc="features", unit="batch", disable=not progress):
@@ -85,6 +87,7 @@ def _key(images: NDArray[np.uint8]) -> "hashlib.blake2b":
 
 
 def _compute(model: TaughtLite0, images: NDArray[np.uint8], mirrored: bool, paths: list[Path], progress: bool) -> None:
+    keep_freed_memory()
     model = model.eval().to(memory_format=torch.channels_last)
     n, grid = len(images), images.shape[1] // 16
     with atomic_path(paths[0]) as first, atomic_path(paths[1]) as second, atomic_path(paths[2]) as third:
