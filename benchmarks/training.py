@@ -3,8 +3,9 @@
 One epoch of fine-tuning EfficientNet-Lite0 at 384 pixels on the same films, from the same ImageNet weights, in batches
 of 16: ours in its four ways, and fastai's `Learner` over timm's network (with its usual decoding, padding, mirroring)
 in float32, where they are installed. Interleaved in one run, medians, films a second, and the ratio to fastai. Ours
-learns where as well as whether; fastai learns whether. Then what the whole training of the shipped network takes, and
-what as many epochs would take with fastai. Stop everything else first.
+learns where as well as whether; fastai learns whether. Freed memory is kept for both (`fracturelib/_memory.py`). Then
+what the whole training of the shipped network takes, and what as many epochs would take with fastai. Stop everything
+else first.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from fracturelib._memory import keep_freed_memory
 from fracturelib.commands import outlines
 from fracturelib.data import load_manifest
 from fracturelib.finetune import fit_taught, resolved_precision
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as cache:
         os.environ["FRACTURE_CACHE"] = cache
         run(args.folder, args.films, args.rounds)

@@ -7,7 +7,8 @@ Three tables. *The picture*: resolution, padding or squashing, CLAHE and mirrori
 features (EfficientNet-Lite0), its penalty chosen within the training films. *The balance*: class weights, oversampling
 and focal loss for the same line, at the threshold 0.5 and at one chosen on other films. Both are out of fold over all
 films, each group in one fold. *The heads*: what each part of the recipe of the two heads does, on the data set's own
-splits. The rival of each row is the first row, on the same films; intervals are bootstraps over groups.
+splits. Beside each row is its gain over the first of its table (over metadata alone, for the first of the pictures), on
+the same films; intervals are bootstraps over groups.
 """
 
 import argparse
