@@ -57,7 +57,7 @@ def test_the_command_line_helps_without_torch() -> None:
 
 
 ORDER = [
-    ["_files", "recipe"],
+    ["_files", "_memory", "recipe"],
     ["_decode"],
     ["data"],
     ["audit_films"],
