@@ -124,7 +124,10 @@ def import_dataset(
             )
         films, listed = _left_out_as_listed(films, splits)
         left_out += listed
-        films = with_copies(films, progress=progress)
+        if "import_decided" in films and films["import_decided"].all():
+            films = films.assign(import_copy=range(len(films)))  # the table leaves nothing for copies to decide
+        else:
+            films = with_copies(films, progress=progress)
         films["group"] = _merged(films, merge_groups)
         films, dropped = repaired(films, found.annotations, drop)
         if films.empty:
