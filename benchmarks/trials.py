@@ -1,6 +1,7 @@
-"""What small changes are worth on real films: `python benchmarks/trials.py DIR [--folds 5] [--seeds 3] [--only lines]`.
+r"""What small changes are worth on real films: `python benchmarks/trials.py DIR [--folds 5] [--seeds 3] [--only lines]`.
 
-    fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken
+    fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken \
+        --splits data/checkpoints/fracatlas-taught-lite0-splits.csv
     python benchmarks/trials.py data/raw/fracatlas
 
 Three tables. *The picture*: resolution, padding or squashing, CLAHE and mirroring, for a line on ImageNet's frozen

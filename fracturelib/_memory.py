@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
 
     The outputs of a layer are tens of megabytes. The GNU C library fetches each block of such a size from the system
     and gives it back when it is freed, so that every layer of every batch pays for fresh pages: up to half of all time
-    on some machines. Kept, they cost a tenth more memory when films are scored, a third when all of a network is tuned.
+    on some machines. Kept, they cost a tenth to a third more memory.
 
     Where another allocator is at work, nothing is done; nor where the environment sets the C library's options
     (`MALLOC_...` or `GLIBC_TUNABLES`).

@@ -12,7 +12,7 @@ from fracturelib.course import DEMO, classifier_line, learnt_from, open_classifi
 
 @pytest.fixture
 def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of four films that is not the demo set, and no runs."""
+    """A folder of a few films that is not the demo set, and no runs."""
     manifest = pd.read_csv(DEMO / "manifest.csv").groupby(["split", "label"]).head(1)
     for file in manifest["file"]:
         (tmp_path / "few" / file).parent.mkdir(parents=True, exist_ok=True)
