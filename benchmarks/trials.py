@@ -1,4 +1,4 @@
-r"""What small changes are worth on real films: `python benchmarks/trials.py DIR [--folds 5] [--seeds 3] [--only lines]`.
+r"""What small changes are worth: `python benchmarks/trials.py DIR [--folds 5] [--seeds 3] [--only lines]`.
 
     fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken \
         --splits data/checkpoints/fracatlas-taught-lite0-splits.csv
