@@ -1,4 +1,4 @@
-"""What scoring films costs: `python benchmarks/predict.py FOLDER [--films 800] [--rounds 3]`.
+"""What scoring films costs: `python benchmarks/predict.py FOLDER [--films 800] [--rounds 3] [--looks 1]`.
 
 `fracture predict` with the shipped network for real films, as a command, with its start, its decoding and its table,
 against a plain loop over timm's network of the same kind and size (OpenCV reads, pads and resizes; batches of 16; no
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--films", type=int, default=800)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--looks", default="1", choices=("1", "2"), help="of `fracture predict` at each film")
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.plain is not None:
@@ -77,7 +78,7 @@ def main() -> None:
         environment = {**os.environ, "FRACTURE_CACHE": str(folder / "cache")}
         fracture = [sys.executable, "-m", "fracturelib.cli", "predict", str(films), "--model", str(MODEL), "--quiet"]
         commands = {
-            "fracture predict": [*fracture, "--csv", str(folder / "scores.csv")],
+            "fracture predict": [*fracture, "--csv", str(folder / "scores.csv"), "--looks", args.looks],
             "plain timm loop": [sys.executable, __file__, "--plain", str(folder / "films.txt")],
         }
         took: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}

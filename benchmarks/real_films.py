@@ -1,11 +1,12 @@
-"""What networks make of real films: `python benchmarks/real_films.py DIR --run NAME=RUN [NAME=RUN ...] [--folds 5]`.
+"""What networks make of real films: `python benchmarks/real_films.py DIR --run NAME=RUN [--run ...] [--folds 5]`.
 
 For each run of `fracture train` on DIR (its predictions.csv and model.pt): AUC and average precision on validation and
 test, sensitivity and specificity on test at the threshold for sensitivity 0.90 that validation froze, calibration
-error, and the paired difference of the test AUC to the first run. Beside them a rival that knows the metadata only. Of
-networks that were taught where, how often the peak of each map lies in the fracture, or near it, on validation and on
-test. All intervals are bootstraps over groups. With --folds, metadata and frozen features also out of fold, over all
-films of all splits, each group in one fold.
+error, and the paired difference of the test AUC to the first run; with --looks 2 the same once more for two looks at
+each film, as it is and mirrored. Beside them a rival that knows the metadata only. Of networks that were taught where,
+how often the peak of each map lies in the fracture, or near it, on validation and on test. All intervals are bootstraps
+over groups. With --folds, metadata and frozen features also out of fold, over all films of all splits, each group in
+one fold.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from fracturelib.course import Split, open_split
 from fracturelib.data import load_manifest
 from fracturelib.finetune import fit_taught
 from fracturelib.gradcam import upsample
+from fracturelib.images import load_images
 from fracturelib.localize import centre_map, chance_films, judge_films, judged_table, tolerance_at
 from fracturelib.metrics import (
     average_precision,
@@ -48,7 +50,7 @@ def shown(metric: object, frame: pd.DataFrame) -> str:
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
-def judged_scores(name: str, scores: pd.DataFrame, first: pd.DataFrame | None) -> None:
+def judged_scores(name: str, scores: pd.DataFrame, first: pd.DataFrame | None, rival: str = "the first") -> None:
     """One model's lines: `scores` has split, label, group and score of the val and test films."""
     val, test = (scores[scores["split"] == split].reset_index(drop=True) for split in ("val", "test"))
     print(f"{name}")
@@ -59,10 +61,16 @@ def judged_scores(name: str, scores: pd.DataFrame, first: pd.DataFrame | None) -
     print(f"  test  at {threshold:.3f}: sensitivity {rates[0]}, specificity {rates[1]}")
     print(f"  test  calibration error {calibration_error(test['label'], test['score']):.3f}")
     if first is not None:
-        rival = test[["file"]].merge(first, on="file")["score"]
+        other = test[["file"]].merge(first, on="file")["score"]
         for what, metric in (("AUC", roc_auc), ("AP", average_precision)):
-            gap = paired_group_bootstrap(metric, test["label"], test["score"], rival, list(test["group"]), n=N)
-            print(f"  test  {what} above the first: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+            gap = paired_group_bootstrap(metric, test["label"], test["score"], other, list(test["group"]), n=N)
+            print(f"  test  {what} above {rival}: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+
+
+def twice(classifier: Classifier, folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores of two looks at the same films."""
+    images = load_images(folder, list(scores["file"]), size=classifier.size)
+    return scores.assign(score=classifier.looking_twice().scores(images))
 
 
 def one_look(classifier: Classifier, images: np.ndarray) -> np.ndarray:
@@ -133,6 +141,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--run", action="append", default=[], metavar="NAME=RUN")
     parser.add_argument("--folds", type=int, default=0)
+    parser.add_argument("--looks", type=int, default=1, choices=(1, 2))
     args = parser.parse_args()
     os.environ["FRACTURE_DATA"] = str(args.folder.resolve())
     runs = {name: Path(run) for name, _, run in (text.partition("=") for text in args.run)}
@@ -145,6 +154,9 @@ def main() -> None:
         scores = pd.read_csv(run / "predictions.csv")
         judged_scores(name, scores, first)
         first = scores if first is None else first
+        if args.looks == 2:
+            two = twice(load_classifier(run / "model.pt"), args.folder, scores)
+            judged_scores(f"{name}, two looks", two, scores, rival="its one look")
     for name, run in runs.items():
         classifier = load_classifier(run / "model.pt")
         if classifier.is_taught:

@@ -204,11 +204,11 @@ def the_heads(parts: dict[str, Split], seeds: int) -> None:
     ready = {name: frozen_of(part) for name, part in parts.items()}
     variants = {
         "the recipe": recipe,
+        **{f"seed {seed}": replace(recipe, seed=seed) for seed in range(1, seeds)},
         "labels only: no outlines": replace(recipe, where=0.0, point=0.0),
         "no loss of the strongest place": replace(recipe, point=0.0),
         "no average of the weights": replace(recipe, average=0.0),
         "no dropout": replace(recipe, drop=0.0),
-        **{f"seed {seed}": replace(recipe, seed=seed) for seed in range(1, seeds)},
     }
     logits: dict[str, dict[str, Numbers]] = {}
     print(f"the heads: {recipe.epochs} epochs on frozen features, one split")

@@ -3,7 +3,7 @@
 import pickle
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fracturelib.models import build_model
 
 FORMAT = "fracturelib checkpoint"
 FORMAT_VERSION = 1
+TWO_LOOKS = "two looks"  # of `Classifier.extra`: temperature and thresholds of two looks at a film
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Classifier:
         Of fracturelib, when it was saved.
     extra : dict
         Plain values worth keeping: attribution, recipe, results.
+    looks : int
+        1: a film is scored as it is. 2: as it is and mirrored, with the mean of both logits, at twice the cost.
     """
 
     model: nn.Module
@@ -63,6 +66,7 @@ class Classifier:
     classes: tuple[str, ...] = CLASSES
     version: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    looks: int = 1
 
     @property
     def threshold(self) -> float:
@@ -74,8 +78,27 @@ class Classifier:
         return normalised(torch.from_numpy(np.ascontiguousarray(images)), self.mean, self.std)
 
     def logits(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
-        """Logits before the temperature: (n, size, size) uint8 -> (n, 2) float64."""
-        return model_logits(self.model, images, mean=self.mean, std=self.std, batch=batch)
+        """Logits before the temperature, the mean of all looks: (n, size, size) uint8 -> (n, 2) float64."""
+        seen = [images, images[:, :, ::-1]][: self.looks]
+        found = [model_logits(self.model, look, mean=self.mean, std=self.std, batch=batch) for look in seen]
+        return np.mean(found, axis=0)
+
+    def looking_twice(self) -> "Classifier":
+        """The same network with two looks at each film, and the temperature and the thresholds of two.
+
+        Raises
+        ------
+        InputError
+            If it was not calibrated for two looks.
+        """
+        if self.looks == 2:
+            return self
+        if TWO_LOOKS not in self.extra:
+            raise InputError(
+                f"the network ({self.architecture['name']}) was calibrated for one look at a film; expected one that "
+                "was calibrated for two, as `fracture train --model taught_lite0` does"
+            )
+        return replace(self, looks=2, **self.extra[TWO_LOOKS])
 
     def scores(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
         """P(Fractured) in 0..1, temperature applied: (n, size, size) uint8 -> (n,) float64."""
@@ -171,6 +194,8 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
 
     values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f != "model"}
     values["classes"] = list(classifier.classes)
+    if classifier.looks == 1:
+        del values["looks"]  # as it is understood without, by older versions, too
     values["version"] = __version__
     payload = {
         "format": FORMAT,

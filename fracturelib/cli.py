@@ -337,6 +337,10 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="films, or folders of films")
     c.add_argument("--model", type=Path, default=None, help=MODEL_HELP)
     c.add_argument("--csv", type=Path, required=True, help="the table to write")
+    c.add_argument(
+        "--looks", type=int, choices=(1, 2), default=1,
+        help="2: also at the film mirrored, for the mean of both, with thresholds of its own; twice the time (1)",
+    )  # fmt: skip
     _quiet(c)
 
 
@@ -344,7 +348,7 @@ def run_predict(args: argparse.Namespace) -> int:
     from fracturelib._files import atomic_path
     from fracturelib.commands import predict_paths
 
-    frame = predict_paths(args.paths, chosen_model(args), progress=not args.quiet)
+    frame = predict_paths(args.paths, chosen_model(args), looks=args.looks, progress=not args.quiet)
     with atomic_path(args.csv) as temporary:
         frame.to_csv(temporary, index=False)
     unread = int(frame["score"].isna().sum())

@@ -29,7 +29,7 @@ from fracturelib.predictions import read_predictions, write_predictions
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import Recipe, TransferRecipe
 from fracturelib.taught import TaughtEnsemble, TaughtLite0, mean_of_weights
-from fracturelib.train import Films, calibrated, fit
+from fracturelib.train import Films, calibrated, calibrated_twice, fit
 
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"
@@ -119,6 +119,8 @@ def train_folder(
         )  # fmt: skip
     if attribution:
         classifier.extra["attribution"] = attribution
+    if classifier.is_taught and ranks.first:
+        classifier = calibrated_twice(classifier, films["val"])
     predictions = pd.concat(
         [
             scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
@@ -188,7 +190,7 @@ def join_runs(folder: Path, models: Sequence[Path], out: Path, *, weights: bool 
     architecture = {"name": "taught_ensemble", "members": len(members), **options}
     if weights:
         architecture = first.architecture
-    classifier = replace(classifier, architecture=architecture, extra=extra)
+    classifier = calibrated_twice(replace(classifier, architecture=architecture, extra=extra), val)
     scores = [scored(classifier, parts[split], images[split]) for split in images]
     predictions = pd.concat(scores, ignore_index=True)
     write_predictions(predictions, out / PREDICTIONS_FILE)
@@ -269,8 +271,10 @@ def collect(paths: Sequence[Path]) -> list[Source]:
     return sources
 
 
-def predict_paths(paths: Sequence[Path], model: Path, *, chunk: int = 64, progress: bool = True) -> pd.DataFrame:
-    """Score films.
+def predict_paths(
+    paths: Sequence[Path], model: Path, *, looks: int = 1, chunk: int = 64, progress: bool = True
+) -> pd.DataFrame:
+    """Score films, with one look at each or with two (`Classifier.looking_twice`).
 
     Returns
     -------
@@ -278,8 +282,20 @@ def predict_paths(paths: Sequence[Path], model: Path, *, chunk: int = 64, progre
         file (relative to the folder that was given), score (P(Fractured), 0..1), decision ("Fractured" or "Not
         Fractured" at the checkpoint's threshold), reason (why a film has no score, else empty); and label, group and
         split where a folder says them.
+
+    Raises
+    ------
+    InputError
+        If `looks` is neither 1 nor 2, or the checkpoint was not calibrated for two.
     """
     classifier = load_classifier(model)
+    if looks not in (1, 2):
+        raise InputError(f"looks is {looks}; expected 1 or 2")
+    if looks == 2:
+        try:
+            classifier = classifier.looking_twice()
+        except InputError as error:
+            raise InputError(f"{model}: {error}") from None
     sources = collect(paths)
     rows: list[dict[str, object]] = []
     bar = tqdm(total=len(sources), desc="predicting", unit="film", disable=not progress)

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from fracturelib._files import InputError, atomic_path
 from fracturelib._memory import keep_freed_memory
 from fracturelib.checkpoint import (
+    TWO_LOOKS,
     Classifier,
     fit_temperature,
     load_payload,
@@ -236,14 +237,7 @@ def calibrated(
     model: nn.Module, recipe: Recipe | TransferRecipe, val: Films, *, mean: float, std: float, fingerprint: str
 ) -> Classifier:
     """Fit the temperature and choose the thresholds, on validation only."""
-    logits = model_logits(model, val.images, mean=mean, std=std)
-    temperature = fit_temperature(logits, val.labels)
-    scores = scores_from_logits(logits, temperature)
-    thresholds = {
-        "sensitivity=0.90": threshold_for_sensitivity(val.labels, scores, 0.90),
-        "sensitivity=0.95": threshold_for_sensitivity(val.labels, scores, 0.95),
-        "youden": threshold_youden(val.labels, scores),
-    }
+    temperature, thresholds = calibration(model_logits(model, val.images, mean=mean, std=std), val.labels)
     return Classifier(
         model=model,
         architecture={"name": recipe.architecture},
@@ -255,4 +249,24 @@ def calibrated(
         thresholds=thresholds,
         default_rule="sensitivity=0.90",
         extra={"recipe": asdict(recipe)},
+    )
+
+
+def calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, dict[str, float]]:
+    """The temperature, and the threshold of each rule, from logits (n, 2) of validation films and their labels (n,)."""
+    temperature = fit_temperature(logits, labels)
+    scores = scores_from_logits(logits, temperature)
+    return temperature, {
+        "sensitivity=0.90": threshold_for_sensitivity(labels, scores, 0.90),
+        "sensitivity=0.95": threshold_for_sensitivity(labels, scores, 0.95),
+        "youden": threshold_youden(labels, scores),
+    }
+
+
+def calibrated_twice(classifier: Classifier, val: Films) -> Classifier:
+    """The same classifier, calibrated on `val` for two looks at a film as well: `Classifier.looking_twice`."""
+    logits = replace(classifier, looks=2).logits(val.images)
+    temperature, thresholds = calibration(logits, val.labels)
+    return replace(
+        classifier, extra={**classifier.extra, TWO_LOOKS: {"temperature": temperature, "thresholds": thresholds}}
     )

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fracturelib._decode import read_grey
 from fracturelib.checkpoint import load_classifier
+from fracturelib.images import to_square
 from tests.conftest import ROOT
 from tests.films import film, plain_folder, save
 
@@ -115,6 +117,13 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     films = sorted((tmp_path / "data").rglob("*.jpg"))[:2]
     done = fracture("predict", *films, "--model", model, "--csv", tmp_path / "scores.csv")
     assert done.returncode == 0 and pd.read_csv(tmp_path / "scores.csv")["score"].between(0, 1).all()
+    done = fracture("predict", *films, "--model", model, "--csv", tmp_path / "twice.csv", "--looks", 2)
+    assert done.returncode == 0, done.stderr
+    twice = classifier.looking_twice()
+    seen = np.stack([to_square(read_grey(f), 64) for f in films])
+    found = pd.read_csv(tmp_path / "twice.csv")
+    np.testing.assert_allclose(found["score"], twice.scores(seen), atol=1e-6)
+    assert list(found["decision"]) == twice.decide(twice.scores(seen))
     done = fracture("explain", *films, "--model", model, "--out", tmp_path / "maps")
     assert done.returncode == 0, done.stderr
     with Image.open(next((tmp_path / "maps").glob("*.png"))) as picture:
@@ -125,6 +134,7 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     done = fracture("join", tmp_path / "data", *models, "--out", both)
     assert done.returncode == 0, done.stderr
     joined, alone = load_classifier(both / "model.pt"), [load_classifier(m) for m in models]
+    assert joined.looking_twice().looks == 2
     assert joined.architecture["members"] == 2 and joined.extra["attribution"] == "simulated, MIT"
     assert [r["seed"] for r in joined.extra["members"]] == [0, 1] and "sensitivity=0.95" in joined.thresholds
     assert (both / "model.pt").stat().st_size < 20e6
@@ -180,5 +190,10 @@ def test_the_shipped_checkpoints_are_ready_to_use(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "default.csv"), same)
     assert len(list((tmp_path / "maps").glob("*.png"))) == len(films)
     taught = load_classifier(ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.pt")
+    assert {"sensitivity=0.90", "sensitivity=0.95"} <= set(taught.looking_twice().thresholds)
+    small = ROOT / "data" / "checkpoints" / "demo-small-cnn.pt"
+    done = fracture("predict", *films, "--model", small, "--csv", tmp_path / "two.csv", "--looks", 2)
+    assert done.returncode == 2 and f"{small}: the network (small_cnn) was calibrated for one look" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "two.csv").exists()
     assert taught.is_taught and "CC BY 4.0" in taught.extra["attribution"]
     assert (ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.md").is_file()

@@ -15,9 +15,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from fracturelib._files import InputError
-from fracturelib.checkpoint import load_classifier
+from fracturelib.checkpoint import fit_temperature, load_classifier, save_classifier
 from fracturelib.recipe import Recipe
-from fracturelib.train import Films, augmented, fit, grey_statistics, training_batches
+from fracturelib.train import Films, augmented, calibrated_twice, fit, grey_statistics, training_batches
 from tests.conftest import ROOT
 from tests.films import film, plain_folder
 
@@ -54,6 +54,31 @@ def test_the_threshold_keeps_its_promise_on_validation() -> None:
     scores = classifier.scores(val.images)
     for rule, wanted in (("sensitivity=0.90", 0.90), ("sensitivity=0.95", 0.95)):
         assert (scores[val.labels == 1] >= classifier.thresholds[rule]).mean() >= wanted
+
+
+def test_two_looks_are_the_mean_of_a_film_and_its_mirror(tmp_path: Path) -> None:
+    val = films(64, 1000)
+    once, _ = fit(films(64, 0), val, replace(SMALL, epochs=2), progress=False)
+    with pytest.raises(InputError, match=r"the network \(small_cnn\) was calibrated for one look at a film; expected"):
+        once.looking_twice()
+    ready = calibrated_twice(once, val)
+    assert ready.looks == 1 and ready.thresholds == once.thresholds
+    np.testing.assert_array_equal(ready.scores(val.images), once.scores(val.images))
+    twice = ready.looking_twice()
+    mirrored = np.ascontiguousarray(val.images[:, :, ::-1])
+    assert not np.allclose(once.logits(mirrored), once.logits(val.images), atol=1e-3)
+    by_hand = (once.logits(val.images) + once.logits(mirrored)) / 2
+    np.testing.assert_allclose(twice.logits(val.images), by_hand, atol=1e-12)
+    np.testing.assert_allclose(twice.scores(mirrored), twice.scores(val.images), atol=1e-6)
+    assert twice.temperature == fit_temperature(by_hand, val.labels)
+    for rule, wanted in (("sensitivity=0.90", 0.90), ("sensitivity=0.95", 0.95)):
+        assert (twice.scores(val.images)[val.labels == 1] >= twice.thresholds[rule]).mean() >= wanted
+    for name, classifier in (("ready", ready), ("twice", twice)):  # what is saved is what is read
+        save_classifier(classifier, tmp_path / f"{name}.pt")
+        read = load_classifier(tmp_path / f"{name}.pt")
+        assert (read.looks, read.thresholds, read.extra) == (classifier.looks, classifier.thresholds, classifier.extra)
+        np.testing.assert_array_equal(read.looking_twice().scores(val.images), twice.scores(val.images))
+    assert "looks" not in torch.load(tmp_path / "ready.pt", weights_only=True)["values"]
 
 
 def test_a_seed_decides_everything() -> None:
