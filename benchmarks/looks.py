@@ -1,0 +1,73 @@
+r"""What a second look at each film is worth: `python benchmarks/looks.py DIR [--model MODEL]`.
+
+    fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken \
+        --splits data/checkpoints/fracatlas-taught-lite0-splits.csv
+    python benchmarks/looks.py data/raw/fracatlas
+
+The films of val and test together, which no weight was learnt from. First one look at each film, as it is; then, with
+the mean of both logits, a second at the mirrored film at each size, or only at films to which the first gave more than
+a low score. What each costs in looks of the first size, its AUC and average precision, and its gain over one look on
+the same films; intervals are bootstraps over groups. Logits are taken before any temperature: nothing is fitted here.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fracturelib._files import FILMS_MODEL
+from fracturelib.checkpoint import Classifier, load_classifier
+from fracturelib.data import load_manifest
+from fracturelib.images import load_images
+from fracturelib.metrics import average_precision, group_bootstrap, paired_group_bootstrap, roc_auc
+
+Numbers = NDArray[np.float64]
+N = 1000
+LOW = (0.3, 0.5, 0.7)  # shares of the films, by the first look, that get no second one
+
+
+def evidence(classifier: Classifier, images: NDArray[np.uint8]) -> Numbers:
+    """The logit of "fractured" less that of "not fractured": (n, s, s) uint8 -> (n,)."""
+    logits = classifier.logits(images)
+    return logits[:, 1] - logits[:, 0]
+
+
+def shown(name: str, cost: float, frame: pd.DataFrame, score: Numbers, first: Numbers | None) -> None:
+    labels, groups = list(frame["label"]), list(frame["group"])
+    said = [f"{name:44} {cost:4.2f} looks"]
+    for what, metric in (("AUC", roc_auc), ("AP", average_precision)):
+        found = group_bootstrap(metric, labels, score, groups, n=N)
+        said.append(f"{what} {found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
+        if first is not None:
+            gap = paired_group_bootstrap(metric, labels, score, first, groups, n=N)
+            said.append(f"{gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+    print("; ".join(said), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", type=Path, default=FILMS_MODEL)
+    parser.add_argument("--sizes", default="384,352,320,288")
+    args = parser.parse_args()
+    classifier = load_classifier(args.model)
+    frame = load_manifest(args.folder)
+    frame = frame[frame["split"] != "train"].reset_index(drop=True)
+    files = list(frame["file"])
+    print(f"{args.model.name}: {len(frame)} films of val and test, {int(frame['label'].sum())} fractured")
+    first = evidence(classifier, load_images(args.folder, files, size=classifier.size))
+    shown("one look", 1.0, frame, first, None)
+    for size in map(int, args.sizes.split(",")):
+        mirrored = load_images(args.folder, files, size=size)[:, :, ::-1]
+        second = evidence(classifier, mirrored)
+        shown(f"and mirrored at {size} pixels", 1 + (size / classifier.size) ** 2, frame, (first + second) / 2, first)
+        if size == classifier.size:
+            for share in LOW:
+                both = np.where(first >= np.quantile(first, share), (first + second) / 2, first)
+                shown(f"the same, but for the lowest {share:.0%}", 2 - share, frame, both, first)
+
+
+if __name__ == "__main__":
+    main()
