@@ -95,8 +95,8 @@ class Classifier:
             return self
         if TWO_LOOKS not in self.extra:
             raise InputError(
-                f"the network ({self.architecture['name']}) was calibrated for one look at a film; expected one that "
-                "was calibrated for two, as `fracture train --model taught_lite0` does"
+                f"the network ({self.architecture['name']}) was calibrated for one look at a film; expected one "
+                "calibrated for two as well, as `fracture train` leaves it"
             )
         return replace(self, looks=2, **self.extra[TWO_LOOKS])
 

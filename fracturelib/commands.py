@@ -119,7 +119,7 @@ def train_folder(
         )  # fmt: skip
     if attribution:
         classifier.extra["attribution"] = attribution
-    if classifier.is_taught and ranks.first:
+    if ranks.first:
         classifier = calibrated_twice(classifier, films["val"])
     predictions = pd.concat(
         [

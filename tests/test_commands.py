@@ -60,6 +60,16 @@ def test_predicting_a_folder(work: Path) -> None:
     assert np.allclose(frame.set_index("file").loc[known.index, "score"], known, atol=1e-6)
 
 
+def test_predicting_with_two_looks(work: Path, tmp_path: Path) -> None:
+    model = work / "run" / "model.pt"
+    done = fracture("predict", work / "data", "--model", model, "--csv", tmp_path / "twice.csv", "--looks", 2)
+    assert done.returncode == 0, done.stderr
+    found, twice = pd.read_csv(tmp_path / "twice.csv"), load_classifier(model).looking_twice()
+    seen = np.stack([to_square(read_grey(work / "data" / f), 64) for f in found["file"]])
+    np.testing.assert_allclose(found["score"], twice.scores(seen), atol=1e-6)
+    assert list(found["decision"]) == twice.decide(twice.scores(seen))
+
+
 def test_predicting_single_films(work: Path, tmp_path: Path) -> None:
     films = sorted((work / "data" / "val" / "fractured").iterdir())[:2]
     fracture("predict", *films, "--model", work / "run" / "model.pt", "--csv", tmp_path / "new" / "scores.csv")
@@ -117,13 +127,7 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     films = sorted((tmp_path / "data").rglob("*.jpg"))[:2]
     done = fracture("predict", *films, "--model", model, "--csv", tmp_path / "scores.csv")
     assert done.returncode == 0 and pd.read_csv(tmp_path / "scores.csv")["score"].between(0, 1).all()
-    done = fracture("predict", *films, "--model", model, "--csv", tmp_path / "twice.csv", "--looks", 2)
-    assert done.returncode == 0, done.stderr
-    twice = classifier.looking_twice()
-    seen = np.stack([to_square(read_grey(f), 64) for f in films])
-    found = pd.read_csv(tmp_path / "twice.csv")
-    np.testing.assert_allclose(found["score"], twice.scores(seen), atol=1e-6)
-    assert list(found["decision"]) == twice.decide(twice.scores(seen))
+    assert classifier.looking_twice().looks == 2
     done = fracture("explain", *films, "--model", model, "--out", tmp_path / "maps")
     assert done.returncode == 0, done.stderr
     with Image.open(next((tmp_path / "maps").glob("*.png"))) as picture:
