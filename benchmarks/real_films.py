@@ -19,7 +19,7 @@ import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fracturelib.baselines import metadata_scores
-from fracturelib.checkpoint import Classifier, load_classifier
+from fracturelib.checkpoint import TWO_LOOKS, Classifier, load_classifier
 from fracturelib.course import Split, open_split
 from fracturelib.data import load_manifest
 from fracturelib.finetune import fit_taught
@@ -39,7 +39,7 @@ from fracturelib.metrics import (
 from fracturelib.recipe import TransferRecipe
 from fracturelib.sanity import film_maps
 from fracturelib.taught import TaughtLite0, with_imagenet
-from fracturelib.train import Films
+from fracturelib.train import Films, calibrated_twice
 from fracturelib.transfer import frozen_features
 
 N = 1000
@@ -68,7 +68,11 @@ def judged_scores(name: str, scores: pd.DataFrame, first: pd.DataFrame | None, r
 
 
 def twice(classifier: Classifier, folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores of two looks at the same films."""
+    """The scores of two looks at the same films; of a run that was calibrated for one, calibrated on val first."""
+    if TWO_LOOKS not in classifier.extra:
+        val = scores[scores["split"] == "val"]
+        films = Films(load_images(folder, list(val["file"]), size=classifier.size), np.array(val["label"], np.int64))
+        classifier = calibrated_twice(classifier, films)
     images = load_images(folder, list(scores["file"]), size=classifier.size)
     return scores.assign(score=classifier.looking_twice().scores(images))
 

@@ -79,7 +79,7 @@ class Classifier:
 
     def logits(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
         """Logits before the temperature, the mean of all looks: (n, size, size) uint8 -> (n, 2) float64."""
-        seen = [images, images[:, :, ::-1]][: self.looks]
+        seen = [images] if self.looks == 1 else [images, images[:, :, ::-1]]
         found = [model_logits(self.model, look, mean=self.mean, std=self.std, batch=batch) for look in seen]
         return np.mean(found, axis=0)
 
@@ -93,7 +93,7 @@ class Classifier:
         """
         if self.looks == 2:
             return self
-        if TWO_LOOKS not in self.extra:
+        if not self.extra.get(TWO_LOOKS):
             raise InputError(
                 f"the network ({self.architecture['name']}) was calibrated for one look at a film; expected one "
                 "calibrated for two as well, as `fracture train` leaves it"
@@ -256,7 +256,11 @@ def load_classifier(path: str | Path) -> Classifier:
         model.load_state_dict(payload["weights"])
         values["classes"] = tuple(values["classes"])
         classifier = Classifier(model=model.to(memory_format=torch.channels_last).eval(), **values)
+        if classifier.looks not in (1, 2):
+            raise ValueError(f"looks is {classifier.looks}; expected 1 or 2")
         _ = classifier.threshold
+        if TWO_LOOKS in classifier.extra:
+            _ = classifier.looking_twice().threshold
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: a checkpoint that does not fit together ({str(error).splitlines()[0]})") from None
     return classifier

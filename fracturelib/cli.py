@@ -85,6 +85,7 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
         metavar="TABLE",
         help="name and split of films, as beside a checkpoint; what it leaves out or keeps is decided",
     )
+    c.add_argument("--listed-only", action="store_true", help="leave out films that --splits does not name")
     c.add_argument("--drop-copies", action="store_true", help="keep one film of each radiograph")
     c.add_argument("--drop-contradictions", action="store_true", help="leave out radiographs that have both labels")
     c.add_argument("--drop-broken", action="store_true", help="leave out blank films and those with boxes outside them")
@@ -95,12 +96,15 @@ def run_import(args: argparse.Namespace) -> int:
     from fracturelib.importers import import_dataset
     from fracturelib.repair import Drop
 
+    if args.listed_only and args.splits is None:
+        raise InputError("--listed-only is given without --splits; expected the table that names the films")
     report = import_dataset(
         args.source,
         args.out,
         seed=args.seed,
         group_pattern=args.group_pattern,
         splits=args.splits,
+        listed_only=args.listed_only,
         drop=Drop(args.drop_copies, args.drop_contradictions, args.drop_broken),
         progress=not args.quiet,
     )
@@ -339,7 +343,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--csv", type=Path, required=True, help="the table to write")
     c.add_argument(
         "--looks", type=int, choices=(1, 2), default=1,
-        help="2: also at the film mirrored, for the mean of both, with thresholds of its own; twice the time (1)",
+        help="2: also at the film mirrored, for the mean of both, with thresholds of its own; twice the time",
     )  # fmt: skip
     _quiet(c)
 

@@ -286,7 +286,8 @@ def predict_paths(
     Raises
     ------
     InputError
-        If `looks` is neither 1 nor 2, or the checkpoint was not calibrated for two.
+        If a path or the checkpoint is missing or not what it should be, two films would have one name, `looks` is
+        neither 1 nor 2, or the checkpoint was not calibrated for two.
     """
     classifier = load_classifier(model)
     if looks not in (1, 2):

@@ -68,6 +68,7 @@ def import_dataset(
     seed: int = 0,
     group_pattern: str | None = None,
     splits: Path | None = None,
+    listed_only: bool = False,
     merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None = None,
     drop: Drop = Drop(),  # noqa: B008, it cannot change
     progress: bool = True,
@@ -92,6 +93,8 @@ def import_dataset(
         its network was trained on. Films that it does not name are test films, unless their group says otherwise. If
         some are "left out" there, the table has decided, so that an import is the same on every machine: those are left
         out, the others that it names stay whatever `drop` says, and are in the groups of its column group, if any.
+    listed_only : bool
+        Leave out also the films that the table does not name: the very films that a checkpoint was judged on.
     merge_groups : callable, optional
         (paths, groups) -> groups: joins more groups, after those that hold copies of one radiograph were joined.
     drop : Drop
@@ -102,17 +105,20 @@ def import_dataset(
     Raises
     ------
     InputError
-        If the source has no known layout or no readable film, or `out` holds something else.
+        If the source has no known layout or no readable film, `out` holds something else, or `listed_only` is given
+        without a table.
     """
     source, out = Path(source), Path(out)
+    if listed_only and splits is None:
+        raise InputError("listed_only is given without splits; expected the table that names the films")
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; expected a data set")
     with _opened(source, out) as folder:
         found = read_source(folder, group_pattern)
         options = f"{seed} {group_pattern} {drop}"
         if splits is not None:
-            found.films = found.films.assign(**_as_listed(found.films, splits))
-            options += hashlib.sha256(splits.read_bytes()).hexdigest()
+            found.films = found.films.assign(**_as_listed(found.films, splits, listed_only))
+            options += hashlib.sha256(splits.read_bytes()).hexdigest() + (" listed only" if listed_only else "")
         signature = _signature(found.films, folder, options=options)
         earlier = _earlier(out, signature)
         if earlier is not None:
@@ -257,10 +263,11 @@ def joined(groups: Sequence[str], other: Sequence[str]) -> list[str]:
     return [first[int(component[i])] for i in g]
 
 
-def _as_listed(films: pd.DataFrame, path: Path) -> dict[str, pd.Series]:
-    """Of each film what a table has: split ("test" if it is not named), and whether and in which group it stays.
+def _as_listed(films: pd.DataFrame, path: Path, listed_only: bool) -> dict[str, pd.Series]:
+    """Of each film what a table has: split (if it is not named, "test"), and whether and in which group it stays.
 
-    Whether a film stays is decided by tables that say of some that they are left out; others leave it open.
+    Whether a film stays is decided by tables that say of some that they are left out, and where only those stay that
+    are listed; else it is open.
     """
     try:
         table = pd.read_csv(path, dtype=str)
@@ -278,8 +285,8 @@ def _as_listed(films: pd.DataFrame, path: Path) -> dict[str, pd.Series]:
             f"{path}: names none of the {len(films)} films; expected names such as {films['name'].iloc[0]}"
         )
     table = table.drop_duplicates("name").set_index("name")
-    listed = {"split": films["name"].map(table["split"]).fillna("test")}
-    if (table["split"] == NOT_TAKEN).any():
+    listed = {"split": films["name"].map(table["split"]).fillna(NOT_TAKEN if listed_only else "test")}
+    if listed_only or (table["split"] == NOT_TAKEN).any():
         group = films["name"].map(table["group"]) if "group" in table else films["group"]
         listed["import_group"] = group.where(films["name"].isin(table.index)).fillna("").astype(str)
         listed["import_decided"] = films["name"].isin(table.index)
@@ -291,7 +298,11 @@ def _left_out_as_listed(films: pd.DataFrame, path: Path | None) -> tuple[pd.Data
     if "import_decided" not in films:
         return films, []
     taken = films["split"] != NOT_TAKEN
-    out = [LeftOut(file, "listed", f"left out by {path.name if path else ''}") for file in films.loc[~taken, "file"]]
+    table = path.name if path else ""
+    out = [
+        LeftOut(file, "listed", f"left out by {table}" if named else f"not in {table}")
+        for file, named in films.loc[~taken, ["file", "import_decided"]].itertuples(index=False)
+    ]
     return films[taken].reset_index(drop=True), out
 
 

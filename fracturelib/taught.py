@@ -88,7 +88,7 @@ class TaughtLite0(TaughtHeads):
     The input is (grey value / 255 - 0.5) / 0.5. The logit of "fractured" is that of the class head plus `trust` times
     the mean of the strongest places of the map, so that score and map are one model. The class head sees a grid of a
     thirty-second, on which a heat map lies beside the bone that it means; the map is learnt from outlines, on a grid
-    four times as fine. A score is one look at the film. `mark` looks at it four times: enlarged twice, and mirrored.
+    four times as fine. `forward` is one look at the film. `mark` looks at it four times: enlarged twice, and mirrored.
 
     Nothing in it depends on the other films of a batch: the batch normalisation of the features is folded into their
     convolutions.

@@ -408,6 +408,17 @@ def test_a_table_that_has_decided_what_is_left_out(tmp_path: Path) -> None:
     listed = table[table["split"] != "left out"].set_index("name")
     assert (again.loc[listed.index, ["split", "group"]] == listed).all(axis=None)
     assert set(again.columns) == set(first.columns)
+    report = import_dataset(source, tmp_path / "only", splits=tmp_path / "splits.csv", listed_only=True, progress=False)
+    assert dict(report.left_out) == {
+        "Non_fractured/IMG0000004.jpg": "left out by splits.csv",
+        "Non_fractured/IMG0000058.jpg": "not in splits.csv",
+        "Non_fractured/IMG0000059.jpg": "not in splits.csv",
+    }
+    only = load_manifest(tmp_path / "only")
+    only.index = only["file"].map(lambda file: Path(file).name)
+    assert len(only) == len(listed) and (only.loc[listed.index, ["split", "group"]] == listed).all(axis=None)
+    with pytest.raises(InputError, match="listed_only is given without splits; expected the table"):
+        import_dataset(source, tmp_path / "none", listed_only=True, progress=False)
 
 
 def test_the_table_of_the_shipped_network_gives_the_films_that_it_was_trained_on(

@@ -78,7 +78,12 @@ def test_two_looks_are_the_mean_of_a_film_and_its_mirror(tmp_path: Path) -> None
         read = load_classifier(tmp_path / f"{name}.pt")
         assert (read.looks, read.thresholds, read.extra) == (classifier.looks, classifier.thresholds, classifier.extra)
         np.testing.assert_array_equal(read.looking_twice().scores(val.images), twice.scores(val.images))
-    assert "looks" not in torch.load(tmp_path / "ready.pt", weights_only=True)["values"]
+    payload = torch.load(tmp_path / "ready.pt", weights_only=True)
+    assert "looks" not in payload["values"]
+    for change in ({"looks": 3}, {"extra": {"two looks": {}}}, {"extra": {"two looks": {"thresholds": {}}}}):
+        torch.save({**payload, "values": {**payload["values"], **change}}, tmp_path / "odd.pt")
+        with pytest.raises(InputError, match=r"odd\.pt: a checkpoint that does not fit together"):
+            load_classifier(tmp_path / "odd.pt")
 
 
 def test_a_seed_decides_everything() -> None:
