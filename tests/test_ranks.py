@@ -37,7 +37,7 @@ def trained(start: list[str], folder: Path, out: Path, tmp_path: Path, *options:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("validation AUC") == 1  # one of them talks
-    load_classifier(out / "model.pt")
+    assert load_classifier(out / "model.pt").looking_twice().looks == 2
     return pd.read_csv(out / "history.csv")
 
 
