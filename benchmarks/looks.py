@@ -16,15 +16,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from trials import row
 
 from fracturelib._files import FILMS_MODEL
 from fracturelib.checkpoint import Classifier, load_classifier
 from fracturelib.data import load_manifest
 from fracturelib.images import load_images
-from fracturelib.metrics import average_precision, group_bootstrap, paired_group_bootstrap, roc_auc
 
 Numbers = NDArray[np.float64]
-N = 1000
 LOW = (0.3, 0.5, 0.7)  # shares of the films, by the first look, that get no second one
 
 
@@ -35,15 +34,7 @@ def evidence(classifier: Classifier, images: NDArray[np.uint8]) -> Numbers:
 
 
 def shown(name: str, cost: float, frame: pd.DataFrame, score: Numbers, first: Numbers | None) -> None:
-    labels, groups = list(frame["label"]), list(frame["group"])
-    said = [f"{name:44} {cost:4.2f} looks"]
-    for what, metric in (("AUC", roc_auc), ("AP", average_precision)):
-        found = group_bootstrap(metric, labels, score, groups, n=N)
-        said.append(f"{what} {found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
-        if first is not None:
-            gap = paired_group_bootstrap(metric, labels, score, first, groups, n=N)
-            said.append(f"{gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
-    print("; ".join(said), flush=True)
+    row(f"{cost:4.2f} looks: {name}", list(frame["label"]), score, list(frame["group"]), first)
 
 
 def main() -> None:
@@ -62,11 +53,11 @@ def main() -> None:
     for size in map(int, args.sizes.split(",")):
         mirrored = load_images(args.folder, files, size=size)[:, :, ::-1]
         second = evidence(classifier, mirrored)
-        shown(f"and mirrored at {size} pixels", 1 + (size / classifier.size) ** 2, frame, (first + second) / 2, first)
+        shown(f"mirrored at {size} pixels", 1 + (size / classifier.size) ** 2, frame, (first + second) / 2, first)
         if size == classifier.size:
             for share in LOW:
                 both = np.where(first >= np.quantile(first, share), (first + second) / 2, first)
-                shown(f"the same, but for the lowest {share:.0%}", 2 - share, frame, both, first)
+                shown(f"but for the lowest {share:.0%}", 2 - share, frame, both, first)
 
 
 if __name__ == "__main__":
