@@ -219,6 +219,11 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "whether and where; its own defaults",
     )  # fmt: skip
     c.add_argument(
+        "--start", type=Path, metavar="MODEL",
+        help="a checkpoint of the same network to begin with, for other films or another size; no film that it learnt "
+        "from may be in val or test",
+    )  # fmt: skip
+    c.add_argument(
         "--tune", choices=("heads", "last", "most", "all"),
         help=f"of {TransferRecipe.architecture}: what learns besides the heads ({TransferRecipe.tune}, so nothing; the "
         "last stage; most stages; all)",
@@ -238,7 +243,11 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "--patience", type=int, default=Recipe.patience, help="stop after so many epochs without a better AUC"
     )
     c.add_argument("--batch", type=int, help=f"films in one step ({_defaults('batch')})")
-    c.add_argument("--learning-rate", type=float, help=f"of Adam ({_defaults('learning_rate')})")
+    c.add_argument(
+        "--learning-rate",
+        type=float,
+        help=f"of Adam ({_defaults('learning_rate')}); of what is tuned of pretrained features, a fifth",
+    )
     c.add_argument("--no-augment", action="store_true", help="show each film always as it is")
     c.add_argument("--seed", type=int, default=0, help="of the weights, the order and the augmentation")
     c.add_argument("--attribution", default="", help="whose data these are; kept in the checkpoint")
@@ -270,6 +279,8 @@ def run_train(args: argparse.Namespace) -> int:
     recipe: Recipe | TransferRecipe
     if args.model == TransferRecipe.architecture:
         given |= {name: getattr(args, name) for name in taught if getattr(args, name) is not None}
+        if args.learning_rate is not None:
+            given["features_rate"] = args.learning_rate * TransferRecipe.features_rate / TransferRecipe.learning_rate
         recipe = TransferRecipe(seed=args.seed, **given)
     else:
         for name in taught:
@@ -280,8 +291,9 @@ def run_train(args: argparse.Namespace) -> int:
         )
     with together() as ranks:
         run = train_folder(
-            args.folder, args.out, recipe, attribution=args.attribution, ranks=ranks, progress=not args.quiet
-        )
+            args.folder, args.out, recipe, start=args.start, attribution=args.attribution, ranks=ranks,
+            progress=not args.quiet,
+        )  # fmt: skip
     if not ranks.first:
         return 0
     kept = len(run.history) - 1  # of a pretrained network, the average of the weights at the end

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,18 +79,26 @@ def train_folder(
     out: Path,
     recipe: Recipe | TransferRecipe,
     *,
+    start: Path | None = None,
     attribution: str = "",
     ranks: Ranks | None = None,
     progress: bool = True,
 ) -> Run:
     """Train on `folder`, and leave model.pt, history.csv and predictions.csv (val and test) in `out`.
 
-    A run that was interrupted goes on. `attribution` says whose data these are, and is kept in the checkpoint. Of
-    several `ranks` that train together, the first one writes.
+    A run that was interrupted goes on. `start` is a checkpoint of the same network, whose weights are begun with; its
+    films may have had another size. `attribution` says whose data these are, and is kept in the checkpoint. Of several
+    `ranks` that train together, the first one writes.
+
+    Raises
+    ------
+    InputError
+        If the folder lacks what training needs, `start` is of another network, or `out` belongs to another training.
     """
     ranks = ranks or Ranks()
     require_model(recipe.architecture)
     frame = training_frame(folder)
+    begun = None if start is None else load_start(start, recipe)
     if ranks.first:
         print_unreadable(frame)
     else:
@@ -107,16 +116,17 @@ def train_folder(
         out.mkdir(parents=True, exist_ok=True)
         for left_over in out.glob(".*.part*"):
             left_over.unlink()
+    shared: dict[str, Any] = {"out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": progress}
     if isinstance(recipe, TransferRecipe):
-        classifier, history = fit_taught(
-            films["train"], films["val"], *outlines(folder, frame, recipe.size), recipe,
-            out=out, ranks=ranks, fingerprint=fingerprint(frame), progress=progress,
-        )  # fmt: skip
+        masks = outlines(folder, frame, recipe.size)
+        network = begun.model if begun is not None and isinstance(begun.model, TaughtLite0) else None
+        classifier, history = fit_taught(films["train"], films["val"], *masks, recipe, model=network, **shared)
     else:
-        classifier, history = fit(
-            films["train"], films["val"], recipe,
-            out=out, ranks=ranks, fingerprint=fingerprint(frame), progress=progress,
-        )  # fmt: skip
+        weights = None if begun is None else begun.model.state_dict()
+        classifier, history = fit(films["train"], films["val"], recipe, initial=weights, **shared)
+    if begun is not None:
+        classifier.extra["start"] = {"recipe": begun.extra.get("recipe", {}), "data": begun.fingerprint}
+        attribution = attribution or begun.extra.get("attribution", "")
     if attribution:
         classifier.extra["attribution"] = attribution
     if ranks.first:
@@ -138,6 +148,20 @@ def train_folder(
             temporary.write_text(json.dumps(values, indent=2) + "\n")
         save_classifier(classifier, out / MODEL_FILE)
     return Run(out, classifier, history, predictions)
+
+
+def load_start(path: Path, recipe: Recipe | TransferRecipe) -> Classifier:
+    """The checkpoint that a training begins with.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is of another network than the recipe's.
+    """
+    begun = load_classifier(path)
+    if begun.architecture != {"name": recipe.architecture}:
+        raise InputError(f"{path}: is {begun.architecture}; expected {recipe.architecture}, which is to be trained")
+    return begun
 
 
 def join_runs(folder: Path, models: Sequence[Path], out: Path, *, weights: bool = False, progress: bool = True) -> Run:

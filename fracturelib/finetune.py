@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from fracturelib.metrics import average_precision, roc_auc
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import TransferRecipe
 from fracturelib.taught import TUNES, TaughtLite0, focal_loss, free, grid_of, peak_hits, point_loss, with_imagenet
-from fracturelib.train import STATE_FILE, Films, calibrated
+from fracturelib.train import STATE_FILE, Films, begun_with, calibrated, require_same_training
 from fracturelib.transfer import MEAN, STD, Features, frozen_features
 
 STATE_FORMAT = "fracturelib fine-tuning state"
@@ -164,6 +163,7 @@ def fit_taught(
         raise InputError(f"tune is {recipe.tune!r}; expected one of {', '.join(TUNES)}")
     keep_freed_memory()
     ranks = ranks or Ranks()
+    signature = begun_with(recipe, fingerprint, None if model is None else model.state_dict())
     if model is None:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
@@ -195,7 +195,7 @@ def fit_taught(
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
     parts = {"model": model, "average": average, "optimizer": optimizer, "cycle": cycle}
-    signature = {**asdict(recipe), "precision": precision, "data": fingerprint}
+    signature["precision"] = precision
     history: list[dict[str, float]] = []
     state = None if out is None else out / STATE_FILE
     if state is not None and state.is_file():
@@ -360,12 +360,7 @@ def _save(path: Path, parts: dict[str, Any], signature: dict[str, Any], history:
 
 def _restored(path: Path, parts: dict[str, Any], signature: dict[str, Any]) -> list[dict[str, float]]:
     payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
-    for name, value in signature.items():
-        if payload["signature"].get(name) != value:
-            raise InputError(
-                f"{path.parent}: was begun with {name} = {payload['signature'].get(name)}, now {value}; "
-                "expected the same, or another output folder"
-            )
+    require_same_training(path.parent, payload["signature"], signature)
     for name, part in parts.items():
         part.load_state_dict(payload[name])
     return payload["history"]

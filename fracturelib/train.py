@@ -1,6 +1,7 @@
 """Training: one loop, read top to bottom, that can be killed at any moment and goes on exactly where it was."""
 
 import copy
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -117,15 +118,31 @@ class _State:
 
     def restore(self, path: Path, signature: dict[str, Any]) -> None:
         payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
-        for name, value in signature.items():
-            if payload["signature"].get(name) != value:
-                raise InputError(
-                    f"{path.parent}: was begun with {name} = {payload['signature'].get(name)}, now {value}; "
-                    "expected the same, or another output folder"
-                )
+        require_same_training(path.parent, payload["signature"], signature)
         self.model.load_state_dict(payload["model"])
         self.optimizer.load_state_dict(payload["optimizer"])
         self.history, self.best = payload["history"], payload["best"]
+
+
+def begun_with(recipe: Recipe | TransferRecipe, fingerprint: str, start: dict[str, Tensor] | None) -> dict[str, Any]:
+    """What a training must have in common with the state that it goes on from."""
+    signature = {**asdict(recipe), "data": fingerprint}
+    if start is not None:
+        key = hashlib.blake2b(digest_size=8)
+        for value in start.values():
+            key.update(value.detach().cpu().contiguous().numpy().tobytes())
+        signature["start"] = f"weights {key.hexdigest()}"
+    return signature
+
+
+def require_same_training(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise InputError if a training in `folder` was begun as another one than is asked for now."""
+    for name in now | begun:
+        if begun.get(name) != now.get(name):
+            raise InputError(
+                f"{folder}: was begun with {name} = {begun.get(name)}, now {now.get(name)}; "
+                "expected the same, or another output folder"
+            )
 
 
 def fit(
@@ -184,7 +201,7 @@ def fit(
     joined = ranks.joined(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     state = _State(model, optimizer, history=[], best={})
-    signature = {**asdict(recipe), "data": fingerprint}
+    signature = begun_with(recipe, fingerprint, initial)
     if out is not None and (out / STATE_FILE).is_file():
         state.restore(out / STATE_FILE, signature)
 

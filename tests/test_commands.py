@@ -97,6 +97,23 @@ def test_explaining_leaves_one_picture_a_film(work: Path, tmp_path: Path) -> Non
         assert picture.width > 2 * picture.height * 0.8
 
 
+def test_training_goes_on_from_a_checkpoint_at_another_size(work: Path, tmp_path: Path) -> None:
+    begun, start = load_classifier(work / "run" / "model.pt"), ["--start", work / "run" / "model.pt"]
+    options = ["--out", tmp_path / "run", "--epochs", 1, "--quiet", "--learning-rate", 1e-9]
+    done = fracture("train", work / "data", *options, "--size", 96, *start)
+    assert done.returncode == 0, done.stderr
+    later = load_classifier(tmp_path / "run" / "model.pt")
+    assert later.size == 96 and later.extra["start"]["recipe"]["size"] == 64
+    assert later.extra["start"]["data"] == begun.fingerprint
+    torch.testing.assert_close(later.model.head.weight, begun.model.head.weight, rtol=0, atol=1e-6)
+    done = fracture("train", work / "data", *options, "--size", 96)
+    assert done.returncode == 2 and "was begun with start = weights" in done.stderr
+    done = fracture("train", work / "data", *options[2:], "--out", tmp_path / "no", "--model", "taught_lite0", *start)
+    assert done.returncode == 2 and "is {'name': 'small_cnn'}; expected taught_lite0" in done.stderr
+    done = fracture("train", work / "data", *options[2:], "--out", tmp_path / "no", "--start", tmp_path / "none.pt")
+    assert done.returncode == 2 and "none.pt: no such file" in done.stderr and not (tmp_path / "no").exists()
+
+
 def test_simulate_then_train(tmp_path: Path) -> None:
     made = fracture("data", "simulate", tmp_path / "sim", "--images", 24, "--seed", 3, "--size", 128, "--quiet")
     assert made.returncode == 0, made.stderr
@@ -165,6 +182,14 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     for name, value in joined.model.state_dict().items():
         np.testing.assert_allclose(value, (first[name] + second[name]) / 2, rtol=1e-5, atol=1e-6, err_msg=name)
     assert set(pd.read_csv(one / "predictions.csv")["split"]) == {"val", "test"}
+    larger = ["--out", tmp_path / "larger", "--model", "taught_lite0", "--size", 96, "--epochs", 1, "--tune", "most"]
+    done = fracture("train", tmp_path / "data", *larger, "--learning-rate", 1e-9, "--start", model)
+    assert done.returncode == 0, done.stderr
+    later = load_classifier(tmp_path / "larger" / "model.pt")
+    assert later.size == 96 and later.extra["attribution"] == "simulated, MIT"
+    assert later.extra["recipe"]["features_rate"] == pytest.approx(2e-10)
+    for name, value in later.model.state_dict().items():
+        torch.testing.assert_close(value, first[name], rtol=0, atol=1e-6)
     done = fracture("train", tmp_path / "data", *third, "--point", -1)
     assert done.returncode == 2 and "--point is -1.0; expected 0 or more" in done.stderr
     done = fracture("join", tmp_path / "data", model, "--out", tmp_path / "one")

@@ -177,3 +177,16 @@ def test_ten_kills_end_in_the_same_bits(tmp_path: Path) -> None:
     assert same(weights(tmp_path / "whole" / "model.pt"), weights(killed / "model.pt"))
     for name in ("history.csv", "predictions.csv", "recipe.json"):
         assert (tmp_path / "whole" / name).read_bytes() == (killed / name).read_bytes(), name
+
+
+def test_a_run_of_another_start_is_refused(tmp_path: Path) -> None:
+    data, val = films(16, 0), films(16, 1000)
+    one, two = (fit(data, val, replace(SMALL, epochs=1, seed=s), progress=False)[0].model.state_dict() for s in (1, 2))
+    options = {"out": tmp_path, "progress": False}
+    first, _ = fit(data, val, replace(SMALL, epochs=1), initial=one, **options)  # type: ignore[arg-type]
+    again, _ = fit(data, val, replace(SMALL, epochs=1), initial=one, **options)  # type: ignore[arg-type]
+    assert same(first.model.state_dict(), again.model.state_dict())
+    with pytest.raises(InputError, match=r"was begun with start = weights .*, now weights "):
+        fit(data, val, replace(SMALL, epochs=1), initial=two, **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"was begun with start = weights .*, now None"):
+        fit(data, val, replace(SMALL, epochs=1), **options)  # type: ignore[arg-type]
