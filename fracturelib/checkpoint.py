@@ -144,10 +144,11 @@ def model_logits(
 ) -> NDArray[np.float64]:
     """Logits of a network in evaluation mode, its mode left as it was: (n, s, s) uint8 -> (n, 2) float64.
 
-    At most `batch` films at a time; fewer of more than 224 pixels, so that memory does not grow with their size.
+    At most `batch` films at a time; of more than 224 pixels hardly more than one for each thread, so that what a layer
+    leaves is still in the processor's cache when the next one takes it up, and memory does not grow with their size.
     """
     if images.ndim == 3 and images.shape[1] > 224:
-        batch = min(batch, max(1, 24 * 224**2 // images.shape[1] ** 2))
+        batch = min(batch, max(torch.get_num_threads(), 6 * 224**2 // images.shape[1] ** 2))
     keep_freed_memory()
     training = model.training
     device = next((p.device for p in model.parameters()), torch.device("cpu"))

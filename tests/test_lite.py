@@ -87,3 +87,25 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lite, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(InputError, match="the ImageNet weights are missing; expected the package no-such-package"):
         lite.weights_path()
+
+
+@pytest.mark.parametrize("size", [(64, 96), (75, 53)])
+def test_padding_early_changes_nothing(size: tuple[int, int]) -> None:
+    network, blocks = Lite0(folded=True).to(memory_format=torch.channels_last), []
+    for block in network.modules():
+        if isinstance(block, lite.Block) and block.pads_at is not None:
+            blocks.append(block)
+            for layer in block.layers:
+                if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                    nn.init.normal_(layer.bias)  # so that the padding would not stay empty by itself
+    assert len(blocks) == 4
+    generator = torch.Generator().manual_seed(0)
+    for block in blocks:
+        x = torch.randn(2, block.layers[0].in_channels, *size, generator=generator)
+        x = x.contiguous(memory_format=torch.channels_last)
+        before, learning = x.clone(), block(x.requires_grad_())
+        learning.sum().backward()
+        with torch.inference_mode():
+            scoring = block(x)
+        torch.testing.assert_close(scoring, learning.detach(), rtol=1e-6, atol=1e-6)
+        assert x.grad is not None and torch.equal(x.detach(), before)
