@@ -2,11 +2,11 @@
 
 For each run of `fracture train` on DIR (its predictions.csv and model.pt): AUC and average precision on validation and
 test, sensitivity and specificity on test at the threshold for sensitivity 0.90 that validation froze, calibration
-error, and the paired difference of the test AUC to the first run; with --looks 2 the same once more for two looks at
-each film, as it is and mirrored. Beside them a rival that knows the metadata only. Of networks that were taught where,
-how often the peak of each map lies in the fracture, or near it, on validation and on test. All intervals are bootstraps
-over groups. With --folds, metadata and frozen features also out of fold, over all films of all splits, each group in
-one fold.
+error, and the paired differences on test to metadata alone and to the first run; with --looks 2 the same once more for
+two looks at each film, as it is and mirrored. Beside them a rival that knows the metadata only. Of networks that were
+taught where, how often the peak of each map lies in the fracture, or near it, on validation and on test. All intervals
+are bootstraps over groups. With --folds, metadata and frozen features also out of fold, over all films of all splits,
+each group in one fold.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def shown(metric: object, frame: pd.DataFrame) -> str:
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
-def judged_scores(name: str, scores: pd.DataFrame, first: pd.DataFrame | None, rival: str = "the first") -> None:
-    """One model's lines: `scores` has split, label, group and score of the val and test films."""
+def judged_scores(name: str, scores: pd.DataFrame, rivals: dict[str, pd.DataFrame]) -> None:
+    """One model's lines: `scores`, as those of its rivals, has file, split, label, group and score of val and test."""
     val, test = (scores[scores["split"] == split].reset_index(drop=True) for split in ("val", "test"))
     print(f"{name}")
     for split, frame in (("val", val), ("test", test)):
@@ -60,8 +60,8 @@ def judged_scores(name: str, scores: pd.DataFrame, first: pd.DataFrame | None, r
     rates = [shown(rate_at(rate, threshold), test) for rate in ("sensitivity", "specificity")]
     print(f"  test  at {threshold:.3f}: sensitivity {rates[0]}, specificity {rates[1]}")
     print(f"  test  calibration error {calibration_error(test['label'], test['score']):.3f}")
-    if first is not None:
-        other = test[["file"]].merge(first, on="file")["score"]
+    for rival, known in rivals.items():
+        other = test[["file"]].merge(known, on="file")["score"]
         for what, metric in (("AUC", roc_auc), ("AP", average_precision)):
             gap = paired_group_bootstrap(metric, test["label"], test["score"], other, list(test["group"]), n=N)
             print(f"  test  {what} above {rival}: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
@@ -152,15 +152,15 @@ def main() -> None:
     frame = load_manifest(args.folder)
     train = frame[frame["split"] == "train"]
     rest = frame[frame["split"] != "train"].reset_index(drop=True)
-    judged_scores("metadata only", rest.assign(score=metadata_scores(train, rest)), None)
-    first = None
+    rivals = {"metadata": rest.assign(score=metadata_scores(train, rest))}
+    judged_scores("metadata only", rivals["metadata"], {})
     for name, run in runs.items():
         scores = pd.read_csv(run / "predictions.csv")
-        judged_scores(name, scores, first)
-        first = scores if first is None else first
+        judged_scores(name, scores, rivals)
+        rivals.setdefault("the first", scores)
         if args.looks == 2:
             two = twice(load_classifier(run / "model.pt"), args.folder, scores)
-            judged_scores(f"{name}, two looks", two, scores, rival="its one look")
+            judged_scores(f"{name}, two looks", two, {"its one look": scores})
     for name, run in runs.items():
         classifier = load_classifier(run / "model.pt")
         if classifier.is_taught:
