@@ -25,7 +25,6 @@ from fracturelib.finetune import fit_taught
 from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
 from fracturelib.images import load_images, mask_to_square, read_grey, square_geometry, to_square
 from fracturelib.models import require_model, stages
-from fracturelib.plots import triptych
 from fracturelib.predictions import read_predictions, write_predictions
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import Recipe, TransferRecipe
@@ -366,6 +365,10 @@ def explain_paths(
     DataFrame
         As `predict_paths`, with the picture's name in the column picture.
     """
+    from fracturelib.plots import (
+        triptych,
+    )  # with all that draws, which takes a second to load and scoring does not need
+
     classifier = load_classifier(model)
     layers = stages(classifier.model)
     name = layer or list(layers)[-1]
