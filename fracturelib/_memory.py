@@ -15,7 +15,8 @@ def keep_freed_memory() -> bool:
 
     The outputs of a layer are tens of megabytes. The GNU C library fetches each block of such a size from the system
     and gives it back when it is freed, so that every layer of every batch pays for fresh pages: up to half of all time
-    on some machines. Kept, they cost more memory, nearly half in a training; in scoring, where few films are in work at once, none.
+    on some machines. Kept, they cost more memory, nearly half in a training; in scoring, where few films are in work at
+    once, none.
 
     Where another allocator is at work, nothing is done; nor where the environment sets the C library's options
     (`MALLOC_...` or `GLIBC_TUNABLES`), so that `MALLOC_ARENA_MAX=8 fracture train ...` is slower and smaller.
