@@ -365,9 +365,8 @@ def explain_paths(
     DataFrame
         As `predict_paths`, with the picture's name in the column picture.
     """
-    from fracturelib.plots import (
-        triptych,
-    )  # with all that draws, which takes a second to load and scoring does not need
+    # Here, since all that draws takes a second to load, and scoring does not need it.
+    from fracturelib.plots import triptych
 
     classifier = load_classifier(model)
     layers = stages(classifier.model)
