@@ -19,16 +19,21 @@ classifier = load_classifier(FILMS_MODEL)
 films = np.zeros((16, 384, 384), np.uint8)
 classifier.scores(films[:1])
 batch = classifier.tensor(films)  # all at once, as in a training
+pages = [0]
 with torch.inference_mode():
-    classifier.model(batch)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    classifier.model(batch)
-print(int(keep_freed_memory()), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    for _ in range(8):
+        classifier.model(batch)
+        pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(int(keep_freed_memory()), int(np.median(np.diff(pages)[3:])))
 """
 
 
 def faults(**environment: str) -> tuple[bool, int]:
-    """Whether memory is kept, and how many fresh pages the second look at a batch of sixteen films takes."""
+    """Whether memory is kept, and how many fresh pages a batch of sixteen films takes: the median of five, after three.
+
+    Not the second batch alone: until freed blocks of every size lie where the next ones fit, and now and then later,
+    one block needs new room.
+    """
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
     done = subprocess.run(
         [sys.executable, "-c", SCORE], env=clean | environment, capture_output=True, text=True, check=True
@@ -38,7 +43,7 @@ def faults(**environment: str) -> tuple[bool, int]:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not the GNU C library")
-def test_a_second_batch_takes_hardly_any_fresh_pages() -> None:
+def test_a_later_batch_takes_hardly_any_fresh_pages() -> None:
     kept, with_it = faults()
     left, without = faults(MALLOC_ARENA_MAX="8")
     assert kept and not left
