@@ -39,7 +39,7 @@ from fracturelib.metrics import (
 )
 from fracturelib.recipe import TransferRecipe
 from fracturelib.sanity import film_maps
-from fracturelib.taught import TaughtLite0, with_imagenet
+from fracturelib.taught import TaughtEnsemble, TaughtLite0, with_imagenet
 from fracturelib.train import Films, calibrated_twice
 from fracturelib.transfer import frozen_features
 
@@ -85,11 +85,16 @@ def twice(classifier: Classifier, folder: Path, scores: pd.DataFrame) -> pd.Data
 def one_look(classifier: Classifier, images: np.ndarray) -> np.ndarray:
     """The map that the score is made of, (n, h, w) float32 in 0..1: of each film once, at the size of its score."""
     model = classifier.model
-    if not isinstance(model, TaughtLite0):
-        raise SystemExit("maps of one look are those of taught_lite0")
+
+    def once(film: torch.Tensor) -> torch.Tensor:
+        if isinstance(model, TaughtEnsemble):
+            return model.mark_once(film)
+        if isinstance(model, TaughtLite0):
+            return model.judge(*model.features(film))[1]
+        raise SystemExit("maps of one look are those of networks that were taught where")
+
     with torch.inference_mode():
-        looks = [model.judge(*model.features(classifier.tensor(image[None])))[1] for image in images]
-        return torch.sigmoid(torch.cat(looks)).numpy()
+        return torch.sigmoid(torch.cat([once(classifier.tensor(image[None])) for image in images])).numpy()
 
 
 def maps(name: str, classifier: Classifier, films: Split) -> None:

@@ -220,8 +220,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     c.add_argument(
         "--start", type=Path, metavar="MODEL",
-        help="a checkpoint of the same network to begin with, for other films or another size; no film that it learnt "
-        "from may be in val or test",
+        help="a checkpoint of the same network to begin with (of an ensemble, its first member), for other films or "
+        "another size; no film that it learnt from may be in val or test",
     )  # fmt: skip
     c.add_argument(
         "--tune", choices=("heads", "last", "most", "all"),
@@ -320,13 +320,14 @@ def _add_join(commands: argparse._SubParsersAction) -> None:
         "--weights", action="store_true",
         help="average weights, not outputs: no slower than one of them; for networks of one seed and different recipes",
     )  # fmt: skip
+    c.add_argument("--maps", type=int, metavar="N", help="the map is that of the first N networks only (of all)")
     _quiet(c)
 
 
 def run_join(args: argparse.Namespace) -> int:
     from fracturelib.commands import MODEL_FILE, join_runs
 
-    run = join_runs(args.folder, args.models, args.out, weights=args.weights, progress=not args.quiet)
+    run = join_runs(args.folder, args.models, args.out, weights=args.weights, maps=args.maps, progress=not args.quiet)
     print(
         f"{args.out / MODEL_FILE}: {len(args.models)} networks; threshold {run.classifier.threshold:.3f} "
         f"({run.classifier.default_rule})"

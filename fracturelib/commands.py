@@ -150,7 +150,7 @@ def train_folder(
 
 
 def load_start(path: Path, recipe: Recipe | TransferRecipe) -> Classifier:
-    """The checkpoint that a training begins with.
+    """The checkpoint that a training begins with; of an ensemble, its first member.
 
     Raises
     ------
@@ -158,26 +158,41 @@ def load_start(path: Path, recipe: Recipe | TransferRecipe) -> Classifier:
         If it cannot be read, or is of another network than the recipe's.
     """
     begun = load_classifier(path)
+    if isinstance(begun.model, TaughtEnsemble) and recipe.architecture == TransferRecipe.architecture:
+        learnt = {"recipe": begun.extra.get("members", [{}])[0]}
+        network = begun.model.member(0)
+        begun = replace(begun, model=network, architecture={"name": recipe.architecture}, extra=begun.extra | learnt)
     if begun.architecture != {"name": recipe.architecture}:
         raise InputError(f"{path}: is {begun.architecture}; expected {recipe.architecture}, which is to be trained")
     return begun
 
 
-def join_runs(folder: Path, models: Sequence[Path], out: Path, *, weights: bool = False, progress: bool = True) -> Run:
+def join_runs(
+    folder: Path,
+    models: Sequence[Path],
+    out: Path,
+    *,
+    weights: bool = False,
+    maps: int | None = None,
+    progress: bool = True,
+) -> Run:
     """Make one network of several taught ones that were trained on `folder`, calibrate it on val, leave it in `out`.
 
     With the means of their outputs (a deep ensemble, whose weights are stored as float16, and rounded before anything
     is measured), or, if `weights`, with the means of their weights (`mean_of_weights`), which costs no more than one of
-    them. It leaves model.pt and predictions.csv (val and test), as `train_folder` does.
+    them. The map is the mean of those of the first `maps` networks, of all if not given. It leaves model.pt and
+    predictions.csv (val and test), as `train_folder` does.
 
     Raises
     ------
     InputError
-        If there are fewer than two, one of them is of another kind, size or data set, or weights are to be averaged
-        that did not begin alike.
+        If there are fewer than two, one of them is of another kind, size or data set, weights are to be averaged that
+        did not begin alike, or `maps` is not between 1 and their number.
     """
     if len(models) < 2:
         raise InputError(f"{len(models)} model; expected two or more to make one network of")
+    if maps is not None and (weights or not 1 <= maps <= len(models)):
+        raise InputError(f"maps is {maps}; expected 1 to {len(models)}, and none where weights are averaged")
     frame = training_frame(folder)
     members = [load_classifier(path) for path in models]
     first, data = members[0], fingerprint(frame)
@@ -195,7 +210,7 @@ def join_runs(folder: Path, models: Sequence[Path], out: Path, *, weights: bool 
             )
     networks = [m.model for m in members if isinstance(m.model, TaughtLite0)]
     network: TaughtLite0 | TaughtEnsemble
-    network = mean_of_weights(networks) if weights else TaughtEnsemble.of(networks).half().float()
+    network = mean_of_weights(networks) if weights else TaughtEnsemble.of(networks, maps=maps).half().float()
     network = network.to(memory_format=torch.channels_last).eval()
     parts = {split: frame[frame["split"] == split].reset_index(drop=True) for split in ("val", "test")}
     images = {
@@ -210,9 +225,10 @@ def join_runs(folder: Path, models: Sequence[Path], out: Path, *, weights: bool 
     extra = {"members": [m.extra.get("recipe", {}) for m in members]}
     if "attribution" in first.extra:
         extra["attribution"] = first.extra["attribution"]
-    architecture = {"name": "taught_ensemble", "members": len(members), **options}
-    if weights:
-        architecture = first.architecture
+    architecture = first.architecture
+    if isinstance(network, TaughtEnsemble):
+        own = {"members": len(members), "shared": network.shared, "maps": network.maps}
+        architecture = {"name": "taught_ensemble", **own, **options}
     classifier = calibrated_twice(replace(classifier, architecture=architecture, extra=extra), val)
     scores = [scored(classifier, parts[split], images[split]) for split in images]
     predictions = pd.concat(scores, ignore_index=True)

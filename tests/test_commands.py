@@ -12,7 +12,9 @@ from PIL import Image
 
 from fracturelib._decode import read_grey
 from fracturelib.checkpoint import load_classifier
+from fracturelib.commands import load_start
 from fracturelib.images import to_square
+from fracturelib.recipe import TransferRecipe
 from tests.conftest import ROOT
 from tests.films import film, plain_folder, save
 
@@ -163,6 +165,10 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
     mean = np.mean([c.logits(images) for c in alone], axis=0)
     np.testing.assert_allclose(joined.logits(images), mean, atol=0.02)  # its weights are rounded
+    assert joined.architecture["shared"] == 4  # --tune heads leaves all stages alike
+    begun = load_start(both / "model.pt", TransferRecipe(size=64))  # of an ensemble, its first member
+    assert begun.architecture == {"name": "taught_lite0"} and begun.extra["recipe"]["seed"] == 0
+    np.testing.assert_allclose(begun.logits(images), alone[0].logits(images), atol=0.02)
     done = fracture("predict", *films, "--model", both / "model.pt", "--csv", tmp_path / "both.csv")
     assert done.returncode == 0 and pd.read_csv(tmp_path / "both.csv")["score"].between(0, 1).all()
     table = pd.read_csv(both / "predictions.csv")
@@ -195,6 +201,8 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     done = fracture("join", tmp_path / "data", model, "--out", tmp_path / "one")
     assert done.returncode == 2 and "expected two or more" in done.stderr
     small = ROOT / "data" / "checkpoints" / "demo-small-cnn.pt"
+    done = fracture("join", tmp_path / "data", model, model, "--maps", 3, "--out", tmp_path / "one")
+    assert done.returncode == 2 and "maps is 3; expected 1 to 2" in done.stderr and not (tmp_path / "one").exists()
     done = fracture("join", tmp_path / "data", model, small, "--out", tmp_path / "one")
     assert done.returncode == 2 and f"{small}: is" in done.stderr and not (tmp_path / "one").exists()
     (tmp_path / "data" / "annotations.json").unlink()

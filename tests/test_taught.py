@@ -9,8 +9,9 @@ from fracturelib._files import InputError
 from fracturelib.cli import parser, run_train
 from fracturelib.gradcam import GradCAM
 from fracturelib.lite import CHANNELS
-from fracturelib.models import stages
+from fracturelib.models import build_model, stages
 from fracturelib.taught import (
+    STAGES,
     STRONGEST,
     TUNES,
     ZOOMS,
@@ -63,6 +64,48 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
     assert torch.allclose(logits, alone.mean(dim=0), atol=1e-5)
     assert torch.allclose(marks, torch.stack(maps).mean(dim=0), atol=1e-5)
     assert not torch.allclose(alone[0], alone[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("maps", [1, 2, 3])
+def test_a_map_may_be_that_of_the_first_members(maps: int) -> None:
+    members, x = [made(0), made(1), made(2)], torch.randn(2, 1, 64, 96)
+    members[1].stage1.load_state_dict(members[0].stage1.state_dict())
+    ensemble = TaughtEnsemble.of(members, maps=maps).eval()
+    with torch.inference_mode():
+        expected = torch.stack([m.mark(x) for m in members[:maps]]).mean(dim=0)
+        assert torch.allclose(ensemble.mark(x), expected, atol=1e-5)
+        assert torch.allclose(ensemble(x), torch.stack([m(x) for m in members]).mean(dim=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"maps": 0}, {"maps": 3}, {"shared": 5}, {"shared": -1}])
+def test_an_ensemble_that_cannot_be(options: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        TaughtEnsemble(2, 16, **options)
+
+
+@pytest.mark.parametrize("stages_alike", [0, 1, 2, 3, 4])
+def test_members_share_the_stages_they_have_in_common(stages_alike: int) -> None:
+    members, x = [made(0), made(1), made(2)], torch.randn(2, 1, 64, 96)
+    for name in STAGES[:stages_alike]:
+        for member in members[1:]:
+            getattr(member, name).load_state_dict(getattr(members[0], name).state_dict())
+    ensemble = TaughtEnsemble.of(members).eval()
+    assert ensemble.shared == stages_alike
+    calls = {name: 0 for name in STAGES}
+    for name in STAGES:
+        for stage in {ensemble.stages_of(i)[name] for i in range(3)}:
+            stage.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
+    with torch.inference_mode():
+        logits, marks = ensemble.judge(x)
+        alone = [m.judge(*m.features(x)) for m in members]
+    assert list(calls.values()) == [1] * stages_alike + [3] * (4 - stages_alike)
+    assert torch.allclose(logits, torch.stack([a[0] for a in alone]).mean(dim=0), atol=1e-5)
+    assert torch.allclose(marks, torch.stack([a[1] for a in alone]).mean(dim=0), atol=1e-5)
+    again = build_model("taught_ensemble", members=3, width=members[0].middle.out_channels, shared=stages_alike)
+    again.load_state_dict(ensemble.state_dict())
+    for i, member in enumerate(members):
+        kept = ensemble.member(i).state_dict()
+        assert all(torch.equal(value, kept[name]) for name, value in member.state_dict().items())
 
 
 def test_a_map_is_the_mean_of_looks_at_the_larger_film() -> None:
