@@ -18,6 +18,12 @@ class InputError(ValueError):
     """A mistake in what the user gave: one line that names it, says what it was and what was expected."""
 
 
+def printable(name: object) -> str:
+    """A name as it can be shown: what is no character, or steers a terminal, is escaped."""
+    text = os.fspath(name) if isinstance(name, Path) else str(name)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there appears at `path` only when whole.

@@ -11,6 +11,7 @@ import pandas as pd
 
 from fracturelib._decode import TURNED, orientation
 from fracturelib._files import InputError
+from fracturelib._files import printable as shown
 from fracturelib.data import ANNOTATIONS, LABEL_OF, MANIFEST, SPLIT_OF, is_image_name, parse_label, plain
 from fracturelib.layouts import read_fracatlas
 
@@ -65,12 +66,6 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
     boxes: dict[str, list[tuple[float, float, float, float]]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-
-def shown(name: object) -> str:
-    """A file's name as it can be printed: what is no character, or steers a terminal, is escaped."""
-    text = os.fspath(name) if isinstance(name, Path) else str(name)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def read_source_folder(folder: str | Path) -> Source:

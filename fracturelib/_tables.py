@@ -1,0 +1,85 @@
+"""One reader of tables: whatever a spreadsheet saves, or one line that says why not."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from fracturelib._files import InputError, printable
+
+MAX_BYTES = 256_000_000
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+
+def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None = None) -> pd.DataFrame:
+    """Read a table separated by commas, semicolons or tabs; UTF-8 or UTF-16 with or without a mark, or Windows-1252.
+
+    Parameters
+    ----------
+    path : str or Path
+    text : sequence of str
+        Columns to keep as they are written; the others become numbers where all of their values are.
+    name : str, optional
+        What messages call the table; its path if not given.
+
+    Returns
+    -------
+    DataFrame
+        One row a line; column names without blanks around them; an empty cell is missing.
+
+    Raises
+    ------
+    InputError
+        If it is no regular file, larger than 256 MB, binary, has no header, names a column twice, or has rows that
+        are longer than its header.
+    """
+    path = Path(path)
+    name = printable(name or path)
+    if not path.is_file():
+        raise InputError(f"{name}: {'not a file' if path.exists() else 'no such file'}; expected a table")
+    if path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{name}: {path.stat().st_size / 1e6:.0f} MB; expected a table of at most {MAX_BYTES // 10**6}")
+    try:
+        content = _decoded(path.read_bytes())
+        header = _header(content)
+        separator = max(SEPARATORS, key=lambda s: len(next(csv.reader([header], delimiter=s))))
+        columns = [c.strip() for c in next(csv.reader([header], delimiter=separator))]
+        twice = sorted({c for c in columns if columns.count(c) > 1 and c})
+        if twice:
+            raise ValueError(f"column {printable(twice[0])!r} is there twice")
+        frame = pd.read_csv(
+            io.StringIO(content),
+            sep=separator,
+            dtype={c: str for c in (*text, *(f" {t}" for t in text))},
+            low_memory=False,
+            index_col=False,
+        )
+    except Exception as error:  # a parser raises many kinds
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(
+            f"{name}: not a table ({printable(lines[0])[:200]}); expected values separated by commas, semicolons or tabs"
+        ) from None
+    frame.columns = [str(c).strip() for c in frame.columns]
+    return frame
+
+
+def _decoded(content: bytes) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16")
+    if b"\0" in content:
+        raise ValueError("binary, not text")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="strict")
+
+
+def _header(content: str) -> str:
+    header = next((line for line in content.splitlines() if line.strip()), "")
+    if not header:
+        raise ValueError("empty")
+    if len(header) > 100_000:
+        raise ValueError("its first line has over 100,000 characters")
+    return header
