@@ -58,6 +58,7 @@ def test_the_command_line_helps_without_torch() -> None:
 
 ORDER = [
     ["_files", "_memory", "recipe"],
+    ["_tensor_file"],
     ["_tables"],
     ["_decode"],
     ["data"],
@@ -76,6 +77,7 @@ ORDER = [
     ["lite"],
     ["taught"],
     ["models", "baselines"],
+    ["checkpoint_checks"],
     ["checkpoint"],
     ["counts"],
     ["bootstrap", "intervals", "thresholds", "calibration", "utility", "tables"],
