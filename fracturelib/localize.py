@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fracturelib._files import InputError
 from fracturelib.bootstrap import Groups, Weights, draws, group_codes, percentile_limits
-from fracturelib.gradcam import upsample
+from fracturelib.gradcam import highest_of, upsample
 from fracturelib.intervals import NAN
 
 Heat = NDArray[np.float32]
@@ -29,11 +29,12 @@ CUTS: Values = np.arange(0, 20) / 20
 def _fits(heat: Heat, mask: Mask) -> None:
     if heat.shape != mask.shape:
         raise InputError(f"heat has shape {heat.shape}; expected that of the mask, {mask.shape}")
+    highest_of(heat)
 
 
 def peak(heat: Heat) -> tuple[int, int] | None:
     """Row and column of the strongest evidence, (h, w) -> two int; None if there is none."""
-    if not np.max(heat, initial=0.0) > 0:
+    if not highest_of(heat) > 0:
         return None
     row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
     return int(row), int(column)
@@ -114,7 +115,7 @@ def rank_accuracy(heat: Heat, mask: Mask) -> float:
 
 def marked(heat: Heat, cut: float) -> NDArray[np.bool_]:
     """Where the evidence is more than a share `cut` (0..1) of the map's own maximum: (h, w) float32 -> (h, w) bool."""
-    top = float(np.max(heat, initial=0.0))
+    top = highest_of(heat)
     return np.asarray(heat > cut * top) if top > 0 else np.zeros(heat.shape, bool)
 
 
@@ -123,7 +124,7 @@ def otsu_cut(heat: Heat) -> float:
 
     Needs no masks, so nothing is tuned. As a share of the map's own maximum, 0..1.
     """
-    top = float(np.max(heat, initial=0.0))
+    top = highest_of(heat)
     if top <= 0:
         return 0.0
     levels = np.round(np.clip(heat / top, 0, 1) * 255).astype(np.uint8)

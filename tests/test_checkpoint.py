@@ -252,9 +252,9 @@ def with_storage_that_lies(good: Path, path: Path) -> Path:
 
 
 def deflated(good: Path, path: Path) -> Path:
-    """Entries of a gigabyte of zeros, packed to one megabyte."""
+    """64 megabytes of zeros, packed to 64 kilobytes."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("model/data.pkl", "w") as entry:
-        for _ in range(1024):
+        for _ in range(64):
             entry.write(bytes(2**20))
     return path
 
@@ -283,13 +283,12 @@ def many_laughs(good: Path, path: Path) -> Path:
 
 def state_on_a_tensor(good: Path, path: Path) -> Path:
     """A tensor of four numbers that is told afterwards, by the instruction to restore a state, to have 10**10."""
-    stream = io.BytesIO()
     with zipfile.ZipFile(good) as archive:
         entries = {e.filename.partition("/")[2]: archive.read(e) for e in archive.infolist()}
+    record = entries["data.pkl"]
+    assert record[-9:-7] == b"Rr" and record.endswith(b"uu.")  # the last tensor is made, remembered and put away
     build = b"(K\x00J\x00\xe1\xf5\x05\x85K\x00\x85tb"
-    assert entries["data.pkl"].count(b"tRq") > 3
-    stream.write(entries["data.pkl"].replace(b"tRq", b"tR" + build + b"q", 1))
-    return zipped(path, {**entries, "data.pkl": stream.getvalue()})
+    return zipped(path, {**entries, "data.pkl": record[:-8] + build + record[-8:]})
 
 
 HOSTILE: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
