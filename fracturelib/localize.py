@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fracturelib._files import InputError
-from fracturelib.bootstrap import Groups, Weights, draws, group_codes, percentile_limits
+from fracturelib.bootstrap import Groups, Weights, draws, group_codes, percentile_limits, unvarying
+from fracturelib.boundary import Limits, difference_limits, wilson_limits
 from fracturelib.gradcam import highest_of, upsample
 from fracturelib.intervals import NAN
 
@@ -415,7 +416,8 @@ def judged_table(
     -------
     DataFrame
         who, metric, value, low, high (0..1; "empty maps" is their share), and first_minus, first_minus_low,
-        first_minus_high: the first's figure minus this one's.
+        first_minus_high: the first's figure minus this one's. A figure that is 0 or 1 in every sample has Wilson's
+        interval, with groups in place of films; one of another value that is the same in every sample has none: NaN.
     """
     if not judged or n < 1 or not 0 < level < 1:
         raise InputError(f"judged has {len(judged)} kinds of maps, n is {n}, level {level}; expected at least one each")
@@ -427,15 +429,28 @@ def judged_table(
     codes = group_codes(groups, films)
     times = np.array([np.ones(films, np.int64), *draws(codes, n, seed)])  # the first row is the films as they are
     figures = {name: _resampled(one, times) for name, one in judged.items()}
-    first = next(iter(figures.values()))
+    first, groups_in = next(iter(figures.values())), int(codes.max()) + 1
     rows = []
     for name, values in figures.items():
         for j, metric in enumerate([*FIGURES, AP, EMPTY]):
+            own = _limits(values[:, j], groups_in, level)
             apart = first[:, j] - values[:, j]
-            limits = percentile_limits(values[1:, j], level), percentile_limits(apart[1:], level)
-            rows.append((name, metric, values[0, j], *limits[0], apart[0], *limits[1]))
-    less = ["first_minus", "first_minus_low", "first_minus_high"]
-    return pd.DataFrame(rows, columns=["who", "metric", "value", "low", "high", *less])
+            if values is not first and unvarying(apart[1:], float(apart[0])):
+                of_first = _limits(first[:, j], groups_in, level)
+                less = difference_limits(float(first[0, j]), of_first, float(values[0, j]), own)
+            else:
+                less = percentile_limits(apart[1:], level)
+            rows.append((name, metric, values[0, j], *own, apart[0], *less))
+    columns = ["who", "metric", "value", "low", "high", "first_minus", "first_minus_low", "first_minus_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _limits(values: Values, groups: int, level: float) -> Limits:
+    """Of a figure, from what it is (the first value) and what it is in each sample."""
+    if not unvarying(values[1:], float(values[0])):
+        return percentile_limits(values[1:], level)
+    nearest = round(float(values[0]))
+    return wilson_limits(nearest * groups, groups, level=level) if abs(values[0] - nearest) < 1e-12 else (NAN, NAN)
 
 
 def judge_maps(

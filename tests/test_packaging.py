@@ -80,6 +80,7 @@ ORDER = [
     ["checkpoint_checks"],
     ["checkpoint"],
     ["counts"],
+    ["boundary"],
     ["bootstrap", "intervals", "thresholds", "calibration", "utility", "tables"],
     ["audit_shortcuts"],
     ["audit"],
