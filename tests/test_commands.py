@@ -1,8 +1,10 @@
 """The commands, run as a user runs them, on a plain folder."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,9 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from fracturelib import plots
 from fracturelib._decode import read_grey
 from fracturelib.checkpoint import load_classifier
-from fracturelib.commands import load_start, to_film
+from fracturelib.commands import explain_paths, load_start, outlines, to_film
+from fracturelib.data import load_manifest
+from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
 from fracturelib.images import to_square
 from fracturelib.recipe import TransferRecipe
 from tests.conftest import ROOT
@@ -257,3 +262,54 @@ def test_a_map_lies_on_the_film_as_it_lay_on_the_square(size: tuple[int, int]) -
     middle = [np.average(axis, weights=np.maximum(back - 240, 0)) for axis in (rows, columns)]
     expected = [(height // 5 + height // 3 - 1) / 2, (width // 8 + width // 3 - 1) / 2]
     assert middle == pytest.approx(expected, abs=0.04 * max(size))
+
+
+def with_outline(root: Path) -> Path:
+    """A folder of wide images, one of whose fractures is outlined, high up and far to the right."""
+    folder = plain_folder(root, splits={"train": 2, "val": 2}, size=(96, 48))
+    coco = {
+        "images": [{"id": 1, "file_name": "train/fractured/film000.jpg"}],
+        "annotations": [{"image_id": 1, "bbox": [72, 6, 12, 8]}],
+    }
+    (folder / "annotations.json").write_text(json.dumps(coco))
+    return folder
+
+
+def test_an_outline_lies_where_the_image_shows_it(tmp_path: Path) -> None:
+    """The masks that a network is taught with, on the square of the images: 16 rows of padding above a wide one."""
+    folder = with_outline(tmp_path)
+    frame = load_manifest(folder)
+    train, val = outlines(folder, frame, 64)
+    place = list(frame[frame["split"] == "train"]["file"]).index("train/fractured/film000.jpg")
+    rows, columns = np.nonzero(train[place])
+    assert (rows.min(), rows.max()) == pytest.approx((16 + 4, 16 + 9), abs=1)
+    assert (columns.min(), columns.max()) == pytest.approx((48, 56), abs=1)
+    assert not val.any() and not np.delete(train, place, axis=0).any()
+
+
+def test_what_explain_draws_lies_on_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, dict[str, Any]] = {}
+    real = plots.triptych
+
+    def seen(film: np.ndarray, heat: np.ndarray, shown: np.ndarray, **options: Any) -> Any:
+        drawn[options["title"].split(":")[0]] = {"film": film, "heat": heat, "shown": shown, **options}
+        return real(film, heat, shown, **options)
+
+    monkeypatch.setattr(plots, "triptych", seen)
+    folder, model = with_outline(tmp_path / "data"), ROOT / "data" / "checkpoints" / "demo-small-cnn.pt"
+    explain_paths([folder], model, tmp_path / "maps", progress=False)
+    assert len(drawn) == 8
+    classifier = load_classifier(model)
+    for name, parts in drawn.items():
+        film = read_grey(folder / name)
+        square = to_square(film, classifier.size)
+        with GradCAM(classifier.model, classifier.model.stage4) as cam:
+            heat = to_film(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), film)
+        assert np.array_equal(parts["film"], film) and np.allclose(parts["heat"], heat, atol=1e-5)
+        assert np.array_equal(parts["shown"], overlay(film, normalise(heat)[0]))
+        outlined = name == "train/fractured/film000.jpg"
+        assert (parts["mask"] is not None) == outlined
+        if outlined:
+            expected = np.zeros_like(film)
+            expected[6:15, 72:85] = 1
+            assert np.array_equal(parts["mask"], expected)

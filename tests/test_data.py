@@ -168,3 +168,18 @@ def test_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert data_folder().parts[-2:] == ("data", "demo")
     monkeypatch.setenv("FRACTURE_DATA", str(tmp_path))
     assert data_folder() == tmp_path
+
+
+def test_a_box_may_be_wider_than_high(tmp_path: Path) -> None:
+    coco = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "bbox": [4, 3, 10, 5]}]}
+    (tmp_path / "annotations.json").write_text(json.dumps(coco))
+    mask = fracture_mask(load_annotations(tmp_path)["a.jpg"], width=30, height=20)
+    assert mask[3:9, 4:15].all() and mask.sum() == 6 * 11
+
+
+@pytest.mark.parametrize("column", ["file", "split", "label", "group", "width", "height"])
+def test_each_column_of_the_contract_is_in_the_fingerprint(tmp_path: Path, column: str) -> None:
+    frame = load_manifest(with_manifest(tmp_path))
+    other = frame.copy()
+    other.loc[other.index[0], column] = 9 if column in ("label", "width", "height") else "other"
+    assert fingerprint(frame) != fingerprint(other)

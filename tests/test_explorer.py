@@ -7,15 +7,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ipywidgets import Widget
 from PIL import Image
+from torch import nn
 
 from fracturelib._files import InputError
 from fracturelib.cams import METHODS
 from fracturelib.checkpoint import Classifier
 from fracturelib.explorer import OUTCOMES, SCALES, ZOOM_AT, Explorer, draw, outcomes
-from fracturelib.explorer_maps import OCCLUSION, PLAIN, SCORE
-from fracturelib.explorer_view import GAP, ORDERS, SIDE, Look, blended, levels, picked, pointed, zoomed
+from fracturelib.explorer_maps import OCCLUSION, PLAIN, SCORE, head_weights
+from fracturelib.explorer_view import (
+    GAP,
+    ORDERS,
+    SIDE,
+    Look,
+    blended,
+    levels,
+    outline_of,
+    panel,
+    picked,
+    pointed,
+    zoomed,
+)
+from fracturelib.gradcam import TARGETS
 from fracturelib.models import build_model
 from tests.films import film
 
@@ -170,6 +185,40 @@ def test_zoom_shows_a_part() -> None:
     assert (zoomed(panel, 4.0, (1.0, 1.0)) == 0).all()
 
 
+def test_zoom_shows_the_part_that_is_asked_for() -> None:
+    """Row first, then column, and at the edge as much as there is."""
+    rows, columns = np.mgrid[:256, :256]
+    picture = np.stack([rows, columns, np.zeros_like(rows)], axis=2).astype(np.uint8)
+    for centre, top, left in (
+        ((0.25, 0.75), 0, 128),
+        ((0.75, 0.25), 128, 0),
+        ((0.5, 0.3), 64, 13),
+        ((1.0, 0.0), 128, 0),
+    ):
+        shown = zoomed(picture, 2.0, centre)
+        assert shown.shape == picture.shape
+        assert np.abs(shown[:, 128, 0].astype(float) - (top + rows[:, 0] / 2)).max() < 2
+        assert np.abs(shown[128, :, 1].astype(float) - (left + columns[0] / 2)).max() < 2
+
+
+def test_outline_and_rectangle_lie_where_they_are_said_to() -> None:
+    """High up and to the right, wider than high, in the colours that are told apart: blue-green and orange."""
+    mask, film = np.zeros((64, 64), np.uint8), np.zeros((SIDE, SIDE), np.uint8)
+    mask[4:12, 40:60] = 1
+    (contour,) = outline_of(mask)
+    assert contour[:, 0].min(axis=0).tolist() == pytest.approx([320, 32], abs=4)  # x, y
+    assert contour[:, 0].max(axis=0).tolist() == pytest.approx([480, 96], abs=4)
+    shown = panel(film, None, Look(), contours=[contour])
+    rows, columns = np.nonzero(shown.any(axis=2))
+    assert (rows.min(), columns.min()) == pytest.approx((32, 320), abs=5)
+    blue, green, red = shown.max(axis=(0, 1)).tolist()  # drawn smoothly, so not at full strength
+    assert blue > green > 150 and red == 0
+    shown = panel(film, None, Look(), box=(20, 300, 50, 100))
+    rows, columns = np.nonzero(shown.any(axis=2))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == pytest.approx((20, 69, 300, 399), abs=2)
+    assert shown.max(axis=(0, 1)).tolist() == [0, 159, 230]
+
+
 def test_picking_a_region(explorer: Explorer) -> None:
     explorer.region.value = "knee"
     assert explorer.position.max == 3 and "f1.jpg" in explorer.text.value
@@ -187,6 +236,21 @@ def test_the_plain_map_is_grad_cam_of_the_last_layer_and_of_no_other(explorer: E
     explorer.method.value = PLAIN
     explorer.layer.value = "stage2"
     assert "needs the last layer" in explorer.text.value
+
+
+@pytest.mark.parametrize("logits", [1, 2, 3])
+def test_the_head_speaks_for_the_target(logits: int) -> None:
+    model = build_model("small_cnn", seed=0, width=4)
+    model.head = nn.Linear(32, logits)
+    rows = model.head.weight.detach()
+    expected = {
+        1: {"fractured": rows[0], "not fractured": -rows[0], "difference": rows[0]},
+        2: {"fractured": rows[-1], "not fractured": rows[0], "difference": rows[-1] - rows[0]},
+    }.get(logits)
+    for target in TARGETS:
+        found = head_weights(model, target, 32)
+        assert found is None if expected is None else torch.equal(found, expected[target])  # of three, who knows
+    assert head_weights(model, "fractured", 16) is None
 
 
 @pytest.mark.parametrize("method", [SCORE, OCCLUSION])
@@ -411,3 +475,22 @@ def test_the_taught_map_stands_beside_the_untaught() -> None:
     assert "was not taught where" in explorer.text.value
     with pytest.raises(InputError, match="small_cnn was not taught where; expected taught_lite0"):
         plain.marks(images)
+
+
+def test_a_map_that_is_no_number_is_said_and_not_shown_as_empty(tmp_path: Path) -> None:
+    images = np.stack([film(i, width=64, height=64) for i in range(4)])
+    model = build_model("small_cnn", seed=0, width=4)
+    with torch.no_grad():
+        model.stage4[-1][1].weight.fill_(1e20)
+        model.head.weight.fill_(1e30)
+    odd = Classifier(model, {"name": "small_cnn", "width": 4}, 64, 0.3, 0.2)
+    shown = Explorer(odd, images, [0, 1, 0, 1], scores=[0.1, 0.2, 0.3, 0.4], save_to=tmp_path)
+    assert "nothing to show, because the logits: not finite" in shown.text.value
+    assert "no evidence" not in shown.text.value
+    with pytest.raises(InputError, match="gives no number"):
+        Explorer(odd, images, [0, 1, 0, 1], save_to=tmp_path)
+    with pytest.raises(InputError, match="1 of 4 scores are not finite"):
+        Explorer(odd, images, [0, 1, 0, 1], scores=[0.1, float("nan"), 0.3, 0.4], save_to=tmp_path)
+    with pytest.raises(InputError, match="gives no number"):
+        shown.memory.add(images[0])
+    assert len(shown.images) == 4

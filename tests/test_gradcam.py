@@ -246,6 +246,25 @@ def test_the_overlay_leaves_the_film_where_nothing_is(colour_map: str) -> None:
     assert (overlay(film, heat, opacity=0) == film[..., None]).all()
 
 
+@pytest.mark.parametrize("colour_map", COLOUR_MAPS)
+def test_the_overlay_has_the_colours_of_matplotlib(colour_map: str) -> None:
+    from matplotlib import colormaps
+
+    film, heat = np.full((4, 4), 100, np.uint8), np.full((4, 4), 0.7, np.float32)
+    expected = 0.65 * 100 + 0.35 * 255 * np.array(colormaps[colour_map](0.7)[:3])
+    assert np.abs(overlay(film, heat, opacity=0.5, colour_map=colour_map)[0, 0] - expected).max() < 3
+
+
+def test_evidence_at_the_threshold_is_shown() -> None:
+    film, heat = np.full((2, 2), 100, np.uint8), np.array([[0.5, 0.25], [0.5, 1.0]], np.float32)
+    assert (overlay(film, heat, threshold=0.5) != film[..., None]).any(axis=2).tolist() == [[True, False], [True, True]]
+
+
+def test_between_two_places_a_map_is_linear() -> None:
+    found = upsample(np.array([[0.0, 1.0]], np.float32), (1, 8))[0]
+    np.testing.assert_allclose(found, np.clip((np.arange(8) + 0.5) / 4 - 0.5, 0, 1), atol=1e-6)
+
+
 def test_the_overlay_names_what_does_not_fit() -> None:
     with pytest.raises(InputError, match=r"heat has shape \(2, 2\); expected that of the film"):
         overlay(np.zeros((3, 3), np.uint8), np.zeros((2, 2), np.float32))
