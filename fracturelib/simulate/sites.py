@@ -121,7 +121,7 @@ def choose_severity(bone: str, fraction: float, rng: np.random.Generator) -> flo
     """How badly a bone is broken, 0..1. Those that are not displaced have moved by a millimetre or so, below 0.12."""
     if rng.uniform() >= _DISPLACED.get((bone, fraction > 0.5), 0.65):
         return float(rng.uniform(0, 0.12))
-    return float(0.2 + 0.8 * rng.beta(2.2, 1.5))
+    return float(0.2 + 0.8 * rng.beta(2.0, 1.8))
 
 
 def _tubular(bone: str) -> bool:
