@@ -113,8 +113,6 @@ def train_folder(
     }
     if ranks.first:
         out.mkdir(parents=True, exist_ok=True)
-        for left_over in out.glob(".*.part*"):
-            left_over.unlink()
     shared: dict[str, Any] = {"out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": progress}
     if isinstance(recipe, TransferRecipe):
         masks = outlines(folder, frame, recipe.size)

@@ -57,8 +57,9 @@ def test_the_command_line_helps_without_torch() -> None:
 
 
 ORDER = [
+    ["_parts", "_processes"],
     ["_files", "_memory", "recipe"],
-    ["_tables"],
+    ["_cache", "_tables"],
     ["_decode"],
     ["data"],
     ["audit_films"],
