@@ -138,7 +138,7 @@ def configuration(args: argparse.Namespace, folder: Path) -> Config:
     """What Voila is told."""
     config = Config()
     config.Voila.config_file_paths = []  # what is configured for other apps may be wider open
-    config.Voila.notebook_path = str(NOTEBOOK)
+    config.Voila.notebook_path = str(args.notebook.resolve())
     config.Voila.ip = "127.0.0.1"
     config.Voila.port = args.port
     config.App.window = has_browser() and not args.no_browser
@@ -164,6 +164,7 @@ def configuration(args: argparse.Namespace, folder: Path) -> Config:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("notebook", type=Path, nargs="?", default=NOTEBOOK, help="what is shown")
     parser.add_argument("--port", type=int, default=8888, help="or the next one that is free")
     parser.add_argument("--kernels", type=int, default=4, help="the most pages at a time; each needs 0.8 GB")
     parser.add_argument("--left", type=int, default=60, help="seconds until the kernel of a closed page is shut down")
