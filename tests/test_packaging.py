@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from tests.conftest import ROOT
 
-CONDA_NAMES = {"torch": "pytorch-cpu", "opencv-python-headless": "opencv"}
+CONDA_NAMES = {"torch": "pytorch-cpu", "opencv-python-headless": "opencv", "python-gdcm": "gdcm"}
 
 
 def pip_requirements() -> dict[str, Requirement]:
@@ -59,7 +59,10 @@ def test_the_command_line_helps_without_torch() -> None:
 ORDER = [
     ["_parts", "_processes"],
     ["_files", "_memory", "recipe"],
-    ["_cache", "_tables"],
+    ["_cache"],
+    ["_tables", "_archive", "_pixels"],
+    ["_luts", "_tiff"],
+    ["_dicom"],
     ["_decode"],
     ["data"],
     ["audit_films"],
