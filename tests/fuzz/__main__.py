@@ -243,11 +243,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300.0, help="how long cases are handed out")
     parser.add_argument("--seed", type=int, default=0, help="decides every case")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--only", default="", metavar="KIND", help="kinds that begin so, such as image. or coco.train")
+    parser.add_argument("--only", default="", metavar="KINDS", help="kinds that begin so, such as dicom,coco.train")
     parser.add_argument("--case", default=None, metavar="KIND:NUMBER", help="one case alone")
     parser.add_argument("--file", default=None, help="with --case: of its damaged files only this one")
     args = parser.parse_args()
-    kinds = {kind: share for kind, (share, _) in MAKERS.items() if kind.startswith(args.only)}
+    kinds = {kind: share for kind, (share, _) in MAKERS.items() if kind.startswith(tuple(args.only.split(",")))}
     work = Path(tempfile.mkdtemp(prefix="fracture-fuzz-"))
     ready = SPAWN.Process(target=seeds.prepare, args=(work / "base",))
     ready.start()

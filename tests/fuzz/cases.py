@@ -251,9 +251,6 @@ def cached(corpus: Corpus, root: Path, rng: Generator) -> Case:
         path.write_bytes(b"")
     elif what == 1 and path.suffix == ".json":
         path.write_bytes(json_text(json.loads(path.read_text()), rng))
-    elif what == 2:
-        path.unlink()
-        path.mkdir()
     else:
         path.write_bytes(any_bytes(path.read_bytes(), rng))
     found = case("train", "cache", corpus, corpus.base / "set", root, codes=(0,))

@@ -152,9 +152,11 @@ TRAIN = ("--size", "32", "--epochs", "2", "--batch", "16", "--quiet")
 
 def prepare(base: Path) -> None:
     """Make the folder of sound things, the same each time; `base` does not exist yet."""
+    os.environ |= {"FRACTURE_CACHE": str(base / "cache"), "MPLCONFIGDIR": str(base / "mpl"), "OMP_NUM_THREADS": "1"}
+    import matplotlib.font_manager  # noqa: F401, lists the fonts once for all workers
+
     from fracturelib.cli import main
 
-    os.environ["FRACTURE_CACHE"] = str(base / "cache")
     plain_folder(base / "set", splits={"train": 6, "val": 4, "test": 3}, size=(32, 40))
     manifest_and_coco(base / "set")
     graz(base / "graz")

@@ -18,15 +18,9 @@ from typing import Any
 
 MAX_SECONDS, MAX_MEGABYTES = 10.0, 1500
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CHANGES = {
-    "os.rename": 2,
-    "os.remove": 1,
-    "os.mkdir": 1,
-    "os.rmdir": 1,
-    "os.link": 2,
-    "os.symlink": 2,
-    "os.truncate": 1,
-}
+# Of each event that changes a file system: which arguments are paths, and which are the folders that these start from.
+CHANGES = {"os.rename": ((0, 2), (1, 3)), "os.remove": ((0, 1),), "os.mkdir": ((0, 2),), "os.rmdir": ((0, 1),),
+           "os.link": ((0, 2), (1, 3)), "os.symlink": ((1, 2),), "os.truncate": ((0, 9),)}  # fmt: skip
 SPAWNS = ("subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "socket.connect",
           "socket.getaddrinfo")  # fmt: skip
 
@@ -98,15 +92,16 @@ class _Guard:
         if event == "open" and isinstance(arguments[0], str | bytes) and (arguments[2] or 0) & WRITES:
             self.require(event, arguments[0])
         elif event in CHANGES:
-            for path in arguments[: CHANGES[event]]:
-                self.require(event, path)
+            for path, start in CHANGES[event]:
+                self.require(event, arguments[path], arguments[start] if start < len(arguments) else -1)
         elif event in SPAWNS:
             self.refuse(f"{event} {str(arguments[0])[:80]}")
 
-    def require(self, event: str, path: Any) -> None:
+    def require(self, event: str, path: Any, start: int = -1) -> None:
         if isinstance(path, int):
             return
-        place = os.path.realpath(os.path.dirname(os.path.abspath(os.fsdecode(path))))
+        folder = os.readlink(f"/proc/self/fd/{start}") if start >= 0 else os.getcwd()
+        place = os.path.realpath(os.path.dirname(os.path.abspath(os.path.join(folder, os.fsdecode(path)))))
         if not (place + "/").startswith(self.allowed or ()) and (event, os.fsdecode(path)) != ("open", os.devnull):
             self.refuse(f"{event} {os.fsdecode(path)[:200]!r}")
 

@@ -26,7 +26,7 @@ class Worker:
 
     def __init__(self, base: Path, folder: Path, seed: int) -> None:
         self.corpus, self.root, self.seed = seeds.opened(base), folder / "case", seed
-        self.steady = (folder,)
+        self.steady = (folder, base / "mpl")
         self.seen: set[str] = set()
 
     def make(self, kind: str, number: int, only: frozenset[str] | None = None) -> Case:
@@ -61,7 +61,7 @@ class Worker:
 def serve(link: Connection, base: Path, folder: Path, seed: int) -> None:
     """Run the cases that come along `link`, until it is closed or too much memory is kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ |= {"MPLCONFIGDIR": str(folder / "mpl"), "OMP_NUM_THREADS": "1"}
+    os.environ |= {"MPLCONFIGDIR": str(base / "mpl"), "OMP_NUM_THREADS": "1"}
     sys.dont_write_bytecode = True
     os.setsid()
     watch.dump_on_signal(folder / "stacks")
