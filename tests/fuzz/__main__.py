@@ -92,6 +92,9 @@ class Hand:
         return frames[0].replace(str(Path(seeds.__file__).parents[2]), "") if frames else ""
 
     def kill(self) -> None:
+        if self.ready and self.job is None:
+            self.link.close()  # it ends by itself
+            self.process.join(10)
         try:
             os.killpg(self.process.pid or 0, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):

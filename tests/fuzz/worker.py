@@ -73,6 +73,8 @@ def serve(link: Connection, base: Path, folder: Path, seed: int) -> None:
     import fracturelib.report
     import fracturelib.report_page  # noqa: F401
 
+    for kind in ("image.explain", "cache.train"):  # what is loaded at first use does not count
+        watch.run(worker.make(kind, 2**32 - 1), steady=worker.steady)
     link.send("ready")
     with contextlib.suppress(EOFError):
         while True:
