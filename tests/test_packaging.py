@@ -1,5 +1,6 @@
 """The two ways of setting up agree, and importing the library does no work."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -115,6 +117,28 @@ def test_the_tested_versions_are_within_the_bounds() -> None:
     for name, requirement in pip_requirements().items():
         assert name in tested, f"constraints.txt does not pin {name}"
         assert requirement.specifier.contains(Version(tested[name]), prereleases=True), requirement
+
+
+@pytest.mark.parametrize("target", ["lab", "app", "run"])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("data/raw/my x", "{here}/data/raw/my x"), ("/abs/x", "/abs/x"), ("~/x", "~/x"), ("", ""), (None, "")],
+)
+def test_make_hands_on_an_absolute_folder(given: str | None, expected: str, target: str, tmp_path: Path) -> None:
+    """Notebooks run in their own folder, so a relative one must be made absolute before."""
+    for name in ("python", "voila"):
+        (tmp_path / name).write_text('#!/bin/sh\necho "data=[$FRACTURE_DATA]"\n')
+        (tmp_path / name).chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if k not in ("FRACTURE_DATA", "MAKEFLAGS")}
+    as_variable = [] if given is None else [f"FRACTURE_DATA={given}"]
+    ready = tmp_path / "ready"
+    ready.touch()
+    for variables, extra in ((as_variable, {}), ([], {} if given is None else {"FRACTURE_DATA": given})):
+        shown = subprocess.run(
+            ["make", "-s", target, f"BIN={tmp_path}", f"READY={ready}", *variables],
+            cwd=ROOT, capture_output=True, text=True, env=environment | extra,
+        )  # fmt: skip
+        assert f"data=[{expected.format(here=ROOT)}]" in shown.stdout, shown.stderr
 
 
 def test_importing_loads_no_torch() -> None:
