@@ -16,7 +16,7 @@ MARK = '<meta name="generator" content="fracture explain">'  # what says that an
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
 .note{border-left:4px solid #D55E00;padding:.2rem .8rem;background:#fdf3ec}ul{padding-left:1.2rem}
-article{display:grid;grid-template-columns:12rem 1fr;gap:1rem;align-items:center;border-top:1px solid #ccc;
+article{display:grid;grid-template-columns:15rem 1fr;gap:1rem;align-items:center;border-top:1px solid #ccc;
 padding:.6rem 0;content-visibility:auto;contain-intrinsic-size:auto 16rem}
 h2{font-size:1rem;margin:0}p{margin:.3rem 0}article *,li{overflow-wrap:anywhere}.yes{color:#A33C00;font-weight:600}
 img{display:block;width:100%;height:15rem;object-fit:contain}@media(max-width:40rem){article{grid-template-columns:1fr}}

@@ -20,10 +20,11 @@ from fracturelib.data import CLASSES, load_manifest
 Rows = Iterator[tuple[str, str, int, Path]]
 
 
-def drawn(counts: dict[str, tuple[int, int]], *, region: str | None = None) -> Rows:
+def drawn(counts: dict[str, tuple[int, int]], *, region: str | None = None, each: bool = False) -> Rows:
     """Name, split, label and path of images of the demo set: for each split so many not fractured, so many fractured.
 
-    Patients stay whole in one split, since each of the demo set's splits gives its own.
+    Patients stay whole in one split, since each of the demo set's splits gives its own; with `each`, every image is of
+    another one.
     """
     frame = load_manifest(DEMO)
     if region:
@@ -33,6 +34,8 @@ def drawn(counts: dict[str, tuple[int, int]], *, region: str | None = None) -> R
             rows = frame[(frame["split"] == split) & (frame["label"] == label)]
             if region:  # too few of one region in a split: any will do
                 rows = pd.concat([rows, frame[(frame["split"] == "train") & (frame["label"] == label)].iloc[::-1]])
+            if each:
+                rows = rows.drop_duplicates("group")
             for row in rows.head(number).to_dict("records"):
                 yield row["file"].rsplit("/", 1)[1].removesuffix(".jpg"), split, label, DEMO / row["file"]
 
@@ -117,7 +120,7 @@ def test_of_one_class(folder: Path) -> None:
 
 def outlined(folder: Path) -> None:
     """66 images with outlines, a test and patients."""
-    frame = laid_out(folder, drawn({"train": (16, 14), "val": (8, 10), "test": (8, 10)}))
+    frame = laid_out(folder, drawn({"train": (16, 14), "val": (8, 10), "test": (8, 10)}, each=True))
     known = load_manifest(DEMO).set_index("file")["group"].rename(lambda file: Path(file).name)
     frame.assign(group=[known[Path(file).name] for file in frame["file"]]).to_csv(folder / "manifest.csv", index=False)
     coco = json.loads((DEMO / "annotations.json").read_text())
