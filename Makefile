@@ -4,7 +4,11 @@ PYTHON ?= python3
 # Another index of wheels for PyTorch, such as the one for the small CPU build that pytorch.org names.
 TORCH_INDEX ?=
 PORT ?= 8888
-export FRACTURE_DATA
+
+# A notebook runs in its own folder, so a relative folder is meant from here; ~ is left to the library.
+here = $(if $(1),$(if $(filter /% ~%,$(firstword $(1))),$(1),$(CURDIR)/$(1)))
+export override FRACTURE_DATA := $(call here,$(FRACTURE_DATA))
+export override FRACTURE_ELSEWHERE := $(call here,$(FRACTURE_ELSEWHERE))
 
 VENV := .venv
 READY := $(VENV)/ready

@@ -125,6 +125,19 @@ def _one_more_write(temporary: Path) -> OSError | None:
     return None
 
 
+def named_folder(variable: str) -> Path | None:
+    """The folder that an environment variable names, `~` being the user's; None if it is empty or not set.
+
+    A notebook runs in its own folder, so what is relative and not there is looked for where the server was started.
+    """
+    named = os.environ.get(variable)
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    typed = Path(os.environ.get("PWD") or ".") / folder
+    return typed if typed.is_dir() and not folder.exists() else folder
+
+
 def cache_dir() -> Path:
     """The folder for what can be computed again: `FRACTURE_CACHE`, or the user's cache folder."""
     folder = Path(os.environ.get("FRACTURE_CACHE") or user_cache_dir("fracturelib"))

@@ -444,7 +444,7 @@ def run_explain(args: argparse.Namespace) -> int:
     frame = explain_paths(args.paths, chosen_model(args), args.out, layer=args.layer, progress=not args.quiet)
     for row in frame[frame["reason"] != ""].itertuples():
         print(f"left out: {row.reason}")
-    print(f"{args.out}: {(frame['picture'] != '').sum()} pictures. {NOTICE}")
+    print(f"{args.out}: {(frame['picture'] != '').sum()} pictures, to be leafed through in index.html. {NOTICE}")
     return 0
 
 

@@ -22,6 +22,7 @@ from fracturelib.data import (
     load_manifest,
     require_both_classes,
 )
+from fracturelib.explain_page import require_own_index, write_index
 from fracturelib.finetune import fit_taught
 from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
 from fracturelib.images import load_images, mask_to_square, square_geometry, to_square
@@ -375,7 +376,7 @@ def with_known_labels(scores: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFra
 def explain_paths(
     paths: Sequence[Path], model: Path, out: Path, *, layer: str | None = None, progress: bool = True
 ) -> pd.DataFrame:
-    """For each film, leave film, heat map and overlay side by side in `out` as a PNG of the same name.
+    """For each film, leave film, heat map and overlay side by side in `out` as a PNG of the same name; and index.html.
 
     Where the film's folder has annotations, the fracture is outlined.
 
@@ -393,6 +394,7 @@ def explain_paths(
     if name not in layers:
         raise InputError(f"layer is {name!r}; expected one of {', '.join(layers)}")
     sources = collect(paths)
+    require_own_index(out)
     annotations = {f: load_annotations(f) for f in {s.folder for s in sources if s.folder is not None}}
     rows = []
     notes: dict[str, tuple[str, ...]] = {}
@@ -433,7 +435,9 @@ def explain_paths(
                 figure.savefig(temporary, dpi=100)
             row.update(score=score[0], decision=classifier.decide(score)[0], picture=picture.as_posix())
     print_notes(notes)
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    write_index(frame, out, classifier)
+    return frame
 
 
 def print_notes(notes: Mapping[str, Sequence[str]]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fracturelib._cache import read_sealed, write_sealed
 from fracturelib._decode import IMAGE_SUFFIXES, image_size, read_grey
-from fracturelib._files import InputError, cache_dir
+from fracturelib._files import InputError, cache_dir, named_folder
 
 CLASSES = ("Not Fractured", "Fractured")  # the index is the label
 SPLITS = ("train", "val", "test")
@@ -61,8 +61,7 @@ def class_label(name: str) -> int:
 
 def data_folder() -> Path:
     """The data set of the course: `FRACTURE_DATA`, or the embedded `data/demo`."""
-    named = os.environ.get("FRACTURE_DATA")
-    return Path(named) if named else Path(__file__).resolve().parent.parent / "data" / "demo"
+    return named_folder("FRACTURE_DATA") or Path(__file__).resolve().parent.parent / "data" / "demo"
 
 
 @dataclass(frozen=True)
