@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from fracturelib._decode import decode, noted
 from fracturelib._files import InputError, atomic_path
-from fracturelib.checkpoint import Classifier, describe, load_classifier, save_classifier
+from fracturelib.checkpoint import Classifier, describe, load_classifier, save_classifier, scores_from_logits
 from fracturelib.data import (
     IMAGE_SUFFIXES,
     fingerprint,
@@ -34,6 +34,7 @@ from fracturelib.taught import TaughtEnsemble, TaughtLite0, mean_of_weights
 from fracturelib.train import Films, calibrated, calibrated_twice, fit
 
 MODEL_FILE = "model.pt"
+NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
 PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
 
@@ -353,9 +354,9 @@ def predict_paths(
             except InputError as error:
                 row["reason"] = str(error)
         if good:
-            scores = classifier.scores(np.stack(squares))
+            scores = scores_from_logits(classifier.logits(np.stack(squares)), classifier.temperature)
             for row, score, decision in zip(good, scores, classifier.decide(scores), strict=True):
-                row.update(score=score, decision=decision)
+                row.update(score=score, decision=decision, reason="" if decision else NO_NUMBER)
         bar.update(len(sources[start : start + chunk]))
     bar.close()
     print_notes(notes)
@@ -409,7 +410,10 @@ def explain_paths(
                 continue
             film, notes[source.name] = seen.grey, seen.notes
             square = to_square(film, classifier.size)
-            score = classifier.scores(square[None])
+            score = scores_from_logits(classifier.logits(square[None]), classifier.temperature)
+            if not np.isfinite(score[0]):
+                row["reason"] = NO_NUMBER
+                continue
             heat = to_film(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), film)
             shown, positive = normalise(heat)
             known = annotations.get(source.folder, {}).get(source.name, []) if source.folder else []

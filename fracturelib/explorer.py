@@ -422,7 +422,10 @@ class Explorer:
         for second in (False, True) if self.compare.value else (False,):
             layer, method, checkpoint = self._choice(second)
             if method in SLOW and self.memory.raw(index, layer, method, self.target.value, checkpoint) is None:
-                self.memory.compute(index, layer, method, self.target.value, checkpoint, progress=self._advance)
+                try:
+                    self.memory.compute(index, layer, method, self.target.value, checkpoint, progress=self._advance)
+                except InputError as error:
+                    self._note = str(error)
         self._show()
         self.bar.value = 0
 
@@ -514,7 +517,11 @@ class Explorer:
             self._say([f"No film{where} is among the {self.outcome.value} at threshold {self.threshold.value:.3f}."])
             return
         index = self._picked[self.position.value]
-        picture, lines = self.picture(index), self.caption(index)
+        try:
+            picture, lines = self.picture(index), self.caption(index)
+        except InputError as error:  # a map with a value that is no number is not a map without evidence
+            plain = panel(self._panel_film(index)[0], None, Look())
+            picture, lines = beside(plain, plain), [f"{self.files[index]}: nothing to show, because {error}"]
         self._shown = picture, lines
         self.compute_button.disabled = not any("press Compute" in line for line in lines)
         self.image.value = encode(picture)

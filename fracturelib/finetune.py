@@ -23,7 +23,7 @@ from fracturelib.metrics import average_precision, roc_auc
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import TransferRecipe
 from fracturelib.taught import TUNES, TaughtLite0, focal_loss, free, grid_of, peak_hits, point_loss, with_imagenet
-from fracturelib.train import STATE_FILE, Films, begun_with, calibrated, require_same_training
+from fracturelib.train import STATE_FILE, Films, begun_with, calibrated, require_finite, require_same_training
 from fracturelib.transfer import MEAN, STD, Features, frozen_features
 
 STATE_FORMAT = "fracturelib fine-tuning state"
@@ -334,6 +334,7 @@ def _row(
     mine = ranks.part(np.arange(len(val.labels)))
     found = judged(model, val, recipe.tune, kept=kept, precision=precision, indices=mine, device=ranks.device)
     logits, marks = (torch.from_numpy(ranks.gathered(x.numpy())) for x in found)
+    require_finite(epoch, losses, logits.numpy(), rate=recipe.learning_rate)
     scores = scores_from_logits(logits.double().numpy())
     outlined = truth.flatten(1).any(dim=1)
     return {

@@ -68,7 +68,8 @@ def evaluate(
     dict
         notice, threshold, operating_point (where it comes from, or None), splits: for each split (or "all") films,
         groups, fractured, prevalence, flatters, undefined (the reason, or None), auc, average_precision (each value,
-        low, high), delong, partial_auc, confusion, operating_point (rows), calibration, utility, subgroups, comparison.
+        low, high, note), delong, partial_auc, confusion, operating_point (rows), calibration, utility, subgroups,
+        comparison.
 
     Raises
     ------
@@ -159,7 +160,10 @@ def judge(
         "prevalence": float(y.mean()),
         "flatters": point is not None and point.fingerprint == scores_fingerprint(y, score),
         "undefined": undefined_reason(y),
-        **{name: {"value": i.value, "low": i.low, "high": i.high} for name, i in intervals.items()},
+        **{
+            name: {"value": i.value, "low": i.low, "high": i.high, "note": i.undefined or i.note}
+            for name, i in intervals.items()
+        },
         "partial_auc": {"specificity": [0.9, 1.0], "corrected": partial_auc(y, score, corrected=True)},
         "confusion": asdict(counts),
         "operating_point": records(table),
@@ -213,11 +217,14 @@ def plain(value: Any) -> Any:
 
 
 def with_interval(row: Mapping[str, Any]) -> str:
-    """value (low to high), or why there is none."""
+    """value (low to high), with a reason for an interval made otherwise or none; or why there is no value."""
     value, low, high = (float("nan") if row[k] is None else float(row[k]) for k in ("value", "low", "high"))
     if np.isnan(value):
         return str(row.get("note") or "undefined")
-    return f"{value:.3f} ({low:.3f} to {high:.3f})" if np.isfinite(low) else f"{value:.3f}"
+    note = str(row.get("note") or "")
+    if np.isfinite(low):
+        return f"{value:.3f} ({low:.3f} to {high:.3f}{'; ' if note else ''}{note})"
+    return f"{value:.3f} ({note})" if note else f"{value:.3f}"
 
 
 def threshold_line(result: Mapping[str, Any]) -> str:

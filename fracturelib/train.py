@@ -228,6 +228,7 @@ def fit(
             losses.append(ranks.total(loss.item()) / ranks.count)
         mine = ranks.part(np.arange(len(val.labels)))
         val_logits = ranks.gathered(model_logits(model, val.images[mine], mean=mean, std=std))
+        require_finite(epoch, losses, val_logits, rate=recipe.learning_rate)
         row = {
             "epoch": epoch + 1,
             "learning_rate": optimizer.param_groups[0]["lr"],
@@ -248,6 +249,16 @@ def fit(
     model.load_state_dict(state.best)
     classifier = calibrated(model.cpu().eval(), recipe, val, mean=mean, std=std, fingerprint=fingerprint)
     return classifier, pd.DataFrame(state.history).astype({"epoch": int})
+
+
+def require_finite(epoch: int, losses: list[float], logits: NDArray[np.floating], *, rate: float) -> None:
+    """Raise InputError if a training has diverged; what it left before stays as it is."""
+    if not (np.isfinite(losses).all() and np.isfinite(logits).all()):
+        odd = int((~np.isfinite(logits)).any(axis=1).sum())
+        raise InputError(
+            f"epoch {epoch + 1}: the loss became {np.mean(losses):g} and {odd} of {len(logits)} validation images have "
+            f"no score; expected numbers, as a lower learning rate than {rate:g} may give"
+        )
 
 
 def calibrated(
