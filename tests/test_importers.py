@@ -2,12 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -129,21 +124,6 @@ def test_what_is_in_the_way_stays(tmp_path: Path, occupied: str) -> None:
     with pytest.raises(InputError, match="expected a new folder"):
         import_dataset(source, tmp_path / "out", progress=False)
     assert digests(tmp_path / "out") == before
-
-
-def test_an_interrupted_import_leaves_nothing_half_written(tmp_path: Path) -> None:
-    source = made_up_fracatlas(tmp_path / "FracAtlas", 300)
-    program = "import sys; from fracturelib.importers import import_dataset as i; i(sys.argv[1], sys.argv[2])"
-    for wait in (1.2, 1.5, 1.8):
-        command = [sys.executable, "-c", program, str(source), str(tmp_path / "out")]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": "."})
-        time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if (tmp_path / "out").exists():
-            assert len(load_manifest(tmp_path / "out")) == 300
-    report = import_dataset(source, tmp_path / "out", progress=False)
-    assert report.films == 300 and len(list((tmp_path / "out").rglob("*.jpg"))) == 300
 
 
 def test_unreadable_films_are_left_out_and_listed(tmp_path: Path) -> None:
