@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 from tqdm.auto import tqdm
 
 from fracturelib._decode import read_grey
-from fracturelib._files import InputError, cache_dir
+from fracturelib._files import InputError, cache_dir, printable
 
 LOOK_VERSION = 1  # a part of the cache's name: raise it when what is kept changes
 SIDE = 160  # long side, in pixels, of the small picture in which points are sought
@@ -122,7 +122,7 @@ def _look(path: Path, digest: str) -> Look:
     try:
         film = read_grey(path)
     except InputError as error:
-        return _unread(digest, str(error).removeprefix(f"{path}: "))
+        return _unread(digest, str(error).removeprefix(f"{printable(path)}: "))
     small = shrunk(trimmed(film))
     return Look(digest, "", _plain(film, path.stat().st_size), small, *points_of(small))
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fracturelib._decode import IMAGE_SUFFIXES, image_size, read_grey
-from fracturelib._files import InputError, atomic_path, cache_dir
+from fracturelib._files import InputError, atomic_path, cache_dir, printable
 
 CLASSES = ("Not Fractured", "Fractured")  # the index is the label
 SPLITS = ("train", "val", "test")
@@ -225,7 +225,9 @@ def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[tuple[int
     for file in files:
         stat = (folder / file).stat() if (folder / file).is_file() else None
         marks.append(f"{file}|{stat.st_size}|{stat.st_mtime_ns}" if stat else file)
-    key = hashlib.sha256("\n".join([str(folder.resolve()), str(decode), *marks]).encode()).hexdigest()[:24]
+    key = hashlib.sha256(
+        "\n".join([str(folder.resolve()), str(decode), *marks]).encode(errors="surrogatepass")
+    ).hexdigest()[:24]
     memory = cache_dir() / f"sizes-{key}.json"
     if memory.is_file():
         return [p if isinstance(p, str) else tuple(p) for p in json.loads(memory.read_text())]
@@ -243,7 +245,7 @@ def _probe_one(path: Path, decode: bool) -> tuple[int, int] | str:
             return width, height
         return image_size(path)
     except InputError as error:
-        return str(error).removeprefix(f"{path}: ")
+        return str(error).removeprefix(f"{printable(path)}: ")
 
 
 def load_annotations(folder: str | Path) -> dict[str, list[Annotation]]:
@@ -296,7 +298,8 @@ def fracture_mask(annotations: Sequence[Annotation], *, width: int, height: int)
 def fingerprint(frame: pd.DataFrame) -> str:
     """16 hexadecimal digits that change when a film, its label, its split or its group does."""
     rows = frame.sort_values("file")[["file", "split", "label", "group", "width", "height"]]
-    return hashlib.sha256(rows.to_csv(index=False, lineterminator="\n").encode()).hexdigest()[:16]
+    text = rows.to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def require_both_classes(frame: pd.DataFrame, name: str) -> None:

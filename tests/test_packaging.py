@@ -58,7 +58,7 @@ def test_the_command_line_helps_without_torch() -> None:
 
 ORDER = [
     ["_files", "_memory", "recipe"],
-    ["_tables"],
+    ["_tables", "_terminal", "_options"],
     ["_decode"],
     ["data"],
     ["audit_films"],
