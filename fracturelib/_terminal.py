@@ -1,7 +1,7 @@
 """What commands print: no name in it steers the terminal, and nobody has to be reading it."""
 
 import os
-from typing import IO, Any
+from typing import Any, TextIO
 
 from fracturelib._files import writable
 
@@ -16,7 +16,7 @@ class Terminal:
         Whether control characters pass, as progress bars need them; else they are escaped, but for line ends.
     """
 
-    def __init__(self, stream: IO[str], *, steered: bool = False) -> None:
+    def __init__(self, stream: TextIO, *, steered: bool = False) -> None:
         self.stream, self.steered = stream, steered
 
     def write(self, text: str) -> int:

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -491,13 +492,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     streams = sys.stdout, sys.stderr
     terminal = Terminal(sys.stdout)
-    sys.stdout, sys.stderr = terminal, Terminal(sys.stderr, steered=True)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = terminal, Terminal(sys.stderr, steered=True)
     try:
-        code = _run(parser().parse_args(arguments))
+        try:
+            code = _run(parser().parse_args(arguments))
+        except SystemExit as stopped:  # help, the version, or a mistake in the options
+            code = int(stopped.code or 0)
         return code if _flushed(terminal) else 2
-    except SystemExit:  # help, the version, or a mistake in the options
-        _flushed(terminal)
-        raise
     finally:
         sys.stdout, sys.stderr = streams
 
@@ -516,7 +517,10 @@ def _flushed(terminal: Terminal) -> bool:
 def _run(args: argparse.Namespace) -> int:
     """Any error becomes one line: a mistake as it is, another one with the file that says where it arose."""
     try:
-        return args.run(args)
+        with warnings.catch_warnings():
+            if not args.debug:  # what concerns a user is said in words of our own
+                warnings.simplefilter("ignore", UserWarning)
+            return args.run(args)
     except KeyboardInterrupt:
         again = "; the same command goes on from here" if args.goes_on else ""
         print(f"fracture: stopped{again}", file=sys.stderr)

@@ -18,8 +18,9 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path : str or Path
-        Separated by commas, semicolons or tabs, with the columns file (any name of the film, each once), label (0, 1 or a class name), score
-        (P(Fractured), 0..1), and perhaps group (the patient; the film itself where it is missing), split and others.
+        Separated by commas, semicolons or tabs, with the columns file (any name of the film, each once), label (0, 1 or
+        a class name), score (P(Fractured), 0..1), and perhaps group (the patient; the film itself where it is missing),
+        split and others.
 
     Returns
     -------
@@ -91,7 +92,7 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
 
 def _split(value: object) -> str:
     """A split's name as it is understood everywhere; "none" for a row that has none."""
-    text = "" if pd.isna(value) else str(value).strip()  # type: ignore[call-overload]
+    text = "" if pd.isna(value) else str(value).strip()
     return SPLIT_OF.get(plain(text), text) or "none"
 
 

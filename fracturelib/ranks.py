@@ -148,8 +148,8 @@ def together() -> Iterator[Ranks]:
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
         raise InputError(
-            f"WORLD_SIZE is {count} in the environment, without {', '.join(missing)}; expected all of them, as torchrun "
-            "sets them, or none, as after `unset WORLD_SIZE`"
+            f"WORLD_SIZE is {count} in the environment, without {', '.join(missing)}; expected all of them, as "
+            "torchrun sets them, or none, as after `unset WORLD_SIZE`"
         )
     _number("RANK", 0, most=count - 1)
     _number("MASTER_PORT", 0, most=65535)
