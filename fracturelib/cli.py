@@ -498,20 +498,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _run(parser().parse_args(arguments))
         except SystemExit as stopped:  # help, the version, or a mistake in the options
             code = int(stopped.code or 0)
-        return code if _flushed(terminal) else 2
+        terminal.flush()
+        if terminal.lost:
+            return _failed(f"the output cannot be written ({terminal.lost.strerror or terminal.lost})")
+        return code
     finally:
         sys.stdout, sys.stderr = streams
-
-
-def _flushed(terminal: Terminal) -> bool:
-    """Whether all that was printed arrived; a reader that had enough is no error, a full disk is."""
-    try:
-        terminal.flush()
-    except OSError as error:
-        terminal.discard()
-        _failed(f"the output cannot be written ({error.strerror or error})")
-        return False
-    return True
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -533,7 +525,7 @@ def _run(args: argparse.Namespace) -> int:
         if isinstance(error, OSError):
             return _failed(f"{error.filename or 'file system'}: {error.strerror or error}")
         if isinstance(error, MemoryError) or "not enough memory" in str(error):
-            return _failed(f"not enough memory ({error or 'no size is known'}); expected fewer or smaller images")
+            return _failed(f"not enough memory ({str(error) or 'no size is known'}); expected fewer or smaller images")
         words = (str(error).strip().splitlines() or [""])[0][:200]
         where = "" if args.debug else f"; where it arose is in {_kept_traceback()}"
         return _failed(f"an error of the program itself, {type(error).__name__} ({words}){where}")
