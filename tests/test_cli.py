@@ -279,6 +279,16 @@ def test_an_import_that_was_spoilt(odd_run: Path, tmp_path: Path, capsys: pytest
         assert "expected a new folder" in line
 
 
+@pytest.mark.parametrize("place", ["simulation.json", ".unfinished/simulation.json", "other.txt"])
+def test_no_simulation_in_a_folder_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str) -> None:
+    for text in ("", "{}", "[1]", "[" * 100_000):
+        (tmp_path / "out" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / place).write_text(text)
+        line = run(capsys, "data", "simulate", tmp_path / "out", "--images", 1, "--quiet")
+        assert "holds another data set; expected a new folder" in line
+        assert (tmp_path / "out" / place).read_text() == text
+
+
 # What is damaged
 
 
