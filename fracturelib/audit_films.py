@@ -1,12 +1,13 @@
 """Each film looked at once: can it be read, what are its plain figures, and by which points would one know a copy?"""
 
+import errno
 import hashlib
 import io
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from tqdm.auto import tqdm
 
+from fracturelib._cache import sealed, unsealed
 from fracturelib._decode import read_grey
-from fracturelib._files import InputError, cache_dir, printable
+from fracturelib._files import InputError, cache_dir, no_room, printable
+from fracturelib._parts import remove
 
-LOOK_VERSION = 1  # a part of the cache's name: raise it when what is kept changes
+LOOK_VERSION = 2  # a part of the cache's name: raise it when what is kept changes
 SIDE = 160  # long side, in pixels, of the small picture in which points are sought
 POINTS = 100  # at most, of one film
 CHUNK = 64  # films between two writes to the cache
@@ -213,42 +216,77 @@ def points_of(small: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np
     return points, np.minimum(np.round(root * 512), 255).astype(np.uint8)
 
 
-class _Memory:
-    """Looks by digest, in one SQLite file."""
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, 0)  # 0: of Python, about text that is none
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
-        connection.execute("create table if not exists looks (digest text primary key, look blob) without rowid")
+
+class _Memory:
+    """Looks by digest, in one SQLite file. What is damaged in it is forgotten, and looked at again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.connection = self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=60)
+        try:
+            connection.execute("create table if not exists looks (digest text primary key, look blob) without rowid")
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            self._drop(error)
+            return self._connected()
+        return connection
+
+    def _drop(self, error: sqlite3.DatabaseError) -> None:
+        """Remove the file if it is damaged; any other error is one of the place."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in DAMAGED:
+            for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
+                remove(path)
+        if code in DAMAGED and not self.path.exists():
+            return
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise no_room(self.path.parent, f"for {self.path.name}") from None
+        raise OSError(errno.EIO, f"{error}; expected a file that can be written", str(self.path)) from None
 
     def read(self, digests: Sequence[str]) -> dict[str, Look]:
         found: dict[str, Look] = {}
-        for start in range(0, len(digests), 500):
-            part = digests[start : start + 500]
-            marks = ",".join("?" * len(part))
-            for digest, blob in self.connection.execute(
-                f"select digest, look from looks where digest in ({marks})", part
-            ):
-                found[digest] = _unpacked(digest, blob)
+        try:
+            for start in range(0, len(digests), 500):
+                part = digests[start : start + 500]
+                marks = ",".join("?" * len(part))
+                for digest, blob in self.connection.execute(
+                    f"select digest, cast(look as blob) from looks where digest in ({marks})", part
+                ):
+                    content = unsealed(blob)
+                    if content is not None and content.startswith(digest.encode()):
+                        found[digest] = _unpacked(digest, content[len(digest) :])
+        except sqlite3.DatabaseError as error:
+            self._again(error)
         return found
 
     def write(self, looks: Sequence[Look]) -> None:
-        with self.connection:
-            rows = [(look.digest, _packed(look)) for look in looks]
-            self.connection.executemany("insert or replace into looks values (?, ?)", rows)
+        rows = [(look.digest, sealed(look.digest.encode() + _packed(look))) for look in looks]
+        for _ in range(2):
+            try:
+                with self.connection:
+                    self.connection.executemany("insert or replace into looks values (?, ?)", rows)
+                return
+            except sqlite3.DatabaseError as error:
+                self._again(error)
+
+    def _again(self, error: sqlite3.DatabaseError) -> None:
+        self.connection.close()
+        self._drop(error)
+        self.connection = self._connected()
 
 
 @contextmanager
 def _memory() -> Iterator[_Memory]:
-    path = cache_dir() / f"audit-{LOOK_VERSION}.sqlite"
+    memory = _Memory(cache_dir() / f"audit-{LOOK_VERSION}.sqlite")
     try:
-        with closing(sqlite3.connect(path, timeout=60)) as connection:
-            connection.execute("pragma quick_check(1)") if path.stat().st_size < 1 << 20 else None
-            memory = _Memory(connection)
-    except sqlite3.DatabaseError:
-        path.unlink(missing_ok=True)  # damaged: it can all be computed again
-    with closing(sqlite3.connect(path, timeout=60)) as connection:
-        memory = _Memory(connection)
         yield memory
+    finally:
+        memory.connection.close()
 
 
 def _packed(look: Look) -> bytes:

@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from fracturelib._files import InputError, atomic_path, distinct_names, may_replace, printable, safe_name
+from fracturelib._files import InputError, atomic_path, may_replace, printable
+from fracturelib._names import distinct_names, safe_name
 from fracturelib._tables import write_table
 from fracturelib.checkpoint import Classifier, describe, load_classifier, save_classifier
 from fracturelib.data import (
@@ -118,8 +119,6 @@ def train_folder(
     }
     if ranks.first:
         out.mkdir(parents=True, exist_ok=True)
-        for left_over in out.glob(".*.part*"):
-            left_over.unlink()
     shared: dict[str, Any] = {"out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": progress}
     if isinstance(recipe, TransferRecipe):
         masks = outlines(folder, frame, recipe.size)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tqdm.auto import tqdm
 
 from fracturelib._decode import TURNED, orientation, read_grey
-from fracturelib._files import InputError, atomic_path, distinct_names, printable, safe_name
+from fracturelib._files import InputError, atomic_path, printable, temporary_folder
+from fracturelib._names import distinct_names, safe_name
 from fracturelib._tables import read_table, write_table
 from fracturelib.data import ANNOTATIONS, CLASSES, MANIFEST, SPLITS, Annotation
 from fracturelib.layouts import Found, read_source
@@ -152,10 +152,9 @@ def _opened(source: Path, out: Path) -> Iterator[Path]:
         return
     if not zipfile.is_zipfile(source):
         raise InputError(f"{source}: neither a folder nor a zip file; expected a data set")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.unzip.") as temporary:
-        unzip(source, Path(temporary))
-        yield Path(temporary)
+    with temporary_folder(out) as temporary:
+        unzip(source, temporary)
+        yield temporary
 
 
 def unzip(archive: Path, folder: Path) -> None:

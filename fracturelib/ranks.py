@@ -16,6 +16,7 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from fracturelib._files import InputError
+from fracturelib._processes import end_with_parent
 
 LOST = ("connection", "closed", "peer", "timed out", "gloo", "nccl")  # what the library says of a lost process
 PATIENCE = timedelta(minutes=30)  # the longest that one process may keep the others waiting: a validation, a download
@@ -153,6 +154,7 @@ def together() -> Iterator[Ranks]:
         )
     _number("RANK", 0, most=count - 1)
     _number("MASTER_PORT", 0, most=65535)
+    end_with_parent()
     gpu = torch.cuda.is_available()
     device = f"cuda:{_number('LOCAL_RANK', 0, most=max(0, torch.cuda.device_count() - 1))}" if gpu else "cpu"
     if gpu:

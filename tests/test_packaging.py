@@ -57,8 +57,10 @@ def test_the_command_line_helps_without_torch() -> None:
 
 
 ORDER = [
+    ["_parts", "_processes"],
     ["_files", "_memory", "recipe"],
-    ["_tables", "_terminal", "_options"],
+    ["_names"],
+    ["_cache", "_tables", "_terminal", "_options"],
     ["_decode"],
     ["data"],
     ["audit_films"],
