@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fracturelib._filenames import writable
 from fracturelib._files import InputError, atomic_path, printable
-from fracturelib._names import writable
 
 MAX_BYTES = 256_000_000
 FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]")

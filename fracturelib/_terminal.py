@@ -3,7 +3,7 @@
 import os
 from typing import Any, TextIO
 
-from fracturelib._names import writable
+from fracturelib._filenames import writable
 
 
 class Terminal:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fracturelib import __version__
+from fracturelib._filenames import typed
 from fracturelib._files import FILMS_MODEL, InputError, may_replace, printable
-from fracturelib._names import typed
 from fracturelib._options import SEEDS, Formatter, Parser, real, whole
 from fracturelib._terminal import Terminal
 from fracturelib.recipe import LIMITS, Recipe, TransferRecipe, best_epoch

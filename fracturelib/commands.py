@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from fracturelib._filenames import distinct_names, safe_name
 from fracturelib._files import InputError, atomic_path, may_replace, printable
-from fracturelib._names import distinct_names, safe_name
 from fracturelib._tables import write_table
 from fracturelib.checkpoint import Classifier, describe, load_classifier, save_classifier
 from fracturelib.data import (

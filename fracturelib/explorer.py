@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from fracturelib._decode import read_grey
+from fracturelib._filenames import safe_name
 from fracturelib._files import InputError, atomic_path, cache_dir, temporary_folder
-from fracturelib._names import safe_name
 from fracturelib.cams import METHODS
 from fracturelib.checkpoint import Classifier
 from fracturelib.explorer_maps import PLAIN, SLOW, TAUGHT, UNITLESS, MapMemory

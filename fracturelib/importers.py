@@ -20,8 +20,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tqdm.auto import tqdm
 
 from fracturelib._decode import TURNED, orientation, read_grey
+from fracturelib._filenames import distinct_names, safe_name
 from fracturelib._files import InputError, atomic_path, printable, temporary_folder
-from fracturelib._names import distinct_names, safe_name
 from fracturelib._tables import read_table, write_table
 from fracturelib.data import ANNOTATIONS, CLASSES, MANIFEST, SPLITS, Annotation
 from fracturelib.layouts import Found, read_source

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
+from fracturelib._filenames import writable
 from fracturelib._files import InputError
-from fracturelib._names import writable
 from fracturelib.data import CLASSES
 from fracturelib.metrics import Confusion, average_precision, confusion_at, roc_auc, sweep
 from fracturelib.recipe import best_epoch

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from fracturelib._filenames import distinct_names, safe_name
 from fracturelib._files import atomic_path, may_replace, printable
-from fracturelib._names import distinct_names, safe_name
 from fracturelib._tables import table_text
 from fracturelib.curves import (
     bands_plot,

@@ -16,8 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+from fracturelib._filenames import distinct_names, safe_name, writable
 from fracturelib._files import InputError
-from fracturelib._names import distinct_names, safe_name, writable
 from fracturelib._tables import read_table, write_table
 from fracturelib.checkpoint import load_classifier
 from fracturelib.cli import _run, main, next_step, parser

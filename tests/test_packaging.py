@@ -59,7 +59,7 @@ def test_the_command_line_helps_without_torch() -> None:
 ORDER = [
     ["_parts", "_processes"],
     ["_files", "_memory", "recipe"],
-    ["_names"],
+    ["_filenames"],
     ["_cache", "_tables", "_terminal", "_options"],
     ["_decode"],
     ["data"],
