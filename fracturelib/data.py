@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fracturelib._cache import read_sealed, write_sealed
 from fracturelib._decode import IMAGE_SUFFIXES, image_size, read_grey
-from fracturelib._files import InputError, cache_dir, named_folder
+from fracturelib._files import InputError, cache_dir, named_folder, printable
 
 CLASSES = ("Not Fractured", "Fractured")  # the index is the label
 SPLITS = ("train", "val", "test")
@@ -245,7 +245,7 @@ def _probe_one(path: Path, decode: bool) -> tuple[int, int] | str:
             return width, height
         return image_size(path)
     except InputError as error:
-        return str(error).removeprefix(f"{path}: ")
+        return str(error).removeprefix(f"{printable(path)}: ")
 
 
 def load_annotations(folder: str | Path) -> dict[str, list[Annotation]]:
@@ -298,7 +298,8 @@ def fracture_mask(annotations: Sequence[Annotation], *, width: int, height: int)
 def fingerprint(frame: pd.DataFrame) -> str:
     """16 hexadecimal digits that change when a film, its label, its split or its group does."""
     rows = frame.sort_values("file")[["file", "split", "label", "group", "width", "height"]]
-    return hashlib.sha256(rows.to_csv(index=False, lineterminator="\n").encode()).hexdigest()[:16]
+    text = rows.to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def require_both_classes(frame: pd.DataFrame, name: str) -> None:

@@ -21,7 +21,9 @@ from tqdm.auto import tqdm
 
 from fracturelib._archive import unzip
 from fracturelib._decode import TURNED, decode, noted, orientation
+from fracturelib._filenames import distinct_names, safe_name
 from fracturelib._files import InputError, atomic_path, printable, temporary_folder
+from fracturelib._tables import read_table, write_table
 from fracturelib.data import ANNOTATIONS, CLASSES, MANIFEST, SPLITS, Annotation
 from fracturelib.layouts import Found, read_source
 from fracturelib.repair import LEFT_OUT_FILE, Drop, LeftOut, in_one_split, repaired, with_copies
@@ -54,10 +56,10 @@ class ImportReport:
         lines = [head if self.changed else f"{head}; it was there already, nothing was changed"]
         for split, count in self.counts.items():
             lines.append(f"  {split}: " + ", ".join(f"{n} {name}" for name, n in count.items()))
-        lines += [f"  note: {note}" for note in self.notes]
+        lines += [f"  note: {printable(note)}" for note in self.notes]
         if self.left_out:
             lines.append(f"  left out: {len(self.left_out)} films (all in {LEFT_OUT_FILE})")
-            lines += [f"    {file}: {reason}" for file, reason in self.left_out[:5]]
+            lines += [f"    {printable(file)}: {printable(reason)}" for file, reason in self.left_out[:5]]
         return "\n".join(lines)
 
 
@@ -163,7 +165,7 @@ def _signature(films: pd.DataFrame, folder: Path, *, options: str) -> str:
         rows.append(f"{path.relative_to(folder)}|{path.stat().st_size if path.exists() else -1}")
     for extra in sorted([*folder.rglob("*.json"), *folder.rglob("*.csv")]):
         rows.append(f"{extra.relative_to(folder)}|{hashlib.sha256(extra.read_bytes()).hexdigest()}")
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(rows).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _earlier(out: Path, signature: str) -> ImportReport | None:
@@ -173,19 +175,24 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
     path = out / IMPORT_FILE
     if not path.is_file():
         raise InputError(f"{out}: exists and was not made by an import; expected a new folder")
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    if kept["signature"] != signature:
-        raise InputError(f"{out}: holds another import (other films, seed or groups); expected a new folder")
-    return ImportReport(
-        folder=out,
-        kind=kept["kind"],
-        films=kept["films"],
-        groups=kept["groups"],
-        counts=kept["counts"],
-        left_out=tuple((f, r) for f, r in kept["left_out"]),
-        notes=tuple(kept["notes"]),
-        changed=False,
-    )
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["signature"] != signature:
+            raise InputError(f"{out}: holds another import (other films, seed or groups); expected a new folder")
+        return ImportReport(
+            folder=out,
+            kind=kept["kind"],
+            films=kept["films"],
+            groups=kept["groups"],
+            counts=kept["counts"],
+            left_out=tuple((f, r) for f, r in kept["left_out"]),
+            notes=tuple(kept["notes"]),
+            changed=False,
+        )
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not what an import left ({type(error).__name__}); expected a new folder") from None
 
 
 def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
@@ -251,11 +258,7 @@ def _as_listed(films: pd.DataFrame, path: Path, listed_only: bool) -> dict[str, 
     Whether a film stays is decided by tables that say of some that they are left out, and where only those stay that
     are listed; else it is open.
     """
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a table ({reason}); expected the columns name and split") from None
+    table = read_table(path, text=("name", "split", "group"))
     missing = [c for c in ("name", "split") if c not in table.columns]
     if missing:
         raise InputError(f"{path}: has no column {', '.join(missing)}; expected name and split")
@@ -325,11 +328,12 @@ def _write(
     signature: str,
     progress: bool,
 ) -> ImportReport:
-    films["file"] = [
-        f"{split}/{CLASSES[label]}/{name}"
-        for split, label, name in zip(films["split"], films["label"], films["name"], strict=True)
-    ]
-    films["file"] = _distinct(films["file"])
+    films["file"] = distinct_names(
+        [
+            "/".join([split, CLASSES[label], *map(safe_name, str(name).split("/"))])
+            for split, label, name in zip(films["split"], films["label"], films["name"], strict=True)
+        ]
+    )
     films = films.sort_values("file").reset_index(drop=True)
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
@@ -341,9 +345,9 @@ def _write(
             shutil.copyfile(row.path, target)
         first = ["file", "split", "label", "group", "width", "height"]
         rest = [c for c in films.columns if c not in [*first, *WORKING]]
-        films[first + rest].to_csv(temporary / MANIFEST, index=False)
+        write_table(films[first + rest], temporary / MANIFEST)
         if left_out:
-            pd.DataFrame([asdict(one) for one in left_out]).to_csv(temporary / LEFT_OUT_FILE, index=False)
+            write_table(pd.DataFrame([asdict(one) for one in left_out]), temporary / LEFT_OUT_FILE)
         instances, turned = _instances(found, films)
         if instances:
             write_coco(temporary / ANNOTATIONS, films, instances)
@@ -369,18 +373,6 @@ def _write(
         }
         (temporary / IMPORT_FILE).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return report
-
-
-def _distinct(files: pd.Series) -> list[str]:
-    """Two films of one name in one folder keep apart by a number."""
-    seen: dict[str, int] = {}
-    result = []
-    for file in files:
-        count = seen.get(file, 0)
-        seen[file] = count + 1
-        path = Path(file)
-        result.append(file if not count else path.with_name(f"{path.stem}-{count + 1}{path.suffix}").as_posix())
-    return result
 
 
 def _instances(found: Found, films: pd.DataFrame) -> tuple[dict[str, list[Annotation]], list[str]]:

@@ -162,8 +162,8 @@ def test_the_command_line_helps_without_torch() -> None:
 ORDER = [
     ["_parts", "_processes"],
     ["_files", "_memory", "recipe"],
-    ["_cache"],
-    ["_tables", "_tensor_file", "_archive", "_pixels"],
+    ["_filenames"],
+    ["_cache", "_tables", "_tensor_file", "_archive", "_pixels", "_terminal", "_options"],
     ["_luts", "_tiff"],
     ["_dicom"],
     ["_decode"],
