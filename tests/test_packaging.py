@@ -58,8 +58,12 @@ def test_the_command_line_helps_without_torch() -> None:
 
 ORDER = [
     ["_files", "_memory", "recipe"],
-    ["_tables"],
+    ["_tables", "_walk", "labels"],
     ["_decode"],
+    ["_names", "coco"],
+    ["found", "yolo"],
+    ["published"],
+    ["layouts"],
     ["data"],
     ["audit_films"],
     ["audit_fit"],
@@ -67,7 +71,6 @@ ORDER = [
     ["audit_burnt"],
     ["audit_copies"],
     ["repair"],
-    ["layouts"],
     ["importers", "fetch"],
     ["audit_source"],
     ["images"],
