@@ -128,14 +128,14 @@ class Found:
             for images, why in ((bare, "without a label"), (self.films.loc[away, "file"], "in no split")):
                 if len(images):
                     parts.append(f"{_count(images, 'image')} {why} ({_some(images)})")
-        for kind, one, what in (
-            ("link", "link", "that leads nowhere, back or to the same"),
-            ("not_a_file", "name", "that cannot be opened"),
-            ("name", "name", "that is not UTF-8"),
+        for kind, what in (
+            ("link", "link(s) that lead nowhere, back or to what is there already"),
+            ("not_a_file", "name(s) that cannot be opened"),
+            ("name", "name(s) not in UTF-8"),
         ):
             files = [p.file for p in self.problems if p.kind == kind]
             if files:
-                parts.append(f"{_count(files, one)} {what} ({_some(files)})")
+                parts.append(f"{len(files)} {what.replace('(s)', 's' if len(files) > 1 else '')} ({_some(files)})")
         return f"not taken: {', '.join(parts)}" if parts else ""
 
 

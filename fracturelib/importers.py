@@ -476,17 +476,14 @@ def _write(
 
 
 def _distinct(files: pd.Series) -> list[str]:
-    """Two films of one name in one folder, also for a disk that is blind to case, keep apart by a number."""
-    taken = {file.casefold() for file in files}
-    used: set[str] = set()
+    """Two films of one name in one folder keep apart by a number."""
+    seen: dict[str, int] = {}
     result = []
     for file in files:
-        path, name, number = Path(file), file, 1
-        while name.casefold() in used or (number > 1 and name.casefold() in taken):
-            number += 1
-            name = path.with_name(f"{path.stem}-{number}{path.suffix}").as_posix()
-        used.add(name.casefold())
-        result.append(name)
+        count = seen.get(file, 0)
+        seen[file] = count + 1
+        path = Path(file)
+        result.append(file if not count else path.with_name(f"{path.stem}-{count + 1}{path.suffix}").as_posix())
     return result
 
 

@@ -201,7 +201,7 @@ def linked_loops(m: Made) -> Made:
     m.fill(PLAIN)
     (m.root / "train" / "Fractured" / "again").symlink_to(m.root / "train")
     (m.root / "up").symlink_to(m.root.parent)
-    m.said = "2 links that leads nowhere, back or to the same"
+    m.said = "2 links that lead nowhere, back or"
     return m
 
 
@@ -209,7 +209,7 @@ def linked_loops(m: Made) -> Made:
 def an_image_linked_twice(m: Made) -> Made:
     m.fill(PLAIN)
     (m.root / "val" / "Fractured" / "again.png").symlink_to(m.root / "train" / "Fractured" / "0.png")
-    m.said = "1 link that leads"
+    m.said = "1 link that lead"
     return m
 
 
@@ -218,7 +218,7 @@ def broken_links_and_pipes(m: Made) -> Made:
     m.fill(PLAIN)
     (m.root / "train" / "Fractured" / "gone.png").symlink_to(m.root / "nowhere.png")
     os.mkfifo(m.root / "train" / "Fractured" / "pipe.png")
-    m.said = "1 link that leads nowhere, back or to the same (train/Fractured/gone.png), 1 name that cannot be opened"
+    m.said = "(train/Fractured/gone.png), 1 name that cannot be opened (train/Fractured/pipe.png)"
     return m
 
 
@@ -315,7 +315,7 @@ def names_that_are_not_text(m: Made) -> Made:
     m.fill(PLAIN)
     odd = os.fsdecode(os.fsencode(m.root / "train" / "Fractured") + b"/br\xfcche.png")
     shutil.copy(m.root / "train" / "Fractured" / "0.png", odd)
-    m.said = "not taken: 1 name that is not UTF-8"
+    m.said = "not taken: 1 name not in UTF-8"
     return m
 
 
