@@ -28,6 +28,8 @@ class FileNames:
         The name may lack folders at its front, or have some more; `loosely`, its folders may also be others, if they do
         not name another split or class.
         """
+        if base + name in self.files:
+            return base + name
         spellings = list(dict.fromkeys((name, cleaned(name), cleaned(unquote(name)))))
         for spelling in spellings:
             for start in dict.fromkeys((base, "")):

@@ -116,10 +116,13 @@ def _id(value: Any) -> str:
 def _numbers(values: Any) -> list[float] | None:
     """Numbers that can be pixels, or None."""
     try:
-        result = [float(v) for v in values]
+        result = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
-    return result if all(math.isfinite(v) and abs(v) <= MAX_COORDINATE for v in result) else None
+    fit = (
+        result.ndim == 1 and bool(np.isfinite(result).all()) and float(np.abs(result).max(initial=0)) <= MAX_COORDINATE
+    )
+    return result.tolist() if fit else None
 
 
 def _instance(annotation: dict[str, Any], size: tuple[int, int] | None) -> tuple[Annotation | None, str]:

@@ -272,6 +272,8 @@ def _checked(found: Found, walk: Walk, table: pd.DataFrame, root: str, path: Pat
 
 
 def _listed_image(found: Found, names: FileNames, name: str, root: str, wrong: Any) -> str | None:
+    if root + name in names.files:
+        return root + name
     text = name.strip()
     outside = PurePosixPath(text).is_absolute() or PureWindowsPath(text).drive or ".." in PureWindowsPath(text).parts
     if outside:
@@ -415,9 +417,9 @@ def _check_folders(found: Found, listed: bool) -> None:
             classes.add("/".join(folders[:place]))
         elif folders and pd.isna(label):
             bare.add("/".join(folders))
-    for split, names in sorted(spelt.items()):
+    for meant, names in sorted(spelt.items()):
         if len(names) > 1:
-            found.notes.append(f"{', '.join(f'{n}/' for n in sorted(names))} are all {split}, and were joined")
+            found.notes.append(f"{', '.join(f'{n}/' for n in sorted(names))} are all {meant}, and were joined")
     _refuse_classes(found, classes, bare)
     if found.is_split:
         away = found.films[(found.films["split"] == "") & found.films["label"].notna()]

@@ -54,6 +54,8 @@ def read_yolo(walk: Walk, images: Sequence[str], *, published: dict[int, str] | 
     texts = {f for f in walk.others if f.lower().endswith(".txt") and f not in lists}
     own = {f for f in texts if any(plain(part) == "labels" for part in f.split("/")[:-1])}
     near = {f.rpartition("/")[0] for f in lists}
+    if not own and not near:
+        return result
     by_stem: dict[str, list[str]] = {}
     for file in sorted(own):
         by_stem.setdefault(Path(file).stem, []).append(file)
