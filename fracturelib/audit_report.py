@@ -19,7 +19,7 @@ The JSON, whose names and meanings stay within a `version`:
                         among those found (null if none)
     shortcuts           [{name, kind, auc, low, high, films, describes, suspect}], worst first; auc is cross-validated
                         by groups, with a 95 % interval; describes: filled in for one class only
-    notes               [line]: what is to be known of how images were read
+    notes               [line]: what was taken for what, what was not taken, how patients are known and images read
     balance             [{column, value, films, fractured, share}]
     advice              [line], most urgent first
 """

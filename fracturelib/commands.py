@@ -1,6 +1,7 @@
 """What the commands do, as functions: from a folder to a run, from films to scores, from films to pictures."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,7 @@ from fracturelib._files import InputError, atomic_path, may_replace, printable
 from fracturelib._tables import write_table
 from fracturelib.checkpoint import Classifier, describe, load_classifier, save_classifier, scores_from_logits
 from fracturelib.data import (
-    IMAGE_SUFFIXES,
+    Annotation,
     fingerprint,
     fracture_mask,
     load_annotations,
@@ -28,8 +29,10 @@ from fracturelib.data import (
 from fracturelib.explain_page import INDEX, write_index
 from fracturelib.explain_page import MARK as INDEX_MARK
 from fracturelib.finetune import fit_taught
+from fracturelib.found import Found
 from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
 from fracturelib.images import load_images, mask_to_square, square_geometry, to_square
+from fracturelib.layouts import known_files, read_folder
 from fracturelib.models import require_model, stages
 from fracturelib.predictions import read_predictions, write_predictions
 from fracturelib.ranks import Ranks
@@ -71,7 +74,7 @@ def training_frame(folder: Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there is no train or no val split, or one of them lacks a class.
+        If there is no train or no val split, one of them lacks a class, or a patient is in two splits.
     """
     frame = load_manifest(folder)
     for split in ("train", "val"):
@@ -79,6 +82,12 @@ def training_frame(folder: Path) -> pd.DataFrame:
         if part.empty:
             raise InputError(f"{folder}: has no {split} films; expected {folder / split}/{{Fractured,Not Fractured}}")
         require_both_classes(part, f"{folder}/{split}")
+    spread = frame.groupby("group")["split"].nunique()
+    if shared := sorted(spread.index[spread > 1]):
+        said = f"{len(shared)} patients are in more than one split, such as {printable(shared[0])}"
+        if not frame.attrs["guessed"]:
+            raise InputError(f"{folder}: {said}; expected each in one: `fracture data import` brings them together")
+        frame.attrs["notes"].append(f"{said}, if the guess is right: scores on val and test may be too good")
     return frame
 
 
@@ -284,8 +293,9 @@ def outlines(folder: Path, frame: pd.DataFrame, size: int) -> tuple[np.ndarray, 
         If the folder has no annotations.
     """
     annotations = load_annotations(folder)
-    if not annotations:
-        raise InputError(f"{folder}: has no annotations.json; expected outlines of fractures to teach where")
+    if not set(annotations) & set(frame["file"]):
+        why = "none of its annotations is of an image in it" if annotations else "has no annotations.json"
+        raise InputError(f"{folder}: {why}; expected outlines of fractures to teach where")
     found = []
     for split in ("train", "val"):
         part = frame[frame["split"] == split]
@@ -307,45 +317,85 @@ def scored(classifier: Classifier, frame: pd.DataFrame, images: np.ndarray) -> p
 
 
 def print_unreadable(frame: pd.DataFrame) -> None:
-    """Say what was left out."""
+    """Say what was left out, and what else there is to know."""
     for file, reason in frame.attrs.get("unreadable", []):
         print(f"left out: {printable(file)}: {printable(reason)}")
+    for note in frame.attrs.get("notes", []):
+        print(f"note: {note}")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A film to look at: where it is, and what it is called in results."""
+    """A film to look at: where it is, what it is called in results, and what the reader of its folder knows of it."""
 
     path: Path
     name: str
-    folder: Path | None = None
+    label: int | None = None
+    group: str = ""
+    split: str = ""
+    annotations: tuple[Annotation, ...] = ()
 
 
 def collect(paths: Sequence[Path]) -> list[Source]:
     """The films of files and folders, folders searched to the bottom, in the order of their names.
 
+    Folders of which two hold a film of one name stand before its name. What a folder holds besides is counted in a line
+    that is printed.
+
     Raises
     ------
     InputError
-        If a path does not exist, a folder has no image, or two films would have one name.
+        If a path does not exist or is no image, a folder has no image, or a film is given twice.
     """
-    sources: list[Source] = []
+    found: list[tuple[Path, str, Source]] = []  # what was given, the name below it, the film
+    parents: dict[Path, list[str]] = {}
+    for path in paths:
+        if path.is_file():
+            parents.setdefault(path.parent, []).append(path.name)
+    known = {
+        (parent, source.path.name): source
+        for parent, names in parents.items()
+        for source in _sources(known_files(parent, list(dict.fromkeys(names))))
+    }
     for path in paths:
         if path.is_dir():
-            found = sorted(
-                p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and p.name[0] != "."
-            )
-            if not found:
-                raise InputError(f"{path}: has no image; expected files such as .jpg, .png or .dcm")
-            sources += [Source(p, p.relative_to(path).as_posix(), path) for p in found]
+            holds = read_folder(path, inside=True)
+            if line := holds.not_taken(unlabelled=False):
+                print(f"{printable(path)}: {line}")
+            if holds.films.empty:
+                raise InputError(f"{printable(path)}: has no image; expected files such as .jpg, .png or .dcm")
+            base = os.path.abspath(path) if holds.folder != path else os.fspath(path)
+            found += [(path, s.path.relative_to(base).as_posix(), s) for s in _sources(holds)]
         elif path.is_file():
-            sources.append(Source(path, path.name))
+            found.append((path.parent, path.name, known[path.parent, path.name]))
         else:
-            raise InputError(f"{path}: no such file or folder; expected films")
-    names = pd.Series([s.name for s in sources])
-    if names.duplicated().any():
-        raise InputError(f"{names[names.duplicated()].iloc[0]}: given twice; expected films of different names")
-    return sources
+            what = "neither a file nor a folder" if path.exists() else "no such file or folder"
+            raise InputError(f"{printable(path)}: {what}; expected films")
+    places = pd.Series([os.path.realpath(source.path) for _, _, source in found])
+    if places.duplicated().any():
+        twice = found[int(places.duplicated().argmax())][1]
+        raise InputError(f"{printable(twice)}: given twice; expected each film once")
+    names = _distinct([(path, name) for path, name, _ in found])
+    return [replace(source, name=name) for name, (_, _, source) in zip(names, found, strict=True)]
+
+
+def _sources(found: Found) -> list[Source]:
+    columns = ["path", "file", "label", "group", "split"]
+    return [
+        Source(path, file, None if pd.isna(label) else int(label), group or file, split,
+               tuple(found.annotations.get(file, ())))
+        for path, file, label, group, split in found.films[columns].itertuples(index=False)
+    ]  # fmt: skip
+
+
+def _distinct(given: Sequence[tuple[Path, str]]) -> list[str]:
+    """Names below what was given, with as many of its last folders before them as keep them apart."""
+    names = [name for _, name in given]
+    depth = 0
+    while len(set(names)) < len(names) and depth < 64:
+        depth += 1
+        names = ["/".join([*Path(os.path.abspath(path)).parts[1:][-depth:], name]) for path, name in given]
+    return names
 
 
 def predict_paths(
@@ -397,7 +447,7 @@ def predict_paths(
         bar.update(len(sources[start : start + chunk]))
     bar.close()
     print_notes(notes)
-    frame = with_known_labels(pd.DataFrame(rows), paths)
+    frame = with_known_labels(pd.DataFrame(rows), sources)
     frame.attrs["threshold"] = decided_by(classifier)
     return frame
 
@@ -412,15 +462,12 @@ def decided_by(classifier: Classifier) -> str:
     return f"{chosen}, chosen by {classifier.default_rule} on {where}"
 
 
-def with_known_labels(scores: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
-    """Add label, group and split where a single folder was given that has them."""
-    folder = paths[0]
-    labelled = folder.is_dir() and ((folder / "manifest.csv").is_file() or (folder / "train").is_dir())
-    if len(paths) != 1 or not labelled:
+def with_known_labels(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
+    """Add label, group and split where the folders of any film say its label."""
+    if all(source.label is None for source in sources):
         return scores
-    known = load_manifest(folder)[["file", "label", "group", "split"]]
-    merged = scores.merge(known, on="file", how="left")
-    return merged.astype({"label": "Int64"})
+    label = pd.array([source.label for source in sources], dtype="Int64")
+    return scores.assign(label=label, group=[s.group for s in sources], split=[s.split for s in sources])
 
 
 def explain_paths(
@@ -456,7 +503,6 @@ def explain_paths(
     name = layer or list(layers)[-1]
     if name not in layers:
         raise InputError(f"layer is {name!r}; expected one of {', '.join(layers)}")
-    annotations = {f: load_annotations(f) for f in {s.folder for s in sources if s.folder is not None}}
     rows = []
     notes: dict[str, tuple[str, ...]] = {}
     with GradCAM(classifier.model, layers[name]) as cam:
@@ -477,7 +523,7 @@ def explain_paths(
                 continue
             heat = to_film(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), film)
             shown, positive = normalise(heat)
-            known = annotations.get(source.folder, {}).get(source.name, []) if source.folder else []
+            known = source.annotations
             mask = fracture_mask(known, width=film.shape[1], height=film.shape[0]) if known else None
             note = "" if positive else "\nno evidence for a fracture in this layer: the map is empty"
             marked = None
