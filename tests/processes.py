@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -49,7 +50,12 @@ class Place:
         command = [sys.executable, "-m", "fracturelib.cli", *arguments]
         streams: dict[str, object] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(
-            command, cwd=ROOT, env=self.environment, start_new_session=True, **{**streams, **options}
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            start_new_session=True,
+            preexec_fn=interruptible,
+            **{**streams, **options},
         )  # type: ignore[call-overload]
 
     def finish(self, arguments: list[str]) -> None:
@@ -90,6 +96,11 @@ class Place:
     def parts(self) -> list[str]:
         """What was being written and is not whole."""
         return [path.relative_to(self.root).as_posix() for path in sorted(self.root.rglob(".*.part*"))]
+
+
+def interruptible() -> None:
+    """What a shell starts behind its back ignores Ctrl-C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def within(seconds: float, holds: Callable[[], bool]) -> bool:
