@@ -78,9 +78,7 @@ class Place:
     def digests(self) -> dict[str, str]:
         """Each file of the results, hidden ones too, by the digest of its bytes; folders that are empty, too."""
         return {
-            path.relative_to(self.out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            if path.is_file()
-            else ""
+            path.relative_to(self.out).as_posix(): _digest(path) if path.is_file() else ""
             for path in sorted(self.out.rglob("*"))
             if path.is_file() or not any(path.iterdir())
         }
@@ -96,6 +94,22 @@ class Place:
     def parts(self) -> list[str]:
         """What was being written and is not whole."""
         return [path.relative_to(self.root).as_posix() for path in sorted(self.root.rglob(".*.part*"))]
+
+
+def _digest(path: Path) -> str:
+    """Of a file's bytes; of a training's state, of what is in it: pickle writes what was read in other bytes."""
+    if path.name != "state.pt":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    import torch
+
+    def plain(value: object) -> object:
+        if isinstance(value, torch.Tensor):
+            return value.dtype, value.shape, value.tolist()
+        if isinstance(value, dict):
+            return [(key, plain(each)) for key, each in value.items()]
+        return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+    return hashlib.sha256(repr(plain(torch.load(path, weights_only=True))).encode()).hexdigest()
 
 
 def interruptible() -> None:
