@@ -40,7 +40,9 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
     if not path.is_file():
         raise InputError(f"{name}: {'not a file' if path.exists() else 'no such file'}; expected a table")
     if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{name}: {path.stat().st_size / 1e6:.0f} MB; expected a table of at most {MAX_BYTES // 10**6}")
+        raise InputError(
+            f"{name}: {path.stat().st_size / 1e6:.0f} MB; expected a table of at most {MAX_BYTES // 10**6}"
+        )
     try:
         content = _decoded(path.read_bytes())
         header = _header(content)
@@ -58,8 +60,9 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
         )
     except Exception as error:  # a parser raises many kinds
         lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = printable(lines[0])[:200]
         raise InputError(
-            f"{name}: not a table ({printable(lines[0])[:200]}); expected values separated by commas, semicolons or tabs"
+            f"{name}: not a table ({reason}); expected values separated by commas, semicolons or tabs"
         ) from None
     frame.columns = [str(c).strip() for c in frame.columns]
     return frame

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fracturelib._decode import noted
 from fracturelib.audit_copies import Copies, find_copies
 from fracturelib.audit_films import PLAIN, Look, look_at
 from fracturelib.audit_shortcuts import Shortcut, find_shortcuts, number_in_name
@@ -64,6 +65,8 @@ class Audit:
         Worst first; empty without enough films of both classes.
     pictures : mapping
         row of `films` -> (h, w) uint8, of films in groups of copies.
+    notes : tuple of str
+        What else is to be known of how images were read.
     """
 
     folder: Path
@@ -76,6 +79,7 @@ class Audit:
     lookup: LookUp | None
     shortcuts: tuple[Shortcut, ...]
     pictures: Mapping[int, NDArray[np.uint8]]
+    notes: tuple[str, ...] = ()
 
     @property
     def extra(self) -> int:
@@ -204,6 +208,7 @@ def audit_folder(folder: str | Path, *, progress: bool = False, seed: int = 0) -
         lookup=_look_up(films),
         shortcuts=_shortcuts(films, seed),
         pictures={i: looks[i].small for group in groups for i in group},
+        notes=tuple(noted({file: look.notes for file, look in zip(films["file"], looks, strict=True)})),
     )
 
 

@@ -19,6 +19,7 @@ The JSON, whose names and meanings stay within a `version`:
                         among those found (null if none)
     shortcuts           [{name, kind, auc, low, high, films, describes, suspect}], worst first; auc is cross-validated
                         by groups, with a 95 % interval; describes: filled in for one class only
+    notes               [line]: what is to be known of how images were read
     balance             [{column, value, films, fractured, share}]
     advice              [line], most urgent first
 """
@@ -77,6 +78,7 @@ def to_dict(audit: Audit) -> dict[str, Any]:
             )
             for s in audit.shortcuts
         ],
+        "notes": list(audit.notes),
         "balance": audit.balance().to_dict("records"),
         "advice": audit.advice(),
     }
@@ -119,6 +121,7 @@ def to_text(audit: Audit) -> str:
             f"  {row['split']}: {row['films']} films, {row['radiographs']} radiographs; {row['fractured']} fractured, "
             f"{row['not_fractured']} not" + (f", {row['unlabelled']} without a label" if row["unlabelled"] else "")
         )
+    lines += [f"  note: {note}" for note in audit.notes]
     lines += _copy_lines(audit)
     for kind, count in Counter(p.kind for p in audit.problems).items():
         lines.append(f"{count} files {KINDS[kind]}:")

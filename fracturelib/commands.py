@@ -1,7 +1,7 @@
 """What the commands do, as functions: from a folder to a run, from films to scores, from films to pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from fracturelib._decode import decode, noted
 from fracturelib._files import InputError, atomic_path
 from fracturelib.checkpoint import Classifier, describe, load_classifier, save_classifier
 from fracturelib.data import (
@@ -24,7 +25,7 @@ from fracturelib.data import (
 from fracturelib.explain_page import require_own_index, write_index
 from fracturelib.finetune import fit_taught
 from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
-from fracturelib.images import load_images, mask_to_square, read_grey, square_geometry, to_square
+from fracturelib.images import load_images, mask_to_square, square_geometry, to_square
 from fracturelib.models import require_model, stages
 from fracturelib.predictions import read_predictions, write_predictions
 from fracturelib.ranks import Ranks
@@ -114,8 +115,6 @@ def train_folder(
     }
     if ranks.first:
         out.mkdir(parents=True, exist_ok=True)
-        for left_over in out.glob(".*.part*"):
-            left_over.unlink()
     shared: dict[str, Any] = {"out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": progress}
     if isinstance(recipe, TransferRecipe):
         masks = outlines(folder, frame, recipe.size)
@@ -339,6 +338,7 @@ def predict_paths(
             raise InputError(f"{model}: {error}") from None
     sources = collect(paths)
     rows: list[dict[str, object]] = []
+    notes: dict[str, tuple[str, ...]] = {}
     bar = tqdm(total=len(sources), desc="predicting", unit="film", disable=not progress)
     for start in range(0, len(sources), chunk):
         squares, good = [], []
@@ -346,7 +346,9 @@ def predict_paths(
             row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": ""}
             rows.append(row)
             try:
-                squares.append(to_square(read_grey(source.path), classifier.size))
+                seen = decode(source.path)
+                squares.append(to_square(seen.grey, classifier.size))
+                notes[source.name] = seen.notes
                 good.append(row)
             except InputError as error:
                 row["reason"] = str(error)
@@ -356,6 +358,7 @@ def predict_paths(
                 row.update(score=score, decision=decision)
         bar.update(len(sources[start : start + chunk]))
     bar.close()
+    print_notes(notes)
     return with_known_labels(pd.DataFrame(rows), paths)
 
 
@@ -394,15 +397,17 @@ def explain_paths(
     require_own_index(out)
     annotations = {f: load_annotations(f) for f in {s.folder for s in sources if s.folder is not None}}
     rows = []
+    notes: dict[str, tuple[str, ...]] = {}
     with GradCAM(classifier.model, layers[name]) as cam:
         for source in tqdm(sources, desc="explaining", unit="film", disable=not progress):
             row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": "", "picture": ""}
             rows.append(row)
             try:
-                film = read_grey(source.path)
+                seen = decode(source.path)
             except InputError as error:
                 row["reason"] = str(error)
                 continue
+            film, notes[source.name] = seen.grey, seen.notes
             square = to_square(film, classifier.size)
             score = classifier.scores(square[None])
             heat = to_film(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), film)
@@ -429,9 +434,16 @@ def explain_paths(
             with atomic_path(out / picture) as temporary:
                 figure.savefig(temporary, dpi=100)
             row.update(score=score[0], decision=classifier.decide(score)[0], picture=picture.as_posix())
+    print_notes(notes)
     frame = pd.DataFrame(rows)
     write_index(frame, out, classifier)
     return frame
+
+
+def print_notes(notes: Mapping[str, Sequence[str]]) -> None:
+    """Say of how many images what is to be known of how they were read."""
+    for line in noted(notes):
+        print(f"note: {line}")
 
 
 def to_film(heat: np.ndarray, film: np.ndarray) -> np.ndarray:

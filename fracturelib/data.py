@@ -14,13 +14,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fracturelib._cache import read_sealed, write_sealed
 from fracturelib._decode import IMAGE_SUFFIXES, image_size, read_grey
-from fracturelib._files import InputError, atomic_path, cache_dir, named_folder
+from fracturelib._files import InputError, cache_dir, named_folder
 
 CLASSES = ("Not Fractured", "Fractured")  # the index is the label
 SPLITS = ("train", "val", "test")
 MANIFEST = "manifest.csv"
 ANNOTATIONS = "annotations.json"
+SIZES_VERSION = 2  # a part of the cache's key: raise it when what is said of a film changes
 LABEL_OF = {
     **dict.fromkeys(
         ("notfractured", "nonfractured", "nofracture", "nofractures", "unfractured", "normal", "negative", "intact"),
@@ -224,14 +226,15 @@ def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[tuple[int
     for file in files:
         stat = (folder / file).stat() if (folder / file).is_file() else None
         marks.append(f"{file}|{stat.st_size}|{stat.st_mtime_ns}" if stat else file)
-    key = hashlib.sha256("\n".join([str(folder.resolve()), str(decode), *marks]).encode()).hexdigest()[:24]
+    signs = [str(SIZES_VERSION), str(folder.resolve()), str(decode), *marks]
+    key = hashlib.sha256("\n".join(signs).encode(errors="surrogateescape")).hexdigest()[:24]
     memory = cache_dir() / f"sizes-{key}.json"
-    if memory.is_file():
-        return [p if isinstance(p, str) else tuple(p) for p in json.loads(memory.read_text())]
+    known = read_sealed(memory)
+    if known is not None:
+        return [p if isinstance(p, str) else tuple(p) for p in json.loads(known)]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         result = list(pool.map(lambda file: _probe_one(folder / file, decode), files))
-    with atomic_path(memory) as temporary:
-        temporary.write_text(json.dumps(result))
+    write_sealed(memory, json.dumps(result).encode())
     return result
 
 

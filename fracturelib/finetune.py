@@ -348,13 +348,13 @@ def _row(
 
 def _save(path: Path, parts: dict[str, Any], signature: dict[str, Any], history: list[dict[str, float]]) -> None:
     payload = {name: part.state_dict() for name, part in parts.items()}
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(
             {
                 "format": STATE_FORMAT, "format_version": STATE_VERSION, "signature": signature, "history": history,
                 **payload,
             },
-            temporary,
+            file,
         )  # fmt: skip
 
 

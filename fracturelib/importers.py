@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +19,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm.auto import tqdm
 
-from fracturelib._decode import TURNED, orientation, read_grey
-from fracturelib._files import InputError, atomic_path
+from fracturelib._archive import unzip
+from fracturelib._decode import TURNED, decode, noted, orientation
+from fracturelib._files import InputError, atomic_path, printable, temporary_folder
 from fracturelib.data import ANNOTATIONS, CLASSES, MANIFEST, SPLITS, Annotation
 from fracturelib.layouts import Found, read_source
 from fracturelib.repair import LEFT_OUT_FILE, Drop, LeftOut, in_one_split, repaired, with_copies
@@ -123,7 +123,8 @@ def import_dataset(
         earlier = _earlier(out, signature)
         if earlier is not None:
             return earlier
-        films, left_out = _decodable(found.films, progress)
+        films, left_out, seen = _decodable(found.films, progress)
+        found.notes += seen
         if films.empty:
             raise InputError(
                 f"{source}: none of {len(left_out)} films can be read ({left_out[0].file}: {left_out[0].reason})"
@@ -151,30 +152,9 @@ def _opened(source: Path, out: Path) -> Iterator[Path]:
         return
     if not zipfile.is_zipfile(source):
         raise InputError(f"{source}: neither a folder nor a zip file; expected a data set")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.unzip.") as temporary:
-        unzip(source, Path(temporary))
-        yield Path(temporary)
-
-
-def unzip(archive: Path, folder: Path) -> None:
-    """Unpack a zip file.
-
-    Raises
-    ------
-    InputError
-        If an entry would leave `folder`, or the archive is damaged.
-    """
-    root = folder.resolve()
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            for entry in opened.infolist():
-                name = entry.filename.replace("\\", "/")
-                if not (root / name).resolve().is_relative_to(root) or name.startswith("/"):
-                    raise InputError(f"{archive}: entry {entry.filename!r} leaves the folder; expected names inside it")
-            opened.extractall(root)
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{archive}: a damaged zip file ({error})") from None
+    with temporary_folder(out) as temporary:
+        unzip(source, temporary)
+        yield temporary
 
 
 def _signature(films: pd.DataFrame, folder: Path, *, options: str) -> str:
@@ -208,15 +188,17 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
     )
 
 
-def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """Films with file (for the log), width, height, contrast and bytes, and those that cannot be read."""
+def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
+    """Films with file (for the log), width, height, contrast and bytes, those that cannot be read, and notes."""
+    notes: dict[str, tuple[str, ...]] = {}
 
     def look(path: Path) -> tuple[int, int, float, int] | str:
         try:
-            film = read_grey(path)
+            seen = decode(path)
         except InputError as error:
-            return str(error).removeprefix(f"{path}: ")
-        return film.shape[1], film.shape[0], float(film.std()), path.stat().st_size
+            return str(error).removeprefix(f"{printable(path)}: ")
+        notes[f"{path.parent.name}/{path.name}"] = seen.notes
+        return seen.grey.shape[1], seen.grey.shape[0], float(seen.grey.std()), path.stat().st_size
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         seen = list(
@@ -229,7 +211,7 @@ def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[
     values = np.array([s for s in seen if not isinstance(s, str)]).reshape(-1, 4)
     for i, name in enumerate(("width", "height", "import_contrast", "import_bytes")):
         readable[name] = values[:, i] if name == "import_contrast" else values[:, i].astype(np.int64)
-    return readable, left_out
+    return readable, left_out, noted(dict(sorted(notes.items())))
 
 
 def _merged(

