@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fracturelib._files import InputError, printable
-from fracturelib._luts import Grey
+from fracturelib._luts import Grey, keeps_bits
 from fracturelib._pixels import FIRST_OF_SEVERAL, MAX_BYTES, Decoded, blocks, luma, one_line, require_size
 
 INSTALL = 'pip install ".[dicom]"'  # in the project's folder
 HEADER_BYTES = 8 * 2**20  # of elements that are read, pixels and what is passed over not counted
+MAX_INFLATED = 128 * 2**20  # of a deflated data set
 PIXELS = 0x7FE00010
 EXPLICIT = (b"UI", b"UL", b"CS", b"DA", b"LO", b"OB", b"SH")
 USED = (
@@ -81,7 +82,7 @@ class _Shown:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.warned.__exit__(kind, error, trace)
-        if isinstance(error, ModuleNotFoundError) and error.name == "pydicom":
+        if isinstance(error, ModuleNotFoundError) and str(error.name).startswith("pydicom"):
             raise InputError(f"{self.name}: DICOM needs pydicom; expected `{INSTALL}` to have been run") from None
         if isinstance(error, Exception) and not isinstance(error, InputError):
             raise InputError(f"{self.name}: a DICOM file that cannot be shown ({one_line(error)})") from None
@@ -130,9 +131,9 @@ def _read(path: Path, *, pixels: bool) -> Any:
 
 def _inflated(data: bytes) -> bytes:
     opened = zlib.decompressobj(-zlib.MAX_WBITS)
-    plain = opened.decompress(data, MAX_BYTES // 2)
+    plain = opened.decompress(data, MAX_INFLATED)
     if not opened.eof:
-        raise ValueError(f"deflated data that are cut off, or more than {MAX_BYTES // 2:,} bytes")
+        raise ValueError(f"deflated data that are cut off, or more than {MAX_INFLATED:,} bytes")
     return plain
 
 
@@ -140,8 +141,8 @@ def _require_header(path: Path, dataset: Any) -> None:
     """Raise InputError unless it is an image, and one that is not too large."""
     name = printable(path)
     if "Rows" not in dataset or "Columns" not in dataset:
-        if dataset.get("SOPClassUID"):
-            raise InputError(f"{name}: DICOM without an image ({dataset.SOPClassUID.name}); expected a radiograph")
+        if kind := str(getattr(dataset.get("SOPClassUID"), "name", "")):
+            raise InputError(f"{name}: DICOM without an image ({printable(kind)[:80]}); expected a radiograph")
         if getattr(dataset, "preamble", b"") is None:
             raise InputError(f"{name}: not an image; expected JPEG, PNG, TIFF, BMP, WebP or DICOM")
         raise ValueError("neither Rows nor Columns")
@@ -205,7 +206,8 @@ def _stored(path: Path, dataset: Any) -> NDArray[Any]:
         if not get_decoder(dataset.file_meta.TransferSyntaxUID).is_available:
             needed = f"{syntax.name} needs a decoder that is not installed"
             raise InputError(f"{printable(path)}: {needed}; expected `{INSTALL}` to have been run")
-    return np.asarray(pixel_array(dataset, index=0))
+    # Where pydicom clears unused bits, it takes the value to be in the lowest ones.
+    return np.asarray(pixel_array(dataset, index=0, correct_unused_bits=not keeps_bits(syntax)))
 
 
 def _require_frame(path: Path, dataset: Any, frame: bytes) -> None:

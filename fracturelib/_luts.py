@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 from fracturelib._pixels import blocks, luma
 
 
+def keeps_bits(syntax: Any) -> bool:
+    """Whether the bits above and below a value are as they were: where pixels are not compressed, or as RLE."""
+    return not syntax.is_encapsulated or syntax.name.startswith("RLE")
+
+
 class Grey:
     """From the stored values of one image to its grey values."""
 
@@ -26,7 +31,11 @@ class Grey:
         if self.dataset.PhotometricInterpretation == "PALETTE COLOR":
             raise ValueError("a palette of more than 16 bits")
         padded = self._padding(stored)
-        ends = np.array([stored.min(where=~padded, initial=np.inf), stored.max(where=~padded, initial=-np.inf)])
+        limits: Any = np.finfo(stored.dtype) if stored.dtype.kind == "f" else np.iinfo(stored.dtype)
+        low, high = (
+            float(f(where=~padded, initial=i)) for f, i in ((stored.min, limits.max), (stored.max, limits.min))
+        )
+        ends = np.array([low, high])
         span = self._span(self._modality(ends)) if (~padded).any() else (0.0, 0.0)
         grey = np.empty(stored.shape, np.uint8)
         for rows in blocks(*stored.shape):
@@ -56,8 +65,7 @@ class Grey:
 
     def _meant(self, codes: NDArray[np.int64], size: int) -> NDArray[np.int64]:
         """The value in each code: the bits from HighBit down; above and below may be overlays, or nothing."""
-        syntax = self.dataset.file_meta.TransferSyntaxUID
-        if self.bits < size and not syntax.is_encapsulated:
+        if self.bits < size and keeps_bits(self.dataset.file_meta.TransferSyntaxUID):
             codes = (codes >> max(self.unused, 0)) & (2**self.bits - 1)
             size = self.bits
         return np.where(codes >= 2 ** (size - 1), codes - 2**size, codes) if self.signed else codes

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from fracturelib._files import InputError, atomic_path, printable
+from fracturelib._files import atomic_path, printable
 from fracturelib.checkpoint import Classifier
 
 INDEX = "index.html"
@@ -21,15 +21,6 @@ padding:.6rem 0;content-visibility:auto;contain-intrinsic-size:auto 16rem}
 h2{font-size:1rem;margin:0}p{margin:.3rem 0}article *,li{overflow-wrap:anywhere}.yes{color:#A33C00;font-weight:600}
 img{display:block;width:100%;height:15rem;object-fit:contain}@media(max-width:40rem){article{grid-template-columns:1fr}}
 """
-
-
-def require_own_index(out: Path) -> None:
-    """Raise InputError if `out` has an index.html that this command did not make."""
-    path = out / INDEX
-    if not os.path.lexists(path):
-        return
-    if not path.is_file() or MARK not in path.read_text(encoding="utf-8", errors="replace")[:4096]:
-        raise InputError(f"{path}: is there, and not from this command; expected another folder for --out")
 
 
 def write_index(frame: pd.DataFrame, out: Path, classifier: Classifier) -> None:

@@ -12,7 +12,7 @@ import pytest
 from fracturelib._files import InputError
 from fracturelib.commands import explain_paths
 from fracturelib.course import SHIPPED_MODEL
-from fracturelib.explain_page import INDEX, index_page, require_own_index
+from fracturelib.explain_page import INDEX, index_page
 from tests.films import film, save
 
 
@@ -65,7 +65,6 @@ def test_a_page_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
         explain_paths([tmp_path / "a.jpg"], SHIPPED_MODEL, tmp_path / "out", progress=False)
     assert [p.name for p in (tmp_path / "out").iterdir()] == [INDEX]
     assert (tmp_path / "out" / INDEX).read_text() == "<h1>my own page</h1>"
-    require_own_index(tmp_path / "nowhere")
 
 
 def test_names_cannot_script_and_nothing_is_loaded_from_elsewhere() -> None:
