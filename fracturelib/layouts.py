@@ -96,19 +96,24 @@ def read_fracatlas(root: Path) -> Found:
 
 def _as_part(walk: Walk) -> Walk:
     """The walk with names relative to the set that the folder lies in, as far up as folders are called like parts."""
+
+    def tables(place: Path) -> list[str]:
+        return [f for f in (MANIFEST, TABLE, ANNOTATIONS, FRACATLAS_COCO) if (place / f).is_file()]
+
     folder = base = Path(os.path.abspath(walk.folder))
-    while _is_part(base.name) and base.parent != base:
+    while base.parent != base and not tables(base):
+        if not _is_part(base.name) and not (plain(base.name) in NEUTRAL and tables(base.parent)):
+            break
         base = base.parent
     if base == folder:
         return walk
     prefix = folder.relative_to(base).as_posix() + "/"
-    tables = [f for f in (MANIFEST, TABLE, ANNOTATIONS, FRACATLAS_COCO) if (base / f).is_file()]
     passed = [(kind, prefix + name, detail) for kind, name, detail in walk.passed]
-    return Walk(base, [prefix + f for f in walk.images], tables + [prefix + f for f in walk.others], passed)
+    return Walk(base, [prefix + f for f in walk.images], [*tables(base), *(prefix + f for f in walk.others)], passed)
 
 
 def _is_part(name: str) -> bool:
-    known = plain(name) in LABEL_OF or plain(name) in SPLIT_OF or plain(name) in NEUTRAL
+    known = plain(name) in LABEL_OF or plain(name) in SPLIT_OF
     return (
         known or name.startswith(MURA_FOLDER) or bool(MURA_STUDY.fullmatch(name) or re.fullmatch(r"patient\d+", name))
     )
@@ -122,7 +127,7 @@ def _roots(walk: Walk) -> Iterator[str]:
         names = [*walk.images, *walk.others]
         children = {n[len(prefix) :].split("/")[0] for n in names if n.startswith(prefix) and "/" in n[len(prefix) :]}
         child = next(iter(children), "")
-        if len(children) != 1 or _is_part(child):
+        if len(children) != 1 or _is_part(child) or plain(child) in NEUTRAL:
             return
         prefix += child + "/"
 
