@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from fracturelib._decode import read_grey
 from fracturelib.checkpoint import load_classifier
-from fracturelib.commands import load_start
+from fracturelib.commands import load_start, to_film
 from fracturelib.images import to_square
 from fracturelib.recipe import TransferRecipe
 from tests.conftest import ROOT
@@ -197,7 +198,7 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     for name, value in later.model.state_dict().items():
         torch.testing.assert_close(value, first[name], rtol=0, atol=1e-6)
     done = fracture("train", tmp_path / "data", *third, "--point", -1)
-    assert done.returncode == 2 and "--point is -1.0; expected 0 or more" in done.stderr
+    assert done.returncode == 2 and "--point is -1; expected at least 0" in done.stderr
     done = fracture("join", tmp_path / "data", model, "--out", tmp_path / "one")
     assert done.returncode == 2 and "expected two or more" in done.stderr
     small = ROOT / "data" / "checkpoints" / "demo-small-cnn.pt"
@@ -238,3 +239,21 @@ def test_the_shipped_checkpoints_are_ready_to_use(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "two.csv").exists()
     assert taught.is_taught and "CC BY 4.0" in taught.extra["attribution"]
     assert (ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.md").is_file()
+
+
+@pytest.mark.parametrize("size", [(90, 60), (60, 90), (64, 64), (400, 130), (31, 200)], ids=str)
+def test_a_map_lies_on_the_film_as_it_lay_on_the_square(size: tuple[int, int]) -> None:
+    """To the square and back: nothing is mirrored, turned, shifted or stretched."""
+    width, height = size
+    rows, columns = np.mgrid[:height, :width]
+    image = (120 * columns / width + 100 * rows / height).astype(np.uint8)
+    image[height // 5 : height // 3, width // 8 : width // 3] = 255
+    back = to_film(to_square(image, 96).astype(np.float32), image)
+    assert back.shape == image.shape and back.dtype == np.float32
+    inner = np.s_[height // 10 : -height // 10, width // 10 : -width // 10]
+    assert np.abs(back - image)[inner].mean() < 6
+    peak = np.array(np.unravel_index(cv2.GaussianBlur(back, (0, 0), 2).argmax(), back.shape))
+    assert height // 5 - 1 <= peak[0] <= height // 3 and width // 8 - 1 <= peak[1] <= width // 3
+    middle = [np.average(axis, weights=np.maximum(back - 240, 0)) for axis in (rows, columns)]
+    expected = [(height // 5 + height // 3 - 1) / 2, (width // 8 + width // 3 - 1) / 2]
+    assert middle == pytest.approx(expected, abs=0.04 * max(size))

@@ -1,14 +1,9 @@
 """The loop, and what must survive a kill."""
 
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,8 +13,7 @@ from fracturelib._files import InputError
 from fracturelib.checkpoint import fit_temperature, load_classifier, save_classifier
 from fracturelib.recipe import Recipe
 from fracturelib.train import Films, augmented, calibrated_twice, fit, grey_statistics, training_batches
-from tests.conftest import ROOT
-from tests.films import film, plain_folder
+from tests.films import film
 
 SMALL = Recipe(size=64, epochs=6, batch=16, learning_rate=3e-3, patience=6, augment=False)
 
@@ -117,6 +111,80 @@ def test_augmented_films_stay_films() -> None:
     assert torch.equal(one, augmented(images, torch.Generator().manual_seed(1)))
 
 
+def three_blobs(side: int = 96) -> tuple[np.ndarray, np.ndarray]:
+    """Three discs of the greys 120, 160 and 200 on grey 80, (side, side) uint8, and their places x, y, (3, 2)."""
+    image, places = np.full((side, side), 80, np.uint8), np.array([[34.0, 30.0], [60.0, 36.0], [40.0, 64.0]])
+    y, x = np.mgrid[:side, :side] + 0.5
+    for grey, (px, py) in zip((120, 160, 200), places, strict=True):
+        image[np.hypot(x - px, y - py) < 6] = grey
+    return image, places
+
+
+def found_blobs(image: np.ndarray) -> np.ndarray:
+    """Where the three discs are now, darkest first, by their order in grey: (3, 2)."""
+    ground = np.median(image)
+    count, labels, stats, centres = cv2.connectedComponentsWithStats((image > ground + 12).astype(np.uint8))
+    largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA])[:3] + 1
+    assert count >= 4
+    grey = [np.median(image[labels == i]) for i in largest]
+    return centres[largest[np.argsort(grey)]] + 0.5
+
+
+def test_augmented_films_are_moved_as_is_said() -> None:
+    """Each of 300 is turned, zoomed, shifted, mirrored and exposed by as much as the docstring says, and no more."""
+    image, before = three_blobs()
+    side, middle = len(image), len(image) / 2
+    made = augmented(torch.from_numpy(np.stack([image] * 300)), torch.Generator().manual_seed(0)).numpy()
+    angle, zoom, shift, mirrored, contrast, brightness = [], [], [], [], [], []
+    for film_now in made:
+        now = found_blobs(film_now)
+        # Where each point came from: (x, y) before = A (x, y) now + b, about the middle of the film.
+        design = np.column_stack([now - middle, np.ones(3)])
+        matrix = np.linalg.solve(design, before - middle).T  # (2, 3)
+        size = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+        mirrored.append(np.linalg.det(matrix[:, :2]) < 0)
+        upright = matrix[:, :2] @ np.diag([-1 if mirrored[-1] else 1, 1]) / size
+        angle.append(np.degrees(np.arctan2(upright[1, 0], upright[0, 0])))
+        zoom.append(size)
+        shift.append(matrix[:, 2] / side)
+        within = np.hypot(*(np.mgrid[:side, :side] + 0.5 - now[2][::-1, None, None])) < 3
+        dark, bright = np.median(film_now), np.median(film_now[within])
+        contrast.append((bright - dark) / 120)
+        brightness.append(dark - ((80 - 127) * contrast[-1] + 127))
+    assert 0.4 < np.mean(mirrored) < 0.6
+    for name, values, low, high in (
+        ("angle", angle, -8, 8), ("zoom", zoom, 15 / 16, 17 / 16), ("shift x", np.array(shift)[:, 0], -1 / 16, 1 / 16),
+        ("shift y", np.array(shift)[:, 1], -1 / 16, 1 / 16), ("contrast", contrast, 0.8, 1.2),
+        ("brightness", brightness, -20, 20),
+    ):  # fmt: skip
+        slack = 0.12 * (high - low)  # a disc's place and grey are measured to a fraction of a pixel and of a level
+        assert low - slack < np.min(values) < low + slack, name
+        assert high - slack < np.max(values) < high + slack, name
+        assert np.mean(values) == pytest.approx((low + high) / 2, abs=0.06 * (high - low)), name
+
+
+def test_what_is_moved_into_the_film_is_black_before_it_is_exposed() -> None:
+    images = torch.full((50, 32, 32), 200, dtype=torch.uint8)
+    made = augmented(images, torch.Generator().manual_seed(1))
+    corners = made[:, [0, 0, -1, -1], [0, -1, 0, -1]].float()
+    assert corners.min() < 60 and (made[:, 16, 16] > 150).all()
+
+
+def test_augmenting_is_what_the_recipe_says() -> None:
+    data = films(16, 0)
+    (plain, _), (moved, _) = (
+        next(iter(training_batches(data, replace(SMALL, augment=augment), 0))) for augment in (False, True)
+    )
+    assert plain.shape == moved.shape and not torch.equal(plain, moved)
+
+
+def test_an_image_keeps_its_label_in_a_batch() -> None:
+    data = films(50, 0)
+    label = {image.tobytes(): int(y) for image, y in zip(data.images, data.labels, strict=True)}
+    for images, labels in training_batches(data, SMALL, 3):
+        assert [label[image.numpy().tobytes()] for image in images] == labels.tolist()
+
+
 def test_grey_statistics_are_those_of_the_pixels() -> None:
     images = films(8, 0).images
     mean, std = grey_statistics(images)
@@ -136,47 +204,6 @@ def test_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
         fit(films(16, 0), films(16, 1000), replace(SMALL, epochs=1, learning_rate=1.0), out=tmp_path, progress=False)
     with pytest.raises(InputError, match="was begun with data"):
         fit(films(16, 0), films(16, 1000), replace(SMALL, epochs=1), out=tmp_path, fingerprint="x", progress=False)
-
-
-def train_command(folder: Path, out: Path) -> list[str]:
-    options = ["--size", "64", "--epochs", "60", "--batch", "8", "--quiet", "--patience", "60"]
-    return [sys.executable, "-m", "fracturelib.cli", "train", str(folder), "--out", str(out), *options]
-
-
-def check_nothing_is_broken(out: Path) -> None:
-    """Every file that is there, but for those that were being written, can be read."""
-    for path in out.glob("*"):
-        if path.name == "state.pt":
-            assert torch.load(path, weights_only=True)["history"]
-        elif path.name == "model.pt":
-            load_classifier(path)
-
-
-def test_ten_kills_end_in_the_same_bits(tmp_path: Path) -> None:
-    folder = plain_folder(tmp_path / "data", splits={"train": 40, "val": 16})
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    subprocess.run(train_command(folder, tmp_path / "whole"), cwd=ROOT, check=True, env=environment)
-    rng = random.Random(0)
-    killed = tmp_path / "killed"
-    for _ in range(10):
-        process = subprocess.Popen(train_command(folder, killed), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-        # A moment within the training, not within Python's start: wait for the first new state or the end.
-        before = (killed / "state.pt").stat().st_mtime_ns if (killed / "state.pt").exists() else 0
-        begin = time.monotonic()
-        while process.poll() is None and time.monotonic() - begin < 60:
-            state = killed / "state.pt"
-            if state.exists() and state.stat().st_mtime_ns != before:
-                break
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.25))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        check_nothing_is_broken(killed)
-        assert not (killed / "model.pt").exists(), "it was finished before the tenth kill: train for longer"
-    subprocess.run(train_command(folder, killed), cwd=ROOT, check=True, env=environment)
-    assert same(weights(tmp_path / "whole" / "model.pt"), weights(killed / "model.pt"))
-    for name in ("history.csv", "predictions.csv", "recipe.json"):
-        assert (tmp_path / "whole" / name).read_bytes() == (killed / name).read_bytes(), name
 
 
 def test_a_run_of_another_start_is_refused(tmp_path: Path) -> None:
