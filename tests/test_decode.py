@@ -481,3 +481,26 @@ def test_a_damaged_image_stops_no_set(tmp_path: Path) -> None:
         f"train/fractured/{n}" for n in ("size-1.png", "tags.tif")
     }
     assert {f"train/fractured/{n}" for n in ("exif-1.jpg", "exif-2.webp")} <= set(frame["file"])
+
+
+def test_import_and_audit_say_what_was_taken_of_several(tmp_path: Path) -> None:
+    from fracturelib.audit import audit_folder
+    from fracturelib.audit_report import to_text
+    from fracturelib.importers import import_dataset
+
+    folder = plain_folder(tmp_path / "set", splits={"train": 3, "val": 3})
+    animated(folder / "train" / "fractured" / "pages.tif")
+    line = f"1 image: {FIRST_OF_SEVERAL} (fractured/pages.tif)"
+    assert line in import_dataset(folder, tmp_path / "out", progress=False).notes
+    said = f"  note: 1 image: {FIRST_OF_SEVERAL} (train/fractured/pages.tif)"
+    for _ in range(2):  # computed, and then remembered
+        assert said in to_text(audit_folder(folder)).splitlines()
+
+
+def test_predict_says_what_was_taken_of_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from fracturelib.commands import predict_paths
+
+    path = animated(tmp_path / "pages.tif")
+    frame = predict_paths([path], sorted((ROOT / "data" / "checkpoints").glob("demo-*.pt"))[0], progress=False)
+    assert f"note: 1 image: {FIRST_OF_SEVERAL} (pages.tif)" in capsys.readouterr().out
+    assert 0 <= frame["score"].iloc[0] <= 1
