@@ -37,6 +37,8 @@ BEGINNINGS = {
     b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP", b"RIFF": "WebP",
     b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
 }  # fmt: skip
+MAX_SCANNED = 4_000_000_000  # pixels times scans of a progressive JPEG, of which cameras and programs make 6 to 12
+MAX_EXIF = 2**20  # bytes
 ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 DAMAGED_EXIF = "its EXIF data are damaged; shown as it is stored, not turned"
@@ -162,6 +164,8 @@ def _tags(path: Path, file: BinaryIO, head: bytes) -> Tiff | None:
 
 def _opened(path: Path, file: BinaryIO, head: bytes) -> Image.Image:
     """The image of an open file, no pixel of it read yet, its size within the limits."""
+    if head.startswith(b"\xff\xd8"):
+        _require_little_exif(path, file)
     # From the open file, not by its name: by name Pillow maps uncompressed TIFFs, and scrambles those that are turned.
     try:
         image: Image.Image = Image.open(file, formats=FORMATS)
@@ -172,7 +176,31 @@ def _opened(path: Path, file: BinaryIO, head: bytes) -> Image.Image:
     except Image.DecompressionBombError:
         raise InputError(f"{printable(path)}: too large; expected at most {MAX_PIXELS:,} pixels") from None
     require_size(path, *image.size)
+    if image.info.get("progressive"):
+        _require_few_scans(path, image.width * image.height)
     return image
+
+
+def _require_little_exif(path: Path, file: BinaryIO) -> None:
+    """Raise InputError for a JPEG with so many segments of EXIF data that Pillow would join them for minutes."""
+    at = total = 0
+    while total <= MAX_EXIF:
+        file.seek(at + 2)
+        marker = file.read(10)
+        if len(marker) < 10 or marker[0] != 0xFF or marker[1] in (0xD9, 0xDA):
+            file.seek(0)
+            return
+        length = int.from_bytes(marker[2:4], "big")
+        total += length if marker[1] == 0xE1 and marker[4:] == b"Exif\0\0" else 0
+        at += 2 + length
+    raise InputError(f"{printable(path)}: more than {MAX_EXIF:,} bytes of EXIF data; expected a few thousand")
+
+
+def _require_few_scans(path: Path, pixels: int) -> None:
+    """Raise InputError for a progressive JPEG that goes over its pixels so often that it would take minutes."""
+    scans = path.read_bytes().count(b"\xff\xda")
+    if scans * pixels > MAX_SCANNED:
+        raise InputError(f"{printable(path)}: a JPEG of {scans:,} scans of {pixels:,} pixels; expected a dozen")
 
 
 def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
@@ -200,12 +228,16 @@ def _upright(grey: NDArray[np.uint8], direction: int) -> NDArray[np.uint8]:
 def _grey(image: Image.Image, path: Path, tiff: Tiff | None) -> NDArray[np.uint8]:
     if image.mode == "L":
         return np.asarray(image)
+    if image.format == "BMP" and image.mode == "1" and _byte(path, 28) != 1 and _byte(path, 14) >= 40:
+        # Of 8-bit indices into black and white Pillow makes bits, and reads each byte as eight pixels.
+        values = unchanged(path)
+        return values if values.ndim == 2 else np.ascontiguousarray(values[..., 0])
     transparent = image.info.get("transparency")
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         values = np.where(values == transparent, 0, values) if isinstance(transparent, int) else values
         return to_8_bits(values, white_is_zero=tiff is not None and tiff.photometric == 0)
-    if image.format == "PNG" and _png_bits(path) == 16:
+    if image.format == "PNG" and _byte(path, 24) == 16:
         return deep_colour(unchanged(path), alpha=True)  # Pillow would take the upper 8 bits, black if 12 are used
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or transparent is not None:
         return _on_black(image)
@@ -224,6 +256,6 @@ def _on_black(image: Image.Image) -> NDArray[np.uint8]:
     return grey
 
 
-def _png_bits(path: Path) -> int:
+def _byte(path: Path, place: int) -> int:
     with path.open("rb") as file:
-        return file.read(25)[24]
+        return file.read(place + 1)[place]

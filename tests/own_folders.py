@@ -20,13 +20,15 @@ from fracturelib.data import CLASSES, load_manifest
 Rows = Iterator[tuple[str, str, int, Path]]
 
 
-def drawn(counts: dict[str, tuple[int, int]], *, region: str | None = None, each: bool = False) -> Rows:
+def drawn(
+    counts: dict[str, tuple[int, int]], *, region: str | None = None, named: bool = False, each: bool = False
+) -> Rows:
     """Name, split, label and path of images of the demo set: for each split so many not fractured, so many fractured.
 
     Patients stay whole in one split, since each of the demo set's splits gives its own; with `each`, every image is of
-    another one.
+    another one. Without `named`, names say nothing of patients.
     """
-    frame = load_manifest(DEMO)
+    frame, count = load_manifest(DEMO), 0
     if region:
         frame = frame[frame["region"] == region]
     for split, numbers in counts.items():
@@ -37,7 +39,8 @@ def drawn(counts: dict[str, tuple[int, int]], *, region: str | None = None, each
             if each:
                 rows = rows.drop_duplicates("group")
             for row in rows.head(number).to_dict("records"):
-                yield row["file"].rsplit("/", 1)[1].removesuffix(".jpg"), split, label, DEMO / row["file"]
+                count += 1
+                yield Path(row["file"]).stem if named else f"scan{count:03d}", split, label, DEMO / row["file"]
 
 
 def write_dicom(image: np.ndarray, path: Path) -> None:
@@ -92,7 +95,7 @@ def mura_names(folder: Path) -> None:
     """60 images called as MURA calls them, several of a patient, without test."""
     laid_out(
         folder,
-        drawn({"train": (24, 16), "val": (12, 8)}),
+        drawn({"train": (24, 16), "val": (12, 8)}, named=True),
         name=lambda stem, split, label: (
             f"{split}/{('negative', 'positive')[label]}/"
             f"XR_WRIST_patient{stem.split('_')[0][1:]}_study1_image{stem.split('_')[1]}.jpg"
@@ -120,7 +123,7 @@ def test_of_one_class(folder: Path) -> None:
 
 def outlined(folder: Path) -> None:
     """66 images with outlines, a test and patients."""
-    frame = laid_out(folder, drawn({"train": (16, 14), "val": (8, 10), "test": (8, 10)}, each=True))
+    frame = laid_out(folder, drawn({"train": (16, 14), "val": (8, 10), "test": (8, 10)}, named=True, each=True))
     known = load_manifest(DEMO).set_index("file")["group"].rename(lambda file: Path(file).name)
     frame.assign(group=[known[Path(file).name] for file in frame["file"]]).to_csv(folder / "manifest.csv", index=False)
     coco = json.loads((DEMO / "annotations.json").read_text())

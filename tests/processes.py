@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -49,7 +50,12 @@ class Place:
         command = [sys.executable, "-m", "fracturelib.cli", *arguments]
         streams: dict[str, object] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(
-            command, cwd=ROOT, env=self.environment, start_new_session=True, **{**streams, **options}
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            start_new_session=True,
+            preexec_fn=interruptible,
+            **{**streams, **options},
         )  # type: ignore[call-overload]
 
     def finish(self, arguments: list[str]) -> None:
@@ -72,9 +78,7 @@ class Place:
     def digests(self) -> dict[str, str]:
         """Each file of the results, hidden ones too, by the digest of its bytes; folders that are empty, too."""
         return {
-            path.relative_to(self.out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            if path.is_file()
-            else ""
+            path.relative_to(self.out).as_posix(): _digest(path) if path.is_file() else ""
             for path in sorted(self.out.rglob("*"))
             if path.is_file() or not any(path.iterdir())
         }
@@ -90,6 +94,27 @@ class Place:
     def parts(self) -> list[str]:
         """What was being written and is not whole."""
         return [path.relative_to(self.root).as_posix() for path in sorted(self.root.rglob(".*.part*"))]
+
+
+def _digest(path: Path) -> str:
+    """Of a file's bytes; of a training's state, of what is in it: pickle writes what was read in other bytes."""
+    if path.name != "state.pt":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    import torch
+
+    def plain(value: object) -> object:
+        if isinstance(value, torch.Tensor):
+            return value.dtype, value.shape, value.tolist()
+        if isinstance(value, dict):
+            return [(key, plain(each)) for key, each in value.items()]
+        return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+    return hashlib.sha256(repr(plain(torch.load(path, weights_only=True))).encode()).hexdigest()
+
+
+def interruptible() -> None:
+    """What a shell starts behind its back ignores Ctrl-C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def within(seconds: float, holds: Callable[[], bool]) -> bool:

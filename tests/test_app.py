@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from tests.conftest import ROOT
-from tests.processes import Place, within
+from tests.processes import Place, interruptible, within
 
 pytest.importorskip("voila", reason="voila is not installed: pip install -e '.[app]'")
 from tornado.httpclient import HTTPClientError, HTTPRequest
@@ -63,7 +63,8 @@ def serving(place: Place, *options: object, **environment: str) -> Iterator[Serv
     command = [sys.executable, "tools/app.py", *map(str, options), "--port", str(port), "--no-browser"]
     with log.open("w") as file:
         variables = {**place.environment, "FRACTURE_SHIPPED": "1", **environment}
-        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=variables)
+        streams = {"stdout": file, "stderr": subprocess.STDOUT, "preexec_fn": interruptible}
+        process = subprocess.Popen(command, cwd=ROOT, env=variables, **streams)  # type: ignore[call-overload]
     try:
         found = within(120, lambda: "token=" in log.read_text() or process.poll() is not None)
         assert found and process.poll() is None, log.read_text()[-2000:]
@@ -165,6 +166,18 @@ def test_a_websocket_from_elsewhere_is_refused(app: Served) -> None:
     assert connect(app, session, kernel, Origin=f"http://{app.place}", Host="attacker.example") == 403
     assert connect(app, requests.Session(), kernel, Origin=f"http://{app.place}") == 403
     assert connect(app, session, kernel, Origin=f"http://{app.place}") == 101
+
+
+def test_a_page_that_is_closed_takes_its_kernel_along(app: Served) -> None:
+    session, kernel = entered(app)
+    address = f"{app.bare}voila/api/shutdown/{kernel}"
+    assert session.post(address, headers={"Origin": f"http://{app.place}"}, timeout=60).status_code == 403
+    own = {"_xsrf": session.cookies["_xsrf"]}
+    assert session.post(address, own, headers={"Origin": "http://attacker.example"}, timeout=60).status_code in (
+        403,
+        404,
+    )
+    assert session.post(address, own, headers={"Origin": f"http://{app.place}"}, timeout=60).status_code == 204
 
 
 def test_kernels_are_few_and_go(app: Served) -> None:

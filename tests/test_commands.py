@@ -80,38 +80,6 @@ def test_predicting_single_films(work: Path, tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "new" / "scores.csv")["file"].tolist() == [f.name for f in films]
 
 
-def test_the_way_from_class_folders_to_a_report(work: Path, tmp_path: Path) -> None:
-    """Scores of a part of a set, of several folders and of single images carry label, group and split."""
-    model, val = ["--model", work / "run" / "model.pt"], work / "data" / "val"
-    single = sorted((val / "fractured").glob("*.jpg"))[:5] + sorted((val / "not fractured").glob("*.jpg"))[:5]
-    for i, paths in enumerate([[work / "data"], [val], [val / "fractured", val / "not fractured"], single]):
-        done = fracture("predict", *paths, *model, "--csv", tmp_path / f"{i}.csv", "--quiet")
-        assert done.returncode == 0, done.stderr
-        frame = pd.read_csv(tmp_path / f"{i}.csv")
-        assert frame["label"].notna().all() and frame["file"].is_unique and set(frame["label"]) == {0, 1}
-        assert (frame.loc[frame["split"] == "val", "group"].str.startswith("val/")).all() and "val" in set(
-            frame["split"]
-        )
-        done = fracture("evaluate", tmp_path / f"{i}.csv", "--threshold", 0.5)
-        assert done.returncode == 0, done.stderr
-
-
-def test_what_is_no_image_is_not_scored_in_silence(work: Path, tmp_path: Path) -> None:
-    for name in ("report.pdf", "in/a.pdf", "in/b.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("no image")
-    options = ["--model", work / "run" / "model.pt", "--csv", tmp_path / "scores.csv", "--quiet"]
-    done = fracture("predict", tmp_path / "report.pdf", *options)
-    assert done.returncode == 2 and "report.pdf: not an image; expected JPEG" in done.stderr
-    done = fracture("predict", tmp_path / "in", *options)
-    assert done.returncode == 2 and "has no image" in done.stderr
-    save(film(1), tmp_path / "in" / "c.png")
-    done = fracture("predict", tmp_path / "in", *options)
-    assert done.returncode == 0 and "in: not taken: 2 files (1 .pdf, 1 .txt)" in done.stdout
-    done = fracture("predict", tmp_path / "in" / "c.png", tmp_path / "in", *options)
-    assert done.returncode == 2 and "c.png: given twice; expected each film once" in done.stderr
-
-
 def test_predictions_can_be_judged(work: Path, tmp_path: Path) -> None:
     done = fracture("evaluate", work / "run" / "predictions.csv", "--threshold", 0.5, "--out", tmp_path / "report")
     assert done.returncode == 0, done.stderr

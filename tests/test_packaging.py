@@ -54,6 +54,7 @@ def differences(environment: dict[str, Any]) -> list[str]:
     found_pip = {r.name: r.specifier for r in map(Requirement, [p for p in pip_lines if p != "--editable ."])}
     wrong = [f"{n}: {found.get(n)} is not {wanted.get(n)}" for n in found | wanted if found.get(n) != wanted.get(n)]
     wrong += [f"pip: {n}" for n in found_pip | from_pip if found_pip.get(n) != from_pip.get(n)]
+    wrong += [f"{len(lines)} lines for {len(found)} packages"] * (len(lines) != len(found))
     return wrong + ["pip: the project itself"] * ("--editable ." not in pip_lines)
 
 
@@ -170,7 +171,8 @@ ORDER = [
     ["_decode"],
     ["_names", "coco"],
     ["found", "yolo"],
-    ["published"],
+    ["published", "manifest", "splits"],
+    ["annotated"],
     ["layouts"],
     ["data"],
     ["audit_films"],

@@ -131,7 +131,7 @@ def found_blobs(image: np.ndarray) -> np.ndarray:
 
 
 def test_augmented_films_are_moved_as_is_said() -> None:
-    """Of 300 copies each is turned, zoomed, shifted, mirrored and exposed as the docstring says, up to its limits."""
+    """Each of 300 is turned, zoomed, shifted, mirrored and exposed by as much as the docstring says, and no more."""
     image, before = three_blobs()
     side, middle = len(image), len(image) / 2
     made = augmented(torch.from_numpy(np.stack([image] * 300)), torch.Generator().manual_seed(0)).numpy()

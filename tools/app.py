@@ -72,6 +72,7 @@ class Page(TornadoVoilaHandler):
             raise HTTPError(404, "There is nothing here but the explorer itself.")
         if not self.token_authenticated and not _is_own(self.request):
             raise HTTPError(403, "Another page asked for the explorer. Open the address that `make app` printed.")
+        _ = self.xsrf_token  # sets the cookie by which a page that is closed may shut its kernel down
         try:
             await asyncio.wait_for(super().get(path), PATIENCE)
         except TimeoutError:

@@ -264,7 +264,8 @@ def simulate_dataset(
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # of a call that was killed at its last moment
         return pd.read_csv(folder / "manifest.csv", keep_default_na=False)
     strange = folder.is_dir() and any(p.name != UNFINISHED for p in folder.iterdir())
-    if (begun or done) not in (None, recipe) or (begun is None and strange):
+    held = done if begun is None else begun
+    if held not in (None, recipe) or (begun is None and strange):
         raise InputError(
             f"{folder} is not empty and holds another data set; expected a new folder, or one that the same call began"
         )

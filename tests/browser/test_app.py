@@ -19,12 +19,12 @@ from tests.test_app import Served, serving
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     if chromium() is None:
         pytest.skip("no Chromium here: install it (Debian: chromium) or name it in CHROMIUM, to test in a real browser")
-    with serving(Place(tmp_path_factory.mktemp("app")), "--left", 5) as served:
+    with serving(Place(tmp_path_factory.mktemp("app")), "--left", 90) as served:
         yield served
 
 
 def test_it_shows_the_explorer_and_no_code(app: Served, page: Any, tmp_path: Path) -> None:
-    page.goto(app.address, wait_until="domcontentloaded")
+    page.goto(app.address, wait_until="commit")
     page.wait_for_selector("img.widget-image", timeout=120_000)
     page.wait_for_function("() => document.querySelector('img.widget-image').complete")
     assert page.get_by_text("not for clinical use").first.is_visible()
@@ -41,13 +41,13 @@ def test_it_shows_the_explorer_and_no_code(app: Served, page: Any, tmp_path: Pat
     assert np.asarray(Image.open(path)).std() > 10
     assert len(app.kernels()) == 1
     page.goto("about:blank")
-    assert within(60, lambda: not app.kernels()), "the kernel of a page that was left stays"
+    assert within(25, lambda: not app.kernels()), "the kernel of a page that was left stays"
 
 
 def test_a_link_on_another_page_opens_nothing(app: Served, page: Any, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere.html"
     elsewhere.write_text(f"<a id=link href={app.bare}>look</a><img src={app.bare}><iframe src={app.bare}></iframe>")
-    page.goto(elsewhere.as_uri())
+    page.goto(elsewhere.as_uri(), wait_until="commit")
     page.click("#link")
     page.wait_for_load_state()
     assert not app.kernels() and page.locator("img.widget-image").count() == 0
