@@ -336,7 +336,7 @@ def _join(folder: Path, films: list[Film], recipe: dict[str, Any]) -> pd.DataFra
 
 
 def _recipe_of(path: Path) -> dict[str, Any] | None:
-    """What a file says that a data set was made from, if it is there; of a spoilt one, what no data set is made from."""
+    """What a file says that a data set was made from, None without one; of a spoilt one, what none is made from."""
     try:
         return (json.loads(path.read_text()) or {"spoilt": True}) if path.is_file() else None
     except (ValueError, RecursionError):
