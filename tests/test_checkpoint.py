@@ -459,12 +459,29 @@ def overflowing() -> Classifier:
 def test_no_decision_without_a_score() -> None:
     classifier = made()
     assert classifier.decide(np.array([NAN, 0.9, INF, -INF])) == ["", "Fractured", "", ""]
+    assert classifier.decide(np.array([0.5, np.nextafter(0.5, 0)])) == ["Fractured", "Not Fractured"]
     images = np.stack([film(1, width=64, height=64)] * 2)
     with pytest.raises(InputError, match=r"\(small_cnn\) gives no number for 2 of 2 images, .* expected a score in"):
         overflowing().scores(images)
     with pytest.raises(InputError, match="logits are not finite for 1 of 2 images"):
         fit_temperature(np.array([[0.0, NAN], [1.0, 2.0]]), np.array([0, 1]))
     assert math.isfinite(float(classifier.scores(images)[0]))
+
+
+def test_a_score_is_the_softmax_of_logits_over_the_temperature() -> None:
+    images = np.stack([film(i, width=64, height=64) for i in range(3)])
+    warm = made(temperature=4.0)
+    logits = warm.logits(images)
+    expected = 1 / (1 + np.exp((logits[:, 0] - logits[:, 1]) / 4))
+    np.testing.assert_allclose(warm.scores(images), expected, rtol=1e-12)
+
+
+def test_marks_are_the_sigmoid_of_what_the_network_marks() -> None:
+    classifier = load_classifier(FILMS_MODEL)
+    images = np.stack([film(i, width=384, height=384) for i in range(2)])
+    with torch.inference_mode():
+        expected = 1 / (1 + np.exp(-classifier.model.mark(classifier.tensor(images)).numpy()))  # type: ignore[operator]
+    np.testing.assert_allclose(classifier.marks(images), expected, atol=1e-6)
 
 
 def test_a_row_without_a_score_has_a_reason(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from fracturelib import finetune, lite
 from fracturelib._files import InputError
 from fracturelib.checkpoint import normalised
 from fracturelib.finetune import fit_taught, jittered, judged, resolved_precision
+from fracturelib.ranks import Ranks
 from fracturelib.recipe import TransferRecipe
 from fracturelib.taught import TUNES, TaughtLite0
 from fracturelib.train import Films
 from fracturelib.transfer import frozen_features
+from tests.moves import fills, measured, three_discs
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +106,65 @@ def test_a_mask_moves_with_its_film() -> None:
         both, either = (bright[i] & (places[i] > 0)).sum(), (bright[i] | (places[i] > 0)).sum()
         assert either == 0 or both / either > 0.7, i
     assert not places[films.labels == 0].any()
+
+
+def test_films_are_moved_as_is_said() -> None:
+    image, before = three_discs(192)
+    u = torch.rand(8, 300, generator=torch.Generator().manual_seed(0))
+    u[2], u[5] = u[2] / 2 + 0.25, 0.5  # half of the zoom, so that all discs stay in the film; the curve apart
+    made, _ = jittered(torch.from_numpy(np.stack([image] * 300)), torch.zeros(300, 192, 192, dtype=torch.uint8), u)
+    moves = [measured(one, before) for one in made.numpy() if _whole(one)]
+    assert len(moves) > 150 and 0.4 < np.mean([move.mirrored for move in moves]) < 0.6
+    ranges = {"angle": (-15, 15), "contrast": (0.8, 1.2), "brightness": (-20, 20)}
+    for name, (low, high) in {**ranges, "zoom": (np.exp(-1 / 12), np.exp(1 / 12))}.items():
+        assert fills([getattr(move, name) for move in moves], low, high, slack=0.2), name
+    for name in ("right", "down"):
+        assert max(abs(getattr(move, name)) for move in moves) < 1 / 12 + 0.01, name
+        assert max(abs(getattr(move, name)) for move in moves) > 1 / 16, name
+
+
+def _whole(image: np.ndarray) -> bool:
+    """Whether none of the discs touches the black that was moved in, nor the edge."""
+    ground = np.median(image)
+    edge = np.concatenate([image[:4].ravel(), image[-4:].ravel(), image[:, :4].ravel(), image[:, -4:].ravel()])
+    return bool((edge < ground + 12).all())
+
+
+def test_the_display_curve_is_a_power() -> None:
+    greys = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
+    for drawn, power in ((0.0, np.exp(-0.35)), (1.0, np.exp(0.35)), (0.5, 1.0)):
+        u = torch.full((8, 1), 0.5)
+        u[5] = drawn
+        made, _ = jittered(greys, torch.zeros_like(greys), u)
+        expected = 255 * (np.arange(256) / 255) ** power
+        assert np.abs(made.numpy().ravel() - expected).max() <= 1
+
+
+def test_dropout_keeps_the_mean() -> None:
+    films, masks = squares(24)
+    truth = torch.zeros(24, 8, 8)
+    batches = finetune._batches(films, masks, truth, {}, recipe(drop=0.25, tune="all", batch=24), 0, Ranks())
+    *_, keep = next(batches)
+    assert set(np.round(keep.unique().numpy(), 6)) == {0.0, np.float32(1.333333)}
+    assert float(keep.mean()) == pytest.approx(1, abs=0.02)
+
+
+def test_kept_features_are_mirrored_with_their_places() -> None:
+    """Of each film of a batch the mirrored features come with the mirrored grid, and only those."""
+    films, masks = squares(16)
+    model = made()
+    kept = {"train": frozen_features(model, films.images)}
+    truth = torch.zeros(16, 8, 8)
+    truth[:, 2, 1] = 1
+    batches = finetune._batches(films, masks, truth, kept, recipe(tune="last", batch=16), 0, Ranks())
+    chosen, (middle, _), places, _ = next(batches)
+    turned = places[:, 2, 6] == 1
+    assert 2 < int(turned.sum()) < 14 and torch.equal(places[:, 2, 1] == 1, ~turned)
+    for i, film in enumerate(chosen):
+        with torch.inference_mode():
+            x = normalised(torch.from_numpy(films.images[[film]]), 0.5, 0.5)
+            expected = model.features(x.flip(3) if turned[i] else x)[0][0]
+        assert (middle[i] - expected).abs().max() < 0.05 * expected.abs().max()
 
 
 def test_nothing_moves_in_the_middle() -> None:

@@ -3,17 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
 from fracturelib._files import InputError
-from fracturelib.checkpoint import fit_temperature, load_classifier, save_classifier
+from fracturelib.checkpoint import fit_temperature, load_classifier, normalised, save_classifier
 from fracturelib.recipe import Recipe
 from fracturelib.train import Films, augmented, calibrated_twice, fit, grey_statistics, training_batches
 from tests.films import film
+from tests.moves import fills, measured, three_discs
 
 SMALL = Recipe(size=64, epochs=6, batch=16, learning_rate=3e-3, patience=6, augment=False)
 
@@ -111,56 +111,17 @@ def test_augmented_films_stay_films() -> None:
     assert torch.equal(one, augmented(images, torch.Generator().manual_seed(1)))
 
 
-def three_blobs(side: int = 96) -> tuple[np.ndarray, np.ndarray]:
-    """Three discs of the greys 120, 160 and 200 on grey 80, (side, side) uint8, and their places x, y, (3, 2)."""
-    image, places = np.full((side, side), 80, np.uint8), np.array([[34.0, 30.0], [60.0, 36.0], [40.0, 64.0]])
-    y, x = np.mgrid[:side, :side] + 0.5
-    for grey, (px, py) in zip((120, 160, 200), places, strict=True):
-        image[np.hypot(x - px, y - py) < 6] = grey
-    return image, places
-
-
-def found_blobs(image: np.ndarray) -> np.ndarray:
-    """Where the three discs are now, darkest first, by their order in grey: (3, 2)."""
-    ground = np.median(image)
-    count, labels, stats, centres = cv2.connectedComponentsWithStats((image > ground + 12).astype(np.uint8))
-    largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA])[:3] + 1
-    assert count >= 4
-    grey = [np.median(image[labels == i]) for i in largest]
-    return centres[largest[np.argsort(grey)]] + 0.5
-
-
 def test_augmented_films_are_moved_as_is_said() -> None:
     """Each of 300 is turned, zoomed, shifted, mirrored and exposed by as much as the docstring says, and no more."""
-    image, before = three_blobs()
-    side, middle = len(image), len(image) / 2
+    image, before = three_discs()
     made = augmented(torch.from_numpy(np.stack([image] * 300)), torch.Generator().manual_seed(0)).numpy()
-    angle, zoom, shift, mirrored, contrast, brightness = [], [], [], [], [], []
-    for film_now in made:
-        now = found_blobs(film_now)
-        # Where each point came from: (x, y) before = A (x, y) now + b, about the middle of the film.
-        design = np.column_stack([now - middle, np.ones(3)])
-        matrix = np.linalg.solve(design, before - middle).T  # (2, 3)
-        size = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
-        mirrored.append(np.linalg.det(matrix[:, :2]) < 0)
-        upright = matrix[:, :2] @ np.diag([-1 if mirrored[-1] else 1, 1]) / size
-        angle.append(np.degrees(np.arctan2(upright[1, 0], upright[0, 0])))
-        zoom.append(size)
-        shift.append(matrix[:, 2] / side)
-        within = np.hypot(*(np.mgrid[:side, :side] + 0.5 - now[2][::-1, None, None])) < 3
-        dark, bright = np.median(film_now), np.median(film_now[within])
-        contrast.append((bright - dark) / 120)
-        brightness.append(dark - ((80 - 127) * contrast[-1] + 127))
-    assert 0.4 < np.mean(mirrored) < 0.6
-    for name, values, low, high in (
-        ("angle", angle, -8, 8), ("zoom", zoom, 15 / 16, 17 / 16), ("shift x", np.array(shift)[:, 0], -1 / 16, 1 / 16),
-        ("shift y", np.array(shift)[:, 1], -1 / 16, 1 / 16), ("contrast", contrast, 0.8, 1.2),
-        ("brightness", brightness, -20, 20),
+    moves = [measured(one, before) for one in made]
+    assert 0.4 < np.mean([move.mirrored for move in moves]) < 0.6
+    for name, low, high in (
+        ("angle", -8, 8), ("zoom", 15 / 16, 17 / 16), ("right", -1 / 16, 1 / 16), ("down", -1 / 16, 1 / 16),
+        ("contrast", 0.8, 1.2), ("brightness", -20, 20),
     ):  # fmt: skip
-        slack = 0.12 * (high - low)  # a disc's place and grey are measured to a fraction of a pixel and of a level
-        assert low - slack < np.min(values) < low + slack, name
-        assert high - slack < np.max(values) < high + slack, name
-        assert np.mean(values) == pytest.approx((low + high) / 2, abs=0.06 * (high - low)), name
+        assert fills([getattr(move, name) for move in moves], low, high), name
 
 
 def test_what_is_moved_into_the_film_is_black_before_it_is_exposed() -> None:
@@ -189,6 +150,16 @@ def test_grey_statistics_are_those_of_the_pixels() -> None:
     images = films(8, 0).images
     mean, std = grey_statistics(images)
     assert mean == pytest.approx((images / 255).mean()) and std == pytest.approx((images / 255).std())
+
+
+def test_the_normalisation_is_that_of_the_training_set() -> None:
+    images = films(8, 0).images
+    mean, std = grey_statistics(images)
+    x = normalised(torch.from_numpy(images), mean, std)
+    assert x.shape == (8, 1, 64, 64) and x.dtype == torch.float32
+    assert float(x.mean()) == pytest.approx(0, abs=1e-5) and float(x.std()) == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(x[:, 0].numpy(), (images / 255 - mean) / std, atol=1e-5)
+    assert float(normalised(torch.full((1, 2, 2), 255, dtype=torch.uint8), 0.5, 0.25).max()) == 2
 
 
 def test_one_class_is_refused() -> None:
