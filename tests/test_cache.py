@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -24,6 +23,8 @@ from fracturelib.images import load_images
 from tests.conftest import ROOT
 from tests.films import film, plain_folder, save
 from tests.processes import Place
+
+resource = pytest.importorskip("resource", reason="this system has no limit of a file's size")
 
 
 def flipped(content: bytes, place: float) -> bytes:
