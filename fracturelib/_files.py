@@ -19,11 +19,42 @@ FILMS_SPLITS = SHIPPED / "fracatlas-taught-lite0-splits.csv"
 class InputError(ValueError):
     """A mistake in what the user gave: one line that names it, says what it was and what was expected."""
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 def printable(name: object) -> str:
     """A name as it can be shown: what is no character, or steers a terminal, is escaped."""
     text = os.fspath(name) if isinstance(name, Path) else str(name)
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def may_replace(path: str | Path, mark: str) -> None:
+    """Make sure that writing to `path` loses nothing that the same command did not make.
+
+    Parameters
+    ----------
+    path : str or Path
+    mark : str
+        What a file that the command wrote has in its first 4,096 bytes.
+
+    Raises
+    ------
+    InputError
+        If a folder, a device or another file is there, or what should be its folder is none.
+    """
+    path = Path(path)
+    folder = next((p for p in path.parents if os.path.lexists(p)), Path())
+    if not folder.is_dir():
+        raise InputError(f"{path}: {folder} is no folder; expected one to write in")
+    if not os.path.lexists(path):
+        return
+    if not path.is_file():
+        raise InputError(f"{path}: is a folder, a device or a broken link; expected the name of a file to write")
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head and mark.encode() not in head:
+        raise InputError(f"{path}: is there already, and this command did not make it; expected a new name")
 
 
 class NoRoom(OSError):
@@ -123,6 +154,19 @@ def _one_more_write(temporary: Path) -> OSError | None:
     except OSError as error:
         return error
     return None
+
+
+def named_folder(variable: str) -> Path | None:
+    """The folder that an environment variable names, `~` being the user's; None if it is empty or not set.
+
+    A notebook runs in its own folder, so what is relative and not there is looked for where the server was started.
+    """
+    named = os.environ.get(variable)
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    typed = Path(os.environ.get("PWD") or ".") / folder
+    return typed if typed.is_dir() and not folder.exists() else folder
 
 
 def cache_dir() -> Path:

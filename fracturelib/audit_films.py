@@ -19,8 +19,8 @@ from PIL import Image, ImageFile
 from tqdm.auto import tqdm
 
 from fracturelib._cache import sealed, unsealed
-from fracturelib._decode import read_grey
-from fracturelib._files import InputError, cache_dir, no_room
+from fracturelib._decode import FORMATS, MAX_PIXELS, decode
+from fracturelib._files import InputError, cache_dir, no_room, printable
 from fracturelib._parts import remove
 
 LOOK_VERSION = 2  # a part of the cache's name: raise it when what is kept changes
@@ -41,6 +41,8 @@ class Look:
         Of the file's bytes, 32 hexadecimal digits.
     reason : str
         Why it cannot be read; empty if it can.
+    notes : tuple of str
+        What else is to be said of it (`_decode.Decoded`).
     plain : (7,) float64
         The figures named in `PLAIN`: pixels, pixels, width / height, bytes, mean and standard deviation of the grey
         values (0..255), mean of the outermost 2 %; NaN if it cannot be read.
@@ -58,6 +60,7 @@ class Look:
     small: NDArray[np.uint8]
     points: NDArray[np.float32]
     words: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
 
 
 def look_at(paths: Sequence[Path], *, progress: bool = False) -> list[Look]:
@@ -123,11 +126,11 @@ def _unread(digest: str, reason: str) -> Look:
 
 def _look(path: Path, digest: str) -> Look:
     try:
-        film = read_grey(path)
+        seen = decode(path)
     except InputError as error:
-        return _unread(digest, str(error).removeprefix(f"{path}: "))
-    small = shrunk(trimmed(film))
-    return Look(digest, "", _plain(film, path.stat().st_size), small, *points_of(small))
+        return _unread(digest, str(error).removeprefix(f"{printable(path)}: "))
+    small = shrunk(trimmed(seen.grey))
+    return Look(digest, "", _plain(seen.grey, path.stat().st_size), small, *points_of(small), notes=seen.notes)
 
 
 def _salvaged(path: Path, look: Look) -> Look:
@@ -139,13 +142,13 @@ def _salvaged(path: Path, look: Look) -> Look:
 
 
 def _salvage(path: Path) -> NDArray[np.uint8]:
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    before, nothing = ImageFile.LOAD_TRUNCATED_IMAGES, np.zeros((0, 0), np.uint8)
     ImageFile.LOAD_TRUNCATED_IMAGES = True  # of the whole process: hence outside the pool, and put back at once
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
-            return np.asarray(image.convert("L"))
+        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+            return np.asarray(image.convert("L")) if image.width * image.height <= MAX_PIXELS else nothing
     except Exception:  # a damaged file raises whatever its decoder happens to stumble over
-        return np.zeros((0, 0), np.uint8)
+        return nothing
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
@@ -291,13 +294,14 @@ def _memory() -> Iterator[_Memory]:
 
 def _packed(look: Look) -> bytes:
     buffer = io.BytesIO()
-    reason = np.frombuffer(look.reason.encode(), np.uint8)
-    for array in (reason, look.plain, look.small, look.points, look.words):
+    said = np.frombuffer("\n".join((look.reason, *look.notes)).encode(), np.uint8)
+    for array in (said, look.plain, look.small, look.points, look.words):
         np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 def _unpacked(digest: str, blob: bytes) -> Look:
     buffer = io.BytesIO(blob)
-    reason, plain, small, points, words = (np.load(buffer, allow_pickle=False) for _ in range(5))
-    return Look(digest, reason.tobytes().decode(), plain, small, points, words)
+    said, plain, small, points, words = (np.load(buffer, allow_pickle=False) for _ in range(5))
+    reason, *notes = said.tobytes().decode().split("\n")
+    return Look(digest, reason, plain, small, points, words, notes=tuple(notes))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
-from fracturelib.bootstrap import draws, group_codes, percentile_limits, weighted
+from fracturelib.bootstrap import draws, group_codes, percentile_limits, unvarying, weighted
+from fracturelib.boundary import newcombe_auc_limits
 from fracturelib.counts import roc_auc
 from fracturelib.intervals import NAN, Interval
 
@@ -161,4 +162,6 @@ def _cross_validated(
     drawn = np.array([mean(w) for w in draws(codes, RESAMPLES, seed)])
     drawn = drawn[np.isfinite(drawn)]
     low, high = percentile_limits(drawn, 0.95) if len(drawn) else (NAN, NAN)
+    if unvarying(drawn, value):  # as a perfect one is
+        low, high = newcombe_auc_limits(value, *(len(np.unique(codes[y == label])) for label in (1, 0)))
     return Interval(value, low, high, 0.95, "mean of folds, group bootstrap", len(drawn))

@@ -7,9 +7,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 
 from fracturelib._files import InputError
+from fracturelib.boundary import (
+    Limits,
+    added_limits,
+    difference_limits,
+    f1_from,
+    newcombe_auc_limits,
+    wilson_limits,
+)
 from fracturelib.counts import (
     Confusion,
     Labels,
@@ -191,6 +199,11 @@ def group_bootstrap(
         Coverage.
     method : "percentile" or "bca"
         BCa also leaves each group out once, and corrects bias and skewness.
+
+    Notes
+    -----
+    A perfect figure, and any figure of one patient, is the same in every sample, which is not certainty. The limits are
+    then those of `unvarying_limits`, and the note says so; where there are none, the interval is undefined.
     """
     labels, scores = checked(y, score)
     _check_method(method, n, level)
@@ -203,11 +216,80 @@ def group_bootstrap(
     if not len(defined) or not np.isfinite(value):
         reason = undefined_reason(labels) or "undefined on these films"
         return Interval(value, NAN, NAN, level, name, len(defined), reason)
+    if unvarying(defined, value):
+        (low, high), words = unvarying_limits(metric, labels, scores, codes, level=level)
+        if np.isnan(low):
+            return Interval(value, NAN, NAN, level, name, len(defined), words)
+        return Interval(value, low, high, level, name, len(defined), note=words)
     if method == "bca":
         low, high = bca_limits(defined, value, _jackknife(of, codes), level)
     else:
         low, high = percentile_limits(defined, level)
     return Interval(value, low, high, level, name, len(defined))
+
+
+def unvarying(values: Scores, value: float) -> bool:
+    """Whether every sample gives what the films as they are give."""
+    values = values[np.isfinite(values)]
+    return bool(len(values)) and float(np.abs(values - value).max()) < 1e-12
+
+
+def unvarying_limits(
+    metric: Metric, y: Labels, score: Scores, codes: Weights, *, level: float = 0.95
+) -> tuple[Limits, str]:
+    """Limits of a figure that is the same in every sample of groups, and what they are, in words.
+
+    Groups take the place of films. An AUC has Newcombe's limits (`newcombe_auc_limits`). A share of 0 or 1 has
+    Wilson's; an average precision, too, among the groups with a fracture, as the score form of the binomial interval
+    of Boyd et al. 2013 (doi 10.1007/978-3-642-40994-3_29); F1 by way of the proportion that it stands for (Hand et al.
+    2021, doi 10.1007/s10994-021-05964-1); Youden's J and the balanced accuracy by adding those of sensitivity and
+    specificity (`added_limits`). What else does not vary has none: NaN, and the words say why.
+    """
+    groups = int(codes.max()) + 1
+
+    def behind(films: NDArray[np.bool_]) -> int:
+        return len(np.unique(codes[films]))
+
+    def share(value: float, films: NDArray[np.bool_]) -> tuple[Limits, str]:
+        if value not in (0, 1) or not films.any():
+            return none
+        n = behind(films)
+        return wilson_limits(round(value) * n, n, level=level), f"no sample differs: Wilson's interval of {n} groups"
+
+    none = (NAN, NAN), f"interval undefined, because no sample of {groups} group{'s' * (groups > 1)} differs"
+    value = float(metric(y, score))
+    fractured, sound = y == 1, y == 0
+    if metric is roc_auc and fractured.any() and sound.any():
+        m, n = behind(fractured), behind(sound)
+        words = f"no sample differs: Newcombe's interval of {m} + {n} groups"
+        return newcombe_auc_limits(value, m, n, level=level), words
+    if metric is average_precision:
+        return share(value, fractured)
+    if not isinstance(metric, RateAt):
+        return none
+    called = score >= metric.threshold
+    if metric.name == "f1":
+        (low, high), words = share(value, called | fractured)
+        return (f1_from(low), f1_from(high)), words
+    if metric.name in ("youden", "balanced_accuracy"):
+        values = [rate_at(name, metric.threshold)(y, score) for name in ("sensitivity", "specificity")]
+        (first, words), (second, _) = share(values[0], fractured), share(values[1], sound)
+        low, high = added_limits((values[0], values[1]), first, second)
+        if np.isnan(low + high):
+            return none
+        limits = (low - 1, high - 1) if metric.name == "youden" else (low / 2, high / 2)
+        return limits, f"no sample differs: Wilson's intervals of {behind(fractured)} + {behind(sound)} groups"
+    inside = behind_rate(metric.name, y, called)
+    return none if inside is None else share(value, inside)
+
+
+def behind_rate(name: str, y: Labels, called: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Which films are in the denominator of a proportion, (n,) bool; None if the figure is none."""
+    everybody = np.ones(len(y), bool)
+    return {
+        "sensitivity": y == 1, "specificity": y == 0, "precision": called, "npv": ~called,
+        "accuracy": everybody, "alert_rate": everybody, "prevalence": everybody,
+    }.get(name)  # fmt: skip
 
 
 def _jackknife(of: Callable[[Weights], float], codes: Weights) -> Scores:
@@ -248,6 +330,12 @@ def paired_group_bootstrap(
     -------
     Comparison
         p: two-sided, twice the smaller share of samples on one side of no difference, at least 1 / (n + 1).
+
+    Notes
+    -----
+    Where the difference is the same in every sample, as between two perfect models, its limits are those of
+    `unvarying_difference`, and the note says so; a model compared with itself, and rankings that are the same and not
+    perfect, differ by nothing.
     """
     labels, scores_a = checked(y, a)
     scores_b = checked(y, b)[1]
@@ -257,18 +345,64 @@ def paired_group_bootstrap(
     of_a, of_b = weighted(first, labels, scores_a), weighted(second, labels, scores_b)
     value_a, value_b = float(first(labels, scores_a)), float(second(labels, scores_b))
     difference = value_a - value_b
-    values = np.array([of_a(w) - of_b(w) for w in draws(codes, n, seed)])
-    values = values[np.isfinite(values)]
+    drawn = np.array([(of_a(w), of_b(w)) for w in draws(codes, n, seed)])
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    values = drawn[:, 0] - drawn[:, 1]
     name = f"paired group bootstrap, {method}"
     if not len(values) or not np.isfinite(difference):
         reason = undefined_reason(labels) or "undefined on these films"
         return Comparison(value_a, value_b, difference, NAN, NAN, NAN, NAN, name, reason)
+    same = first == second and np.array_equal(scores_a, scores_b)
+    if first == second and first in (roc_auc, average_precision) and 0 < value_a < 1:
+        same = same or np.array_equal(rankdata(scores_a), rankdata(scores_b))
+    if not same and unvarying(values, difference):
+        each = tuple(unvarying(part, value) for part, value in zip(drawn.T, (value_a, value_b), strict=True))
+        limits, words = unvarying_difference((first, second), labels, (scores_a, scores_b), codes, each, level=level)
+        p = 1.0 if difference == 0 else NAN
+        note = "" if np.isnan(limits[0]) else words
+        why = None if difference == 0 else "test undefined, because no sample differs"
+        return Comparison(value_a, value_b, difference, *limits, difference, p, name, why if note else words, note)
     if method == "bca":
         limits = bca_limits(values, difference, _jackknife(lambda w: of_a(w) - of_b(w), codes), level)
     else:
         limits = percentile_limits(values, level)
     side = (min(int((values <= 0).sum()), int((values >= 0).sum())) + 1) / (len(values) + 1)
     return Comparison(value_a, value_b, difference, *limits, difference, min(1.0, 2 * side), name)
+
+
+def unvarying_difference(
+    metrics: tuple[Metric, Metric],
+    y: Labels,
+    scores: tuple[Scores, Scores],
+    codes: Weights,
+    each: tuple[bool, ...],
+    *,
+    level: float = 0.95,
+) -> tuple[Limits, str]:
+    """Limits of a difference that is the same in every sample of groups, and what they are, in words.
+
+    Two models that call the same films alike differ by at most the share of films that they call otherwise, of which
+    there was none in so many groups: Wilson's upper limit. Where each figure is the same in every sample (`each`), its
+    limits come from those of both (`difference_limits`). Else there are none: NaN.
+    """
+    first, second = metrics
+    if isinstance(first, RateAt) and isinstance(second, RateAt) and first.name == second.name:
+        called = [score >= metric.threshold for score, metric in zip(scores, (first, second), strict=True)]
+        names = ("sensitivity", "specificity") if first.name == "youden" else (first.name,)
+        parts = [behind_rate(name, y, called[0]) for name in names]
+        counts = [0 if part is None else len(np.unique(codes[part])) for part in parts]
+        if all(counts) and np.array_equal(called[0], called[1]):
+            most = float(np.hypot.reduce([wilson_limits(0, n, level=level)[1] for n in counts]))
+            of = " + ".join(map(str, counts))
+            return (-most, most), f"called alike in all of {of} groups: Wilson's upper limit of those that are not"
+    if all(each):
+        pairs = zip(metrics, scores, strict=True)
+        (of_a, words), (of_b, _) = (unvarying_limits(m, y, score, codes, level=level) for m, score in pairs)
+        low, high = difference_limits(float(first(y, scores[0])), of_a, float(second(y, scores[1])), of_b)
+        if not np.isnan(low + high):
+            return (low, high), words.replace("interval of", "intervals of")
+    groups = int(codes.max()) + 1
+    return (NAN, NAN), f"interval undefined, because no sample of {groups} group{'s' * (groups > 1)} differs"
 
 
 def curve_bands(
@@ -295,7 +429,8 @@ def curve_bands(
     -------
     DataFrame
         x, value, low, high; NaN where a class is missing. The precision at x is that of the highest threshold whose
-        sensitivity is at least x.
+        sensitivity is at least x. The band of a perfect curve, which is the same in every sample, is Wilson's, of the
+        groups with a fracture.
     """
     if kind not in ("roc", "pr"):
         raise InputError(f"kind is {kind!r}; expected 'roc' or 'pr'")
@@ -316,7 +451,12 @@ def curve_bands(
     values = values[np.isfinite(values).all(axis=1)]
     limits = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(values, limits, axis=0) if len(values) else np.full((2, points), NAN)
-    return pd.DataFrame({"x": x, "value": heights(np.ones(len(labels), np.int64)), "low": low, "high": high})
+    value = heights(np.ones(len(labels), np.int64))
+    if (value == 1).all() and (low == 1).all():
+        fractured_groups = len(np.unique(codes[labels == 1]))
+        low = np.full(points, wilson_limits(fractured_groups, fractured_groups, level=level)[0])
+        low[-1] = 1.0 if kind == "roc" else low[-1]  # who calls everybody misses nobody
+    return pd.DataFrame({"x": x, "value": value, "low": low, "high": high})
 
 
 def _roc_heights(tp: Labels, fp: Labels, x: Scores) -> Scores:

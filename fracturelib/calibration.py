@@ -11,6 +11,7 @@ from scipy.stats import norm, rankdata
 
 from fracturelib._files import InputError
 from fracturelib.bootstrap import Groups, draws, group_codes
+from fracturelib.boundary import wilson_limits
 from fracturelib.counts import Labels, Scores, checked_probabilities, ratio, undefined_reason
 from fracturelib.intervals import NAN, wilson_interval
 
@@ -50,7 +51,8 @@ def reliability(
     -------
     DataFrame
         films, fractured, mean_score, observed, low, high; bins without films are left out. The interval is Wilson's,
-        or, with `group`, the percentiles of `n` samples of whole groups.
+        or, with `group`, the percentiles of `n` samples of whole groups; of a bin that no sample changes, Wilson's of
+        its groups if the share is 0 or 1, else NaN.
     """
     labels, scores = checked_probabilities(y, score)
     place = bin_of(scores, bins, by)
@@ -64,7 +66,13 @@ def reliability(
         found = [wilson_interval(int(k), int(m), level=level) for k, m in pairs]
         limits = np.array([(interval.low, interval.high) for interval in found]).T
     else:
-        limits = _reliability_limits(labels, place, kept, group_codes(group, len(labels)), n, seed, level)
+        codes = group_codes(group, len(labels))
+        limits = _reliability_limits(labels, place, kept, codes, n, seed, level)
+        for i, k in enumerate(np.flatnonzero(kept)):
+            share = fractured[k] / films[k]
+            if limits[0, i] == limits[1, i]:
+                groups = len(np.unique(codes[place == k]))
+                limits[:, i] = wilson_limits(round(share) * groups, groups, level=level) if share in (0, 1) else NAN
     return pd.DataFrame(
         {
             "films": films[kept],
@@ -171,12 +179,37 @@ def brier_parts(y: ArrayLike, score: ArrayLike, *, bins: int | None = 10, by: st
 # Slope and intercept
 
 
-def _logits(score: Scores) -> Scores:
-    return logit(np.clip(score, EDGE, 1 - EDGE))
+def _logits(score: Scores, edge: float = EDGE) -> Scores:
+    return logit(np.clip(score, edge, min(1 - edge, np.nextafter(1.0, 0.0))))
+
+
+def _edge(score: Scores) -> float:
+    """How far from 0 and 1 scores are taken: `EDGE`, or less where they would all become equal by it."""
+    if np.ptp(np.clip(score, EDGE, 1 - EDGE)) > 0:
+        return EDGE
+    inside = np.minimum(score, 1 - score)
+    return float(inside[inside > 0].min(initial=2 * EDGE)) / 2
 
 
 def _logistic(design: Scores, target: Scores, offset: Scores) -> tuple[Scores, Scores] | None:
-    """Coefficients (k,) and inverse information (k, k) of a logistic regression by Newton; None if it runs away."""
+    """Coefficients (k,) and inverse information (k, k) of a logistic regression by Newton; None if it runs away.
+
+    The first column is 1; the others are brought to mean 0 and deviation 1, so that it does not matter how far from
+    each other scores are, and what is found is brought back.
+    """
+    centre, spread = design.mean(axis=0), design.std(axis=0)
+    centre[0], spread[0] = 0.0, 1.0
+    if not (spread > 0).all():
+        return None
+    found = _newton((design - centre) / spread, target, offset)
+    if found is None:
+        return None
+    back = np.diag(1 / spread)
+    back[0] -= centre / spread
+    return back @ found[0], back @ found[1] @ back.T
+
+
+def _newton(design: Scores, target: Scores, offset: Scores) -> tuple[Scores, Scores] | None:
     weights = np.zeros(design.shape[1])
     loss = np.inf
     for _ in range(100):
@@ -235,11 +268,12 @@ def calibration_line(
     labels, scores = checked_probabilities(y, score)
     codes = None if group is None else group_codes(group, len(labels))
     reason = undefined_reason(labels)
-    x, one = _logits(scores), np.ones(len(labels))
+    x, one = _logits(scores, _edge(scores)), np.ones(len(labels))
     both = None if reason else _logistic(np.stack([one, x], axis=1), labels.astype(float), np.zeros(len(labels)))
     large = None if reason else _logistic(one[:, None], labels.astype(float), x)
     if both is None or large is None:
-        reason = reason or "undefined, because all scores are equal or one value separates the classes"
+        why = "one value separates the classes" if np.ptp(x) > 0 else "all scores are equal"
+        reason = reason or f"undefined, because {why}"
         return CalibrationLine(NAN, NAN, NAN, NAN, NAN, NAN, NAN, reason)
     z = float(norm.ppf((1 + level) / 2))
     slope, intercept = float(both[0][1]), float(large[0][0])
@@ -274,6 +308,8 @@ class Calibrator:
         Isotonic: scores and what they become, in between linear.
     slope, intercept : float
         Temperature and Platt: of the logit.
+    edge : float
+        How far from 0 and 1 a score is taken for its logit.
     """
 
     method: str
@@ -281,13 +317,14 @@ class Calibrator:
     intercept: float = 0.0
     knots: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
+    edge: float = EDGE
 
     def __call__(self, score: ArrayLike) -> Scores:
         """(n,) scores in 0..1 -> (n,) in 0..1."""
         scores = np.asarray(score, dtype=float)
         if self.knots:
             return np.interp(scores, self.knots, self.values)
-        return expit(self.slope * _logits(scores) + self.intercept)
+        return expit(self.slope * _logits(scores, self.edge) + self.intercept)
 
 
 def fit_calibrator(y: ArrayLike, score: ArrayLike, method: str) -> Calibrator:
@@ -302,13 +339,14 @@ def fit_calibrator(y: ArrayLike, score: ArrayLike, method: str) -> Calibrator:
     Raises
     ------
     InputError
-        If a class is missing, or `method` is another word.
+        If a class is missing, or `method` is another word, or is "platt" and all scores are equal.
     """
     labels, scores = checked_probabilities(y, score)
     reason = undefined_reason(labels)
     if reason:
         raise InputError(f"y: calibration is {reason}; expected both classes")
-    x = _logits(scores)
+    edge = _edge(scores)
+    x = _logits(scores, edge)
     if method == "temperature":
 
         def loss(log_temperature: float) -> float:
@@ -316,14 +354,14 @@ def fit_calibrator(y: ArrayLike, score: ArrayLike, method: str) -> Calibrator:
             return float((np.logaddexp(0, z) - labels * z).mean())
 
         best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded", options={"xatol": 1e-10})
-        return Calibrator(method, slope=float(np.exp(-best.x)))
+        return Calibrator(method, slope=float(np.exp(-best.x)), edge=edge)
     if method == "platt":
         m, n = int(labels.sum()), int((1 - labels).sum())
         target = np.where(labels == 1, (m + 1) / (m + 2), 1 / (n + 2))
         found = _logistic(np.stack([np.ones(len(x)), x], axis=1), target, np.zeros(len(x)))
         if found is None:
-            raise InputError("score: all scores are equal; expected at least two different ones")
-        return Calibrator(method, slope=float(found[0][1]), intercept=float(found[0][0]))
+            raise InputError(f"score: all {len(scores)} scores are {scores[0]:g}; expected at least two different ones")
+        return Calibrator(method, slope=float(found[0][1]), intercept=float(found[0][0]), edge=edge)
     if method == "isotonic":
         from sklearn.isotonic import IsotonicRegression
 

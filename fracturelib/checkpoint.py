@@ -1,8 +1,6 @@
 """A trained network together with everything needed to use it, in one file that runs no code when it is read."""
 
-import pickle
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,20 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
-from fracturelib._files import InputError, atomic_path
+from fracturelib._files import InputError, atomic_path, printable
 from fracturelib._memory import keep_freed_memory
+from fracturelib._tensor_file import read_header, require_undamaged
+from fracturelib.checkpoint_checks import TWO_LOOKS, Odd, check_shapes, check_values, check_weights, refusal
 from fracturelib.data import CLASSES
 from fracturelib.models import build_model
 
+__all__ = [
+    "TWO_LOOKS", "Classifier", "batches", "describe", "fit_temperature", "load_classifier", "load_payload",
+    "model_logits", "normalised", "save_classifier", "scores_from_logits",
+]  # fmt: skip
+
 FORMAT = "fracturelib checkpoint"
 FORMAT_VERSION = 1
-TWO_LOOKS = "two looks"  # of `Classifier.extra`: temperature and thresholds of two looks at a film
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,21 @@ class Classifier:
         return replace(self, looks=2, **self.extra[TWO_LOOKS])
 
     def scores(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
-        """P(Fractured) in 0..1, temperature applied: (n, size, size) uint8 -> (n,) float64."""
-        return scores_from_logits(self.logits(images, batch=batch), self.temperature)
+        """P(Fractured) in 0..1, temperature applied: (n, size, size) uint8 -> (n,) float64.
+
+        Raises
+        ------
+        InputError
+            If the network gives no number for an image.
+        """
+        scores = scores_from_logits(self.logits(images, batch=batch), self.temperature)
+        if not np.isfinite(scores).all():
+            odd = np.flatnonzero(~np.isfinite(scores))
+            raise InputError(
+                f"the network ({self.architecture['name']}) gives no number for {len(odd)} of {len(scores)} images, "
+                f"the first of them number {odd[0]}; expected a score in 0..1"
+            )
+        return scores
 
     @property
     def is_taught(self) -> bool:
@@ -126,11 +143,13 @@ class Classifier:
         with torch.inference_mode():
             for start in range(0, len(images), batch):
                 found.append(torch.sigmoid(mark(self.tensor(images[start : start + batch]))).numpy())
+                if not np.isfinite(found[-1]).all():
+                    raise InputError("the taught map has values that are not finite; expected numbers in 0..1")
         return np.concatenate(found) if found else np.zeros((0, 0, 0), np.float32)
 
     def decide(self, scores: NDArray[np.float64]) -> list[str]:
-        """The class name of each score at the default threshold."""
-        return [self.classes[int(score >= self.threshold)] for score in scores]
+        """The class name of each score at the default threshold; empty where the score is no number."""
+        return [self.classes[int(score >= self.threshold)] if np.isfinite(score) else "" for score in scores]
 
 
 def normalised(images: Tensor, mean: float, std: float) -> Tensor:
@@ -179,7 +198,16 @@ def scores_from_logits(logits: NDArray[np.float64], temperature: float = 1.0) ->
 
 
 def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """The temperature in 0.05..20 with the least cross-entropy (Guo et al. 2017): (n, 2), (n,) -> float."""
+    """The temperature in 0.05..20 with the least cross-entropy (Guo et al. 2017): (n, 2), (n,) -> float.
+
+    Raises
+    ------
+    InputError
+        If a logit is not finite.
+    """
+    if not np.isfinite(logits).all():
+        odd = int((~np.isfinite(logits).all(axis=1)).sum())
+        raise InputError(f"logits are not finite for {odd} of {len(logits)} images; expected numbers")
 
     def cross_entropy(log_temperature: float) -> float:
         chosen = log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels]
@@ -190,7 +218,13 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> f
 
 
 def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = False) -> None:
-    """Write a checkpoint, whole or not at all; with `half`, its weights as float16, in half the space."""
+    """Write a checkpoint, whole or not at all; with `half`, its weights as float16, in half the space.
+
+    Raises
+    ------
+    InputError
+        If it would not be read again: a weight, the temperature or a threshold is no number. Nothing is written then.
+    """
     from fracturelib import __version__
 
     values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f != "model"}
@@ -198,6 +232,11 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
     if classifier.looks == 1:
         del values["looks"]  # as it is understood without, by older versions, too
     values["version"] = __version__
+    try:
+        check_values(values)
+        check_weights(classifier.model)
+    except Odd as error:
+        raise InputError(f"{path}: not written, because {error}") from None
     payload = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -211,8 +250,12 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
         torch.save(payload, file)
 
 
-def load_payload(path: str | Path, *, expected: str, version: int) -> dict[str, Any]:
+def load_payload(
+    path: str | Path, *, expected: str, version: int, check: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
     """Read a file of tensors and plain values without running anything that it may contain.
+
+    `check` is shown what the file says that it holds, with headers for tensors, before any of it is loaded.
 
     Raises
     ------
@@ -222,23 +265,22 @@ def load_payload(path: str | Path, *, expected: str, version: int) -> dict[str, 
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a {expected} (.pt)")
-    try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"{path}: holds Python objects or is damaged, and was not opened; "
-            f"expected a {expected}, which has tensors and plain values only"
-        ) from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: not a {expected} ({reason})") from None
-    if not isinstance(payload, dict) or payload.get("format") != expected:
+    header = read_header(path, expected=expected)
+    if not isinstance(header, dict) or header.get("format") != expected:
         raise InputError(f"{path}: not a {expected}; it was saved by something else")
-    if payload.get("format_version") != version:
+    found = header.get("format_version")
+    if type(found) is not int or found != version:
         raise InputError(
-            f"{path}: a {expected} of version {payload.get('format_version')}; this fracturelib reads version {version}"
+            f"{path}: a {expected} of version {printable(repr(found))[:40]}; this fracturelib reads version {version}"
         )
-    return payload
+    if check is not None:
+        check(header)
+    require_undamaged(path, expected=expected)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what is damaged raises whatever its bytes happen to say
+        reason = printable(str(error).strip().split("\n")[0] or type(error).__name__)
+        raise InputError(f"{path}: not a {expected} ({reason})") from None
 
 
 def load_classifier(path: str | Path) -> Classifier:
@@ -247,24 +289,28 @@ def load_classifier(path: str | Path) -> Classifier:
     Raises
     ------
     InputError
-        If the file is missing, damaged, unsafe, of another version, or its weights do not fit its architecture.
+        If the file is missing, damaged, unsafe or of another version, its weights do not fit its architecture, or a
+        value in it cannot be meant: a weight or the temperature that is no number, a threshold that is no score.
     """
-    payload = load_payload(path, expected=FORMAT, version=FORMAT_VERSION)
+
+    def check(header: dict[str, Any]) -> None:
+        values, weights = header.get("values"), header.get("weights")
+        if header.keys() != {"format", "format_version", "values", "weights"}:
+            raise Odd(f"it holds {', '.join(map(str, header))}", "format, format_version, values and weights")
+        if not isinstance(values, dict) or not isinstance(weights, dict):
+            raise Odd("values or weights are no mapping", "values and weights by name")
+        check_values(values)
+        check_shapes(values["architecture"], weights)
+
     try:
-        values = dict(payload["values"])
-        architecture = dict(values["architecture"])
-        model = build_model(**architecture)
+        payload = load_payload(path, expected=FORMAT, version=FORMAT_VERSION, check=check)
+        values = {**payload["values"], "classes": CLASSES}
+        model = build_model(**values["architecture"])
         model.load_state_dict(payload["weights"])
-        values["classes"] = tuple(values["classes"])
-        classifier = Classifier(model=model.to(memory_format=torch.channels_last).eval(), **values)
-        if classifier.looks not in (1, 2):
-            raise ValueError(f"looks is {classifier.looks}; expected 1 or 2")
-        _ = classifier.threshold
-        if TWO_LOOKS in classifier.extra:
-            _ = classifier.looking_twice().threshold
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: a checkpoint that does not fit together ({str(error).splitlines()[0]})") from None
-    return classifier
+        check_weights(model)
+    except Odd as error:
+        raise refusal(path, error) from None
+    return Classifier(model=model.to(memory_format=torch.channels_last).eval(), **values)
 
 
 def describe(classifier: Classifier) -> dict[str, Any]:

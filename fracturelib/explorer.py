@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from fracturelib._decode import read_grey
+from fracturelib._filenames import safe_name
 from fracturelib._files import InputError, atomic_path, cache_dir, temporary_folder
 from fracturelib.cams import METHODS
 from fracturelib.checkpoint import Classifier
@@ -422,7 +423,10 @@ class Explorer:
         for second in (False, True) if self.compare.value else (False,):
             layer, method, checkpoint = self._choice(second)
             if method in SLOW and self.memory.raw(index, layer, method, self.target.value, checkpoint) is None:
-                self.memory.compute(index, layer, method, self.target.value, checkpoint, progress=self._advance)
+                try:
+                    self.memory.compute(index, layer, method, self.target.value, checkpoint, progress=self._advance)
+                except InputError as error:
+                    self._note = str(error)
         self._show()
         self.bar.value = 0
 
@@ -442,7 +446,7 @@ class Explorer:
     def add(self, name: str, content: bytes) -> int:
         """Add a film from a file's bytes, and show it; its number. Raises `InputError` if it cannot be read."""
         with temporary_folder(cache_dir() / "upload") as folder:
-            path = folder / f"film{Path(name).suffix.lower()}"
+            path = folder / f"film{Path(safe_name(name, most=100)).suffix.lower()}"
             path.write_bytes(content)
             try:
                 film = to_square(read_grey(path), self.classifier.size)
@@ -474,7 +478,7 @@ class Explorer:
         if self._shown is None:
             raise InputError("no film is shown; expected one to save")
         picture, lines = self._shown
-        stem = Path(self.files[self._picked[self.position.value]]).stem or "film"
+        stem = safe_name(Path(self.files[self._picked[self.position.value]]).stem or "film", most=200)
         number = 1
         while (path := self.save_to / f"{stem}-{number:02d}.png").exists():
             number += 1
@@ -514,7 +518,11 @@ class Explorer:
             self._say([f"No film{where} is among the {self.outcome.value} at threshold {self.threshold.value:.3f}."])
             return
         index = self._picked[self.position.value]
-        picture, lines = self.picture(index), self.caption(index)
+        try:
+            picture, lines = self.picture(index), self.caption(index)
+        except InputError as error:  # a map with a value that is no number is not a map without evidence
+            plain = panel(self._panel_film(index)[0], None, Look())
+            picture, lines = beside(plain, plain), [f"{self.files[index]}: nothing to show, because {error}"]
         self._shown = picture, lines
         self.compute_button.disabled = not any("press Compute" in line for line in lines)
         self.image.value = encode(picture)

@@ -3,9 +3,11 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fracturelib._files import InputError
 from fracturelib.cams import METHODS
 from fracturelib.checkpoint import Classifier
 from fracturelib.explorer_view import Box, Picture
@@ -112,16 +114,20 @@ class MapMemory:
             first = self._first
             x = without(first.tensor(self.images[index][None]), box)
             with torch.inference_mode():
-                logits = first.model.eval()(x) / first.temperature
+                logits = first.model.eval()(x).double() / first.temperature
             self.passes += 1
-            self._covered[key] = float(torch.softmax(logits.double(), dim=1)[0, 1])
+            score = float(torch.softmax(logits, dim=1)[0, 1])
+            if not np.isfinite(score):
+                raise InputError("the network gives no number for the covered image; expected a score in 0..1")
+            self._covered[key] = score
         return self._covered[key]
 
     def add(self, film: Picture) -> float:
         """Add a film, and score it."""
+        score = float(self._first.scores(film[None])[0])
         self.images.append(film)
         self.passes += 1
-        return float(self._first.scores(film[None])[0])
+        return score
 
     def clear(self) -> None:
         """Forget."""
@@ -135,6 +141,8 @@ def head_weights(model: nn.Module, target: str, channels: int) -> Tensor | None:
     if not isinstance(head, nn.Linear) or head.in_features != channels:
         return None
     rows = head.weight.detach()
+    if len(rows) > 2:
+        return None
     if len(rows) == 1:
         return -rows[0] if target == "not fractured" else rows[0]
     return {"fractured": rows[1], "not fractured": rows[0]}.get(target, rows[1] - rows[0])

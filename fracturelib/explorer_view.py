@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fracturelib._files import InputError
-from fracturelib.gradcam import COLOUR_MAPS, Maps, upsample
+from fracturelib.gradcam import COLOUR_MAPS, Maps, highest_of, upsample
 
 Picture = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -58,7 +58,10 @@ class Look:
 
 def outcomes(labels: ArrayLike, scores: ArrayLike, threshold: float, name: str) -> list[int]:
     """The films of an outcome, surest first: true and false positives by falling score, negatives by rising score."""
-    y, s = np.asarray(labels), np.asarray(scores)
+    y, s = np.asarray(labels), np.asarray(scores, dtype=float)
+    if not np.isfinite(s).all() or np.isnan(threshold):
+        odd = int((~np.isfinite(s)).sum())
+        raise InputError(f"{odd} of {len(s)} scores are not finite, threshold is {threshold}; expected numbers")
     wanted = OUTCOMES[name]
     if wanted is None:
         return list(range(len(y)))
@@ -105,13 +108,15 @@ def enlarged(film: Picture, side: int = SIDE) -> Picture:
 def levels(raw: Maps, *, top: float | None = None, side: int = SIDE, smooth: int = 0) -> Picture:
     """A raw map as grey levels of a panel: (h', w') float32 -> (side, side) uint8; 0 is no evidence.
 
-    A map without positive evidence is 0 everywhere: it is never stretched to look like something.
+    A map without positive evidence is 0 everywhere: it is never stretched to look like something. Raises InputError if
+    a value is not finite.
     """
+    highest = highest_of(raw)
     heat = upsample(raw, side)
     if smooth > 0:
         heat = np.asarray(cv2.GaussianBlur(np.maximum(heat, 0), (0, 0), smooth), np.float32)
     scale = float(heat.max()) if top is None else top
-    if not float(raw.max(initial=0.0)) > 0 or not scale > 0:
+    if not highest > 0 or not scale > 0:
         return np.zeros((side, side), np.uint8)
     return np.asarray(cv2.convertScaleAbs(np.maximum(heat, 0), alpha=255 / scale), dtype=np.uint8)
 

@@ -23,7 +23,15 @@ from fracturelib.metrics import average_precision, roc_auc
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import TransferRecipe
 from fracturelib.taught import TUNES, TaughtLite0, focal_loss, free, grid_of, peak_hits, point_loss, with_imagenet
-from fracturelib.train import STATE_FILE, Films, begun_with, calibrated, require_same_training
+from fracturelib.train import (
+    STATE_FILE,
+    Films,
+    begun_with,
+    calibrated,
+    readable_state,
+    require_finite,
+    require_same_training,
+)
 from fracturelib.transfer import MEAN, STD, Features, frozen_features
 
 STATE_FORMAT = "fracturelib fine-tuning state"
@@ -334,6 +342,7 @@ def _row(
     mine = ranks.part(np.arange(len(val.labels)))
     found = judged(model, val, recipe.tune, kept=kept, precision=precision, indices=mine, device=ranks.device)
     logits, marks = (torch.from_numpy(ranks.gathered(x.numpy())) for x in found)
+    require_finite(epoch, losses, logits.numpy(), rate=recipe.learning_rate)
     scores = scores_from_logits(logits.double().numpy())
     outlined = truth.flatten(1).any(dim=1)
     return {
@@ -359,8 +368,9 @@ def _save(path: Path, parts: dict[str, Any], signature: dict[str, Any], history:
 
 
 def _restored(path: Path, parts: dict[str, Any], signature: dict[str, Any]) -> list[dict[str, float]]:
-    payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
-    require_same_training(path.parent, payload["signature"], signature)
-    for name, part in parts.items():
-        part.load_state_dict(payload[name])
-    return payload["history"]
+    with readable_state(path):
+        payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
+        require_same_training(path.parent, dict(payload["signature"]), signature)
+        for name, part in parts.items():
+            part.load_state_dict(payload[name])
+        return list(payload["history"])

@@ -23,6 +23,7 @@ COLOUR_MAPS = {
     "magma": cv2.COLORMAP_MAGMA,
 }
 Maps = NDArray[np.float32]
+Reshape = Callable[[Tensor], Tensor]
 
 
 class GradCAM(AbstractContextManager["GradCAM"]):
@@ -33,8 +34,12 @@ class GradCAM(AbstractContextManager["GradCAM"]):
     model : nn.Module
         (n, channels, h, w) -> (n, 2) logits of "not fractured" and "fractured", or (n, 1) of "fractured".
     layer : nn.Module or mapping of str to nn.Module
-        A part of `model` whose output is (n, k, h', w'); or several by name, explained in one pass. Of a layer that is
-        called more than once, the last call counts.
+        A part of `model` whose output is (n, k, h', w'), or (n, h', w', k) where that can be told from it (`layout`);
+        or several by name, explained in one pass. Of a layer that is called more than once, the last call counts.
+    reshape : callable, optional
+        From what a layer gives to (n, k, h', w'), by moving values only, where a layer gives something else: tokens
+        (n, 1 + 196, k) by `lambda o: o[:, 1:].transpose(1, 2).unflatten(2, (14, 14))`, channels last by
+        `lambda o: o.permute(0, 3, 1, 2)`.
 
     Notes
     -----
@@ -48,8 +53,10 @@ class GradCAM(AbstractContextManager["GradCAM"]):
     ...     maps = cam(x)
     """
 
-    def __init__(self, model: nn.Module, layer: nn.Module | Mapping[str, nn.Module]) -> None:
-        self.model = model
+    def __init__(
+        self, model: nn.Module, layer: nn.Module | Mapping[str, nn.Module], *, reshape: Reshape | None = None
+    ) -> None:
+        self.model, self.reshape = model, reshape
         self.single = isinstance(layer, nn.Module)
         self.layers: dict[str, nn.Module] = {"": layer} if isinstance(layer, nn.Module) else dict(layer)
         self._modules = list(model.modules())
@@ -80,9 +87,12 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         def cut(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not self._listening:
                 return None
-            if not isinstance(output, Tensor) or output.ndim != 4:
+            if not isinstance(output, Tensor) or (output.ndim != 4 and self.reshape is None):
+                found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+                tokens = " (tokens, if that is what they are, need reshape)" if getattr(output, "ndim", 0) == 3 else ""
                 raise InputError(
-                    f"layer {name or type(module).__name__!r} gives no (n, k, h, w) tensor; expected one that does"
+                    f"layer {name or type(module).__name__!r} gives no (n, k, h, w) tensor but {found}; "
+                    f"expected one that does{tokens}"
                 )
             torch.set_grad_enabled(True)
             # The first layer begins the graph; of the others the gradient flows on to those before them.
@@ -117,7 +127,8 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         Raises
         ------
         InputError
-            If it is called outside its `with` block, the target is unknown, or a layer did not run.
+            If it is called outside its `with` block, the target is unknown or, of more than two logits, not said, a
+            layer did not run or does not give a map, or a number on the way is not finite.
         """
         evidence = self.evidence(x, target)
         maps = {name: combined(*parts, method=method, relu=relu) for name, parts in evidence.items()}
@@ -146,17 +157,52 @@ class GradCAM(AbstractContextManager["GradCAM"]):
                 if missing:
                     raise InputError(f"layer {missing[0]!r} did not run; expected a layer that the model uses")
                 outputs = dict(self._outputs)
+                if not isinstance(logits, Tensor) or logits.ndim != 2:
+                    given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+                    raise InputError(f"the model gives {given}; expected logits, (n, 2) or (n, 1)")
                 lean = logits.new_tensor(weights_of(target, logits.shape[1])).expand_as(logits)
-                gradients = torch.autograd.grad(logits, list(outputs.values()), grad_outputs=lean)
+                leaves = list(outputs.values())
+                gradients = torch.autograd.grad(logits, leaves, grad_outputs=lean, allow_unused=True)
         finally:
             self._listening = False
             self._outputs.clear()
             for module in training:
                 module.training = True
-        return {
-            name: (activation.detach(), gradient)
-            for (name, activation), gradient in zip(outputs.items(), gradients, strict=True)
-        }
+        _require_finite("the logits", logits)
+        found = {}
+        for (name, activation), gradient in zip(outputs.items(), gradients, strict=True):
+            shown = f"layer {name or type(self.layers[name]).__name__!r}"
+            if gradient is None:
+                raise InputError(f"{shown} does not reach the logit; expected a layer that it depends on")
+            mapped = self._mapped(name, tuple(x.shape[2:]))
+            found[name] = mapped(activation.detach()), mapped(gradient)
+            for what, part in (("what", found[name][0]), ("the gradient of what", found[name][1])):
+                _require_finite(f"{what} {shown} gives", part)
+        return found
+
+    def _mapped(self, name: str, film: tuple[int, ...]) -> Reshape:
+        """How a layer's output becomes (n, k, h', w')."""
+        module, shown = self.layers[name], name or type(self.layers[name]).__name__
+
+        def turn(output: Tensor) -> Tensor:
+            if self.reshape is not None:
+                turned = self.reshape(output)
+                if turned.ndim != 4 or len(turned) != len(output):
+                    raise InputError(
+                        f"reshape makes {tuple(turned.shape)} of {tuple(output.shape)}; expected (n, k, h, w)"
+                    )
+                return turned
+            match layout(module, tuple(output.shape), film):
+                case "channels last":
+                    return output.permute(0, 3, 1, 2)
+                case "channels first":
+                    return output
+            raise InputError(
+                f"layer {shown!r} gives {tuple(output.shape)}, of which the channels may come second or last; "
+                "expected reshape, such as lambda o: o.permute(0, 3, 1, 2) if they come last"
+            )
+
+        return turn
 
     def _logits(self, x: Tensor) -> Tensor:
         """What the network says, in the layout of memory that it is fastest in."""
@@ -170,22 +216,72 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         return self.model(x)
 
 
+def layout(module: nn.Module, shape: tuple[int, ...], film: tuple[int, ...]) -> str:
+    """Whether a layer's (n, a, b, c) has its "channels first" or "channels last"; "unclear" if it cannot be told.
+
+    Places have the proportions of the film that they are places of, height and width (as far as strides that do not
+    divide it allow); if both readings do, or neither, the last part of the layer that has channels says how many they
+    are, and on which axis it works.
+    """
+    parts = [m for m in module.modules() if isinstance(m, (*CHANNELS_SECOND, *CHANNELS_LAST))]
+    own = channels_of(parts[-1]) if parts else None
+    plausible = [_proportional((shape[i], shape[i + 1]), film) for i in (2, 1)]
+    for fits in (plausible, [own == shape[1], own == shape[3]]):
+        if fits[0] != fits[1]:
+            return "channels first" if fits[0] else "channels last"
+    return "unclear" if parts and isinstance(parts[-1], CHANNELS_LAST) else "channels first"
+
+
+CHANNELS_SECOND = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d)
+CHANNELS_LAST = (nn.Linear, nn.LayerNorm)
+
+
+def channels_of(module: nn.Module) -> int:
+    """How many channels a convolution, a linear layer or a normalisation gives."""
+    for name in ("out_channels", "out_features", "num_features", "num_channels"):
+        if hasattr(module, name):
+            return int(getattr(module, name))
+    return int(module.normalized_shape[-1])  # type: ignore[index]
+
+
+def _proportional(places: tuple[int, int], film: tuple[int, ...]) -> bool:
+    """Whether a grid divides a film evenly, give or take a place at each side."""
+    if len(film) != 2:
+        return True
+    return abs(places[0] * film[1] - places[1] * film[0]) <= sum(film)
+
+
+def _require_finite(what: str, values: Tensor) -> None:
+    odd = (~torch.isfinite(values)).flatten(1).any(dim=1).nonzero().flatten().tolist()
+    if odd:
+        raise InputError(f"{what}: not finite for image {odd[0]} of {len(values)}; expected numbers to explain")
+
+
 def combined(activation: Tensor, gradient: Tensor, *, method: str = "Grad-CAM", relu: bool = True) -> Maps:
     """The map that a method of `cams.METHODS` makes of a layer's evidence: two (n, k, h, w) -> (n, h, w) float32."""
     if method not in METHODS:
         raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
     raw = METHODS[method](activation, gradient)
+    _require_finite(f"the map of {method}", raw)
     return (raw.relu() if relu else raw).float().numpy()
 
 
 def weights_of(target: str | int, columns: int) -> list[float]:
-    """How much each of `columns` logits counts in a target; see `choose_logit`."""
-    if isinstance(target, int):
+    """How much each of `columns` logits counts in a target; see `choose_logit`.
+
+    Raises
+    ------
+    InputError
+        If it is none, or is a name where there are more than two logits: which of them is the fracture's is not known.
+    """
+    if isinstance(target, int) and not isinstance(target, bool):
         if not -columns <= target < columns:
             raise InputError(f"target is {target}; expected a logit from 0 to {columns - 1}")
         signs = {target: 1.0}
     elif target not in TARGETS:
         raise InputError(f"target is {target!r}; expected one of {', '.join(TARGETS)}, or the index of a logit")
+    elif columns > 2:
+        raise InputError(f"target is {target!r} of {columns} logits; expected the index of one, 0 to {columns - 1}")
     elif columns == 1:
         signs = {0: -1.0 if target == "not fractured" else 1.0}
     else:
@@ -208,6 +304,13 @@ def upsample(heat: Maps, size: int | tuple[int, int]) -> Maps:
     return np.asarray(large, dtype=np.float32)
 
 
+def highest_of(heat: Maps) -> float:
+    """The strongest evidence of a map, 0 if there is none. Raises InputError if a value is not finite."""
+    if not np.isfinite(heat).all():
+        raise InputError(f"heat has {int((~np.isfinite(heat)).sum())} values that are not finite; expected numbers")
+    return float(np.max(heat, initial=0.0))
+
+
 def normalise(heat: Maps, *, top: float | None = None) -> tuple[Maps, bool]:
     """A map for the eye, 0..1: negative evidence is 0, `top` (the map's own maximum if not given) is 1.
 
@@ -216,10 +319,17 @@ def normalise(heat: Maps, *, top: float | None = None) -> tuple[Maps, bool]:
     map : (h, w) float32 in 0..1
     positive : bool
         Whether there is any evidence. If not, the map is all 0: it is never stretched to look like something.
+
+    Raises
+    ------
+    InputError
+        If a value of the map, or `top`, is not finite: that is no absence of evidence.
     """
-    highest = float(np.max(heat, initial=0.0))
+    highest = highest_of(heat)
     scale = highest if top is None else top
-    if highest <= 0 or scale <= 0 or not np.isfinite(scale):
+    if not np.isfinite(scale):
+        raise InputError(f"top is {scale}; expected a number")
+    if highest <= 0 or scale <= 0:
         return np.zeros_like(heat, dtype=np.float32), False
     return np.clip(heat / scale, 0, 1).astype(np.float32), True
 
@@ -248,6 +358,7 @@ def overlay(
         raise InputError(f"heat has shape {heat.shape}; expected that of the film, {film.shape}")
     if colour_map not in COLOUR_MAPS:
         raise InputError(f"colour_map is {colour_map!r}; expected one of {', '.join(COLOUR_MAPS)}")
+    highest_of(heat)
     levels = np.clip(np.round(heat * 255), 0, 255).astype(np.uint8)
     colours = cv2.cvtColor(cv2.applyColorMap(levels, COLOUR_MAPS[colour_map]), cv2.COLOR_BGR2RGB)
     weight = (opacity * np.where(heat >= threshold, heat, 0)).astype(np.float32)[..., None]

@@ -9,6 +9,7 @@ from scipy.stats import binomtest, norm, rankdata
 from scipy.stats import t as student
 
 from fracturelib._files import InputError
+from fracturelib.boundary import difference_limits, newcombe_auc_limits, wilson_limits
 from fracturelib.counts import Scores, checked, ratio, undefined_reason
 
 NAN = float("nan")
@@ -30,6 +31,8 @@ class Interval:
         Of a bootstrap, those that were defined.
     undefined : str or None
         Why there is no value or no interval, in words.
+    note : str
+        Why the interval was made in another way than `method` says; else empty.
     """
 
     value: float
@@ -39,9 +42,12 @@ class Interval:
     method: str = ""
     resamples: int = 0
     undefined: str | None = None
+    note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+        if np.isnan(self.low) and self.undefined:
+            return self.undefined if np.isnan(self.value) else f"{self.value:.2f} ({self.undefined})"
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f}{'; ' if self.note else ''}{self.note})"
 
 
 def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
@@ -50,8 +56,7 @@ def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
         raise InputError(f"successes is {successes} of n {n}; expected 0 <= successes <= n")
     if not n:
         return Interval(NAN, NAN, NAN, level, "Wilson", undefined="undefined, because there are no films")
-    found = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
-    return Interval(successes / n, float(found.low), float(found.high), level, "Wilson")
+    return Interval(successes / n, *wilson_limits(successes, n, level=level), level, "Wilson")
 
 
 def delong_components(y: ArrayLike, score: ArrayLike) -> tuple[Scores, Scores]:
@@ -90,7 +95,8 @@ def delong_covariance(y: ArrayLike, scores: Sequence[ArrayLike]) -> tuple[Scores
 def delong_interval(y: ArrayLike, score: ArrayLike, *, level: float = 0.95) -> Interval:
     """AUC with DeLong's interval, cut to 0..1; for films that are independent of each other.
 
-    With a perfect ranking its variance is 0 and the interval is a point: then trust a bootstrap no more than this.
+    With a perfect ranking its variance is 0, which is not certainty: the interval is Newcombe's then
+    (`newcombe_auc_limits`), and the note says so.
     """
     aucs, covariance = delong_covariance(y, [score])
     value, spread = float(aucs[0]), float(np.sqrt(covariance[0, 0]))
@@ -98,13 +104,21 @@ def delong_interval(y: ArrayLike, score: ArrayLike, *, level: float = 0.95) -> I
     reason = undefined_reason(y)
     if reason is None and np.isnan(spread):
         reason = "interval undefined, because a class has one film only"
+    if reason is None and spread < 1e-9:
+        fractured = int((np.asarray(y) == 1).sum())
+        sound = len(np.asarray(y)) - fractured
+        note = f"DeLong's variance is 0: Newcombe's interval of {fractured} + {sound} films"
+        return Interval(value, *newcombe_auc_limits(value, fractured, sound, level=level), level, "DeLong", note=note)
     low, high = (max(0.0, value - half), min(1.0, value + half)) if reason is None else (NAN, NAN)
     return Interval(value, low, high, level, "DeLong", undefined=reason)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on a figure: value of each, difference a - b with its interval, test statistic and p value."""
+    """Two models on a figure: value of each, difference a - b with its interval, test statistic and p value.
+
+    `undefined` says why there is no test or no interval; `note` why the interval was made in another way than `method`.
+    """
 
     a: float
     b: float
@@ -115,9 +129,12 @@ class Comparison:
     p: float
     method: str
     undefined: str | None = None
+    note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.difference:+.2f} ({self.low:+.2f} to {self.high:+.2f}), p = {self.p:.3f} ({self.method})"
+        p = self.undefined if np.isnan(self.p) and self.undefined else f"p = {self.p:.3f}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.difference:+.2f} ({self.low:+.2f} to {self.high:+.2f}{note}), {p} ({self.method})"
 
 
 def delong_test(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Comparison:
@@ -136,7 +153,7 @@ def delong_unpaired(y_a: ArrayLike, a: ArrayLike, y_b: ArrayLike, b: ArrayLike, 
     """Do two models rank two different sets of films equally well? Welch's degrees of freedom, two-sided."""
     (auc_a, cov_a), (auc_b, cov_b) = delong_covariance(y_a, [a]), delong_covariance(y_b, [b])
     var_a, var_b = float(cov_a[0, 0]), float(cov_b[0, 0])
-    below = var_a**2 / (len(np.asarray(y_a)) - 1) + var_b**2 / (len(np.asarray(y_b)) - 1)
+    below = var_a**2 / max(len(np.asarray(y_a)) - 1, 1) + var_b**2 / max(len(np.asarray(y_b)) - 1, 1)
     freedom = ratio((var_a + var_b) ** 2, below)
     reason = undefined_reason(y_a) or undefined_reason(y_b)
     return _compared(float(auc_a[0]), float(auc_b[0]), var_a + var_b, level, "unpaired DeLong", reason, freedom)
@@ -170,7 +187,9 @@ def mcnemar_test(y: ArrayLike, called_a: ArrayLike, called_b: ArrayLike) -> Comp
     Returns
     -------
     Comparison
-        a, b: share of films that each gets right; statistic: how many only a gets right; low and high: Wald.
+        a, b: share of films that each gets right; statistic: how many only a gets right; low and high: Wald's, or,
+        where that would be a point because the two are right on the same films or on no film together, from Wilson's
+        limits of each (`difference_limits`), and the note says so.
     """
     labels, a = checked(y, np.asarray(called_a, dtype=float))
     _, b = checked(y, np.asarray(called_b, dtype=float))
@@ -181,7 +200,12 @@ def mcnemar_test(y: ArrayLike, called_a: ArrayLike, called_b: ArrayLike) -> Comp
     reason = None if discordant else "test undefined, because the two are right on the same films"
     p = float(binomtest(only_a, discordant).pvalue) if discordant else NAN
     half = norm.ppf(0.975) * np.sqrt(max(discordant - (only_a - only_b) ** 2 / n, 0.0)) / n
-    low, high = float(difference - half), float(difference + half)
-    return Comparison(
-        float(right_a.mean()), float(right_b.mean()), difference, low, high, only_a, p, "exact McNemar", reason
-    )
+    low, high, note = float(difference - half), float(difference + half), ""
+    if not half:
+        # Where no film differs, the difference is at most the share that does, of which none was seen.
+        ends = (1.0, 0.0) if difference > 0 else (0.0, 1.0 if discordant else 0.0)
+        of_a, of_b = (wilson_limits(round(end) * n, n) for end in ends)
+        low, high = difference_limits(ends[0], of_a, ends[1], of_b) if discordant else (-of_a[1], of_a[1])
+        note = f"Wald's interval is a point: Wilson's of {n} films"
+    values = float(right_a.mean()), float(right_b.mean()), difference, low, high
+    return Comparison(*values, only_a, p, "exact McNemar", reason, note)

@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fracturelib._files import InputError
-from fracturelib.bootstrap import Groups, Weights, draws, group_codes, percentile_limits
-from fracturelib.gradcam import upsample
+from fracturelib.bootstrap import Groups, Weights, draws, group_codes, percentile_limits, unvarying
+from fracturelib.boundary import Limits, difference_limits, wilson_limits
+from fracturelib.gradcam import highest_of, upsample
 from fracturelib.intervals import NAN
 
 Heat = NDArray[np.float32]
@@ -29,11 +30,12 @@ CUTS: Values = np.arange(0, 20) / 20
 def _fits(heat: Heat, mask: Mask) -> None:
     if heat.shape != mask.shape:
         raise InputError(f"heat has shape {heat.shape}; expected that of the mask, {mask.shape}")
+    highest_of(heat)
 
 
 def peak(heat: Heat) -> tuple[int, int] | None:
     """Row and column of the strongest evidence, (h, w) -> two int; None if there is none."""
-    if not np.max(heat, initial=0.0) > 0:
+    if not highest_of(heat) > 0:
         return None
     row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
     return int(row), int(column)
@@ -114,7 +116,7 @@ def rank_accuracy(heat: Heat, mask: Mask) -> float:
 
 def marked(heat: Heat, cut: float) -> NDArray[np.bool_]:
     """Where the evidence is more than a share `cut` (0..1) of the map's own maximum: (h, w) float32 -> (h, w) bool."""
-    top = float(np.max(heat, initial=0.0))
+    top = highest_of(heat)
     return np.asarray(heat > cut * top) if top > 0 else np.zeros(heat.shape, bool)
 
 
@@ -123,7 +125,7 @@ def otsu_cut(heat: Heat) -> float:
 
     Needs no masks, so nothing is tuned. As a share of the map's own maximum, 0..1.
     """
-    top = float(np.max(heat, initial=0.0))
+    top = highest_of(heat)
     if top <= 0:
         return 0.0
     levels = np.round(np.clip(heat / top, 0, 1) * 255).astype(np.uint8)
@@ -414,7 +416,8 @@ def judged_table(
     -------
     DataFrame
         who, metric, value, low, high (0..1; "empty maps" is their share), and first_minus, first_minus_low,
-        first_minus_high: the first's figure minus this one's.
+        first_minus_high: the first's figure minus this one's. A figure that is 0 or 1 in every sample has Wilson's
+        interval, with groups in place of films; one of another value that is the same in every sample has none: NaN.
     """
     if not judged or n < 1 or not 0 < level < 1:
         raise InputError(f"judged has {len(judged)} kinds of maps, n is {n}, level {level}; expected at least one each")
@@ -426,15 +429,28 @@ def judged_table(
     codes = group_codes(groups, films)
     times = np.array([np.ones(films, np.int64), *draws(codes, n, seed)])  # the first row is the films as they are
     figures = {name: _resampled(one, times) for name, one in judged.items()}
-    first = next(iter(figures.values()))
+    first, groups_in = next(iter(figures.values())), int(codes.max()) + 1
     rows = []
     for name, values in figures.items():
         for j, metric in enumerate([*FIGURES, AP, EMPTY]):
+            own = _limits(values[:, j], groups_in, level)
             apart = first[:, j] - values[:, j]
-            limits = percentile_limits(values[1:, j], level), percentile_limits(apart[1:], level)
-            rows.append((name, metric, values[0, j], *limits[0], apart[0], *limits[1]))
-    less = ["first_minus", "first_minus_low", "first_minus_high"]
-    return pd.DataFrame(rows, columns=["who", "metric", "value", "low", "high", *less])
+            if values is not first and unvarying(apart[1:], float(apart[0])):
+                of_first = _limits(first[:, j], groups_in, level)
+                less = difference_limits(float(first[0, j]), of_first, float(values[0, j]), own)
+            else:
+                less = percentile_limits(apart[1:], level)
+            rows.append((name, metric, values[0, j], *own, apart[0], *less))
+    columns = ["who", "metric", "value", "low", "high", "first_minus", "first_minus_low", "first_minus_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _limits(values: Values, groups: int, level: float) -> Limits:
+    """Of a figure, from what it is (the first value) and what it is in each sample."""
+    if not unvarying(values[1:], float(values[0])):
+        return percentile_limits(values[1:], level)
+    nearest = round(float(values[0]))
+    return wilson_limits(nearest * groups, groups, level=level) if abs(values[0] - nearest) < 1e-12 else (NAN, NAN)
 
 
 def judge_maps(

@@ -19,14 +19,17 @@ BASELINES = ("mean", "blur")
 def logits_of(model: nn.Module, batches: Iterable[Tensor], target: str | int = "fractured") -> Iterator[Tensor]:
     """The chosen logit of films, batch by batch: (n, channels, h, w) Tensors -> (n,) float32 Tensors.
 
-    Modes are as they were when the last batch is done.
+    Modes are as they were when the last batch is done. Raises InputError if a logit is not finite.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         for batch in batches:
             with torch.inference_mode():
-                yield choose_logit(model(batch), target).float()
+                found = choose_logit(model(batch), target).float()
+            if not bool(torch.isfinite(found).all()):
+                raise InputError("the logit of a changed image is not finite; expected a number")
+            yield found
     finally:
         for module, training in modes.items():
             module.training = training

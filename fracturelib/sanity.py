@@ -13,7 +13,7 @@ from torch import nn
 from fracturelib._files import InputError
 from fracturelib.bootstrap import Groups, group_codes
 from fracturelib.checkpoint import Classifier, batches
-from fracturelib.gradcam import GradCAM, Maps, upsample
+from fracturelib.gradcam import GradCAM, Maps, highest_of, upsample
 
 
 def film_maps(
@@ -95,6 +95,8 @@ def rank_correlation(a: Maps, b: Maps) -> float:
     """
     if a.shape != b.shape:
         raise InputError(f"b has shape {b.shape}; expected that of a, {a.shape}")
+    for one in (a, b):
+        highest_of(one)
     first, second = (rankdata(m.ravel()) for m in (a, b))
     first, second = first - first.mean(), second - second.mean()
     below = float(np.sqrt((first @ first) * (second @ second)))
@@ -123,6 +125,8 @@ def ssim(a: Maps, b: Maps, *, span: float = 1.0, sigma: float = 1.5) -> float:
         raise InputError(f"b has shape {b.shape}; expected that of a, {a.shape}")
     if a.ndim != 2 or min(a.shape) < 2 * radius + 1:
         raise InputError(f"a has shape {a.shape}; expected at least {2 * radius + 1} x {2 * radius + 1} pixels")
+    for one in (a, b):
+        highest_of(one)
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
 
     def local(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -102,6 +102,8 @@ class SeveralHeads(nn.Module):
     def probabilities(self, features: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
         """Of each class, by the name of the task: (n, f) -> (n, c) float64 each, rows that add up to 1."""
         found = self.eval()(torch.from_numpy(np.array(features, np.float32)))
+        if not all(bool(torch.isfinite(x).all()) for x in found):
+            raise InputError("features give probabilities that are not finite; expected numbers")
         return {t.name: torch.softmax(x.double(), 1).numpy() for t, x in zip(self.tasks, found, strict=True)}
 
 
@@ -149,7 +151,7 @@ def judged_labels(
                 rows.append((*row, *[float("nan")] * 3, f"{few} groups on one side: nothing is claimed"))
                 continue
             found = group_bootstrap(roc_auc, is_it, probabilities[task.name][known, k], codes[known], n=n, seed=seed)
-            rows.append((*row, found.value, found.low, found.high, ""))
+            rows.append((*row, found.value, found.low, found.high, found.undefined or found.note))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

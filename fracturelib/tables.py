@@ -15,6 +15,8 @@ from fracturelib.bootstrap import (
     paired_group_bootstrap,
     percentile_limits,
     rate_at,
+    unvarying,
+    unvarying_limits,
 )
 from fracturelib.counts import Confusion, Labels, Scores, average_precision, checked, confusion_at, roc_auc
 from fracturelib.intervals import NAN, Comparison, delong_test, mcnemar_test, wilson_interval
@@ -75,8 +77,8 @@ def operating_point_table(
     -------
     DataFrame
         metric, value, low, high, numerator, denominator (of proportions), note. The note says why a value is undefined.
-        A proportion of 0 or 1 is the same in every sample, which is not certainty: its interval is Wilson's, with
-        groups in place of films, and the note says so.
+        A figure that is the same in every sample, as a proportion of 0 or 1 is, is not certain for that: its interval
+        is that of `bootstrap.unvarying_limits`, and the note says so.
     """
     if interval not in ("group", "wilson"):
         raise InputError(f"interval is {interval!r}; expected 'group' or 'wilson'")
@@ -86,10 +88,11 @@ def operating_point_table(
     drawn = resampled_counts(labels, scores, at, group, n=n, seed=seed) if interval == "group" else []
     rows = []
     for name in names:
-        rate_at(name, at)
+        metric = rate_at(name, at)
         above, below = _of(counts, name)
+        values = np.array([getattr(c, name) for c in drawn])
         if interval == "group":
-            low, high = percentile_limits(np.array([getattr(c, name) for c in drawn]), level)
+            low, high = percentile_limits(values, level)
         elif above is not None and below is not None:
             found = wilson_interval(above, below, level=level)
             low, high = found.low, found.high
@@ -99,24 +102,11 @@ def operating_point_table(
         note = counts.undefined(name) or ""
         if np.isnan(value):
             low = high = NAN
-        elif interval == "group" and below is not None and above in (0, below):
-            groups = _groups_behind(name, labels, scores >= at, group)
-            found = wilson_interval(groups if above else 0, groups, level=level)
-            low, high, note = found.low, found.high, f"no sample differs: Wilson's interval of {groups} groups"
+        elif interval == "group" and unvarying(values, value):
+            (low, high), note = unvarying_limits(metric, labels, scores, group_codes(group, len(labels)), level=level)
         rows.append((name, value, low, high, above, below, note))
     columns = ["metric", "value", "low", "high", "numerator", "denominator", "note"]
     return pd.DataFrame(rows, columns=columns).astype({"numerator": "Int64", "denominator": "Int64"})
-
-
-def _groups_behind(name: str, y: Labels, called: np.ndarray, group: Groups | None) -> int:
-    """How many groups have films in the denominator of a proportion."""
-    inside = {
-        "sensitivity": y == 1,
-        "specificity": y == 0,
-        "precision": called,
-        "npv": ~called,
-    }.get(name, np.ones(len(y), bool))
-    return len(np.unique(group_codes(group, len(y))[inside]))
 
 
 def resampled_counts(
@@ -204,9 +194,9 @@ def compare_models(
     Returns
     -------
     DataFrame
-        metric, a, b, difference (a - b), low, high, p, test, note (why a test is undefined, else empty). AUC by DeLong
-        and by groups; sensitivity and specificity by groups and by McNemar; the rest by groups. Where several films are
-        of one patient, believe those by groups.
+        metric, a, b, difference (a - b), low, high, p, test, note (why a test is undefined or an interval was made
+        otherwise, else empty). AUC by DeLong and by groups; sensitivity and specificity by groups and by McNemar; the
+        rest by groups. Where several films are of one patient, believe those by groups.
     """
     labels, scores_a = checked(y, a)
     scores_b = checked(y, b)[1]
@@ -220,5 +210,5 @@ def compare_models(
         if label is not None and chosen.any():
             calls = scores_a[chosen] >= threshold_a, scores_b[chosen] >= threshold_b
             found.append((name, mcnemar_test(labels[chosen], *calls)))
-    rows = [(name, c.a, c.b, c.difference, c.low, c.high, c.p, c.method, c.undefined or "") for name, c in found]
+    rows = [(name, c.a, c.b, c.difference, c.low, c.high, c.p, c.method, c.undefined or c.note) for name, c in found]
     return pd.DataFrame(rows, columns=["metric", "a", "b", "difference", "low", "high", "p", "test", "note"])

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logit
 
 from fracturelib._files import InputError
-from fracturelib.bootstrap import Groups, Weights, draws, group_codes
+from fracturelib.bootstrap import Groups, Weights, draws, group_codes, rate_at, unvarying_limits
 from fracturelib.counts import Labels, Scores, checked, checked_probabilities
 
 
@@ -129,7 +129,8 @@ def predictive_value_curve(
     Returns
     -------
     DataFrame
-        prevalence, ppv, ppv_low, ppv_high, npv, npv_low, npv_high.
+        prevalence, ppv, ppv_low, ppv_high, npv, npv_low, npv_high. Where no sample differs, as without a false alarm,
+        the limits are what follows from Wilson's of the sensitivity and of the specificity.
     """
     labels, scores = checked(y, score)
     share = np.linspace(0.01, 0.99, 99) if prevalences is None else np.atleast_1d(_in_unit("prevalences", prevalences))
@@ -149,6 +150,15 @@ def predictive_value_curve(
     limits = np.full((2, 2, len(share)), np.nan)
     some = np.isfinite(drawn).any(axis=0)
     limits[:, some] = np.nanquantile(drawn[:, some], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    same = limits[0] == limits[1]
+    if same.any():
+        ends = []
+        for name in ("sensitivity", "specificity"):
+            metric = rate_at(name, threshold)
+            low, high = unvarying_limits(metric, labels, scores, codes, level=level)[0]
+            ends.append((metric(labels, scores),) * 2 if np.isnan(low) else (low, high))
+        for limit, sensitivity, specificity in zip(limits, *ends, strict=True):
+            limit[same] = np.stack(predictive_values(sensitivity, specificity, share))[same]
     columns = {"prevalence": share}
     for i, name in enumerate(("ppv", "npv")):
         columns |= {name: value[i], f"{name}_low": limits[0, i], f"{name}_high": limits[1, i]}

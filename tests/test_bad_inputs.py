@@ -198,13 +198,13 @@ def text(tmp: Path, model: Path) -> Path:
 CHECKPOINTS = [
     (lambda tmp, model: tmp / "none.pt", "no such file; expected a fracturelib checkpoint"),
     (pickle_bomb, "holds Python objects or is damaged, and was not opened; expected a fracturelib checkpoint"),
-    (plain_pickle_bomb, "holds Python objects or is damaged, and was not opened"),
+    (plain_pickle_bomb, "not a fracturelib checkpoint, or damaged"),
     (other_version, "a fracturelib checkpoint of version 99; this fracturelib reads version 1"),
     (other_program, "not a fracturelib checkpoint; it was saved by something else"),
     (wrong_weights, "a checkpoint that does not fit together"),
     (half_a_checkpoint, "not a fracturelib checkpoint"),
     (some_zip, "not a fracturelib checkpoint"),
-    (text, "holds Python objects or is damaged, and was not opened"),
+    (text, "not a fracturelib checkpoint"),
 ]
 
 

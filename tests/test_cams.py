@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import densenet121, mobilenet_v3_small, resnet18
+from torchvision.models import (
+    VisionTransformer,
+    convnext_tiny,
+    densenet121,
+    mobilenet_v3_small,
+    resnet18,
+    swin_t,
+    swin_v2_t,
+)
 
 from fracturelib._files import InputError
 from fracturelib.cams import METHODS
-from fracturelib.gradcam import GradCAM, combined
+from fracturelib.gradcam import GradCAM, combined, layout
 from fracturelib.models import SmallCNN
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
@@ -164,3 +172,131 @@ def test_hires_cam_adds_up_to_the_logit() -> None:
 def test_an_unknown_method() -> None:
     with pytest.raises(InputError, match="method is 'CAM\\+\\+\\+'; expected one of Grad-CAM, "):
         combined(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), method="CAM+++")
+
+
+# Layers whose channels come last, or that give tokens
+
+
+SWIN = {  # layer -> its places at 64 x 96 pixels
+    "features.0": (16, 24), "features.1": (16, 24), "features.2": (8, 12), "features.2.norm": (8, 12),
+    "features.3.0": (8, 12), "features.5.1.mlp": (4, 6), "features.7": (2, 3), "norm": (2, 3), "permute": (2, 3),
+}  # fmt: skip
+
+
+@cache
+def random_swin(make: Callable[..., nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    model = make(weights=None, num_classes=2).eval()
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.weight.data.normal_(1, 0.3)
+            module.bias.data.normal_(0, 0.3)
+    return model
+
+
+@pytest.mark.parametrize("layer", [name for name in SWIN if name != "features.2.norm"])
+def test_channels_last_are_seen_as_grad_cam_is_told(layer: str) -> None:
+    package = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed: pip install -e '.[test]'")
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    model, x = random_swin(swin_t), films("swin_t", 2, 64, 96)
+    with GradCAM(model, model.get_submodule(layer)) as cam:
+        raw = cam(x)
+        unclipped = cam(x, relu=False)
+    told = None if layer == "permute" else (lambda output: output.permute(0, 3, 1, 2))
+    watched = {"target_layers": [model.get_submodule(layer)], "reshape_transform": told}
+    with package.GradCAM(model=model, **watched) as peer:
+        expected = peer(input_tensor=x.clone(), targets=[ClassifierOutputTarget(1)] * 2)
+    assert raw.shape == (2, *SWIN[layer]) and np.abs(unclipped).max() > 0
+    assert np.abs(twice_normalised(raw, 64, 96) - expected).max() <= 1e-4
+
+
+def test_channels_last_are_seen_as_captum_sees_them_first() -> None:
+    attr = pytest.importorskip("captum.attr", reason="captum is not installed: pip install -e '.[test]'")
+    model, x = random_swin(swin_v2_t), films("swin_v2_t", 2, 64, 96)
+    first = attr.LayerGradCam(model, model.permute).attribute(x.clone(), target=1)[:, 0].detach().numpy()
+    with GradCAM(model, {"norm": model.norm, "permute": model.permute}) as cam:
+        found = cam(x, relu=False)
+    for name in ("norm", "permute"):
+        assert np.abs(found[name] - first).max() <= 1e-6 * max(1.0, float(np.abs(first).max())), name
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 96), (224, 224)], ids=str)
+def test_channels_first_stay_first(size: tuple[int, int]) -> None:
+    """Also where the last part of a block is a linear layer, or normalises channels that come last within it."""
+    torch.manual_seed(0)
+    model, x = convnext_tiny(num_classes=2).eval(), films("convnext", 1, *size)
+    layers = {"block": model.features[1][0], "stage": model.features[3], "last": model.features[7]}
+    with GradCAM(model, layers) as cam:
+        found = cam(x, relu=False)
+    for name, cell in (("block", 4), ("stage", 8), ("last", 32)):
+        assert found[name].shape == (1, size[0] // cell, size[1] // cell)
+
+
+def test_a_layout_that_cannot_be_told_is_asked_for() -> None:
+    cube, film = (1, 16, 16, 16), (64, 64)
+    assert layout(nn.Conv2d(3, 16, 1), cube, film) == "channels first"
+    assert layout(nn.ReLU(), cube, film) == "channels first"
+    assert layout(nn.LayerNorm(16), cube, film) == "unclear"
+    assert layout(nn.LayerNorm(16), (1, 8, 8, 16), film) == "channels last"
+    assert layout(nn.LayerNorm(16), (1, 16, 8, 8), film) == "channels first"
+    # Pooled to a square: its places have no longer the film's proportions, but its channels are known.
+    assert layout(nn.Sequential(nn.Linear(4, 48), nn.AdaptiveAvgPool2d(7)), (1, 7, 7, 48), (64, 96)) == "channels last"
+    assert layout(nn.Sequential(nn.Conv2d(4, 48, 1), nn.ReLU()), (1, 48, 7, 7), (64, 96)) == "channels first"
+
+    class Cube(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.norm, self.head = nn.Conv2d(3, 16, 4, 4), nn.LayerNorm(16), nn.Linear(16, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.norm(self.patches(x).permute(0, 2, 3, 1)).mean(dim=(1, 2)))
+
+    torch.manual_seed(0)
+    model, x = Cube().eval(), films("cube", 2, 64, 64)
+    with GradCAM(model, model.norm) as cam, pytest.raises(InputError, match=r"'LayerNorm' gives .* expected reshape"):
+        cam(x)
+    with GradCAM(model, model.norm, reshape=lambda o: o.permute(0, 3, 1, 2)) as cam:
+        assert np.allclose(cam(x, relu=False).sum(axis=(1, 2)) + model.head.bias[1].item(), model(x)[:, 1].detach(),
+                           atol=1e-5)  # fmt: skip
+
+
+def test_tokens_are_explained_once_their_places_are_said() -> None:
+    package = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed: pip install -e '.[test]'")
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    torch.manual_seed(0)
+    model = VisionTransformer(
+        image_size=64, patch_size=16, num_layers=2, num_heads=2, hidden_dim=24, mlp_dim=48, num_classes=2
+    ).eval()
+    nn.init.normal_(model.heads.head.weight)
+    layer, x = model.encoder.layers[-1].ln_1, films("vit", 2, 64, 64)
+    with (
+        GradCAM(model, layer) as cam,
+        pytest.raises(InputError, match=r"shape \(2, 17, 24\); .* need reshape"),
+    ):
+        cam(x)
+
+    def places(tokens: Tensor) -> Tensor:
+        return tokens[:, 1:].transpose(1, 2).unflatten(2, (4, 4))
+
+    with GradCAM(model, layer, reshape=places) as cam:
+        found = cam(x)
+    with package.GradCAM(model=model, target_layers=[layer], reshape_transform=places) as peer:
+        expected = peer(input_tensor=x.clone(), targets=[ClassifierOutputTarget(1)] * 2)
+    assert found.shape == (2, 4, 4) and np.abs(twice_normalised(found, 64, 64) - expected).max() <= 1e-4
+    with (
+        GradCAM(model, layer, reshape=lambda o: o[:, 1:]) as cam,
+        pytest.raises(InputError, match=r"reshape makes \(2, 16, 24\) of \(2, 17, 24\); expected \(n, k, h, w\)"),
+    ):
+        cam(x)
+
+
+def test_of_more_than_two_logits_one_is_named() -> None:
+    torch.manual_seed(0)
+    model, x = resnet18(num_classes=5).eval(), films("resnet18", 1, 64, 64)
+    with GradCAM(model, model.layer4) as cam:
+        for target in ("fractured", "not fractured", "difference"):
+            with pytest.raises(InputError, match=f"target is '{target}' of 5 logits; expected the index of one"):
+                cam(x, target)
+        assert cam(x, 4).shape == (1, 2, 2) and not np.array_equal(cam(x, 4), cam(x, 1))

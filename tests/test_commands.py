@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from fracturelib._decode import read_grey
 from fracturelib.checkpoint import load_classifier
-from fracturelib.commands import load_start
+from fracturelib.commands import load_start, to_film
 from fracturelib.images import to_square
 from fracturelib.recipe import TransferRecipe
 from tests.conftest import ROOT
@@ -77,6 +78,38 @@ def test_predicting_single_films(work: Path, tmp_path: Path) -> None:
     films = sorted((work / "data" / "val" / "fractured").iterdir())[:2]
     fracture("predict", *films, "--model", work / "run" / "model.pt", "--csv", tmp_path / "new" / "scores.csv")
     assert pd.read_csv(tmp_path / "new" / "scores.csv")["file"].tolist() == [f.name for f in films]
+
+
+def test_the_way_from_class_folders_to_a_report(work: Path, tmp_path: Path) -> None:
+    """Scores of a part of a set, of several folders and of single images carry label, group and split."""
+    model, val = ["--model", work / "run" / "model.pt"], work / "data" / "val"
+    single = sorted((val / "fractured").glob("*.jpg"))[:5] + sorted((val / "not fractured").glob("*.jpg"))[:5]
+    for i, paths in enumerate([[work / "data"], [val], [val / "fractured", val / "not fractured"], single]):
+        done = fracture("predict", *paths, *model, "--csv", tmp_path / f"{i}.csv", "--quiet")
+        assert done.returncode == 0, done.stderr
+        frame = pd.read_csv(tmp_path / f"{i}.csv")
+        assert frame["label"].notna().all() and frame["file"].is_unique and set(frame["label"]) == {0, 1}
+        assert (frame.loc[frame["split"] == "val", "group"].str.startswith("val/")).all() and "val" in set(
+            frame["split"]
+        )
+        done = fracture("evaluate", tmp_path / f"{i}.csv", "--threshold", 0.5)
+        assert done.returncode == 0, done.stderr
+
+
+def test_what_is_no_image_is_not_scored_in_silence(work: Path, tmp_path: Path) -> None:
+    for name in ("report.pdf", "in/a.pdf", "in/b.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("no image")
+    options = ["--model", work / "run" / "model.pt", "--csv", tmp_path / "scores.csv", "--quiet"]
+    done = fracture("predict", tmp_path / "report.pdf", *options)
+    assert done.returncode == 2 and "report.pdf: not an image; expected JPEG" in done.stderr
+    done = fracture("predict", tmp_path / "in", *options)
+    assert done.returncode == 2 and "has no image" in done.stderr
+    save(film(1), tmp_path / "in" / "c.png")
+    done = fracture("predict", tmp_path / "in", *options)
+    assert done.returncode == 0 and "in: not taken: 2 files (1 .pdf, 1 .txt)" in done.stdout
+    done = fracture("predict", tmp_path / "in" / "c.png", tmp_path / "in", *options)
+    assert done.returncode == 2 and "c.png: given twice; expected each film once" in done.stderr
 
 
 def test_predictions_can_be_judged(work: Path, tmp_path: Path) -> None:
@@ -238,3 +271,21 @@ def test_the_shipped_checkpoints_are_ready_to_use(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "two.csv").exists()
     assert taught.is_taught and "CC BY 4.0" in taught.extra["attribution"]
     assert (ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.md").is_file()
+
+
+@pytest.mark.parametrize("size", [(90, 60), (60, 90), (64, 64), (400, 130), (31, 200)], ids=str)
+def test_a_map_lies_on_the_film_as_it_lay_on_the_square(size: tuple[int, int]) -> None:
+    """To the square and back: nothing is mirrored, turned, shifted or stretched."""
+    width, height = size
+    rows, columns = np.mgrid[:height, :width]
+    image = (120 * columns / width + 100 * rows / height).astype(np.uint8)
+    image[height // 5 : height // 3, width // 8 : width // 3] = 255
+    back = to_film(to_square(image, 96).astype(np.float32), image)
+    assert back.shape == image.shape and back.dtype == np.float32
+    inner = np.s_[height // 10 : -height // 10, width // 10 : -width // 10]
+    assert np.abs(back - image)[inner].mean() < 6
+    peak = np.array(np.unravel_index(cv2.GaussianBlur(back, (0, 0), 2).argmax(), back.shape))
+    assert height // 5 - 1 <= peak[0] <= height // 3 and width // 8 - 1 <= peak[1] <= width // 3
+    middle = [np.average(axis, weights=np.maximum(back - 240, 0)) for axis in (rows, columns)]
+    expected = [(height // 5 + height // 3 - 1) / 2, (width // 8 + width // 3 - 1) / 2]
+    assert middle == pytest.approx(expected, abs=0.04 * max(size))

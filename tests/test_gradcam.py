@@ -6,8 +6,22 @@ import torch
 from torch import nn
 
 from fracturelib._files import InputError
-from fracturelib.gradcam import COLOUR_MAPS, GradCAM, normalise, overlay, upsample
+from fracturelib.cams import METHODS
+from fracturelib.explorer_view import draw, levels
+from fracturelib.gradcam import COLOUR_MAPS, GradCAM, combined, normalise, overlay, upsample
+from fracturelib.localize import (
+    energy_in_mask,
+    found_parts,
+    judge_films,
+    marked,
+    otsu_cut,
+    peak,
+    peak_in_mask,
+    rank_accuracy,
+)
 from fracturelib.models import SmallCNN, stages
+from fracturelib.perturb import occlusion, score_cam
+from fracturelib.sanity import rank_correlation, ssim
 
 
 class Tiny(nn.Module):
@@ -266,3 +280,96 @@ def test_a_mistake_in_the_network_is_not_taken_for_the_layout() -> None:
     with GradCAM(model, model.second) as cam, pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         cam(torch.randn(1, 3, 30, 28))
     assert torch.is_grad_enabled() and not model.second._forward_hooks
+
+
+# A number that is none is no absence of evidence
+
+
+ODD = [float("nan"), float("inf"), -float("inf")]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_map_that_is_not_finite_is_not_without_evidence(odd: float) -> None:
+    heat = np.zeros((16, 16), np.float32)
+    heat[3, 4] = odd
+    image, mask = np.zeros((16, 16), np.uint8), np.ones((16, 16), np.uint8)
+    readers = {
+        "normalise": lambda: normalise(heat),
+        "overlay": lambda: overlay(image, heat),
+        "levels": lambda: levels(heat),
+        "draw": lambda: draw(image, heat),
+        "peak": lambda: peak(heat),
+        "peak_in_mask": lambda: peak_in_mask(heat, mask),
+        "energy_in_mask": lambda: energy_in_mask(heat, mask),
+        "rank_accuracy": lambda: rank_accuracy(heat, mask),
+        "marked": lambda: marked(heat, 0.5),
+        "otsu_cut": lambda: otsu_cut(heat),
+        "found_parts": lambda: found_parts(heat, mask, 0.5),
+        "judge_films": lambda: judge_films(heat[None], mask[None], tolerance=1, cut=0.5),
+        "rank_correlation": lambda: rank_correlation(np.zeros_like(heat), heat),
+        "ssim": lambda: ssim(heat, np.zeros_like(heat)),
+        "combined": lambda: combined(torch.from_numpy(heat)[None, None], torch.ones(1, 1, 16, 16)),
+    }
+    for name, read in readers.items():
+        with pytest.raises(InputError, match="finite"):
+            print(name, read())
+    with pytest.raises(InputError, match=f"top is {odd}; expected a number"):
+        normalise(np.ones((2, 2), np.float32), top=odd)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_image_without_numbers_is_named(method: str) -> None:
+    model = made(SmallCNN, width=4).eval()
+    x = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    x[1, 0, 5, 5] = float("nan")
+    with GradCAM(model, model.stage3) as cam:
+        with pytest.raises(InputError, match="the logits: not finite for image 1 of 3; expected numbers"):
+            cam(x, method=method)
+        assert np.isfinite(cam(x[[0, 2]], method=method)).all()
+    for slow in (score_cam(model, model.stage3, x[:1]), occlusion(model, x[:1], side=32, stride=32)):
+        assert np.isfinite(slow).all()
+    with pytest.raises(InputError, match="not finite"):
+        occlusion(model, x[1:2], side=32, stride=32)
+    with pytest.raises(InputError, match="not finite"):
+        score_cam(model, model.stage3, x[1:2])
+
+
+def test_a_layer_that_is_not_finite_is_named_though_the_logit_is() -> None:
+    class Ending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.first(x).clamp(-1, 1).mean(dim=(2, 3)))
+
+    model = made(Ending)
+    with torch.no_grad():
+        model.first.bias[2] = float("inf")
+    with GradCAM(model, model.first) as cam, pytest.raises(InputError, match="what layer 'Conv2d' gives: not finite"):
+        cam(X)
+
+
+def test_a_model_or_a_layer_that_leads_nowhere_is_named() -> None:
+    class Named(Tiny):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return {"out": super().forward(x)}  # type: ignore[return-value]
+
+    class Aside(Tiny):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.relu(self.norm(x.expand(-1, 4, -1, -1)))
+            return self.head(self.second(self.first(x)).mean(dim=(2, 3)))
+
+    model = made(Named)
+    with GradCAM(model, model.norm) as cam, pytest.raises(InputError, match="the model gives dict; expected logits"):
+        cam(X)
+    model = made(Aside)
+    layers = {"first": model.first, "norm": model.norm}
+    with GradCAM(model, layers) as cam, pytest.raises(InputError, match="layer 'norm' does not reach the logit"):
+        cam(X)
+
+
+def test_true_is_no_logit() -> None:
+    model = made()
+    with GradCAM(model, model.norm) as cam, pytest.raises(InputError, match="target is True; expected one of"):
+        cam(X, True)

@@ -12,6 +12,7 @@ from sklearn.metrics import jaccard_score
 from fracturelib._files import InputError
 from fracturelib.bootstrap import draws, group_codes
 from fracturelib.gradcam import upsample
+from fracturelib.intervals import wilson_interval
 from fracturelib.localize import (
     AP,
     EMPTY,
@@ -397,9 +398,14 @@ def test_the_table_resamples_patients_together() -> None:
     for who in judged:
         rows = table[table["who"] == who].set_index("metric").loc[[*FIGURES, AP]]
         for name, q in (("low", 0.025), ("high", 0.975)):
-            assert np.allclose(rows[name], np.quantile(samples[who], q, axis=0))
+            expected = np.quantile(samples[who], q, axis=0)
+            for k in (0, 1):  # the same in every sample is no certainty: Wilson's, of the five patients
+                expected[(np.array(samples[who]) == k).all(axis=0)] = getattr(wilson_interval(5 * k, 5), name)
+            assert np.allclose(rows[name], expected)
         apart = np.array(samples["map"]) - np.array(samples[who])
-        assert np.allclose(rows["first_minus_high"], np.quantile(apart, 0.975, axis=0))
+        varies = np.ptp(apart, axis=0) > 0 if who != "map" else np.ones(len(rows), bool)
+        assert np.allclose(rows["first_minus_high"][varies], np.quantile(apart, 0.975, axis=0)[varies])
+        assert varies.sum() >= 6
     first = table[table["who"] == "map"]
     assert (first[["first_minus", "first_minus_low", "first_minus_high"]] == 0).all(axis=None)
     plain = table[table["who"] == "centre"].set_index("metric")
@@ -427,3 +433,20 @@ def test_the_table_says_what_does_not_fit() -> None:
         judged_table({"a": one}, [1, 2])
     with pytest.raises(InputError, match="judged has 0 kinds of maps"):
         judged_table({})
+
+
+def test_what_no_sample_changes_is_not_certain() -> None:
+    masks = np.zeros((6, 16, 16), np.uint8)
+    masks[:, 4:8, 4:8] = 1
+    right, wrong = masks.astype(np.float32), np.roll(masks, 8, axis=2).astype(np.float32)
+    judged = {name: judge_films(heat, masks, tolerance=1, cut=0.5) for name, heat in (("a", right), ("b", wrong))}
+    table = judged_table(judged, [0, 0, 1, 1, 2, 2], n=50).set_index(["who", "metric"])
+    least = wilson_interval(3, 3).low
+    for metric in ("pointing", "energy", "IoU, tuned", "AP at IoU 0.5"):
+        first, second = table.loc[("a", metric)], table.loc[("b", metric)]
+        assert (first["value"], first["low"], first["high"]) == pytest.approx((1, least, 1)), metric
+        assert (second["value"], second["low"], second["high"]) == pytest.approx((0, 0, 1 - least)), metric
+        assert (first[["first_minus", "first_minus_low", "first_minus_high"]] == 0).all()
+        assert second["first_minus"] == 1 and second["first_minus_low"] == pytest.approx(1 - 2**0.5 * (1 - least))
+    few = judged_table({"a": chance_films(masks, tolerance=1)}, n=20).set_index("metric")
+    assert few.loc["pointing", "value"] == 1 / 16 and np.isnan(few.loc["pointing", ["low", "high"]].astype(float)).all()

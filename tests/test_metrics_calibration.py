@@ -20,6 +20,7 @@ from fracturelib.metrics import (
     log_loss,
     reliability,
     roc_auc,
+    wilson_interval,
 )
 from tests.test_metrics import Case, cases
 
@@ -188,3 +189,65 @@ def test_calibrators_need_both_classes_and_a_known_name() -> None:
         fit_calibrator([0, 0], [0.1, 0.2], "platt")
     with pytest.raises(InputError, match="'temperature', 'platt' or 'isotonic'"):
         fit_calibrator([0, 1], [0.1, 0.2], "beta")
+
+
+# Scores that hardly differ
+
+
+NARROW = {
+    "spread over 1e-5": 0.5 + 1e-5 * np.linspace(0, 1, 40),
+    "spread over 1e-13": 0.5 + 1e-13 * np.linspace(0, 1, 40),
+    "as float32": (0.3 + 1e-6 * np.linspace(0, 1, 40)).astype(np.float32),
+    "around 1e-300": 1e-300 * np.linspace(1, 2, 40),
+    "near 1": 1 - 1e-14 * np.linspace(1, 2, 40),
+    "near 1, and 1": 1 - 1e-14 * np.linspace(0, 2, 40),
+    "0 and 1e-200": np.arange(40) % 2 * 1e-200,
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_platt_asks_not_how_far_apart_scores_are(name: str) -> None:
+    score = NARROW[name]
+    y = ((np.arange(40) * 7) % 40 + 2 * np.argsort(np.argsort(score, kind="stable")) > 60).astype(int)
+    fitted = fit_calibrator(y, score, "platt")
+    found = fitted(score)
+    # His equations: the smoothed labels and what is said agree in sum, and in sum weighted by the logit.
+    target = np.where(y == 1, (y.sum() + 1) / (y.sum() + 2), 1 / ((1 - y).sum() + 2))
+    x = logit(np.clip(score.astype(float), fitted.edge, min(1 - fitted.edge, np.nextafter(1.0, 0))))
+    x = (x - x.mean()) / x.std()
+    rounding = 1e-3 if name == "spread over 1e-13" else 1e-6  # of the slope, 10^14, times the logit
+    assert (target - found).sum() == pytest.approx(0, abs=rounding)
+    assert ((target - found) * x).sum() == pytest.approx(0, abs=rounding)
+    assert found.std() > 0.05 and 0.002 < found.min() < found.max() < 1
+    assert np.isfinite(fit_calibrator(y, score, "temperature")(score)).all()
+    if name == "spread over 1e-5":
+        wide = expit((logit(score) - logit(score).mean()) * 1e5)  # the same logits, a hundred thousand times as far
+        peer = fit_calibrator(y, wide, "platt")(wide)
+        np.testing.assert_allclose(found, peer, atol=1e-7)
+        assert calibration_line(y, score).slope == pytest.approx(1e5 * calibration_line(y, wide).slope, rel=1e-6)
+
+
+def test_platt_of_narrow_scores_that_are_separated() -> None:
+    y = np.array([0] * 5 + [1] * 5)
+    score = np.where(y == 1, 0.2 + 1e-9, 0.2)
+    found = fit_calibrator(y, score, "platt")(score)
+    np.testing.assert_allclose(found, np.where(y == 1, 6 / 7, 1 / 7), atol=1e-6)
+    line = calibration_line(y, score)
+    assert np.isnan(line.slope) and "one value separates" in (line.undefined or "")
+
+
+def test_scores_that_are_equal_are_named() -> None:
+    with pytest.raises(InputError, match=r"score: all 4 scores are 0\.4; expected at least two different ones"):
+        fit_calibrator([0, 1, 0, 1], [0.4] * 4, "platt")
+    assert "all scores are equal" in (calibration_line([0, 1, 0, 1], [0.4] * 4).undefined or "")
+
+
+def test_a_bin_of_one_kind_is_not_certain() -> None:
+    y = np.repeat([0, 0, 0, 0, 1, 1, 1, 1], 3)
+    score, group = np.repeat([0.1, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.9], 3), np.repeat(np.arange(8), 3)
+    found = reliability(y, score, bins=2, by="width", group=group, n=100)
+    assert found["observed"].tolist() == [0, 1]
+    assert found["high"].tolist() == pytest.approx([wilson_interval(0, 4).high, 1])
+    assert found["low"].tolist() == pytest.approx([0, wilson_interval(4, 4).low])
+    one = reliability([0, 1, 1], [0.4, 0.4, 0.4], bins=1, group=["a"] * 3, n=20)
+    assert one["observed"].tolist() == pytest.approx([2 / 3]) and one["low"].isna().all()

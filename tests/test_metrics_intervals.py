@@ -12,6 +12,7 @@ from scipy import stats
 
 from fracturelib._files import InputError
 from fracturelib.bootstrap import draws, group_codes, weighted
+from fracturelib.boundary import newcombe_auc_limits
 from fracturelib.metrics import (
     Interval,
     average_precision,
@@ -138,7 +139,8 @@ def test_delong_where_it_is_undefined() -> None:
     none = delong_interval([0, 0], [0.1, 0.2])
     assert np.isnan([none.value, none.low, none.high]).all() and "none of the 2" in (none.undefined or "")
     perfect = delong_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
-    assert (perfect.low, perfect.value, perfect.high) == (1, 1, 1)
+    assert (perfect.low, perfect.value, perfect.high) == (newcombe_auc_limits(1.0, 2, 2)[0], 1, 1)
+    assert perfect.note == "DeLong's variance is 0: Newcombe's interval of 2 + 2 films"
     same = delong_test([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], [0.2, 0.7, 0.6, 0.8])
     assert same.difference == 0 and np.isnan(same.p) and "rank alike" in (same.undefined or "")
 
@@ -305,3 +307,157 @@ def test_bands_hold_the_curve(kind: str) -> None:
     else:
         assert band["value"].iloc[-1] == pytest.approx(y[score >= score[y == 1].min()].mean())
     assert curve_bands([0, 0], [0.1, 0.2], kind=kind, n=10)["value"].isna().all()
+
+
+# Where no sample differs
+
+
+def newcombe_by_hand(auc: float, m: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Method 5 on a fine grid: the AUCs that are no further off than chance, by Hanley & McNeil's own Q1 and Q2."""
+    z = stats.norm.ppf((1 + level) / 2)
+    limit = np.linspace(1e-7, 1 - 1e-7, 2_000_001)
+    q1, q2, more = limit / (2 - limit), 2 * limit**2 / (1 + limit), (m + n) / 2 - 1
+    spread = np.sqrt((limit * (1 - limit) + more * (q1 - limit**2) + more * (q2 - limit**2)) / (m * n))
+    inside = limit[np.abs(auc - limit) <= z * spread]
+    return float(inside.min()), float(inside.max())
+
+
+@pytest.mark.parametrize(("auc", "m", "n"), [(1.0, 1, 1), (1.0, 5, 5), (1.0, 3, 20), (0.0, 4, 7), (0.8, 10, 15)])
+def test_newcombes_auc_limits(auc: float, m: int, n: int) -> None:
+    expected = newcombe_by_hand(auc, m, n)
+    assert newcombe_auc_limits(auc, m, n) == pytest.approx(expected, abs=2e-6)
+    assert newcombe_auc_limits(1 - auc, m, n) == pytest.approx((1 - expected[1], 1 - expected[0]), abs=2e-6)
+
+
+def perfect(groups: int, each: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    y = np.repeat(np.arange(2 * groups) % 2, each)
+    return y, np.where(y == 1, 0.9, 0.1) + 0.01 * (np.arange(len(y)) % 5), np.repeat(np.arange(2 * groups), each)
+
+
+@pytest.mark.parametrize("groups", [1, 5, 50])
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_a_perfect_score_is_as_sure_as_its_patients_allow(groups: int, method: str) -> None:
+    y, score, group = perfect(groups, each=3)
+    wilson = wilson_interval(groups, groups)
+    found = group_bootstrap(roc_auc, y, score, group, n=200, method=method)
+    assert (found.value, found.low, found.high) == (1, newcombe_auc_limits(1.0, groups, groups)[0], 1)
+    assert found.note == f"no sample differs: Newcombe's interval of {groups} + {groups} groups"
+    for metric in (average_precision, rate_at("sensitivity", 0.5), rate_at("specificity", 0.5), rate_at("npv", 0.5)):
+        found = group_bootstrap(metric, y, score, group, n=200, method=method)
+        assert (found.value, found.high) == (1, 1) and found.low == pytest.approx(wilson.low, abs=1e-12)
+        assert found.note == f"no sample differs: Wilson's interval of {groups} groups" and found.undefined is None
+        assert str(found).startswith(f"1.00 ({wilson.low:.2f} to 1.00; no sample differs")
+    wrong = group_bootstrap(rate_at("sensitivity", 0.5), y, 1 - score, group, n=200)
+    assert (wrong.value, wrong.low) == (0, 0) and wrong.high == pytest.approx(1 - wilson.low, abs=1e-12)
+    assert group_bootstrap(roc_auc, y, 1 - score, group, n=200).high == pytest.approx(
+        1 - newcombe_auc_limits(1.0, groups, groups)[0], abs=1e-9
+    )
+    # Two figures at once, and a proportion in other words.
+    below = 2 * (1 - wilson.low) ** 2
+    youden = group_bootstrap(rate_at("youden", 0.5), y, score, group, n=200)
+    assert (youden.value, youden.low, youden.high) == pytest.approx((1, 1 - below**0.5, 1), abs=1e-12)
+    balanced = group_bootstrap(rate_at("balanced_accuracy", 0.5), y, score, group, n=200)
+    assert balanced.low == pytest.approx(1 - below**0.5 / 2, abs=1e-12)
+    f1 = group_bootstrap(rate_at("f1", 0.5), y, score, group, n=200)
+    assert (f1.value, f1.low, f1.high) == pytest.approx((1, 2 * wilson.low / (1 + wilson.low), 1), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [brier, rate_at("mcc", 0.5), rate_at("lr_minus", 0.5)])
+def test_a_figure_that_does_not_vary_and_has_no_limits_says_so(metric: object) -> None:
+    y = np.arange(10) % 2
+    found = group_bootstrap(metric, y, y.astype(float), n=100)  # type: ignore[arg-type]
+    assert np.isnan([found.low, found.high]).all() and np.isfinite(found.value)
+    assert found.undefined == "interval undefined, because no sample of 10 groups differs"
+    assert "nan" not in str(found) and found.undefined in str(found)
+
+
+def test_one_patient_is_no_sample() -> None:
+    y, score = np.array([0, 1, 1, 0, 1]), np.array([0.1, 0.2, 0.8, 0.6, 0.9])
+    half = group_bootstrap(rate_at("sensitivity", 0.5), y, score, ["a"] * 5, n=100)
+    assert half.value == pytest.approx(2 / 3) and np.isnan(half.low)
+    assert half.undefined == "interval undefined, because no sample of 1 group differs"
+    auc = group_bootstrap(roc_auc, y, score, ["a"] * 5, n=100)
+    assert auc.low < 0.3 and auc.high > 0.9 and "1 + 1 groups" in auc.note
+
+
+def test_what_varies_is_as_it_was() -> None:
+    """One film of forty wrong: percentiles, as before."""
+    y, score, group = perfect(20)
+    score[0] = 0.95
+    found = group_bootstrap(roc_auc, y, score, group, n=400, seed=3)
+    values = [roc_auc(np.repeat(y, w), np.repeat(score, w)) for w in draws(group_codes(group, 40), 400, 3)]
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-12)
+    assert not found.note and str(found) == f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+@pytest.mark.parametrize("patients", [3, 5, 12])
+def test_intervals_of_perfect_scores_hold_the_truth(patients: int) -> None:
+    """Films so easy that most small samples are perfect: a point would miss the truth each time."""
+    rng = np.random.default_rng(patients)
+    truth = {"auc": stats.norm.cdf(3.2 / 2**0.5), "sensitivity": stats.norm.cdf(1.6)}
+    held, points, trials = {"auc": 0, "sensitivity": 0}, 0, 300
+    for _ in range(trials):
+        y = np.repeat(np.arange(2 * patients) % 2, 2)
+        score = 3.2 * y + np.repeat(rng.normal(size=2 * patients), 2)  # two films alike of each patient
+        group = np.repeat(np.arange(2 * patients), 2)
+        for name, metric in (("auc", roc_auc), ("sensitivity", rate_at("sensitivity", 1.6))):
+            found = group_bootstrap(metric, y, score, group, n=60)
+            if found.value == 1:
+                points += 1
+                held[name] += found.low <= truth[name] <= found.high
+            else:
+                held[name] += found.low <= truth[name] <= 1  # the percentiles' own faults are not judged here
+    assert points > 0.3 * trials
+    assert min(held.values()) > 0.93 * trials, held
+
+
+def test_two_perfect_models_may_differ() -> None:
+    y, a, group = perfect(10)
+    b = a**2
+    low = newcombe_auc_limits(1.0, 10, 10)[0]
+    auc = paired_group_bootstrap(roc_auc, y, a, b, group, n=100)
+    assert (auc.difference, auc.low, auc.high, auc.p) == pytest.approx((0, low - 1, 1 - low, 1))
+    assert "Newcombe's intervals of 10 + 10 groups" in auc.note and auc.undefined is None
+    most = wilson_interval(0, 10).high
+    for name in ("sensitivity", "specificity", "precision"):
+        found = paired_group_bootstrap(rate_at(name, 0.5), y, a, b, group, n=100)
+        assert (found.low, found.high, found.p) == pytest.approx((-most, most, 1)) and "10 groups" in found.note
+    youden = paired_group_bootstrap(rate_at("youden", 0.5), y, a, b, group, n=100)
+    assert youden.high == pytest.approx(2**0.5 * most)
+    opposite = paired_group_bootstrap(rate_at("sensitivity", 0.5), y, a, 1 - a, group, n=100)
+    assert opposite.difference == 1 and 0.5 < opposite.low < 0.7 and opposite.high == 1
+    assert np.isnan(opposite.p) and "no sample differs" in (opposite.undefined or "")
+    # A model with itself, and a calibration, which leaves an imperfect ranking as it is.
+    a[0] = 0.95
+    for other in (a, a**2):
+        same = paired_group_bootstrap(roc_auc, y, a, other, group, n=100)
+        assert (same.low, same.high, same.p) == (0, 0, 1)
+
+
+def test_calls_that_are_alike_may_differ_elsewhere() -> None:
+    y, score, group = clustered(2)
+    found = paired_group_bootstrap(rate_at("sensitivity", 0.5), y, score, score**1.0001, group, n=100)
+    most = wilson_interval(0, len(np.unique(group[y == 1]))).high
+    assert found.difference == 0 and (found.low, found.high) == pytest.approx((-most, most))
+
+
+def test_mcnemar_where_nobody_differs() -> None:
+    both = mcnemar_test([1] * 10, [True] * 10, [True] * 10)
+    most = wilson_interval(0, 10).high
+    assert (both.low, both.high) == pytest.approx((-most, most)) and "Wilson's of 10 films" in both.note
+    apart = mcnemar_test([1] * 10, [True] * 10, [False] * 10)
+    assert apart.difference == 1 and apart.high == 1 and apart.low == pytest.approx(1 - 2**0.5 * most)
+    assert apart.p == pytest.approx(2 * 0.5**10)
+
+
+def test_a_comparison_of_one_film_each_is_undefined_and_no_crash() -> None:
+    found = delong_unpaired([1], [0.5], [0], [0.5])
+    assert np.isnan(found.p) and found.undefined is not None
+
+
+def test_the_band_of_a_perfect_curve() -> None:
+    y, score, group = perfect(10)
+    low = wilson_interval(10, 10).low
+    roc, pr = (curve_bands(y, score, group, kind=kind, n=50, points=11) for kind in ("roc", "pr"))
+    assert np.allclose(roc["low"][:-1], low) and roc["low"].iloc[-1] == 1 and (roc["high"] == 1).all()
+    assert np.allclose(pr["low"], low) and (pr["value"] == 1).all()

@@ -18,6 +18,7 @@ from fracturelib.metrics import (
     predictive_values,
     prior_shift,
     selective_prediction,
+    wilson_interval,
     workload,
 )
 from tests.test_metrics import Case, cases
@@ -166,3 +167,12 @@ def test_selective_prediction_is_counted(case: Case, threshold: float) -> None:
         assert row["sensitivity"] == pytest.approx(counts.sensitivity, nan_ok=True)
         assert row["specificity"] == pytest.approx(counts.specificity, nan_ok=True)
     assert table["coverage"].iloc[-1] == 1 and table["coverage"].is_monotonic_increasing
+
+
+def test_predictive_values_without_a_false_alarm_are_not_certain() -> None:
+    y = np.arange(20) % 2
+    table = predictive_value_curve(y, y.astype(float), 0.5, [0.1, 0.5], n=50)
+    least = wilson_interval(10, 10).low
+    ppv, npv = predictive_values(least, least, np.array([0.1, 0.5]))
+    assert (table[["ppv", "npv", "ppv_high", "npv_high"]] == 1).all(axis=None)
+    assert np.allclose(table["ppv_low"], ppv) and np.allclose(table["npv_low"], npv) and (ppv < 0.8).all()

@@ -165,3 +165,19 @@ def test_mistakes_are_one_line(
 def test_columns_that_part_the_films() -> None:
     frame = made().assign(constant=1, many=np.arange(120), hardware=np.arange(120) % 2, width=[300, 400] * 60)
     assert subgroup_columns(frame) == ["region", "hardware"]
+
+
+@pytest.mark.parametrize("films", [2, 10])
+def test_a_perfect_score_says_on_how_few_it_stands(films: int) -> None:
+    y = np.arange(films) % 2
+    frame = pd.DataFrame({"file": [f"{i}.png" for i in y.cumsum() + y.size + np.arange(films)], "label": y,
+                          "group": np.arange(films).astype(str), "score": 0.1 + 0.8 * y})  # fmt: skip
+    result = evaluate(frame, threshold=0.5, n=50)
+    part, groups, text = result["splits"]["all"], films // 2, format_table(result)
+    for name in ("auc", "average_precision"):
+        row = part[name]
+        assert row["value"] == row["high"] == 1 and 0.15 < row["low"] < (0.25 if films == 2 else 0.8)
+    auc = part["auc"]["low"]
+    assert f"1.000 ({auc:.3f} to 1.000; no sample differs: Newcombe's interval of {groups} + {groups} groups)" in text
+    assert f"Wilson's interval of {groups} groups" in text and "(1.000 to 1.000" not in text
+    assert "nan" not in text and json.dumps(result["splits"]["all"]["auc"], allow_nan=False)

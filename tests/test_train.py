@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -108,6 +109,80 @@ def test_augmented_films_stay_films() -> None:
     assert one.shape == images.shape and one.dtype == torch.uint8
     assert not torch.equal(one, two)
     assert torch.equal(one, augmented(images, torch.Generator().manual_seed(1)))
+
+
+def three_blobs(side: int = 96) -> tuple[np.ndarray, np.ndarray]:
+    """Three discs of the greys 120, 160 and 200 on grey 80, (side, side) uint8, and their places x, y, (3, 2)."""
+    image, places = np.full((side, side), 80, np.uint8), np.array([[34.0, 30.0], [60.0, 36.0], [40.0, 64.0]])
+    y, x = np.mgrid[:side, :side] + 0.5
+    for grey, (px, py) in zip((120, 160, 200), places, strict=True):
+        image[np.hypot(x - px, y - py) < 6] = grey
+    return image, places
+
+
+def found_blobs(image: np.ndarray) -> np.ndarray:
+    """Where the three discs are now, darkest first, by their order in grey: (3, 2)."""
+    ground = np.median(image)
+    count, labels, stats, centres = cv2.connectedComponentsWithStats((image > ground + 12).astype(np.uint8))
+    largest = np.argsort(-stats[1:, cv2.CC_STAT_AREA])[:3] + 1
+    assert count >= 4
+    grey = [np.median(image[labels == i]) for i in largest]
+    return centres[largest[np.argsort(grey)]] + 0.5
+
+
+def test_augmented_films_are_moved_as_is_said() -> None:
+    """Each of 300 is turned, zoomed, shifted, mirrored and exposed by as much as the docstring says, and no more."""
+    image, before = three_blobs()
+    side, middle = len(image), len(image) / 2
+    made = augmented(torch.from_numpy(np.stack([image] * 300)), torch.Generator().manual_seed(0)).numpy()
+    angle, zoom, shift, mirrored, contrast, brightness = [], [], [], [], [], []
+    for film_now in made:
+        now = found_blobs(film_now)
+        # Where each point came from: (x, y) before = A (x, y) now + b, about the middle of the film.
+        design = np.column_stack([now - middle, np.ones(3)])
+        matrix = np.linalg.solve(design, before - middle).T  # (2, 3)
+        size = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+        mirrored.append(np.linalg.det(matrix[:, :2]) < 0)
+        upright = matrix[:, :2] @ np.diag([-1 if mirrored[-1] else 1, 1]) / size
+        angle.append(np.degrees(np.arctan2(upright[1, 0], upright[0, 0])))
+        zoom.append(size)
+        shift.append(matrix[:, 2] / side)
+        within = np.hypot(*(np.mgrid[:side, :side] + 0.5 - now[2][::-1, None, None])) < 3
+        dark, bright = np.median(film_now), np.median(film_now[within])
+        contrast.append((bright - dark) / 120)
+        brightness.append(dark - ((80 - 127) * contrast[-1] + 127))
+    assert 0.4 < np.mean(mirrored) < 0.6
+    for name, values, low, high in (
+        ("angle", angle, -8, 8), ("zoom", zoom, 15 / 16, 17 / 16), ("shift x", np.array(shift)[:, 0], -1 / 16, 1 / 16),
+        ("shift y", np.array(shift)[:, 1], -1 / 16, 1 / 16), ("contrast", contrast, 0.8, 1.2),
+        ("brightness", brightness, -20, 20),
+    ):  # fmt: skip
+        slack = 0.12 * (high - low)  # a disc's place and grey are measured to a fraction of a pixel and of a level
+        assert low - slack < np.min(values) < low + slack, name
+        assert high - slack < np.max(values) < high + slack, name
+        assert np.mean(values) == pytest.approx((low + high) / 2, abs=0.06 * (high - low)), name
+
+
+def test_what_is_moved_into_the_film_is_black_before_it_is_exposed() -> None:
+    images = torch.full((50, 32, 32), 200, dtype=torch.uint8)
+    made = augmented(images, torch.Generator().manual_seed(1))
+    corners = made[:, [0, 0, -1, -1], [0, -1, 0, -1]].float()
+    assert corners.min() < 60 and (made[:, 16, 16] > 150).all()
+
+
+def test_augmenting_is_what_the_recipe_says() -> None:
+    data = films(16, 0)
+    (plain, _), (moved, _) = (
+        next(iter(training_batches(data, replace(SMALL, augment=augment), 0))) for augment in (False, True)
+    )
+    assert plain.shape == moved.shape and not torch.equal(plain, moved)
+
+
+def test_an_image_keeps_its_label_in_a_batch() -> None:
+    data = films(50, 0)
+    label = {image.tobytes(): int(y) for image, y in zip(data.images, data.labels, strict=True)}
+    for images, labels in training_batches(data, SMALL, 3):
+        assert [label[image.numpy().tobytes()] for image in images] == labels.tolist()
 
 
 def test_grey_statistics_are_those_of_the_pixels() -> None:

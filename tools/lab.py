@@ -23,7 +23,7 @@ def make_data_path_absolute() -> None:
     """Let FRACTURE_DATA mean the folder that its writer saw: kernels work in folders of their own."""
     named = os.environ.get("FRACTURE_DATA")
     if named:
-        os.environ["FRACTURE_DATA"] = str(Path(named).absolute())
+        os.environ["FRACTURE_DATA"] = str(Path(named).expanduser().absolute())
 
 
 def main() -> None:

@@ -335,7 +335,10 @@ def _join(folder: Path, films: list[Film], recipe: dict[str, Any]) -> pd.DataFra
 
 
 def _recipe_of(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.is_file() else None
+    try:
+        return json.loads(path.read_text()) if path.is_file() else None
+    except (ValueError, RecursionError):
+        return {}  # something is there, and it is none of ours
 
 
 def _check(
