@@ -499,6 +499,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _run(parser().parse_args(arguments))
         except SystemExit as stopped:  # help, the version, or a mistake in the options
             code = int(stopped.code or 0)
+        except KeyboardInterrupt:  # before the command has begun
+            print("fracture: stopped", file=sys.stderr)
+            code = 130
         terminal.flush()
         if terminal.lost:
             return _failed(f"the output cannot be written ({terminal.lost.strerror or terminal.lost})")
