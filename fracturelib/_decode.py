@@ -1,180 +1,261 @@
 """From a file to grey values, or one line that says why not."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from fracturelib._files import InputError
+from fracturelib._dicom import decode_dicom, dicom_size, is_dicom
+from fracturelib._files import InputError, printable
+from fracturelib._pixels import (
+    FIRST_OF_SEVERAL,
+    MAX_BYTES,
+    MAX_PIXELS,
+    MIN_SIDE,
+    Decoded,
+    blocks,
+    noted,
+    one_line,
+    require_size,
+    to_8_bits,
+)
+from fracturelib._tiff import Tiff, decode_deep, deep_colour, read_tiff, unchanged
 
+__all__ = [
+    "FORMATS", "IMAGE_SUFFIXES", "MAX_PIXELS", "MIN_SIDE", "TURNED", "Decoded", "decode", "image_size", "noted",
+    "orientation", "read_grey",
+]  # fmt: skip
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom"})
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-MAX_PIXELS = 100_000_000
-MIN_SIDE = 16
-TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow knows many more, some of which start other programs
+BEGINNINGS = {
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP", b"RIFF": "WebP",
+    b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
+}  # fmt: skip
+MAX_SCANNED = 4_000_000_000  # pixels times scans of a progressive JPEG, of which cameras and programs make 6 to 12
+MAX_EXIF = 2**20  # bytes
 ORIENTATION = 0x0112
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+DAMAGED_EXIF = "its EXIF data are damaged; shown as it is stored, not turned"
 
 
 def read_grey(path: str | Path) -> NDArray[np.uint8]:
-    """Read a film as grey values, its EXIF orientation applied.
+    """Read an image as grey values, (height, width) uint8: `decode` without its notes."""
+    return decode(path).grey
 
-    Colour is turned into luma (ITU-R 601); transparent parts are black. More than 8 bits are scaled by the
-    smallest power of two that holds the brightest value. DICOM is shown through its own window, MONOCHROME1 inverted.
+
+def decode(path: str | Path) -> Decoded:
+    """Read an image as grey values, its EXIF orientation applied.
+
+    Colour is turned into luma (ITU-R 601); transparent parts are black. More than 8 bits are scaled by the smallest
+    power of two that holds the brightest value. DICOM is shown as it says itself (`decode_dicom`). What a file is, its
+    first bytes say, not its name. Of several pages or frames the first is taken.
 
     Parameters
     ----------
     path : str or Path
         JPEG, PNG, BMP, TIFF or WebP; DICOM where pydicom is installed.
 
-    Returns
-    -------
-    (height, width) uint8
-
     Raises
     ------
     InputError
-        If the file is missing, empty, truncated, not an image, under 16 or over 100 million pixels (a side, in all).
+        If the file is missing, empty, over 512 MiB, truncated, not an image, under 16 pixels (a side) or over 100
+        million (in all); each before it is read.
     """
     path = Path(path)
-    _require_content(path)
-    if path.suffix.lower() in DICOM_SUFFIXES or _is_dicom(path):
-        return _read_dicom(path)
-    with _open(path) as image:
-        try:
-            turned = ImageOps.exif_transpose(image)
-            return _grey(turned)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise InputError(f"{path}: damaged or truncated ({_first_line(error)}); expected a whole image") from None
+    head = _head(path)
+    if _is_dicom(path, head):
+        return decode_dicom(path)
+    with path.open("rb") as file, _named(path, "damaged or truncated", "expected a whole image"):
+        tiff = _tags(path, file, head)
+        if tiff and tiff.deep:
+            return Decoded(decode_deep(path, tiff), (FIRST_OF_SEVERAL,) * tiff.several)
+        with _opened(path, file, head) as image:
+            image.load()
+            turned, notes = _orientation(image)
+            grey = _upright(_grey(image, path, tiff), turned)
+            several = getattr(image, "is_animated", False)
+    return Decoded(grey, notes + (FIRST_OF_SEVERAL,) * bool(several))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Width and height in pixels, EXIF orientation applied, from the header alone (DICOM is read whole)."""
+    """Width and height in pixels, EXIF orientation applied, from the header alone."""
     path = Path(path)
-    _require_content(path)
-    if path.suffix.lower() in DICOM_SUFFIXES or _is_dicom(path):
-        height, width = _read_dicom(path).shape
-        return width, height
-    with _open(path) as image:
-        width, height = image.size
-        return (height, width) if image.getexif().get(ORIENTATION) in TURNED else (width, height)
+    head = _head(path)
+    if _is_dicom(path, head):
+        return dicom_size(path)
+    with path.open("rb") as file, _named(path, "damaged or truncated", "expected a whole image"):
+        if tiff := _tags(path, file, head):
+            # Pillow gives the size of a TIFF as it is stored in some versions, and as it is shown in others.
+            return tiff.size[::-1] if tiff.orientation in TURNED else tiff.size
+        with _opened(path, file, head) as image:
+            return image.size[::-1] if _orientation(image)[0] in TURNED else image.size
 
 
 def orientation(path: str | Path) -> int:
-    """The EXIF orientation, 1 (upright) to 8; 1 if the file says nothing."""
+    """The EXIF orientation, 1 (upright) to 8; 1 if the file says nothing, or nothing that can be read."""
+    path = Path(path)
     try:
-        with Image.open(path) as image:
-            value = int(image.getexif().get(ORIENTATION) or 1)
-    except (OSError, SyntaxError, ValueError):
+        head = _head(path)
+        with path.open("rb") as file, _named(path, "damaged", "expected an image"):
+            if tiff := _tags(path, file, head):
+                return tiff.orientation if 1 <= tiff.orientation <= 8 else 1
+            with _opened(path, file, head) as image:
+                return _orientation(image)[0]
+    except (InputError, OSError):
         return 1
-    return value if 1 <= value <= 8 else 1
 
 
-def _require_content(path: Path) -> None:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected an image")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: empty (0 bytes); expected an image")
+def _head(path: Path) -> bytes:
+    """The first 132 bytes of a file that may be read."""
+    name = printable(path)
+    try:
+        if not path.is_file():
+            raise InputError(f"{name}: no such file; expected an image")
+        size = path.stat().st_size
+        if size == 0:
+            raise InputError(f"{name}: empty (0 bytes); expected an image")
+        if size > MAX_BYTES:
+            raise InputError(f"{name}: {size:,} bytes; expected an image of at most {MAX_BYTES:,}")
+        with path.open("rb") as file:
+            return file.read(132)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise InputError(f"{name}: {reason[:1].lower()}{reason[1:]}; expected an image") from None
 
 
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def _is_dicom(path: Path, head: bytes) -> bool:
+    return is_dicom(head) or (path.suffix.lower() in DICOM_SUFFIXES and not _kind(head))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _kind(head: bytes) -> str:
+    """Which of the promised formats the first bytes are of; empty if of none."""
+    return next((kind for beginning, kind in BEGINNINGS.items() if head.startswith(beginning)), "")
 
 
-def _open(path: Path) -> Image.Image:
+@contextmanager
+def _named(path: Path, what: str, expected: str) -> Iterator[None]:
+    """Whatever a decoder raises becomes one line that names the file; what it warns of is not printed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not an image; expected JPEG, PNG, TIFF, BMP, WebP or DICOM") from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{path}: too large to be a film; expected at most {MAX_PIXELS:,} pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError, OverflowError) as error:
-        raise InputError(f"{path}: damaged ({_first_line(error)}); expected an image") from None
-    try:
-        _require_size(path, *image.size)
+            warnings.filterwarnings("ignore", module=r"PIL\b")
+            yield
     except InputError:
-        image.close()
         raise
+    except Exception as error:
+        raise InputError(f"{printable(path)}: {what} ({one_line(error)}); {expected}") from None
+
+
+def _tags(path: Path, file: BinaryIO, head: bytes) -> Tiff | None:
+    """The tags of a TIFF, within the limits; None for another format."""
+    if _kind(head) != "TIFF":
+        return None
+    tiff = read_tiff(file)
+    tiff.require(path)
+    return tiff
+
+
+def _opened(path: Path, file: BinaryIO, head: bytes) -> Image.Image:
+    """The image of an open file, no pixel of it read yet, its size within the limits."""
+    if head.startswith(b"\xff\xd8"):
+        _require_little_exif(path, file)
+    # From the open file, not by its name: by name Pillow maps uncompressed TIFFs, and scrambles those that are turned.
+    try:
+        image: Image.Image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        kind = _kind(head)
+        wrong = f"a damaged {kind}, or one of a kind that is not read" if kind else "not an image"
+        raise InputError(f"{printable(path)}: {wrong}; expected JPEG, PNG, TIFF, BMP, WebP or DICOM") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{printable(path)}: too large; expected at most {MAX_PIXELS:,} pixels") from None
+    require_size(path, *image.size)
+    if image.info.get("progressive"):
+        _require_few_scans(path, image.width * image.height)
     return image
 
 
-def _require_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{path}: {width} x {height} pixels; expected at most {MAX_PIXELS:,} in all")
-    if min(width, height) < MIN_SIDE:
-        raise InputError(f"{path}: {width} x {height} pixels; expected at least {MIN_SIDE} x {MIN_SIDE}")
+def _require_little_exif(path: Path, file: BinaryIO) -> None:
+    """Raise InputError for a JPEG with so many segments of EXIF data that Pillow would join them for minutes."""
+    at = total = 0
+    while total <= MAX_EXIF:
+        file.seek(at + 2)
+        marker = file.read(10)
+        if len(marker) < 10 or marker[0] != 0xFF or marker[1] in (0xD9, 0xDA):
+            file.seek(0)
+            return
+        length = int.from_bytes(marker[2:4], "big")
+        total += length if marker[1] == 0xE1 and marker[4:] == b"Exif\0\0" else 0
+        at += 2 + length
+    raise InputError(f"{printable(path)}: more than {MAX_EXIF:,} bytes of EXIF data; expected a few thousand")
 
 
-def _grey(image: Image.Image) -> NDArray[np.uint8]:
+def _require_few_scans(path: Path, pixels: int) -> None:
+    """Raise InputError for a progressive JPEG that goes over its pixels so often that it would take minutes."""
+    scans = path.read_bytes().count(b"\xff\xda")
+    if scans * pixels > MAX_SCANNED:
+        raise InputError(f"{printable(path)}: a JPEG of {scans:,} scans of {pixels:,} pixels; expected a dozen")
+
+
+def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
+    """The EXIF orientation, 1 to 8, that is still to be applied, and a note if it cannot be had."""
+    if image.format == "PNG":
+        image.load()  # EXIF may come after the pixels
+    try:
+        exif = image.getexif()
+        value = int(exif.get(ORIENTATION) or 1)
+        if value != 1 and image.format != "TIFF":
+            exif.tobytes()  # where another entry makes no sense, this one is not believed either
+    except Exception:  # metadata raise whatever their parser happens to stumble over
+        return 1, (DAMAGED_EXIF,)
+    return (value if 1 <= value <= 8 else 1), ()
+
+
+def _upright(grey: NDArray[np.uint8], direction: int) -> NDArray[np.uint8]:
+    if direction == 1:
+        return grey
+    grey = grey.T if direction in TURNED else grey
+    rows, columns = direction in (3, 4, 7, 8), direction in (2, 3, 6, 7)
+    return np.ascontiguousarray(grey[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def _grey(image: Image.Image, path: Path, tiff: Tiff | None) -> NDArray[np.uint8]:
     if image.mode == "L":
         return np.asarray(image)
+    if image.format == "BMP" and image.mode == "1" and _byte(path, 28) != 1 and _byte(path, 14) >= 40:
+        # Of 8-bit indices into black and white Pillow makes bits, and reads each byte as eight pixels.
+        values = unchanged(path)
+        return values if values.ndim == 2 else np.ascontiguousarray(values[..., 0])
+    transparent = image.info.get("transparency")
     if image.mode.startswith("I") or image.mode == "F":
-        return _to_8_bits(np.asarray(image))
-    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
-        colour = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour)
-    elif image.mode == "CMYK":
+        values = np.asarray(image)
+        values = np.where(values == transparent, 0, values) if isinstance(transparent, int) else values
+        return to_8_bits(values, white_is_zero=tiff is not None and tiff.photometric == 0)
+    if image.format == "PNG" and _byte(path, 24) == 16:
+        return deep_colour(unchanged(path), alpha=True)  # Pillow would take the upper 8 bits, black if 12 are used
+    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or transparent is not None:
+        return _on_black(image)
+    if image.mode == "CMYK":
         image = image.convert("RGB")
     return np.asarray(image.convert("L"))
 
 
-def _to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    if not np.isfinite(values).all():
-        raise ValueError("pixels that are not numbers")
-    values = np.clip(values, 0, None)
-    if values.dtype.kind == "f" and values.max(initial=0) <= 1:
-        return np.round(values * 255).astype(np.uint8)
-    bits = max(8, int(values.max(initial=0)).bit_length())
-    return (values.astype(np.float64) / 2 ** (bits - 8)).astype(np.uint8)
+def _on_black(image: Image.Image) -> NDArray[np.uint8]:
+    """What is transparent is black; in bands, since each pixel takes twelve bytes on the way."""
+    grey = np.empty((image.height, image.width), np.uint8)
+    for rows in blocks(image.height, image.width):
+        colour = image.crop((0, rows.start, image.width, rows.stop)).convert("RGBA")
+        black = Image.new("RGBA", colour.size, (0, 0, 0, 255))
+        grey[rows] = np.asarray(Image.alpha_composite(black, colour).convert("L"))
+    return grey
 
 
-def _read_dicom(path: Path) -> NDArray[np.uint8]:
-    try:
-        import pydicom
-        from pydicom.pixels import apply_modality_lut, apply_voi_lut
-    except ImportError:
-        raise InputError(f"{path}: DICOM needs pydicom; expected `pip install pydicom` to have been run") from None
-    try:
-        dataset = pydicom.dcmread(path)
-        width, height = int(dataset.Columns), int(dataset.Rows)
-        _require_size(path, width, height)
-        if int(dataset.get("NumberOfFrames") or 1) != 1:
-            raise InputError(f"{path}: {dataset.NumberOfFrames} frames; expected a single film")
-        stored = dataset.pixel_array
-        if stored.ndim == 3:
-            return np.asarray(Image.fromarray(stored).convert("L"))
-        values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
-        if "VOILUTSequence" in dataset:
-            values = np.asarray(apply_voi_lut(stored, dataset), dtype=np.float64)
-            low, high = values.min(), values.max()
-        else:
-            low, high = _window(dataset, values)
-        grey = np.clip((values - low) / max(high - low, 1e-9), 0, 1) * 255
-        inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
-        return np.round(255 - grey if inverted else grey).astype(np.uint8)
-    except InputError:
-        raise
-    except Exception as error:  # pydicom raises many kinds for damaged files
-        raise InputError(f"{path}: a DICOM file that cannot be shown ({_first_line(error)})") from None
-
-
-def _window(dataset: Any, values: NDArray[np.float64]) -> tuple[float, float]:
-    """The grey values shown as black and white: DICOM PS3.3 C.11.2.1.2 where there is a window, else all of them."""
-    centre, width = dataset.get("WindowCenter"), dataset.get("WindowWidth")
-    if centre is None or width is None:
-        return float(values.min()), float(values.max())
-    centre = float(centre[0] if hasattr(centre, "__len__") else centre)
-    width = float(width[0] if hasattr(width, "__len__") else width)
-    if width < 1:
-        return float(values.min()), float(values.max())
-    low = centre - 0.5 - (width - 1) / 2
-    return low, low + max(width - 1, 1)
+def _byte(path: Path, place: int) -> int:
+    with path.open("rb") as file:
+        return file.read(place + 1)[place]

@@ -1,15 +1,23 @@
-"""One reader of tables: whatever a spreadsheet saves, or one line that says why not."""
+"""One reader of tables: whatever a spreadsheet saves, or one line that says why not; and one writer.
+
+The writer puts a quote before a text that a spreadsheet would run as a formula (OWASP, "CSV injection"); the reader
+takes it away, so that what was written is what is read. Numbers are written as they are.
+"""
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from fracturelib._files import InputError, printable
+from fracturelib._filenames import writable
+from fracturelib._files import InputError, atomic_path, printable
 
 MAX_BYTES = 256_000_000
+FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
@@ -40,7 +48,8 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
     if not path.is_file():
         raise InputError(f"{name}: {'not a file' if path.exists() else 'no such file'}; expected a table")
     if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{name}: {path.stat().st_size / 1e6:.0f} MB; expected a table of at most {MAX_BYTES // 10**6}")
+        size = f"{path.stat().st_size / 1e6:.0f} MB"
+        raise InputError(f"{name}: {size}; expected a table of at most {MAX_BYTES // 10**6}")
     try:
         content = _decoded(path.read_bytes())
         header = _header(content)
@@ -57,12 +66,40 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
             index_col=False,
         )
     except Exception as error:  # a parser raises many kinds
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(
-            f"{name}: not a table ({printable(lines[0])[:200]}); expected values separated by commas, semicolons or tabs"
-        ) from None
-    frame.columns = [str(c).strip() for c in frame.columns]
+        reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
+        expected = "values separated by commas, semicolons or tabs"
+        raise InputError(f"{name}: not a table ({reason}); expected {expected}") from None
+    frame.columns = [_bare(str(c).strip()) for c in frame.columns]
+    for column in frame.columns:
+        if not pd.api.types.is_numeric_dtype(frame[column]):
+            frame[column] = frame[column].map(_bare)
     return frame
+
+
+def write_table(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table, whole or not at all: UTF-8, commas, a header; floats keep every bit."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(table_text(frame), encoding="utf-8", newline="")
+
+
+def table_text(frame: pd.DataFrame) -> str:
+    """The table as text that `read_table` gives back and no spreadsheet runs."""
+    safe = frame.set_axis([_guarded(str(c)) for c in frame.columns], axis=1)
+    for i, kind in enumerate(frame.dtypes):
+        if not pd.api.types.is_numeric_dtype(kind):
+            safe.isetitem(i, frame.iloc[:, i].map(_guarded))
+    return safe.to_csv(index=False, lineterminator="\n")
+
+
+def _guarded(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = writable(value)
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+
+
+def _bare(value: object) -> object:
+    return value[1:] if isinstance(value, str) and value.startswith("'") and FORMULA.match(value) else value
 
 
 def _decoded(content: bytes) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fracturelib._decode import noted
 from fracturelib.audit_copies import Copies, find_copies
 from fracturelib.audit_films import PLAIN, Look, look_at
 from fracturelib.audit_shortcuts import Shortcut, find_shortcuts, number_in_name
@@ -64,6 +65,9 @@ class Audit:
         Worst first; empty without enough films of both classes.
     pictures : mapping
         row of `films` -> (h, w) uint8, of films in groups of copies.
+    notes, errors : tuple of str
+        What was taken for what, what was not taken, and what is to be known of how images were read; and why the folder
+        cannot be trained on as it is.
     """
 
     folder: Path
@@ -76,6 +80,8 @@ class Audit:
     lookup: LookUp | None
     shortcuts: tuple[Shortcut, ...]
     pictures: Mapping[int, NDArray[np.uint8]]
+    notes: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
 
     @property
     def extra(self) -> int:
@@ -86,12 +92,14 @@ class Audit:
     def clean(self) -> bool:
         """Whether nothing was found."""
         suspects = any(s.suspect for s in self.shortcuts)
-        return not (self.problems or self.copies.groups or self.shared_patients or suspects)
+        return not (self.errors or self.problems or self.copies.groups or self.shared_patients or suspects)
 
     @property
     def verdict(self) -> str:
         """One line: the worst that was found."""
         films = len(self.films)
+        if self.errors:
+            return f"This set cannot be used as it is: {self.errors[0]}"
         if self.lookup and self.lookup.found:
             look = self.lookup
             return (
@@ -166,8 +174,8 @@ class Audit:
             said.append("Keep one film of each radiograph: `fracture data import DIR OUT --drop-copies`.")
         if any(p.kind in ("unreadable", "blank") for p in self.problems):
             said.append("Fetch broken files again, or leave them out: --drop-broken.")
-        if any(p.kind not in ("unreadable", "blank") for p in self.problems):
-            said.append("Correct the table and the annotations where they disagree with the films.")
+        if self.errors or any(p.kind not in ("unreadable", "blank") for p in self.problems):
+            said.append("Correct names, table and the annotations where they disagree with the films.")
         if any(s.suspect for s in self.shortcuts):
             said.append(
                 "Compare every network with what the shortcuts reach, and report its AUC within their strata: a "
@@ -204,6 +212,8 @@ def audit_folder(folder: str | Path, *, progress: bool = False, seed: int = 0) -
         lookup=_look_up(films),
         shortcuts=_shortcuts(films, seed),
         pictures={i: looks[i].small for group in groups for i in group},
+        notes=(*source.notes, *noted({file: look.notes for file, look in zip(films["file"], looks, strict=True)})),
+        errors=tuple(source.errors),
     )
 
 

@@ -1,12 +1,13 @@
 """Each film looked at once: can it be read, what are its plain figures, and by which points would one know a copy?"""
 
+import errno
 import hashlib
 import io
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from tqdm.auto import tqdm
 
-from fracturelib._decode import read_grey
-from fracturelib._files import InputError, cache_dir
+from fracturelib._cache import sealed, unsealed
+from fracturelib._decode import FORMATS, MAX_PIXELS, decode
+from fracturelib._files import InputError, cache_dir, no_room, printable
+from fracturelib._parts import remove
 
-LOOK_VERSION = 1  # a part of the cache's name: raise it when what is kept changes
+LOOK_VERSION = 2  # a part of the cache's name: raise it when what is kept changes
 SIDE = 160  # long side, in pixels, of the small picture in which points are sought
 POINTS = 100  # at most, of one film
 CHUNK = 64  # films between two writes to the cache
@@ -38,6 +41,8 @@ class Look:
         Of the file's bytes, 32 hexadecimal digits.
     reason : str
         Why it cannot be read; empty if it can.
+    notes : tuple of str
+        What else is to be said of it (`_decode.Decoded`).
     plain : (7,) float64
         The figures named in `PLAIN`: pixels, pixels, width / height, bytes, mean and standard deviation of the grey
         values (0..255), mean of the outermost 2 %; NaN if it cannot be read.
@@ -55,6 +60,7 @@ class Look:
     small: NDArray[np.uint8]
     points: NDArray[np.float32]
     words: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
 
 
 def look_at(paths: Sequence[Path], *, progress: bool = False) -> list[Look]:
@@ -120,11 +126,11 @@ def _unread(digest: str, reason: str) -> Look:
 
 def _look(path: Path, digest: str) -> Look:
     try:
-        film = read_grey(path)
+        seen = decode(path)
     except InputError as error:
-        return _unread(digest, str(error).removeprefix(f"{path}: "))
-    small = shrunk(trimmed(film))
-    return Look(digest, "", _plain(film, path.stat().st_size), small, *points_of(small))
+        return _unread(digest, str(error).removeprefix(f"{printable(path)}: "))
+    small = shrunk(trimmed(seen.grey))
+    return Look(digest, "", _plain(seen.grey, path.stat().st_size), small, *points_of(small), notes=seen.notes)
 
 
 def _salvaged(path: Path, look: Look) -> Look:
@@ -136,13 +142,13 @@ def _salvaged(path: Path, look: Look) -> Look:
 
 
 def _salvage(path: Path) -> NDArray[np.uint8]:
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    before, nothing = ImageFile.LOAD_TRUNCATED_IMAGES, np.zeros((0, 0), np.uint8)
     ImageFile.LOAD_TRUNCATED_IMAGES = True  # of the whole process: hence outside the pool, and put back at once
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
-            return np.asarray(image.convert("L"))
+        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as image:
+            return np.asarray(image.convert("L")) if image.width * image.height <= MAX_PIXELS else nothing
     except Exception:  # a damaged file raises whatever its decoder happens to stumble over
-        return np.zeros((0, 0), np.uint8)
+        return nothing
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
@@ -213,53 +219,89 @@ def points_of(small: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np
     return points, np.minimum(np.round(root * 512), 255).astype(np.uint8)
 
 
-class _Memory:
-    """Looks by digest, in one SQLite file."""
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, 0)  # 0: of Python, about text that is none
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
-        connection.execute("create table if not exists looks (digest text primary key, look blob) without rowid")
+
+class _Memory:
+    """Looks by digest, in one SQLite file. What is damaged in it is forgotten, and looked at again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.connection = self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=60)
+        try:
+            connection.execute("create table if not exists looks (digest text primary key, look blob) without rowid")
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            self._drop(error)
+            return self._connected()
+        return connection
+
+    def _drop(self, error: sqlite3.DatabaseError) -> None:
+        """Remove the file if it is damaged; any other error is one of the place."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in DAMAGED:
+            for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
+                remove(path)
+        if code in DAMAGED and not self.path.exists():
+            return
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise no_room(self.path.parent, f"for {self.path.name}") from None
+        raise OSError(errno.EIO, f"{error}; expected a file that can be written", str(self.path)) from None
 
     def read(self, digests: Sequence[str]) -> dict[str, Look]:
         found: dict[str, Look] = {}
-        for start in range(0, len(digests), 500):
-            part = digests[start : start + 500]
-            marks = ",".join("?" * len(part))
-            for digest, blob in self.connection.execute(
-                f"select digest, look from looks where digest in ({marks})", part
-            ):
-                found[digest] = _unpacked(digest, blob)
+        try:
+            for start in range(0, len(digests), 500):
+                part = digests[start : start + 500]
+                marks = ",".join("?" * len(part))
+                for digest, blob in self.connection.execute(
+                    f"select digest, cast(look as blob) from looks where digest in ({marks})", part
+                ):
+                    content = unsealed(blob)
+                    if content is not None and content.startswith(digest.encode()):
+                        found[digest] = _unpacked(digest, content[len(digest) :])
+        except sqlite3.DatabaseError as error:
+            self._again(error)
         return found
 
     def write(self, looks: Sequence[Look]) -> None:
-        with self.connection:
-            rows = [(look.digest, _packed(look)) for look in looks]
-            self.connection.executemany("insert or replace into looks values (?, ?)", rows)
+        rows = [(look.digest, sealed(look.digest.encode() + _packed(look))) for look in looks]
+        for _ in range(2):
+            try:
+                with self.connection:
+                    self.connection.executemany("insert or replace into looks values (?, ?)", rows)
+                return
+            except sqlite3.DatabaseError as error:
+                self._again(error)
+
+    def _again(self, error: sqlite3.DatabaseError) -> None:
+        self.connection.close()
+        self._drop(error)
+        self.connection = self._connected()
 
 
 @contextmanager
 def _memory() -> Iterator[_Memory]:
-    path = cache_dir() / f"audit-{LOOK_VERSION}.sqlite"
+    memory = _Memory(cache_dir() / f"audit-{LOOK_VERSION}.sqlite")
     try:
-        with closing(sqlite3.connect(path, timeout=60)) as connection:
-            connection.execute("pragma quick_check(1)") if path.stat().st_size < 1 << 20 else None
-            memory = _Memory(connection)
-    except sqlite3.DatabaseError:
-        path.unlink(missing_ok=True)  # damaged: it can all be computed again
-    with closing(sqlite3.connect(path, timeout=60)) as connection:
-        memory = _Memory(connection)
         yield memory
+    finally:
+        memory.connection.close()
 
 
 def _packed(look: Look) -> bytes:
     buffer = io.BytesIO()
-    reason = np.frombuffer(look.reason.encode(), np.uint8)
-    for array in (reason, look.plain, look.small, look.points, look.words):
+    said = np.frombuffer("\n".join((look.reason, *look.notes)).encode(), np.uint8)
+    for array in (said, look.plain, look.small, look.points, look.words):
         np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 def _unpacked(digest: str, blob: bytes) -> Look:
     buffer = io.BytesIO(blob)
-    reason, plain, small, points, words = (np.load(buffer, allow_pickle=False) for _ in range(5))
-    return Look(digest, reason.tobytes().decode(), plain, small, points, words)
+    said, plain, small, points, words = (np.load(buffer, allow_pickle=False) for _ in range(5))
+    reason, *notes = said.tobytes().decode().split("\n")
+    return Look(digest, reason, plain, small, points, words, notes=tuple(notes))

@@ -19,6 +19,7 @@ The JSON, whose names and meanings stay within a `version`:
                         among those found (null if none)
     shortcuts           [{name, kind, auc, low, high, films, describes, suspect}], worst first; auc is cross-validated
                         by groups, with a 95 % interval; describes: filled in for one class only
+    notes               [line]: what was taken for what, what was not taken, how patients are known and images read
     balance             [{column, value, films, fractured, share}]
     advice              [line], most urgent first
 """
@@ -39,6 +40,7 @@ from fracturelib.audit import Audit
 from fracturelib.audit_source import KINDS, shown
 
 VERSION = 1
+JSON_MARK, HTML_MARK = '"format": "fracture-audit"', "<title>Audit of a folder of X-rays</title>"  # ours, if replaced
 NAMED = 5  # files that the text names of each kind
 PICTURED, PER_GROUP = 60, 8  # groups with pictures on the page, and pictures in each
 LISTED = 500  # rows of a table on the page
@@ -77,6 +79,7 @@ def to_dict(audit: Audit) -> dict[str, Any]:
             )
             for s in audit.shortcuts
         ],
+        "notes": list(audit.notes),
         "balance": audit.balance().to_dict("records"),
         "advice": audit.advice(),
     }
@@ -119,6 +122,7 @@ def to_text(audit: Audit) -> str:
             f"  {row['split']}: {row['films']} films, {row['radiographs']} radiographs; {row['fractured']} fractured, "
             f"{row['not_fractured']} not" + (f", {row['unlabelled']} without a label" if row["unlabelled"] else "")
         )
+    lines += [f"  note: {note}" for note in audit.notes]
     lines += _copy_lines(audit)
     for kind, count in Counter(p.kind for p in audit.problems).items():
         lines.append(f"{count} files {KINDS[kind]}:")
@@ -172,7 +176,7 @@ def to_html(audit: Audit) -> str:
         "structure agrees. For education and research, not for clinical use.</p>",
     ]
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Audit of a folder of X-rays</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{HTML_MARK}'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
         f"<h1>{escape(shown(audit.folder))}</h1>{''.join(parts)}</body></html>\n"
     )

@@ -246,8 +246,8 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
             for k, v in classifier.model.state_dict().items()
         },
     }
-    with atomic_path(path) as temporary:
-        torch.save(payload, temporary)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:  # by its path, its name would be in the bytes
+        torch.save(payload, file)
 
 
 def load_payload(

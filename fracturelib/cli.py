@@ -1,40 +1,40 @@
 """The command `fracture`: it reads the arguments, calls one function, and turns a user's mistake into one line."""
 
 import argparse
+import os
 import sys
+import tempfile
+import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from fracturelib import __version__
-from fracturelib._files import FILMS_MODEL, InputError
-from fracturelib.recipe import Recipe, TransferRecipe, best_epoch
+from fracturelib._filenames import typed
+from fracturelib._files import FILMS_MODEL, InputError, may_replace, printable
+from fracturelib._options import SEEDS, Formatter, Parser, real, whole
+from fracturelib._terminal import Terminal
+from fracturelib.recipe import LIMITS, Recipe, TransferRecipe, best_epoch
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOTICE = "For education and research, not for clinical use."
 MODEL_HELP = "a checkpoint; if not given, the shipped network for real films"
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Keeps the example's lines, and names the defaults."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    root = _Parser(
+    root = Parser(
         prog="fracture", description=f"From a folder of X-rays to a classifier that its owner can defend. {NOTICE}"
     )
     root.add_argument("--version", action="version", version=__version__)
-    commands = root.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    root.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+    commands = root.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     data = commands.add_parser("data", help="import, fetch or simulate a data set")
-    data_commands = data.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    data_commands = data.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     _add_import(data_commands)
     _add_fetch(data_commands)
     _add_simulate(data_commands)
@@ -54,17 +54,24 @@ def _command(
     *,
     summary: str,
     example: str,
+    goes_on: bool = False,
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=f"example:\n  {example}",
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
     )  # fmt: skip
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, goes_on=goes_on)
+    # A command's own default would undo what stands before the command.
+    command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return command
 
 
 def _quiet(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _seed(command: argparse.ArgumentParser, help: str) -> None:
+    command.add_argument("--seed", type=whole(SEEDS), default=0, help=help)
 
 
 def _add_import(commands: argparse._SubParsersAction) -> None:
@@ -74,7 +81,7 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     c.add_argument("source", type=Path, help="FracAtlas (folder or zip), or class folders with or without splits")
     c.add_argument("out", type=Path, help="the folder to make")
-    c.add_argument("--seed", type=int, default=0, help="of the split")
+    _seed(c, "of the split")
     c.add_argument(
         "--group-pattern", default=None, metavar="REGEX", help="its first group, in a file's name, is the patient"
     )
@@ -115,7 +122,7 @@ def run_import(args: argparse.Namespace) -> int:
 def _add_fetch(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "fetch", run_fetch, summary="download a published data set, and check it",
-        example="fracture data fetch fracatlas data/raw/FracAtlas",
+        example="fracture data fetch fracatlas data/raw/FracAtlas", goes_on=True,
     )  # fmt: skip
     c.add_argument("name", choices=["fracatlas"], help="which one")
     c.add_argument("out", type=Path, help="the folder to make")
@@ -126,7 +133,7 @@ def run_fetch(args: argparse.Namespace) -> int:
     from fracturelib.fetch import fetch_fracatlas
 
     folder = fetch_fracatlas(args.out, progress=not args.quiet)
-    print(f"FracAtlas is in {folder}; now: fracture data import {folder} data/raw/fracatlas")
+    print(f"FracAtlas is in {folder}; next: {typed('fracture', 'data', 'import', folder, 'data/raw/fracatlas')}")
     return 0
 
 
@@ -135,12 +142,12 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
 
     c = _command(
         commands, "simulate", run_simulate, summary="make radiographs whose truth is known to the pixel",
-        example="fracture data simulate data/raw/biased --images 800 --seed 1 --shortcut marker=0.9",
+        example="fracture data simulate data/raw/biased --images 800 --seed 1 --shortcut marker=0.9", goes_on=True,
     )  # fmt: skip
     c.add_argument("out", type=Path, help="the folder to make")
-    c.add_argument("--images", type=int, default=1600, help="how many")
-    c.add_argument("--seed", type=int, default=0, help="decides everything")
-    c.add_argument("--size", type=int, default=320, help="long side, in pixels")
+    c.add_argument("--images", type=whole((1, 1_000_000)), default=1600, help="how many")
+    _seed(c, "decides everything")
+    c.add_argument("--size", type=whole((64, 2048)), default=320, help="long side, in pixels")
     c.add_argument("--regions", nargs="+", default=list(REGIONS), metavar="REGION", help="which parts of the body")
     c.add_argument(
         "--shortcut",
@@ -149,7 +156,7 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         metavar="NAME=RATE",
         help="tie marker, cast or exposure to the label in train and val",
     )
-    c.add_argument("--workers", type=int, default=None, help="processes; all cores if not given")
+    c.add_argument("--workers", type=whole((1, 1024)), help="processes; all cores if not given")
     _quiet(c)
 
 
@@ -188,15 +195,20 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
     c.add_argument("folder", type=Path, help="films in any layout, with or without splits, classes and tables")
     c.add_argument("--json", type=Path, default=None, metavar="FILE", help="write all that was found for programs")
     c.add_argument("--html", type=Path, default=None, metavar="FILE", help="write a page with pictures for people")
-    c.add_argument("--seed", type=int, default=0, help="of folds and bootstrap")
+    _seed(c, "of folds and bootstrap")
     _quiet(c)
 
 
 def run_audit(args: argparse.Namespace) -> int:
     from fracturelib._files import atomic_path
     from fracturelib.audit import audit_folder
-    from fracturelib.audit_report import to_html, to_json, to_text
+    from fracturelib.audit_report import HTML_MARK, JSON_MARK, to_html, to_json, to_text
 
+    for path, mark in ((args.json, JSON_MARK), (args.html, HTML_MARK)):
+        if path is not None:
+            may_replace(path, mark)
+    if args.json is not None and args.html is not None and args.json.resolve() == args.html.resolve():
+        raise InputError(f"--json and --html are both {args.json}; expected two files")
     audit = audit_folder(args.folder, progress=not args.quiet, seed=args.seed)
     for path, text in ((args.json, to_json), (args.html, to_html)):
         if path is not None:
@@ -209,7 +221,7 @@ def run_audit(args: argparse.Namespace) -> int:
 def _add_train(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "train", run_train, summary="train a classifier; a run that was stopped goes on",
-        example="fracture train data/demo --out runs/first",
+        example="fracture train data/demo --out runs/first", goes_on=True,
     )  # fmt: skip
     c.add_argument("folder", type=Path, help="train/, val/ and perhaps test/, each with class folders")
     c.add_argument("--out", type=Path, required=True, help="folder of the run")
@@ -229,7 +241,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "last stage; most stages; all)",
     )  # fmt: skip
     c.add_argument(
-        "--point", type=float, metavar="WEIGHT",
+        "--point", type=real(LIMITS["point"]), metavar="WEIGHT",
         help=f"of {TransferRecipe.architecture}: weight of the loss of the map's strongest place "
         f"({TransferRecipe.point})",
     )  # fmt: skip
@@ -237,20 +249,23 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "--precision", choices=("auto", "float32", "bfloat16"),
         help=f"of {TransferRecipe.architecture} while it trains; auto: bfloat16 where the processor has it",
     )  # fmt: skip
-    c.add_argument("--size", type=int, help=f"side of the input, in pixels ({_defaults('size')})")
-    c.add_argument("--epochs", type=int, help=f"at most ({_defaults('epochs')})")
+    c.add_argument("--size", type=whole(LIMITS["size"]), help=f"side of the input, in pixels ({_defaults('size')})")
+    c.add_argument("--epochs", type=whole(LIMITS["epochs"]), help=f"at most ({_defaults('epochs')})")
     c.add_argument(
-        "--patience", type=int, default=Recipe.patience, help="stop after so many epochs without a better AUC"
-    )
-    c.add_argument("--batch", type=int, help=f"films in one step ({_defaults('batch')})")
+        "--patience", type=whole(LIMITS["patience"]),
+        help=f"of {Recipe.architecture}: stop after so many epochs without a better AUC ({Recipe.patience})",
+    )  # fmt: skip
+    c.add_argument("--batch", type=whole(LIMITS["batch"]), help=f"films in one step ({_defaults('batch')})")
     c.add_argument(
         "--learning-rate",
-        type=float,
+        type=real(LIMITS["learning_rate"]),
         help=f"of Adam ({_defaults('learning_rate')}); of what is tuned of pretrained features, a fifth",
     )
-    c.add_argument("--no-augment", action="store_true", help="show each film always as it is")
-    c.add_argument("--seed", type=int, default=0, help="of the weights, the order and the augmentation")
-    c.add_argument("--attribution", default="", help="whose data these are; kept in the checkpoint")
+    c.add_argument(
+        "--no-augment", action="store_true", help=f"of {Recipe.architecture}: show each film always as it is"
+    )
+    _seed(c, "of the weights, the order and the augmentation")
+    c.add_argument("--attribution", help="whose data these are; kept in the checkpoint")
     _quiet(c)
 
 
@@ -260,38 +275,36 @@ def _defaults(name: str) -> str:
     return f"{first}" if first == second else f"{first}; {TransferRecipe.architecture}: {second}"
 
 
+def _recipe(args: argparse.Namespace) -> Recipe | TransferRecipe:
+    """What the options of `train` come to; those of the other network are an error."""
+    transfer = args.model == TransferRecipe.architecture
+    own = {True: ("tune", "point", "precision"), False: ("patience", "no_augment")}
+    for name in own[not transfer]:
+        if getattr(args, name) not in (None, False):
+            needed = "another --model than" if transfer else "--model"
+            option, value = name.replace("_", "-"), "" if name == "no_augment" else f" {getattr(args, name)}"
+            raise InputError(f"--{option} is given{value}; expected {needed} {TransferRecipe.architecture}")
+    names = ("size", "epochs", "batch", "learning_rate", *own[transfer])
+    given = {n: getattr(args, n) for n in names if getattr(args, n) is not None and n != "no_augment"}
+    if not transfer:
+        return Recipe(architecture=args.model, augment=not args.no_augment, seed=args.seed, **given)
+    if args.learning_rate is not None:
+        given["features_rate"] = args.learning_rate * TransferRecipe.features_rate / TransferRecipe.learning_rate
+    return TransferRecipe(seed=args.seed, **given)
+
+
 def run_train(args: argparse.Namespace) -> int:
     from fracturelib.commands import MODEL_FILE, train_folder
     from fracturelib.ranks import together
 
-    for name, least in (("size", 32), ("epochs", 1), ("patience", 1), ("batch", 2)):
-        if getattr(args, name) is not None and getattr(args, name) < least:
-            raise InputError(f"--{name} is {getattr(args, name)}; expected at least {least}")
-    if args.point is not None and not 0 <= args.point < float("inf"):
-        raise InputError(f"--point is {args.point}; expected 0 or more")
     if args.model == "taught_ensemble":
         raise InputError(
             "--model is taught_ensemble; train its members one by one, then put them together by fracture join"
         )
-    names = ("size", "epochs", "batch", "learning_rate")
-    taught = ("tune", "point", "precision")
-    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    recipe: Recipe | TransferRecipe
-    if args.model == TransferRecipe.architecture:
-        given |= {name: getattr(args, name) for name in taught if getattr(args, name) is not None}
-        if args.learning_rate is not None:
-            given["features_rate"] = args.learning_rate * TransferRecipe.features_rate / TransferRecipe.learning_rate
-        recipe = TransferRecipe(seed=args.seed, **given)
-    else:
-        for name in taught:
-            if getattr(args, name) is not None:
-                raise InputError(f"--{name} is {getattr(args, name)}; expected --model {TransferRecipe.architecture}")
-        recipe = Recipe(
-            architecture=args.model, patience=args.patience, augment=not args.no_augment, seed=args.seed, **given
-        )
+    recipe = _recipe(args)
     with together() as ranks:
         run = train_folder(
-            args.folder, args.out, recipe, start=args.start, attribution=args.attribution, ranks=ranks,
+            args.folder, args.out, recipe, start=args.start, attribution=args.attribution or "", ranks=ranks,
             progress=not args.quiet,
         )  # fmt: skip
     if not ranks.first:
@@ -304,8 +317,15 @@ def run_train(args: argparse.Namespace) -> int:
         f"{args.out / MODEL_FILE}: validation AUC {best['val_auc']:.3f} after epoch {best['epoch']:.0f} "
         f"of {len(run.history)}; threshold {run.classifier.threshold:.3f} ({run.classifier.default_rule})"
     )
-    print(f"next: fracture evaluate {args.out / 'predictions.csv'} --out {args.out / 'report'}")
+    print(next_step(args.out, run.classifier.default_rule))
     return 0
+
+
+def next_step(out: Path, rule: str) -> str:
+    """The command that judges a run at the threshold that was chosen, as it can be typed."""
+    table = out / "predictions.csv"
+    options = ("--threshold-from", table, "--rule", rule, "--out", out / "report")
+    return f"next: {typed('fracture', 'evaluate', table, *options)}"
 
 
 def _add_join(commands: argparse._SubParsersAction) -> None:
@@ -320,7 +340,9 @@ def _add_join(commands: argparse._SubParsersAction) -> None:
         "--weights", action="store_true",
         help="average weights, not outputs: no slower than one of them; for networks of one seed and different recipes",
     )  # fmt: skip
-    c.add_argument("--maps", type=int, metavar="N", help="the map is that of the first N networks only (of all)")
+    c.add_argument(
+        "--maps", type=whole((1, 1000)), metavar="N", help="the map is that of the first N networks only (of all)"
+    )
     _quiet(c)
 
 
@@ -332,7 +354,7 @@ def run_join(args: argparse.Namespace) -> int:
         f"{args.out / MODEL_FILE}: {len(args.models)} networks; threshold {run.classifier.threshold:.3f} "
         f"({run.classifier.default_rule})"
     )
-    print(f"next: fracture evaluate {args.out / 'predictions.csv'} --out {args.out / 'report'}")
+    print(next_step(args.out, run.classifier.default_rule))
     return 0
 
 
@@ -355,23 +377,34 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--model", type=Path, default=None, help=MODEL_HELP)
     c.add_argument("--csv", type=Path, required=True, help="the table to write")
     c.add_argument(
-        "--looks", type=int, choices=(1, 2), default=1,
+        "--looks", type=whole((1, 2)), default=1,
         help="2: also at the film mirrored, for the mean of both, with thresholds of its own; twice the time",
     )  # fmt: skip
     _quiet(c)
 
 
 def run_predict(args: argparse.Namespace) -> int:
-    from fracturelib._files import atomic_path
-    from fracturelib.commands import predict_paths
+    from fracturelib._tables import write_table
+    from fracturelib.commands import SCORES_MARK, predict_paths
 
+    may_replace(args.csv, SCORES_MARK)
     frame = predict_paths(args.paths, chosen_model(args), looks=args.looks, progress=not args.quiet)
-    with atomic_path(args.csv) as temporary:
-        frame.to_csv(temporary, index=False)
+    _require_some(frame, args.paths[0])
+    write_table(frame, args.csv)
     unread = int(frame["score"].isna().sum())
     called = int((frame["decision"] == "Fractured").sum())
-    print(f"{args.csv}: {len(frame)} films, {called} called fractured, {unread} without a score. {NOTICE}")
+    print(
+        f"{args.csv}: {len(frame)} films, {called} called fractured, {unread} without a score; "
+        f"{frame.attrs['threshold']}. {NOTICE}"
+    )
     return 0
+
+
+def _require_some(frame: "pd.DataFrame", path: Path) -> None:
+    """Raise InputError if no image of a result could be read."""
+    if frame["score"].isna().all():
+        first = frame.iloc[0]
+        raise InputError(f"{path}: none of {len(frame)} images has a score ({first['file']}: {first['reason']})")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -384,7 +417,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "predictions", type=Path, help="columns file, label, score, and perhaps group (the patient) and split"
     )
     c.add_argument(
-        "--threshold", type=float, default=None, help="fractured if the score is at least this; 0.5 if not given"
+        "--threshold", type=real((0, 1)), default=None, help="fractured if the score is at least this; 0.5 if not given"
     )
     c.add_argument(
         "--threshold-from", type=Path, default=None, metavar="VAL.csv",
@@ -400,7 +433,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--out", type=Path, default=None, help="folder for page, JSON, tables and figures; only printed if not given"
     )
-    c.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    _seed(c, "of the bootstrap")
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
@@ -412,6 +445,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.rule and not args.threshold_from:
         raise InputError(f"--rule is {args.rule!r} without --threshold-from; expected films to choose the threshold on")
     frame = read_predictions(args.predictions)
+    if left_out := frame.attrs["left_out"]:
+        some = f"such as {left_out[0][0]}: {left_out[0][1]}"
+        print(f"left out: {len(left_out)} rows without a score or a label, {printable(some)}")
     other = read_predictions(args.compare) if args.compare else None
     threshold, rule, limit = args.threshold, args.rule or "sensitivity=0.9", None
     if args.threshold_from:
@@ -442,25 +478,77 @@ def run_explain(args: argparse.Namespace) -> int:
     from fracturelib.commands import explain_paths
 
     frame = explain_paths(args.paths, chosen_model(args), args.out, layer=args.layer, progress=not args.quiet)
+    _require_some(frame, args.paths[0])
     for row in frame[frame["reason"] != ""].itertuples():
-        print(f"left out: {row.reason}")
-    print(f"{args.out}: {(frame['picture'] != '').sum()} pictures. {NOTICE}")
+        print(f"left out: {printable(row.reason)}")
+    print(f"{args.out}: {(frame['picture'] != '').sum()} pictures, to be leafed through in index.html. {NOTICE}")
     return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Exit code 0, or 2 with one line on stderr for a mistake in what was given."""
-    args = parser().parse_args(arguments)
+    """Run a command.
+
+    Exit code 0, 2 with one line on stderr for whatever goes wrong, or 130 if it was stopped; of `audit`, 1 if it found
+    something.
+    """
+    streams = sys.stdout, sys.stderr
+    terminal = Terminal(sys.stdout)
+    sys.stdout, sys.stderr = terminal, Terminal(sys.stderr, steered=True)
     try:
-        return args.run(args)
-    except InputError as error:
-        print(f"fracture: error: {error}", file=sys.stderr)
+        try:
+            code = _run(parser().parse_args(arguments))
+        except SystemExit as stopped:  # help, the version, or a mistake in the options
+            code = int(stopped.code or 0)
+        except KeyboardInterrupt:  # before the command has begun
+            print("fracture: stopped", file=sys.stderr)
+            code = 130
+        terminal.flush()
+        if terminal.lost:
+            return _failed(f"the output cannot be written ({terminal.lost.strerror or terminal.lost})")
+        return code
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Any error becomes one line: a mistake as it is, another one with the file that says where it arose."""
+    try:
+        with warnings.catch_warnings():
+            if not args.debug:  # what concerns a user is said in words of our own
+                warnings.simplefilter("ignore", UserWarning)
+            return args.run(args)
     except KeyboardInterrupt:
-        print("fracture: stopped; run the same command to go on", file=sys.stderr)
+        again = "; the same command goes on from here" if args.goes_on else ""
+        print(f"fracture: stopped{again}", file=sys.stderr)
         return 130
-    except OSError as error:
-        print(f"fracture: error: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        if isinstance(error, InputError):
+            return _failed(str(error))
+        if isinstance(error, OSError):
+            return _failed(f"{error.filename or 'file system'}: {error.strerror or error}")
+        if isinstance(error, MemoryError) or "not enough memory" in str(error):
+            return _failed(f"not enough memory ({str(error) or 'no size is known'}); expected fewer or smaller images")
+        words = (str(error).strip().splitlines() or [""])[0][:200]
+        where = "" if args.debug else f"; where it arose is in {_kept_traceback()}"
+        return _failed(f"an error of the program itself, {type(error).__name__} ({words}){where}")
+
+
+def _failed(line: str) -> int:
+    print(f"fracture: error: {printable(line)}", file=sys.stderr)
     return 2
+
+
+def _kept_traceback() -> str:
+    """The name of a new file with the traceback; of none where it cannot be written."""
+    try:
+        number, name = tempfile.mkstemp(prefix="fracture-error-", suffix=".txt")
+        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exc(file=file)
+    except OSError:
+        return "no file, since none can be written; --debug shows it"
+    return name
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """What the commands do, as functions: from a folder to a run, from films to scores, from films to pictures."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -11,30 +13,39 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from fracturelib._files import InputError, atomic_path
+from fracturelib._decode import decode, noted
+from fracturelib._filenames import distinct_names, safe_name
+from fracturelib._files import InputError, atomic_path, may_replace, printable
+from fracturelib._tables import write_table
 from fracturelib.checkpoint import Classifier, describe, load_classifier, save_classifier, scores_from_logits
 from fracturelib.data import (
-    IMAGE_SUFFIXES,
+    Annotation,
     fingerprint,
     fracture_mask,
     load_annotations,
     load_manifest,
     require_both_classes,
 )
+from fracturelib.explain_page import INDEX, write_index
+from fracturelib.explain_page import MARK as INDEX_MARK
 from fracturelib.finetune import fit_taught
+from fracturelib.found import Found
 from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
-from fracturelib.images import load_images, mask_to_square, read_grey, square_geometry, to_square
+from fracturelib.images import load_images, mask_to_square, square_geometry, to_square
+from fracturelib.layouts import known_files, read_folder
 from fracturelib.models import require_model, stages
 from fracturelib.predictions import read_predictions, write_predictions
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import Recipe, TransferRecipe
 from fracturelib.taught import TaughtEnsemble, TaughtLite0, mean_of_weights
-from fracturelib.train import Films, calibrated, calibrated_twice, fit
+from fracturelib.train import JUDGED_ON, STATE_FILE, Films, calibrated, calibrated_twice, fit
 
 MODEL_FILE = "model.pt"
 NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
 PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
+SCORES_MARK = "file,score,decision,reason"  # a table of `predict_paths` begins with it
+PICTURE_MARK = "fracture explain"
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ def training_frame(folder: Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If there is no train or no val split, or one of them lacks a class.
+        If there is no train or no val split, one of them lacks a class, or a patient is in two splits.
     """
     frame = load_manifest(folder)
     for split in ("train", "val"):
@@ -71,6 +82,12 @@ def training_frame(folder: Path) -> pd.DataFrame:
         if part.empty:
             raise InputError(f"{folder}: has no {split} films; expected {folder / split}/{{Fractured,Not Fractured}}")
         require_both_classes(part, f"{folder}/{split}")
+    spread = frame.groupby("group")["split"].nunique()
+    if shared := sorted(spread.index[spread > 1]):
+        said = f"{len(shared)} patients are in more than one split, such as {printable(shared[0])}"
+        if not frame.attrs["guessed"]:
+            raise InputError(f"{folder}: {said}; expected each in one: `fracture data import` brings them together")
+        frame.attrs["notes"].append(f"{said}, if the guess is right: scores on val and test may be too good")
     return frame
 
 
@@ -97,6 +114,7 @@ def train_folder(
     """
     ranks = ranks or Ranks()
     require_model(recipe.architecture)
+    require_run_folder(out)
     frame = training_frame(folder)
     begun = None if start is None else load_start(start, recipe)
     if ranks.first:
@@ -114,8 +132,6 @@ def train_folder(
     }
     if ranks.first:
         out.mkdir(parents=True, exist_ok=True)
-        for left_over in out.glob(".*.part*"):
-            left_over.unlink()
     shared: dict[str, Any] = {"out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": progress}
     if isinstance(recipe, TransferRecipe):
         masks = outlines(folder, frame, recipe.size)
@@ -141,13 +157,34 @@ def train_folder(
     )
     if ranks.first:
         write_predictions(predictions, out / PREDICTIONS_FILE)
-        with atomic_path(out / HISTORY_FILE) as temporary:
-            history.to_csv(temporary, index=False)
+        write_table(history, out / HISTORY_FILE)
         with atomic_path(out / "recipe.json") as temporary:
             values = {"recipe": asdict(recipe), "model": describe(classifier)}
             temporary.write_text(json.dumps(values, indent=2) + "\n")
         save_classifier(classifier, out / MODEL_FILE)
     return Run(out, classifier, history, predictions)
+
+
+def require_run_folder(out: Path) -> None:
+    """Make sure that a training in `out` loses nothing.
+
+    Raises
+    ------
+    InputError
+        If it is there, and neither empty nor the folder of a training.
+    """
+    if out.is_dir() and (out / STATE_FILE).is_file():
+        return
+    _require_empty(out, f"has no {STATE_FILE}, so it is not the folder of a training that could go on")
+
+
+def _require_empty(out: Path, reason: str) -> None:
+    """Raise InputError, with `reason`, unless nothing is at `out`, or a folder with nothing in it but hidden files."""
+    if out.is_dir():
+        found = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
+        if found:
+            raise InputError(f"{out}: holds {found[0]} and {reason}; expected a new folder")
+    may_replace(out / MODEL_FILE, "")
 
 
 def load_start(path: Path, recipe: Recipe | TransferRecipe) -> Classifier:
@@ -194,6 +231,8 @@ def join_runs(
         raise InputError(f"{len(models)} model; expected two or more to make one network of")
     if maps is not None and (weights or not 1 <= maps <= len(models)):
         raise InputError(f"maps is {maps}; expected 1 to {len(models)}, and none where weights are averaged")
+    if not _is_joined(out):
+        _require_empty(out, "was not made by joining networks")
     frame = training_frame(folder)
     members = [load_classifier(path) for path in models]
     first, data = members[0], fingerprint(frame)
@@ -238,6 +277,13 @@ def join_runs(
     return Run(out, classifier, pd.DataFrame(), predictions)
 
 
+def _is_joined(out: Path) -> bool:
+    """Whether a folder is what `join_runs` leaves."""
+    if (out / STATE_FILE).exists() or not (out / MODEL_FILE).is_file():
+        return False
+    return "members" in load_classifier(out / MODEL_FILE).extra
+
+
 def outlines(folder: Path, frame: pd.DataFrame, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Masks of the films of train and of val: two (n, size, size) uint8 of 0 and 1.
 
@@ -247,8 +293,9 @@ def outlines(folder: Path, frame: pd.DataFrame, size: int) -> tuple[np.ndarray, 
         If the folder has no annotations.
     """
     annotations = load_annotations(folder)
-    if not annotations:
-        raise InputError(f"{folder}: has no annotations.json; expected outlines of fractures to teach where")
+    if not set(annotations) & set(frame["file"]):
+        why = "none of its annotations is of an image in it" if annotations else "has no annotations.json"
+        raise InputError(f"{folder}: {why}; expected outlines of fractures to teach where")
     found = []
     for split in ("train", "val"):
         part = frame[frame["split"] == split]
@@ -264,51 +311,91 @@ def outlines(folder: Path, frame: pd.DataFrame, size: int) -> tuple[np.ndarray, 
 def scored(classifier: Classifier, frame: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
     """The manifest's rows with their scores: columns file, label, group, score, then the rest."""
     first = ["file", "label", "group"]
-    rest = [c for c in frame.columns if c not in first]
+    rest = [c for c in frame.columns if c not in (*first, "score")]
     result = frame[first].assign(score=classifier.scores(images))
     return pd.concat([result, frame[rest]], axis=1)
 
 
 def print_unreadable(frame: pd.DataFrame) -> None:
-    """Say what was left out."""
+    """Say what was left out, and what else there is to know."""
     for file, reason in frame.attrs.get("unreadable", []):
-        print(f"left out: {file}: {reason}")
+        print(f"left out: {printable(file)}: {printable(reason)}")
+    for note in frame.attrs.get("notes", []):
+        print(f"note: {note}")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A film to look at: where it is, and what it is called in results."""
+    """A film to look at: where it is, what it is called in results, and what the reader of its folder knows of it."""
 
     path: Path
     name: str
-    folder: Path | None = None
+    label: int | None = None
+    group: str = ""
+    split: str = ""
+    annotations: tuple[Annotation, ...] = ()
 
 
 def collect(paths: Sequence[Path]) -> list[Source]:
     """The films of files and folders, folders searched to the bottom, in the order of their names.
 
+    Folders of which two hold a film of one name stand before its name. What a folder holds besides is counted in a line
+    that is printed.
+
     Raises
     ------
     InputError
-        If a path does not exist, a folder has no image, or two films would have one name.
+        If a path does not exist or is no image, a folder has no image, or a film is given twice.
     """
-    sources: list[Source] = []
+    found: list[tuple[Path, str, Source]] = []  # what was given, the name below it, the film
+    parents: dict[Path, list[str]] = {}
+    for path in paths:
+        if path.is_file():
+            parents.setdefault(path.parent, []).append(path.name)
+    known = {
+        (parent, source.path.name): source
+        for parent, names in parents.items()
+        for source in _sources(known_files(parent, list(dict.fromkeys(names))))
+    }
     for path in paths:
         if path.is_dir():
-            found = sorted(
-                p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and p.name[0] != "."
-            )
-            if not found:
-                raise InputError(f"{path}: has no image; expected files such as .jpg, .png or .dcm")
-            sources += [Source(p, p.relative_to(path).as_posix(), path) for p in found]
+            holds = read_folder(path, inside=True)
+            if line := holds.not_taken(unlabelled=False):
+                print(f"{printable(path)}: {line}")
+            if holds.films.empty:
+                raise InputError(f"{printable(path)}: has no image; expected files such as .jpg, .png or .dcm")
+            base = os.path.abspath(path) if holds.folder != path else os.fspath(path)
+            found += [(path, s.path.relative_to(base).as_posix(), s) for s in _sources(holds)]
         elif path.is_file():
-            sources.append(Source(path, path.name))
+            found.append((path.parent, path.name, known[path.parent, path.name]))
         else:
-            raise InputError(f"{path}: no such file or folder; expected films")
-    names = pd.Series([s.name for s in sources])
-    if names.duplicated().any():
-        raise InputError(f"{names[names.duplicated()].iloc[0]}: given twice; expected films of different names")
-    return sources
+            what = "neither a file nor a folder" if path.exists() else "no such file or folder"
+            raise InputError(f"{printable(path)}: {what}; expected films")
+    places = pd.Series([os.path.realpath(source.path) for _, _, source in found])
+    if places.duplicated().any():
+        twice = found[int(places.duplicated().argmax())][1]
+        raise InputError(f"{printable(twice)}: given twice; expected each film once")
+    names = _distinct([(path, name) for path, name, _ in found])
+    return [replace(source, name=name) for name, (_, _, source) in zip(names, found, strict=True)]
+
+
+def _sources(found: Found) -> list[Source]:
+    columns = ["path", "file", "label", "group", "split"]
+    return [
+        Source(path, file, None if pd.isna(label) else int(label), group or file, split,
+               tuple(found.annotations.get(file, ())))
+        for path, file, label, group, split in found.films[columns].itertuples(index=False)
+    ]  # fmt: skip
+
+
+def _distinct(given: Sequence[tuple[Path, str]]) -> list[str]:
+    """Names below what was given, with as many of its last folders before them as keep them apart."""
+    names = [name for _, name in given]
+    depth = 0
+    while len(set(names)) < len(names) and depth < 64:
+        depth += 1
+        names = ["/".join([*Path(os.path.abspath(path)).parts[1:][-depth:], name]) for path, name in given]
+    return names
 
 
 def predict_paths(
@@ -321,7 +408,7 @@ def predict_paths(
     DataFrame
         file (relative to the folder that was given), score (P(Fractured), 0..1), decision ("Fractured" or "Not
         Fractured" at the checkpoint's threshold), reason (why a film has no score, else empty); and label, group and
-        split where a folder says them.
+        split where a folder says them. `attrs["threshold"]` says what decided, and how it was chosen.
 
     Raises
     ------
@@ -339,6 +426,7 @@ def predict_paths(
             raise InputError(f"{model}: {error}") from None
     sources = collect(paths)
     rows: list[dict[str, object]] = []
+    notes: dict[str, tuple[str, ...]] = {}
     bar = tqdm(total=len(sources), desc="predicting", unit="film", disable=not progress)
     for start in range(0, len(sources), chunk):
         squares, good = [], []
@@ -346,7 +434,9 @@ def predict_paths(
             row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": ""}
             rows.append(row)
             try:
-                squares.append(to_square(read_grey(source.path), classifier.size))
+                seen = decode(source.path)
+                squares.append(to_square(seen.grey, classifier.size))
+                notes[source.name] = seen.notes
                 good.append(row)
             except InputError as error:
                 row["reason"] = str(error)
@@ -356,52 +446,76 @@ def predict_paths(
                 row.update(score=score, decision=decision, reason="" if decision else NO_NUMBER)
         bar.update(len(sources[start : start + chunk]))
     bar.close()
-    return with_known_labels(pd.DataFrame(rows), paths)
+    print_notes(notes)
+    frame = with_known_labels(pd.DataFrame(rows), sources)
+    frame.attrs["threshold"] = decided_by(classifier)
+    return frame
 
 
-def with_known_labels(scores: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
-    """Add label, group and split where a single folder was given that has them."""
-    folder = paths[0]
-    labelled = folder.is_dir() and ((folder / "manifest.csv").is_file() or (folder / "train").is_dir())
-    if len(paths) != 1 or not labelled:
+def decided_by(classifier: Classifier) -> str:
+    """The threshold, the rule that chose it, and on how many images, in words."""
+    chosen = f"threshold {classifier.threshold:.3f}"
+    if classifier.default_rule.startswith("score="):
+        return f"{chosen}, as fixed beforehand"
+    images = classifier.extra.get(JUDGED_ON)
+    where = f"{images} validation images" if images else "the validation images of its training"
+    return f"{chosen}, chosen by {classifier.default_rule} on {where}"
+
+
+def with_known_labels(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
+    """Add label, group and split where the folders of any film say its label."""
+    if all(source.label is None for source in sources):
         return scores
-    known = load_manifest(folder)[["file", "label", "group", "split"]]
-    merged = scores.merge(known, on="file", how="left")
-    return merged.astype({"label": "Int64"})
+    label = pd.array([source.label for source in sources], dtype="Int64")
+    return scores.assign(label=label, group=[s.group for s in sources], split=[s.split for s in sources])
 
 
 def explain_paths(
     paths: Sequence[Path], model: Path, out: Path, *, layer: str | None = None, progress: bool = True
 ) -> pd.DataFrame:
-    """For each film, leave film, heat map and overlay side by side in `out` as a PNG of the same name.
+    """For each film, leave film, heat map and overlay side by side in `out` as a PNG of the same name; and index.html.
 
-    Where the film's folder has annotations, the fracture is outlined.
+    Where the film's folder has annotations, the fracture is outlined. Pictures that an earlier call left in `out` are
+    no films, and may be replaced.
 
     Returns
     -------
     DataFrame
         As `predict_paths`, with the picture's name in the column picture.
+
+    Raises
+    ------
+    InputError
+        As `predict_paths`, or if a picture would replace a file that is none.
     """
     # Here, since all that draws takes a second to load, and scoring does not need it.
     from fracturelib.plots import triptych
 
+    sources = [s for s in collect(paths) if not _is_picture(s.path, out)]
+    if not sources:
+        raise InputError(f"{paths[0]}: has only pictures that this command made; expected images")
+    pictures = picture_names([s.name for s in sources])
+    for picture in pictures:
+        may_replace(out / picture, PICTURE_MARK)
+    may_replace(out / INDEX, INDEX_MARK)
     classifier = load_classifier(model)
     layers = stages(classifier.model)
     name = layer or list(layers)[-1]
     if name not in layers:
         raise InputError(f"layer is {name!r}; expected one of {', '.join(layers)}")
-    sources = collect(paths)
-    annotations = {f: load_annotations(f) for f in {s.folder for s in sources if s.folder is not None}}
     rows = []
+    notes: dict[str, tuple[str, ...]] = {}
     with GradCAM(classifier.model, layers[name]) as cam:
-        for source in tqdm(sources, desc="explaining", unit="film", disable=not progress):
+        bar = tqdm(sources, desc="explaining", unit="film", disable=not progress)
+        for source, picture in zip(bar, pictures, strict=True):
             row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": "", "picture": ""}
             rows.append(row)
             try:
-                film = read_grey(source.path)
+                seen = decode(source.path)
             except InputError as error:
                 row["reason"] = str(error)
                 continue
+            film, notes[source.name] = seen.grey, seen.notes
             square = to_square(film, classifier.size)
             score = scores_from_logits(classifier.logits(square[None]), classifier.temperature)
             if not np.isfinite(score[0]):
@@ -409,7 +523,7 @@ def explain_paths(
                 continue
             heat = to_film(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), film)
             shown, positive = normalise(heat)
-            known = annotations.get(source.folder, {}).get(source.name, []) if source.folder else []
+            known = source.annotations
             mask = fracture_mask(known, width=film.shape[1], height=film.shape[0]) if known else None
             note = "" if positive else "\nno evidence for a fracture in this layer: the map is empty"
             marked = None
@@ -425,13 +539,37 @@ def explain_paths(
                 mask=mask,
                 marked=marked,
             )
-            picture = (
-                Path(source.name).with_suffix(".png") if len(Path(source.name).suffix) else Path(source.name + ".png")
-            )
             with atomic_path(out / picture) as temporary:
-                figure.savefig(temporary, dpi=100)
-            row.update(score=score[0], decision=classifier.decide(score)[0], picture=picture.as_posix())
-    return pd.DataFrame(rows)
+                figure.savefig(temporary, dpi=100, metadata={"Software": PICTURE_MARK})
+            row.update(score=score[0], decision=classifier.decide(score)[0], picture=picture)
+    print_notes(notes)
+    frame = pd.DataFrame(rows)
+    write_index(frame, out, classifier)
+    return frame
+
+
+def print_notes(notes: Mapping[str, Sequence[str]]) -> None:
+    """Say of how many images what is to be known of how they were read."""
+    for line in noted(notes):
+        print(f"note: {line}")
+
+
+def picture_names(files: Sequence[str]) -> list[str]:
+    """The PNG of each image, by names with /: a.jpg -> a.png, but a.jpg.png where there is an a.tif, too."""
+    fit = [PurePosixPath(*map(safe_name, PurePosixPath(file).parts)) for file in files]
+    short = [str(name.with_suffix(".png")) for name in fit]
+    often = Counter(name.casefold() for name in short)
+    return distinct_names(
+        [s if often[s.casefold()] == 1 else str(n.with_name(f"{n.name}.png")) for s, n in zip(short, fit, strict=True)]
+    )
+
+
+def _is_picture(path: Path, out: Path) -> bool:
+    """Whether a file lies in `out` and was made by `explain_paths`."""
+    if not out.is_dir() or out.resolve() not in path.resolve().parents:
+        return False
+    with path.open("rb") as file:
+        return PICTURE_MARK.encode() in file.read(4096)
 
 
 def to_film(heat: np.ndarray, film: np.ndarray) -> np.ndarray:

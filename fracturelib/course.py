@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fracturelib._files import FILMS_MODEL, FILMS_SPLITS, SHIPPED
+from fracturelib._files import FILMS_MODEL, FILMS_SPLITS, SHIPPED, printable
 from fracturelib.checkpoint import Classifier, load_classifier
 from fracturelib.commands import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
 from fracturelib.data import data_folder, fingerprint, fracture_mask, load_annotations, load_manifest
@@ -61,23 +61,62 @@ def is_demo() -> bool:
     return data_folder().resolve() == DEMO
 
 
-def data_line() -> str:
-    """Which data this is, in one line, without a path that differs from machine to machine."""
+def data_line(*, patients: int = 1, outlined: int = 0) -> str:
+    """Which data this is and what it lacks, a sentence a line, without a path that differs from machine to machine.
+
+    Parameters
+    ----------
+    patients : int
+        A lesson needs so many of each class in each split. A folder with fewer is stood in for by the demo set, from
+        here on, and the first line says so.
+    outlined : int
+        So many of them with outlines of their fractures.
+    """
+    lacking = "" if is_demo() else _lacking(patients, outlined)
+    if lacking:
+        lacking = f"Your folder {printable(data_folder().name)!r} {lacking}: the demo set stands in for it.\n"
+        os.environ["FRACTURE_DATA"] = str(DEMO)
     frame = load_manifest(data_folder())
     kind = (
         "the embedded demo set (simulated radiographs)"
         if is_demo()
-        else f"your folder {data_folder().name!r} (FRACTURE_DATA)"
+        else f"your folder {printable(data_folder().name)!r} (FRACTURE_DATA)"
     )
-    return f"Data: {kind}, {len(frame)} films of {frame['group'].nunique()} groups, {frame['label'].sum()} fractured"
+    line = f"Data: {kind}, {len(frame)} films of {frame['group'].nunique()} groups, {frame['label'].sum()} fractured"
+    if list(frame["group"]) == list(frame["file"]):
+        line += "\nNo patients are known: each image counts as a patient of its own, and intervals come out too narrow."
+    if test_split(frame) != "test":
+        had = "a test split of one class" if (frame["split"] == "test").any() else "no test split"
+        line += f"\nThere is {had}: val stands in for it, so that whatever is said of test images flatters."
+    return lacking + line
+
+
+def _lacking(patients: int, outlined: int) -> str:
+    """What these data lack for a lesson that needs so much, in words; empty if nothing."""
+    frame = load_manifest(data_folder())
+    frame = frame.assign(outlined=frame["file"].isin(load_annotations(data_folder())))
+    for split in dict.fromkeys(("train", "val", test_split(frame))):
+        part = frame[frame["split"] == split]
+        for what, rows, needed in (
+            ("without a fracture", part[part["label"] == 0], patients),
+            ("with a fracture", part[part["label"] == 1], patients),
+            ("with an outlined fracture", part[(part["label"] == 1) & part["outlined"]], outlined),
+        ):
+            if rows["group"].nunique() < needed:
+                return f"has {rows['group'].nunique()} patients {what} in {split}, where this lesson needs {needed}"
+    return ""
+
+
+def test_split(frame: pd.DataFrame) -> str:
+    """The split that is judged on: "test", or "val" if there is no test or one of a single class."""
+    return "test" if frame.loc[frame["split"] == "test", "label"].nunique() == 2 else "val"
 
 
 def open_split(split: str, *, size: int = RECIPE.size) -> Split:
-    """The films of "train", "val" or "test" as squares; if there is no test, val stands in for it."""
+    """The films of "train", "val" or "test" as squares; if there is no test of both classes, val stands in for it."""
     folder = data_folder()
     frame = load_manifest(folder)
-    if split == "test" and not (frame["split"] == "test").any():
-        split = "val"
+    split = test_split(frame) if split == "test" else split
     frame = frame[frame["split"] == split].reset_index(drop=True)
     images = load_images(folder, list(frame["file"]), size=size)
     annotations = load_annotations(folder)
@@ -88,6 +127,16 @@ def open_split(split: str, *, size: int = RECIPE.size) -> Split:
                 mask = fracture_mask(annotations[row["file"]], width=row["width"], height=row["height"])
                 masks[i] = mask_to_square(mask, size)
     return Split(frame, images, np.array(frame["label"], np.int64), masks)
+
+
+def some_of_each(
+    labels: NDArray[np.int64], count: int, *, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Up to `count` images of each class, as many of one as of the other: places of class 0 and of class 1, rising."""
+    places = [np.flatnonzero(labels == label) for label in (0, 1)]
+    rng, least = np.random.default_rng(seed), min(count, *map(len, places))
+    sound, fractured = (np.sort(rng.choice(p, least, replace=False)) for p in places)
+    return sound, fractured
 
 
 def run_folder(name: str = "small-cnn") -> Path:
@@ -150,18 +199,23 @@ def learnt_from(frame: pd.DataFrame) -> int:
 
 
 def open_predictions() -> pd.DataFrame:
-    """Scores on val and test: file, label, group, score, split and the manifest's columns."""
+    """Scores on val and test: file, label, group, score, split and the manifest's columns.
+
+    If there is no test of both classes, val's rows stand in for it, a second time.
+    """
     folder = own_run()
-    if folder:
-        return read_predictions(folder / PREDICTIONS_FILE)
-    if is_demo():
-        return read_predictions(SHIPPED_PREDICTIONS)
-    classifier = open_classifier()
-    parts = []
-    for split in ("val", "test"):
-        films = open_split(split, size=classifier.size)
-        parts.append(scored(classifier, films.frame.assign(split=split), films.images))
-    return pd.concat(parts, ignore_index=True)
+    if not folder and not is_demo():
+        classifier = open_classifier()
+        val = open_split("val", size=classifier.size)
+        found = scored(classifier, val.frame, val.images)
+        if test_split(load_manifest(data_folder())) == "test":
+            test = open_split("test", size=classifier.size)
+            found = pd.concat([found, scored(classifier, test.frame, test.images)], ignore_index=True)
+    else:
+        found = read_predictions(folder / PREDICTIONS_FILE if folder else SHIPPED_PREDICTIONS)
+    val_rows = found[found["split"] == "val"]
+    test_rows = val_rows if test_split(found) == "val" else found[found["split"] == "test"]
+    return pd.concat([val_rows, test_rows.assign(split="test")], ignore_index=True)
 
 
 def open_explorer(split: str = "test") -> Explorer:

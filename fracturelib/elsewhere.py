@@ -1,6 +1,5 @@
 """Another hospital: the same films as another department would deliver them, with another mix of patients."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from fracturelib._files import InputError
+from fracturelib._files import InputError, named_folder
 from fracturelib.data import load_manifest
 from fracturelib.images import load_images, square_geometry
 
@@ -219,7 +218,7 @@ def open_elsewhere(size: int, folder: str | Path | None = None) -> tuple[pd.Data
     (DataFrame, (n, size, size) uint8) or None
         Rows of its manifest and its films; None if no folder is named.
     """
-    folder = folder or os.environ.get("FRACTURE_ELSEWHERE")
+    folder = folder or named_folder("FRACTURE_ELSEWHERE")
     if not folder:
         return None
     frame = load_manifest(folder)

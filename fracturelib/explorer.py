@@ -1,6 +1,5 @@
 """The explorer: turn the knobs of a heat map and watch one film at a time. Widgets around `explorer_view`."""
 
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -14,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from fracturelib._decode import read_grey
-from fracturelib._files import InputError, atomic_path
+from fracturelib._filenames import safe_name
+from fracturelib._files import InputError, atomic_path, cache_dir, temporary_folder
 from fracturelib.cams import METHODS
 from fracturelib.checkpoint import Classifier
 from fracturelib.explorer_maps import PLAIN, SLOW, TAUGHT, UNITLESS, MapMemory
@@ -445,8 +445,8 @@ class Explorer:
 
     def add(self, name: str, content: bytes) -> int:
         """Add a film from a file's bytes, and show it; its number. Raises `InputError` if it cannot be read."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"film{Path(name).suffix.lower()}"
+        with temporary_folder(cache_dir() / "upload") as folder:
+            path = folder / f"film{Path(safe_name(name, most=100)).suffix.lower()}"
             path.write_bytes(content)
             try:
                 film = to_square(read_grey(path), self.classifier.size)
@@ -478,7 +478,7 @@ class Explorer:
         if self._shown is None:
             raise InputError("no film is shown; expected one to save")
         picture, lines = self._shown
-        stem = Path(self.files[self._picked[self.position.value]]).stem or "film"
+        stem = safe_name(Path(self.files[self._picked[self.position.value]]).stem or "film", most=200)
         number = 1
         while (path := self.save_to / f"{stem}-{number:02d}.png").exists():
             number += 1

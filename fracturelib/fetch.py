@@ -1,6 +1,7 @@
 """Published data sets: download that resumes, is checked before it is believed, and is unpacked whole."""
 
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from requests.adapters import HTTPAdapter
 from tqdm.auto import tqdm
 from urllib3.util import Retry
 
+from fracturelib._archive import unzip
 from fracturelib._files import InputError, atomic_path
-from fracturelib.importers import unzip
 
 CHUNK = 1 << 18
 
@@ -111,6 +112,8 @@ def _download(release: Release, target: Path, *, progress: bool, attempts: int, 
                         f"({_reason(error)}); what arrived is kept in {part}, run the same command to go on"
                     ) from None
                 time.sleep(backoff * 2**attempt)
+            except requests.RequestException as error:  # turned round in circles, or an answer that cannot be read
+                raise InputError(f"{release.url}: {_reason(error)}; expected the published file") from None
     if not _verified(part, release):
         size, found = part.stat().st_size, pooch.file_hash(str(part), alg="md5")
         part.unlink()
@@ -130,9 +133,11 @@ def _session(attempts: int, backoff: float) -> requests.Session:
         backoff_factor=backoff,
         status_forcelist=(429, 500, 502, 503, 504),
         raise_on_status=False,
+        respect_retry_after_header=False,  # which may name a day next year
     )
     session = requests.Session()
-    session.headers["User-Agent"] = "fracturelib"
+    # As it is: packed for the way, a few bytes could unpack to many before they are counted.
+    session.headers.update({"User-Agent": "fracturelib", "Accept-Encoding": "identity"})
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry))
     return session
@@ -151,11 +156,16 @@ def _continue(session: requests.Session, release: Release, part: Path, progress:
             )
         if response.status_code == 200:
             have = 0
+        free = shutil.disk_usage(part.parent).free
+        if release.size - have > free:
+            raise InputError(f"{part}: {release.size - have:,} bytes are to come, and {free:,} are free on its disk")
         bar = tqdm(total=release.size, initial=have, unit="B", unit_scale=True, desc=release.name, disable=not progress)
         with part.open("ab" if have else "wb") as file, bar:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
+                if file.tell() > release.size:
+                    break  # whatever this is, it is not the published file: an answer may have no end
     if part.stat().st_size < release.size:
         raise requests.ConnectionError(f"{part.stat().st_size:,} of {release.size:,} bytes arrived")
 

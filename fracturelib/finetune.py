@@ -23,7 +23,15 @@ from fracturelib.metrics import average_precision, roc_auc
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import TransferRecipe
 from fracturelib.taught import TUNES, TaughtLite0, focal_loss, free, grid_of, peak_hits, point_loss, with_imagenet
-from fracturelib.train import STATE_FILE, Films, begun_with, calibrated, require_finite, require_same_training
+from fracturelib.train import (
+    STATE_FILE,
+    Films,
+    begun_with,
+    calibrated,
+    readable_state,
+    require_finite,
+    require_same_training,
+)
 from fracturelib.transfer import MEAN, STD, Features, frozen_features
 
 STATE_FORMAT = "fracturelib fine-tuning state"
@@ -349,19 +357,20 @@ def _row(
 
 def _save(path: Path, parts: dict[str, Any], signature: dict[str, Any], history: list[dict[str, float]]) -> None:
     payload = {name: part.state_dict() for name, part in parts.items()}
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(
             {
                 "format": STATE_FORMAT, "format_version": STATE_VERSION, "signature": signature, "history": history,
                 **payload,
             },
-            temporary,
+            file,
         )  # fmt: skip
 
 
 def _restored(path: Path, parts: dict[str, Any], signature: dict[str, Any]) -> list[dict[str, float]]:
-    payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
-    require_same_training(path.parent, payload["signature"], signature)
-    for name, part in parts.items():
-        part.load_state_dict(payload[name])
-    return payload["history"]
+    with readable_state(path):
+        payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
+        require_same_training(path.parent, dict(payload["signature"]), signature)
+        for name, part in parts.items():
+            part.load_state_dict(payload[name])
+        return list(payload["history"])

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from fracturelib._cache import new_array, open_array
 from fracturelib._decode import read_grey
-from fracturelib._files import InputError, atomic_path, cache_dir
+from fracturelib._files import InputError, cache_dir
 
 __all__ = ["Geometry", "load_images", "mask_to_square", "read_grey", "square_geometry", "to_square"]
-SQUARE_VERSION = 1  # a part of the cache's key: raise it when the squares change
+SQUARE_VERSION = 2  # a part of the cache's key: raise it when the squares change
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,18 @@ def load_images(folder: str | Path, files: Sequence[str], *, size: int, progress
     ------
     InputError
         Naming the first film that cannot be read.
+    NoRoom
+        Naming the cache's folder and the bytes that the squares need.
     """
     folder = Path(folder)
     if not files:
         return np.zeros((0, size, size), np.uint8)
     cached = cache_dir() / f"squares-{_content_key(folder, files, size)}.npy"
-    if not cached.is_file():
+    found = open_array(cached, mode="c")
+    while found is None:
         _decode_all(folder, files, size, cached, progress)
-    return np.load(cached, mmap_mode="c")
+        found = open_array(cached, mode="c", check=False)
+    return found
 
 
 def _content_key(folder: Path, files: Sequence[str], size: int) -> str:
@@ -144,15 +149,12 @@ def _digest(path: Path) -> bytes:
 
 
 def _decode_all(folder: Path, files: Sequence[str], size: int, target: Path, progress: bool) -> None:
-    with atomic_path(target) as temporary, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        squares = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(len(files), size, size))
+    shape = (len(files), size, size)
+    with new_array(target, np.uint8, shape) as append, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         decoded = pool.map(lambda file: to_square(read_grey(folder / file), size), files)
-        bar = tqdm(decoded, total=len(files), desc="decoding", unit="film", disable=not progress)
         try:
-            for i, square in enumerate(bar):
-                squares[i] = square
+            for square in tqdm(decoded, total=len(files), desc="decoding", unit="film", disable=not progress):
+                append(square)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-        squares.flush()
-        del squares

@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,21 +15,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 from tqdm.auto import tqdm
 
-from fracturelib._decode import TURNED, orientation, read_grey
-from fracturelib._files import InputError, atomic_path
+from fracturelib._archive import unzip
+from fracturelib._decode import TURNED, decode, noted, orientation
+from fracturelib._filenames import distinct_names, safe_name
+from fracturelib._files import InputError, atomic_path, printable, temporary_folder
+from fracturelib._tables import read_table, write_table
 from fracturelib.data import ANNOTATIONS, CLASSES, MANIFEST, SPLITS, Annotation
-from fracturelib.layouts import Found, read_source
+from fracturelib.found import Found
+from fracturelib.layouts import read_folder, unknown_layout
 from fracturelib.repair import LEFT_OUT_FILE, Drop, LeftOut, in_one_split, repaired, with_copies
+from fracturelib.splits import split_by_group
+
+__all__ = ["ImportReport", "import_dataset", "joined", "split_by_group", "turn", "unzip", "write_coco"]
 
 IMPORT_FILE = "import.json"
 NOT_TAKEN = "left out"  # the split of a film that a table leaves out
 WORKING = (  # columns for the import only
     "path", "name", "key", "import_copy", "import_contrast", "import_bytes", "import_group", "import_decided",
 )  # fmt: skip
-FOLDS, TEST_FOLDS, VAL_FOLDS = 20, 3, 3  # 15 % test, 15 % val, the rest train
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,10 @@ class ImportReport:
         lines = [head if self.changed else f"{head}; it was there already, nothing was changed"]
         for split, count in self.counts.items():
             lines.append(f"  {split}: " + ", ".join(f"{n} {name}" for name, n in count.items()))
-        lines += [f"  note: {note}" for note in self.notes]
+        lines += [f"  note: {printable(note)}" for note in self.notes]
         if self.left_out:
             lines.append(f"  left out: {len(self.left_out)} films (all in {LEFT_OUT_FILE})")
-            lines += [f"    {file}: {reason}" for file, reason in self.left_out[:5]]
+            lines += [f"    {printable(file)}: {printable(reason)}" for file, reason in self.left_out[:5]]
         return "\n".join(lines)
 
 
@@ -114,16 +117,17 @@ def import_dataset(
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; expected a data set")
     with _opened(source, out) as folder:
-        found = read_source(folder, group_pattern)
+        found = _read(folder, group_pattern)
         options = f"{seed} {group_pattern} {drop}"
         if splits is not None:
             found.films = found.films.assign(**_as_listed(found.films, splits, listed_only))
             options += hashlib.sha256(splits.read_bytes()).hexdigest() + (" listed only" if listed_only else "")
-        signature = _signature(found.films, folder, options=options)
+        signature = _signature(found, options=options)
         earlier = _earlier(out, signature)
         if earlier is not None:
             return earlier
-        films, left_out = _decodable(found.films, progress)
+        films, left_out, seen = _decodable(found.films, progress)
+        found.notes += seen
         if films.empty:
             raise InputError(
                 f"{source}: none of {len(left_out)} films can be read ({left_out[0].file}: {left_out[0].reason})"
@@ -151,39 +155,45 @@ def _opened(source: Path, out: Path) -> Iterator[Path]:
         return
     if not zipfile.is_zipfile(source):
         raise InputError(f"{source}: neither a folder nor a zip file; expected a data set")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.unzip.") as temporary:
-        unzip(source, Path(temporary))
-        yield Path(temporary)
+    with temporary_folder(out) as temporary:
+        unzip(source, temporary)
+        yield temporary
 
 
-def unzip(archive: Path, folder: Path) -> None:
-    """Unpack a zip file.
+def _read(folder: Path, group_pattern: str | None) -> Found:
+    """What there is to import, each image with a label and a group; InputError if there is nothing."""
+    found = read_folder(folder, group_pattern=group_pattern)
+    found.require()
+    taken = found.taken
+    if taken.empty:
+        if (found.films["split"] != "").any() or found.films["label"].notna().any():
+            raise InputError(f"{folder}: has no image in its class folders; expected files such as name.jpg")
+        raise unknown_layout(folder)
+    group = taken["group"].where(taken["group"] != "", taken["file"])
+    films = taken.assign(label=taken["label"].astype("int64"), group=group).rename(columns={"file": "key"})
+    films = films.drop(columns=["width", "height"], errors="ignore")
+    if not found.is_split:
+        films = films.drop(columns="split")
+    elif missing := [split for split in ("train", "val") if not (films["split"] == split).any()]:
+        found.notes.append(
+            f"the source has no {' and no '.join(missing)}: training needs both; "
+            "make one in the source, or import its images without their splits"
+        )
+    found.notes += filter(None, [found.not_taken()])
+    found.films = films.sort_values("path").reset_index(drop=True)
+    return found
 
-    Raises
-    ------
-    InputError
-        If an entry would leave `folder`, or the archive is damaged.
-    """
-    root = folder.resolve()
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            for entry in opened.infolist():
-                name = entry.filename.replace("\\", "/")
-                if not (root / name).resolve().is_relative_to(root) or name.startswith("/"):
-                    raise InputError(f"{archive}: entry {entry.filename!r} leaves the folder; expected names inside it")
-            opened.extractall(root)
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{archive}: a damaged zip file ({error})") from None
 
-
-def _signature(films: pd.DataFrame, folder: Path, *, options: str) -> str:
-    rows = [options]
-    for path in sorted(films["path"]):
-        rows.append(f"{path.relative_to(folder)}|{path.stat().st_size if path.exists() else -1}")
-    for extra in sorted([*folder.rglob("*.json"), *folder.rglob("*.csv")]):
-        rows.append(f"{extra.relative_to(folder)}|{hashlib.sha256(extra.read_bytes()).hexdigest()}")
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+def _signature(found: Found, *, options: str) -> str:
+    """Changes with what is to be imported, whatever file of the source says it."""
+    digest = hashlib.sha256(options.encode())
+    for path, key in sorted(found.films[["path", "key"]].itertuples(index=False)):
+        digest.update(f"{key}|{path.stat().st_size if path.exists() else -1}\n".encode(errors="surrogatepass"))
+        for one in found.annotations.get(key, []):
+            digest.update(b"".join(p.tobytes() for p in one.polygons))
+    table = found.films.drop(columns="path").sort_values("key")
+    digest.update(table.to_csv(index=False, lineterminator="\n").encode(errors="surrogatepass"))
+    return digest.hexdigest()[:16]
 
 
 def _earlier(out: Path, signature: str) -> ImportReport | None:
@@ -193,30 +203,37 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
     path = out / IMPORT_FILE
     if not path.is_file():
         raise InputError(f"{out}: exists and was not made by an import; expected a new folder")
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    if kept["signature"] != signature:
-        raise InputError(f"{out}: holds another import (other films, seed or groups); expected a new folder")
-    return ImportReport(
-        folder=out,
-        kind=kept["kind"],
-        films=kept["films"],
-        groups=kept["groups"],
-        counts=kept["counts"],
-        left_out=tuple((f, r) for f, r in kept["left_out"]),
-        notes=tuple(kept["notes"]),
-        changed=False,
-    )
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["signature"] != signature:
+            raise InputError(f"{out}: holds another import (other films, seed or groups); expected a new folder")
+        return ImportReport(
+            folder=out,
+            kind=kept["kind"],
+            films=kept["films"],
+            groups=kept["groups"],
+            counts=kept["counts"],
+            left_out=tuple((f, r) for f, r in kept["left_out"]),
+            notes=tuple(kept["notes"]),
+            changed=False,
+        )
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not what an import left ({type(error).__name__}); expected a new folder") from None
 
 
-def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """Films with file (for the log), width, height, contrast and bytes, and those that cannot be read."""
+def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
+    """Films with file (for the log), width, height, contrast and bytes, those that cannot be read, and notes."""
+    notes: dict[str, tuple[str, ...]] = {}
 
     def look(path: Path) -> tuple[int, int, float, int] | str:
         try:
-            film = read_grey(path)
+            seen = decode(path)
         except InputError as error:
-            return str(error).removeprefix(f"{path}: ")
-        return film.shape[1], film.shape[0], float(film.std()), path.stat().st_size
+            return str(error).removeprefix(f"{printable(path)}: ")
+        notes[f"{path.parent.name}/{path.name}"] = seen.notes
+        return seen.grey.shape[1], seen.grey.shape[0], float(seen.grey.std()), path.stat().st_size
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         seen = list(
@@ -229,7 +246,7 @@ def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[
     values = np.array([s for s in seen if not isinstance(s, str)]).reshape(-1, 4)
     for i, name in enumerate(("width", "height", "import_contrast", "import_bytes")):
         readable[name] = values[:, i] if name == "import_contrast" else values[:, i].astype(np.int64)
-    return readable, left_out
+    return readable, left_out, noted(dict(sorted(notes.items())))
 
 
 def _merged(
@@ -269,11 +286,7 @@ def _as_listed(films: pd.DataFrame, path: Path, listed_only: bool) -> dict[str, 
     Whether a film stays is decided by tables that say of some that they are left out, and where only those stay that
     are listed; else it is open.
     """
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a table ({reason}); expected the columns name and split") from None
+    table = read_table(path, text=("name", "split", "group"))
     missing = [c for c in ("name", "split") if c not in table.columns]
     if missing:
         raise InputError(f"{path}: has no column {', '.join(missing)}; expected name and split")
@@ -309,29 +322,14 @@ def _left_out_as_listed(films: pd.DataFrame, path: Path | None) -> tuple[pd.Data
 def _with_splits(films: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
     if "split" in films:
         return in_one_split(films)
+    if films["label"].nunique() < 2:
+        return films.assign(split=split_by_group(films["label"].astype(str), films["group"], seed=seed)), [
+            f"there are only {CLASSES[films['label'].iloc[0]]!r} films: nothing can be learnt from them"
+        ]
     strata = films["label"].astype(str) + (" " + films["region"].astype(str) if "region" in films else "")
-    return films.assign(split=split_by_group(strata, films["group"], seed=seed)), []
-
-
-def split_by_group(
-    strata: Sequence[str] | pd.Series, groups: Sequence[str] | pd.Series, *, seed: int
-) -> NDArray[np.str_]:
-    """train, val or test for each film: 70, 15 and 15 %, whole groups, each stratum shared out alike: (n,) str."""
-    strata, groups = pd.Series(strata).reset_index(drop=True), pd.Series(groups).reset_index(drop=True)
-    folds = min(FOLDS, groups.nunique())
-    if folds < 3:
-        raise InputError(f"groups: {groups.nunique()} in all; expected at least 3 to make train, val and test")
-    rare = strata.map(strata.value_counts()) < folds
-    strata = strata.where(~rare, strata.str.split(" ").str[0])
-    result = np.full(len(groups), "train", dtype="<U5")
-    share = max(1, round(TEST_FOLDS * folds / FOLDS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds is shared out as well as it can be
-        splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-        for i, (_, held) in enumerate(splitter.split(np.zeros(len(groups)), strata, groups)):
-            if i < 2 * share:
-                result[held] = "test" if i < share else "val"
-    return result
+    films = films.assign(split=split_by_group(strata, films["group"], seed=seed))
+    few = [] if (films["split"] == "test").any() else ["too few patients for a test split that holds both classes"]
+    return films, few
 
 
 def _write(
@@ -343,11 +341,12 @@ def _write(
     signature: str,
     progress: bool,
 ) -> ImportReport:
-    films["file"] = [
-        f"{split}/{CLASSES[label]}/{name}"
-        for split, label, name in zip(films["split"], films["label"], films["name"], strict=True)
-    ]
-    films["file"] = _distinct(films["file"])
+    films["file"] = distinct_names(
+        [
+            "/".join([split, CLASSES[label], *map(safe_name, str(name).split("/"))])
+            for split, label, name in zip(films["split"], films["label"], films["name"], strict=True)
+        ]
+    )
     films = films.sort_values("file").reset_index(drop=True)
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
@@ -359,9 +358,9 @@ def _write(
             shutil.copyfile(row.path, target)
         first = ["file", "split", "label", "group", "width", "height"]
         rest = [c for c in films.columns if c not in [*first, *WORKING]]
-        films[first + rest].to_csv(temporary / MANIFEST, index=False)
+        write_table(films[first + rest], temporary / MANIFEST)
         if left_out:
-            pd.DataFrame([asdict(one) for one in left_out]).to_csv(temporary / LEFT_OUT_FILE, index=False)
+            write_table(pd.DataFrame([asdict(one) for one in left_out]), temporary / LEFT_OUT_FILE)
         instances, turned = _instances(found, films)
         if instances:
             write_coco(temporary / ANNOTATIONS, films, instances)
@@ -387,18 +386,6 @@ def _write(
         }
         (temporary / IMPORT_FILE).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return report
-
-
-def _distinct(files: pd.Series) -> list[str]:
-    """Two films of one name in one folder keep apart by a number."""
-    seen: dict[str, int] = {}
-    result = []
-    for file in files:
-        count = seen.get(file, 0)
-        seen[file] = count + 1
-        path = Path(file)
-        result.append(file if not count else path.with_name(f"{path.stem}-{count + 1}{path.suffix}").as_posix())
-    return result
 
 
 def _instances(found: Found, films: pd.DataFrame) -> tuple[dict[str, list[Annotation]], list[str]]:

@@ -1,122 +1,256 @@
-"""What is where in published sets and in plain class folders, before anything is copied."""
+"""What a folder holds, decided once for audit, import, training and scoring."""
 
-import json
+import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from fracturelib._decode import image_size
-from fracturelib._files import InputError
-from fracturelib.data import (
-    CLASSES,
-    LABEL_OF,
-    MANIFEST,
-    SPLIT_OF,
-    Annotation,
-    class_label,
-    is_image_name,
-    labelled_films,
-    load_annotations,
-    load_manifest,
-    plain,
-    read_coco,
-    subfolders,
-)
+from fracturelib._files import InputError, printable
+from fracturelib._names import guess_patients
+from fracturelib._walk import Walk, is_image_file, walk_folder
+from fracturelib.annotated import ANNOTATIONS, compare, labels_from_annotations, read_cocos, take_boxes
+from fracturelib.found import KINDS, Found, Problem
+from fracturelib.labels import CLASSES, LABEL_OF, SPLIT_OF, SPLITS, class_label, plain
+from fracturelib.manifest import MANIFEST, add_manifest
+from fracturelib.published import (
+    FRACATLAS_COCO,
+    GRAZ_CLASSES,
+    MURA_FOLDER,
+    MURA_STUDY,
+    TABLE,
+    add_fracatlas,
+    add_graz,
+    add_mura,
+    consecutive_groups,
+    is_mura,
+)  # fmt: skip
+from fracturelib.yolo import Yolo, read_yolo
 
-LONGEST_RUN = 12  # films; no patient of FracAtlas is known to have more
+__all__ = ["KINDS", "Found", "Problem", "consecutive_groups", "read_folder", "read_fracatlas"]
+
+NEUTRAL = frozenset((  # folders that say nothing of a class
+    "images", "image", "imgs", "img", "pictures", "films", "xrays", "radiographs", "data", "files", "all",
+    "unlabelled", "unlabeled", "unknown",
+))  # fmt: skip
+FURNITURE = re.compile(
+    r"(manifest|dataset|left_out|(train|valid)_(image_paths|labeled_studies))\.csv|(annotations|import|simulation)\.json|"
+    r"(readme|licen[cs]e|citation|changelog|notice)[^/]*|attribution.*", re.IGNORECASE
+)  # fmt: skip
 
 
-@dataclass
-class Found:
-    """What a source holds, before anything is copied.
+def read_folder(
+    folder: str | Path, *, group_pattern: str | None = None, outlines: bool = True, inside: bool = False
+) -> Found:
+    """Recognise the layout of a folder, and list what is there.
 
-    Attributes
+    Parameters
     ----------
-    kind : str
-        Name of the layout.
-    films : DataFrame
-        path (Path), name (str, of the copy), key (str, unique), label, group, perhaps split, and metadata.
-    annotations : dict
-        key -> instances, in the pixels that the annotator saw.
-    notes : list of str
-        What the reader should know: disagreements, missing files.
-    sizes : dict
-        key -> width, height that the annotations are meant for.
+    folder : str or Path
+    group_pattern : str, optional
+        A regular expression; its first group, found in an image's path, is the patient.
+    outlines : bool
+        Read annotations even where labels do not hang on them.
+    inside : bool
+        The folder may be a part of a set (test/, test/Fractured/): what it is called, and the set's tables, count.
+
+    Raises
+    ------
+    InputError
+        If it is no folder or `group_pattern` does not fit. What else stands in the way is in `Found.errors`.
     """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{printable(folder)}: no such folder; expected a data set with train/ and val/")
+    walk = walk_folder(folder)
+    if inside:
+        walk = _as_part(walk)
+    complete = walk.folder == folder
+    root = next(iter(_roots(walk)), "")
+    root = next((r for r in _roots(walk) if {r + MANIFEST, r + TABLE} & set(walk.others)), root)
+    found = Found("class folders", walk.folder, _by_folders(walk))
+    found.problems += [Problem(kind, printable(name), detail) for kind, name, detail in walk.passed]
+    _read_layout(found, walk, root, outlines, complete)
+    _patients(found, group_pattern)
+    if not complete:
+        found.errors.clear()
+    return found
 
-    kind: str
-    films: pd.DataFrame
-    annotations: dict[str, list[Annotation]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+def read_fracatlas(root: Path) -> Found:
+    """FracAtlas in its published layout; see `published.add_fracatlas`."""
+    found = read_folder(root)
+    found.require()
+    if found.kind != "FracAtlas":
+        raise InputError(f"{root / 'images'}: has no image; expected Fractured/ and Non_fractured/ with .jpg files")
+    return found
 
 
-def read_source(folder: Path, group_pattern: str | None = None) -> Found:
-    """Recognise the layout and list what is there."""
-    for root in [folder, *_only_children(folder)]:
-        if (root / "dataset.csv").is_file():
-            return read_graz(root) if is_graz(root) else read_fracatlas(root)
-        if is_mura(root):
-            return read_mura(root)
-        names = {plain(p.name) for p in subfolders(root)}
-        if (root / MANIFEST).is_file() or names & set(SPLIT_OF) or names & set(LABEL_OF):
-            return read_class_folders(root, group_pattern)
-    raise InputError(
-        f"{folder}: no known layout; expected FracAtlas (dataset.csv, images/), MURA (train/XR_WRIST/...), "
-        "GRAZPEDWRI-DX (dataset.csv with filestem, images), train/ and val/, "
-        f"or class folders called {CLASSES[1]} and {CLASSES[0]}"
+def _as_part(walk: Walk) -> Walk:
+    """The walk with names relative to the set that the folder lies in, as far up as folders are called like parts."""
+
+    def tables(place: Path) -> list[str]:
+        return [f for f in (MANIFEST, TABLE, ANNOTATIONS, FRACATLAS_COCO) if (place / f).is_file()]
+
+    folder = base = Path(os.path.abspath(walk.folder))
+    while base.parent != base and not tables(base):
+        if not _is_part(base.name) and not (plain(base.name) in NEUTRAL and tables(base.parent)):
+            break
+        base = base.parent
+    if base == folder:
+        return walk
+    prefix = folder.relative_to(base).as_posix() + "/"
+    passed = [(kind, prefix + name, detail) for kind, name, detail in walk.passed]
+    return Walk(base, [prefix + f for f in walk.images], [*tables(base), *(prefix + f for f in walk.others)], passed)
+
+
+def _is_part(name: str) -> bool:
+    known = plain(name) in LABEL_OF or plain(name) in SPLIT_OF
+    return (
+        known or name.startswith(MURA_FOLDER) or bool(MURA_STUDY.fullmatch(name) or re.fullmatch(r"patient\d+", name))
     )
 
 
-def _only_children(folder: Path) -> Iterator[Path]:
-    """The folder in the folder, as zip files often have it."""
-    children = subfolders(folder)
-    while len(children) == 1:
-        yield children[0]
-        children = subfolders(children[0])
+def _roots(walk: Walk) -> Iterator[str]:
+    """The folder, and the folder in the folder, as zip files often have it, each with / at its end."""
+    prefix = ""
+    while True:
+        yield prefix
+        names = [*walk.images, *walk.others]
+        children = {n[len(prefix) :].split("/")[0] for n in names if n.startswith(prefix) and "/" in n[len(prefix) :]}
+        child = next(iter(children), "")
+        if len(children) != 1 or _is_part(child) or plain(child) in NEUTRAL:
+            return
+        prefix += child + "/"
 
 
-def read_class_folders(root: Path, group_pattern: str | None) -> Found:
-    """Class folders, with or without splits, with or without a manifest."""
-    names = {plain(p.name) for p in subfolders(root)}
-    notes: list[str] = []
-    if (root / MANIFEST).is_file() or names & set(SPLIT_OF):
-        frame = load_manifest(root)
-        # What cannot be read is met again, and reported, when the films are decoded.
-        lost = pd.DataFrame(
-            [_row_of_lost(root, file) for file, _ in frame.attrs["unreadable"] if (root / file).is_file()],
-            columns=["file", "split", "label", "group"],
+def _by_folders(walk: Walk) -> pd.DataFrame:
+    """What the names of folders say of each image: the outermost that is called like a split, and like a class."""
+    outer = max(_roots(walk), key=len)
+    said: dict[str, tuple[str, int | None, int, int]] = {}
+    rows = []
+    for file in walk.images:
+        folder, _, name = file.rpartition("/")
+        if folder not in said:
+            parts = [plain(p) for p in folder.split("/")] if folder else []
+            split = next((i for i, p in enumerate(parts) if p in SPLIT_OF), -1)
+            label = next((i for i, p in enumerate(parts) if p in LABEL_OF), -1)
+            value = LABEL_OF[parts[label]] if label >= 0 else None
+            said[folder] = SPLIT_OF[parts[split]] if split >= 0 else "", value, split, label
+        split_name, value, i, j = said[folder]
+        kept = [p for k, p in enumerate(folder.split("/")) if k not in (i, j) and not (k == 0 and plain(p) == "images")]
+        rest = [p for p in kept if p and plain(p) != "images"][outer.count("/") if file.startswith(outer) else 0 :]
+        rows.append((walk.folder / file, file, "/".join([*rest, name]), split_name, value))
+    films = pd.DataFrame(rows, columns=["path", "file", "name", "split", "label"], dtype=object)
+    return films.assign(label=pd.array(films["label"], dtype="Int64"), group="")
+
+
+def _read_layout(found: Found, walk: Walk, root: str, outlines: bool, complete: bool) -> None:
+    """Table, annotations and labels, by the kind of the layout."""
+    others, used = set(walk.others), set()
+    listed = root + MANIFEST in others and add_manifest(found, walk, root, complete)
+    table = "" if listed else _kind_of_table(found, root) if root + TABLE in others else ""
+    mura = not listed and not table and is_mura(walk)
+    bare = not listed and not table and not mura and not found.films["label"].notna().any()
+    boxes, cocos = Yolo(), []
+    if outlines or table or bare:
+        published = GRAZ_CLASSES if table == "GRAZ" else None
+        boxes = read_yolo(walk, walk.images, published=published)
+        cocos = read_cocos(found, walk, root, complete)
+        take_boxes(found, boxes, quiet=table == "GRAZ")
+        used = boxes.files | {name for name, _ in cocos}
+    try:
+        if table == "FracAtlas":
+            add_fracatlas(found, root + TABLE, complete=complete)
+        elif table == "GRAZ":
+            add_graz(found, root + TABLE, boxes, complete=complete)
+        elif mura:
+            add_mura(found)
+        elif bare:
+            labels_from_annotations(found, boxes, cocos)
+    except InputError as error:
+        found.problems.append(Problem("table", TABLE, str(error).removeprefix(f"{found.folder / (root + TABLE)}: ")))
+        found.errors.append(str(error))
+    if not table and not mura:
+        _check_folders(found, listed)
+        compare(found)
+    found.others = [f for f in walk.others if f not in used and not FURNITURE.fullmatch(f.rpartition("/")[2])]
+
+
+def _kind_of_table(found: Found, root: str) -> str:
+    with (found.folder / (root + TABLE)).open(encoding="utf-8", errors="replace") as file:
+        header = file.readline(10_000)
+    if "filestem" in header:
+        return "GRAZ"
+    return (
+        "FracAtlas" if "image_id" in header or any(f.startswith(f"{root}images/") for f in found.films["file"]) else ""
+    )
+
+
+def _check_folders(found: Found, listed: bool) -> None:
+    """Splits under two names, class folders and split folders that nobody knows; a manifest knows better."""
+    if listed:
+        return
+    spelt: dict[str, set[str]] = defaultdict(set)
+    classes: set[str] = set()
+    bare: set[str] = set()
+    for file, label in zip(found.films["file"], found.films["label"], strict=True):
+        folders = file.split("/")[:-1]
+        split = next((i for i, p in enumerate(folders) if plain(p) in SPLIT_OF), -1)
+        if split >= 0:
+            spelt[SPLIT_OF[plain(folders[split])]].add(folders[split])
+        place = next((i for i, p in enumerate(folders) if plain(p) in LABEL_OF), -1)
+        if place >= 0:
+            classes.add("/".join(folders[:place]))
+        elif folders and pd.isna(label):
+            bare.add("/".join(folders))
+    for meant, names in sorted(spelt.items()):
+        if len(names) > 1:
+            found.notes.append(f"{', '.join(f'{n}/' for n in sorted(names))} are all {meant}, and were joined")
+    _refuse_classes(found, classes, bare)
+    if found.is_split:
+        away = found.films[(found.films["split"] == "") & found.films["label"].notna()]
+        for top in sorted({f.split("/")[0] for f in away["file"] if "/" in f}):
+            found.problems.append(Problem("split_folder", printable(top), f"expected {', '.join(SPLITS)}"))
+
+
+def _refuse_classes(found: Found, classes: set[str], bare: set[str]) -> None:
+    """A folder with images beside class folders, or where other splits have theirs, must have a known name."""
+    below_splits = not classes or any(plain(c.rpartition("/")[2]) in SPLIT_OF for c in classes)
+    unknown = set()
+    for folder in bare:
+        parts = folder.split("/")
+        for i, part in enumerate(parts):
+            above = "/".join(parts[:i])
+            in_split = below_splits and i > 0 and plain(parts[i - 1]) in SPLIT_OF
+            if (above in classes or in_split) and plain(part) not in NEUTRAL | set(SPLIT_OF):
+                unknown.add("/".join(parts[: i + 1]))
+                break
+    for folder in sorted(unknown):
+        try:
+            class_label(folder.rpartition("/")[2])
+        except InputError as error:
+            found.refuse("class_folder", folder, str(error))
+
+
+def _patients(found: Found, pattern: str | None) -> None:
+    files = list(found.films["file"])
+    if pattern is not None:
+        taken = found.taken["file"]
+        groups = dict(zip(taken, _by_pattern(taken, pattern), strict=True))
+        found.films["group"] = [groups.get(f, "") for f in files]
+    elif files and (found.films["group"] == "").all():
+        guess = guess_patients(files)
+        if guess is None:
+            found.notes.append("no patient is known: each film is its own group; name patients with --group-pattern")
+            return
+        found.films["group"], found.guessed = guess[0], True
+        found.notes.append(
+            f"patients are guessed from names like {printable(guess[1])}: {len(set(guess[0]))} of {len(files)} images; "
+            "if that is wrong, name them with --group-pattern"
         )
-        films = pd.concat([frame.drop(columns=["width", "height"]), lost], ignore_index=True)
-        films["name"] = ["/".join(Path(f).parts[2:]) or Path(f).name for f in films["file"]]
-        films.insert(0, "path", [root / f for f in films["file"]])
-    else:
-        rows = [(path, path.relative_to(root).as_posix(), label) for label, path in labelled_films(root)]
-        films = pd.DataFrame(rows, columns=["path", "file", "label"])
-        films["name"] = ["/".join(Path(f).parts[1:]) for f in films["file"]]
-        films["group"] = films["file"]
-    if films.empty:
-        raise InputError(f"{root}: has no image in its class folders; expected files such as name.jpg")
-    if group_pattern is not None:
-        films["group"] = _by_pattern(films["file"], group_pattern)
-    elif (films["group"] == films["file"]).all():
-        notes.append("no patient is known: each film is its own group; name patients with --group-pattern")
-    return Found(
-        kind="class folders",
-        films=films.rename(columns={"file": "key"}).sort_values("path").reset_index(drop=True),
-        annotations=load_annotations(root),
-        notes=notes,
-    )
-
-
-def _row_of_lost(root: Path, file: str) -> tuple[str, str, int, str]:
-    parts = Path(file).parts
-    return file, SPLIT_OF.get(plain(parts[0]), "train"), class_label(parts[1]), file
 
 
 def _by_pattern(files: pd.Series, pattern: str) -> pd.Series:
@@ -131,243 +265,21 @@ def _by_pattern(files: pd.Series, pattern: str) -> pd.Series:
     return groups[0].astype(str)
 
 
-REGIONS = ("hand", "leg", "hip", "shoulder")
-VIEWS = ("frontal", "lateral", "oblique")
-
-
-def read_fracatlas(root: Path) -> Found:
-    """FracAtlas (Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4) in its published layout.
-
-    Folder and mask overrule `dataset.csv`. There are no patient numbers: runs of consecutive numbers of one region, at
-    most `LONGEST_RUN` long, stand in for patients.
-    """
-    films = pd.DataFrame(
-        [(path, path.name, label) for label, path in labelled_films(root / "images")], columns=["path", "name", "label"]
-    )
-    if films.empty:
-        raise InputError(f"{root / 'images'}: has no image; expected Fractured/ and Non_fractured/ with .jpg files")
-    table = _fracatlas_table(root / "dataset.csv")
-    notes = []
-    coco = root / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
-    annotations = read_coco(coco) if coco.is_file() else {}
-    if not annotations:
-        notes.append("no COCO annotations: the masks are missing")
-    films = films.merge(table, on="name", how="left", indicator=True)
-    _note(notes, films.loc[films["_merge"] != "both", "name"], "films are not in dataset.csv")
-    _note(notes, table.loc[~table["name"].isin(films["name"]), "name"], "rows of dataset.csv have no film")
-    differs = (films["_merge"] == "both") & (films["table_label"] != films["label"])
-    _note(
-        notes, films.loc[differs, "name"], "films have another label in dataset.csv than their folder; the folder holds"
-    )
-    masked = films["name"].isin(annotations)
-    _note(
-        notes,
-        films.loc[masked & (films["label"] == 0), "name"],
-        "films called not fractured have a mask; the mask holds",
-    )
-    if annotations:
-        _note(notes, films.loc[~masked & (films["label"] == 1), "name"], "fractured films have no mask")
-    films.loc[masked, "label"] = 1
-    films = films.drop(columns=["_merge", "table_label"])
-    films["region"] = films["region"].fillna("unknown")
-    films["view"] = films["view"].fillna("unknown")
-    films["group"] = consecutive_groups(films["name"], films["region"])
-    films = films.sort_values("name").reset_index(drop=True)
-    return Found("FracAtlas", films.assign(key=films["name"]), annotations, notes, _coco_sizes(coco))
-
-
-def _fracatlas_table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not a table ({str(error).splitlines()[0]}); expected comma-separated values"
-        ) from None
-    missing = [c for c in ("image_id", "fractured", *REGIONS, *VIEWS) if c not in table.columns]
-    if missing:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; expected FracAtlas's dataset.csv")
-
-    def words(row: pd.Series, names: Sequence[str]) -> str:
-        return "+".join(n for n in names if row[n] == 1) or "unknown"
-
-    result = pd.DataFrame({"name": table["image_id"].astype(str), "table_label": table["fractured"]})
-    result["region"] = [words(row, REGIONS) for _, row in table.iterrows()]
-    result["view"] = [words(row, VIEWS) for _, row in table.iterrows()]
-    for column in ("hardware", "multiscan"):
-        if column in table:
-            result[column] = table[column]
-    return result.drop_duplicates("name")
-
-
-MURA_FOLDER = "XR_"  # of a region: train/XR_WRIST/patient00001/study1_positive/image1.png
-
-
-def is_mura(root: Path) -> bool:
-    """Whether a folder has MURA's layout."""
-    return any(
-        plain(split.name) in SPLIT_OF and any(region.name.startswith(MURA_FOLDER) for region in subfolders(split))
-        for split in subfolders(root)
+def unknown_layout(folder: Path) -> InputError:
+    """What to say of a folder that holds nothing known."""
+    return InputError(
+        f"{folder}: no known layout; expected FracAtlas (dataset.csv, images/), MURA (train/XR_WRIST/...), "
+        "GRAZPEDWRI-DX (dataset.csv with filestem, images), YOLO or COCO labels, train/ and val/, "
+        f"or class folders called {CLASSES[1]} and {CLASSES[0]}"
     )
 
 
-def read_mura(root: Path) -> Found:
-    """MURA (Rajpurkar et al. 2017, arXiv 1712.06957) in its published layout: patients are known, places are not.
-
-    Its positive studies are *abnormal*: fractures, but also hardware, arthritis and lesions; every film of such a study
-    is called positive, whether it shows it or not.
-    """
-    rows = []
-    for split in subfolders(root):
-        if plain(split.name) not in SPLIT_OF:
-            continue
-        for path in sorted(p for p in split.rglob("*") if p.is_file() and is_image_name(p)):
-            parts = path.relative_to(split).parts
-            study = re.fullmatch(r"study(\d+)_(positive|negative)", parts[2]) if len(parts) == 4 else None
-            if study is None or not parts[0].startswith(MURA_FOLDER):
-                raise InputError(
-                    f"{path}: not MURA's layout; expected XR_REGION/patientNUMBER/studyNUMBER_positive/image"
-                )
-            region = parts[0].removeprefix(MURA_FOLDER).lower()
-            name = f"{region}-{parts[1]}-study{study[1]}-{path.name}"
-            label = int(study[2] == "positive")
-            rows.append((path, name, name, SPLIT_OF[plain(split.name)], label, parts[1], region))
-    if not rows:
-        raise InputError(f"{root}: MURA's folders hold no image; expected files such as image1.png")
-    films = pd.DataFrame(rows, columns=["path", "name", "key", "split", "label", "group", "region"])
-    notes = ["MURA's positive means abnormal, not fractured: hardware, arthritis and lesions are among them"]
-    return Found("MURA", films, notes=notes)
-
-
-GRAZ_COLUMNS = ("filestem", "patient_id", "fracture_visible")
-GRAZ_FRACTURE = 3  # its number in the published YOLO labels, where no meta.yaml says it
-GRAZ_METADATA = {
-    "projection": "view", "laterality": "side", "gender": "sex", "age": "age", "metal": "hardware", "cast": "cast",
-    "osteopenia": "osteopenia", "diagnosis_uncertain": "uncertain", "initial_exam": "first_exam",
-    "ao_classification": "ao",
-}  # fmt: skip
-GRAZ_ONES = ("metal", "cast", "osteopenia", "diagnosis_uncertain")  # published as 1 or empty
-GRAZ_VIEWS = {1: "frontal", 2: "lateral", 3: "oblique"}
-
-
-def is_graz(root: Path) -> bool:
-    """Whether a folder's dataset.csv is that of GRAZPEDWRI-DX."""
-    with (root / "dataset.csv").open(encoding="utf-8", errors="replace") as file:
-        return "filestem" in file.readline()
-
-
-def read_graz(root: Path) -> Found:
-    """GRAZPEDWRI-DX (Nagy et al. 2022, doi 10.1038/s41597-022-01328-z) in its published layout.
-
-    `dataset.csv`; images in folders of any name (images/, images_part1/ ...); boxes, where they are, as YOLO text files
-    in a folder called labels. Patients are known.
-    """
-    try:
-        table = pd.read_csv(root / "dataset.csv", dtype={"filestem": str, "patient_id": str})
-    except (ValueError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{root / 'dataset.csv'}: not a table ({reason}); expected comma-separated values") from None
-    missing = [c for c in GRAZ_COLUMNS if c not in table.columns]
-    if missing:
-        raise InputError(f"{root / 'dataset.csv'}: has no column {', '.join(missing)}; expected GRAZPEDWRI-DX's table")
-    paths = {p.stem: p for p in sorted(root.rglob("*")) if p.is_file() and is_image_name(p)}
-    notes: list[str] = []
-    _note(notes, table.loc[~table["filestem"].isin(paths), "filestem"], "rows of dataset.csv have no film")
-    unknown = pd.Series(sorted(set(paths) - set(table["filestem"])), dtype=str)
-    _note(notes, unknown, "films are not in dataset.csv and were left out")
-    table = table[table["filestem"].isin(paths)].drop_duplicates("filestem").sort_values("filestem")
-    if table.empty:
-        raise InputError(f"{root}: no film of dataset.csv is there; expected files such as {paths and min(paths)}.png")
-    films = pd.DataFrame(
-        {
-            "path": [paths[stem] for stem in table["filestem"]],
-            "name": [paths[stem].name for stem in table["filestem"]],
-            "key": list(table["filestem"]),
-            "label": _ones(root, table, "fracture_visible"),
-            "group": list(table["patient_id"]),
-            "region": "wrist",
-        }
-    )
-    for column, name in GRAZ_METADATA.items():
-        if column in table:
-            films[name] = _ones(root, table, column) if column in GRAZ_ONES else table[column].to_numpy()
-    if "view" in films:
-        films["view"] = films["view"].map(GRAZ_VIEWS).fillna("unknown")
-    annotations = _yolo_boxes(root, paths, set(films["key"]))
-    if not annotations:
-        notes.append("no YOLO labels: the boxes are missing")
-    boxed = films["key"].isin(annotations)
-    _note(notes, films.loc[boxed & (films["label"] == 0), "name"], "films without a visible fracture have a box")
-    if annotations:
-        _note(notes, films.loc[~boxed & (films["label"] == 1), "name"], "fractured films have no box")
-    return Found("GRAZPEDWRI-DX", films.reset_index(drop=True), annotations, notes)
-
-
-def _ones(root: Path, table: pd.DataFrame, column: str) -> NDArray[np.int64]:
-    """A column of 1 or nothing as 1 and 0."""
-    values = pd.to_numeric(table[column], errors="coerce").fillna(-1).where(table[column].notna(), 0)
-    strange = table.loc[~values.isin([0, 1]), column]
-    if len(strange):
-        raise InputError(f"{root / 'dataset.csv'}: {column} is {strange.iloc[0]!r}; expected 1, 0 or nothing")
-    return values.to_numpy(np.int64)
-
-
-def _yolo_boxes(root: Path, paths: dict[str, Path], keys: set[str]) -> dict[str, list[Annotation]]:
-    """Boxes of fractures from YOLO text files: class, centre and size as shares of the film."""
-    found: dict[str, list[Annotation]] = {}
-    for path in sorted(root.rglob("labels/**/*.txt")):
-        if path.stem not in keys or path.name.startswith("."):
-            continue
-        try:
-            width, height = image_size(paths[path.stem])
-        except InputError:
-            continue  # it is met again, and listed, when the films are decoded
-        number = _fracture_number(path)
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if not line.strip():
-                continue
-            try:
-                kind, x, y, w, h = (float(v) for v in line.split())
-            except ValueError:
-                raise InputError(f"{path}: {line!r} is not a YOLO label; expected class, x, y, width, height") from None
-            if kind == number:
-                box = (x - w / 2) * width, (y - h / 2) * height, w * width, h * height
-                corners = np.array([[box[0], box[1]], [box[0] + box[2], box[1]], [box[0] + box[2], box[1] + box[3]],
-                                    [box[0], box[1] + box[3]]])  # fmt: skip
-                found.setdefault(path.stem, []).append(Annotation((corners,), box))
+def known_files(folder: Path, names: list[str]) -> Found:
+    """What is known of single images by where they lie; InputError if one is no image."""
+    for name in names:
+        if not is_image_file(folder / name):
+            raise InputError(f"{printable(folder / name)}: not an image; expected JPEG, PNG, TIFF, BMP, WebP or DICOM")
+    walk = _as_part(Walk(folder, names))
+    found = Found("class folders", walk.folder, _by_folders(walk))
+    _read_layout(found, walk, "", True, False)
     return found
-
-
-def _fracture_number(label: Path) -> int:
-    """The number of the class "fracture" in the meta.yaml or data.yaml near the labels, or the published one."""
-    for folder in label.parents[:3]:
-        for name in ("meta.yaml", "data.yaml"):
-            if (folder / name).is_file():
-                listed = re.search(r"names:\s*\[([^]]*)\]", (folder / name).read_text(encoding="utf-8"))
-                names = [n.strip(" '\"\n") for n in listed[1].split(",")] if listed else []
-                if "fracture" in names:
-                    return names.index("fracture")
-    return GRAZ_FRACTURE
-
-
-def _coco_sizes(path: Path) -> dict[str, tuple[int, int]]:
-    if not path.is_file():
-        return {}
-    images = json.loads(path.read_text(encoding="utf-8"))["images"]
-    return {str(i["file_name"]): (int(i["width"]), int(i["height"])) for i in images if "width" in i and "height" in i}
-
-
-def _note(notes: list[str], names: pd.Series, what: str) -> None:
-    if len(names):
-        notes.append(f"{len(names)} {what}: {', '.join(names.iloc[:5])}{' ...' if len(names) > 5 else ''}")
-
-
-def consecutive_groups(names: pd.Series, regions: pd.Series, *, longest: int = LONGEST_RUN) -> pd.Series:
-    """One group for each run of consecutive numbers of one region, cut after `longest`; named after its first film."""
-    frame = pd.DataFrame({"name": names, "region": regions})
-    frame["number"] = pd.to_numeric(frame["name"].str.extract(r"(\d+)", expand=False), errors="coerce").fillna(-1)
-    frame = frame.sort_values(["number", "name"])
-    begins = (frame["number"].diff() != 1) | (frame["region"] != frame["region"].shift())
-    place = frame.groupby(begins.cumsum()).cumcount()
-    begins |= place % longest == 0
-    first = frame["name"].where(begins).ffill()
-    return first.reindex(names.index).map(lambda name: Path(name).stem)

@@ -11,8 +11,10 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
+from fracturelib._filenames import writable
 from fracturelib._files import InputError
 from fracturelib.data import CLASSES
 from fracturelib.metrics import Confusion, average_precision, confusion_at, roc_auc, sweep
@@ -36,7 +38,14 @@ STYLE: Any = {
 
 
 class PngFigure(Figure):
-    """A figure that a notebook shows by itself, as a PNG, the same bytes each time."""
+    """A figure that a notebook shows by itself, as a PNG, the same bytes each time; its words are no mathematics."""
+
+    def draw(self, renderer: Any) -> None:
+        with matplotlib.rc_context({"text.parse_math": False}):
+            for text in self.findobj(Text):
+                text.set_parse_math(False)
+                text.set_text("\n".join(writable(line) for line in text.get_text().split("\n")))
+            super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()

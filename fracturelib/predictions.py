@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fracturelib._files import InputError, atomic_path
-from fracturelib.data import parse_label
+from fracturelib._files import InputError
+from fracturelib._tables import read_table, write_table
+from fracturelib.data import SPLIT_OF, parse_label, plain
 
 REQUIRED = ("file", "label", "score")
 
@@ -17,13 +18,15 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path : str or Path
-        Comma-separated, with the columns file (any name of the film, each once), label (0, 1 or a class name), score
-        (P(Fractured), 0..1), and perhaps group (the patient; the film itself where it is missing), split and others.
+        Separated by commas, semicolons or tabs, with the columns file (any name of the film, each once), label (0, 1 or
+        a class name), score (P(Fractured), 0..1), and perhaps group (the patient; the film itself where it is missing),
+        split and others.
 
     Returns
     -------
     DataFrame
-        file (str), label (int64), group (str), score (float64), then the other columns.
+        file (str), label (int64), group (str), score (float64), then the other columns. `attrs["left_out"]` lists
+        (file, reason) of rows that `fracture predict` left without a score or a label.
 
     Raises
     ------
@@ -34,13 +37,15 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a table with the columns {', '.join(REQUIRED)}")
-    try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(("file", "group", "label", "score"), str))
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise InputError(
-            f"{path}: not a table ({str(error).splitlines()[0]}); expected comma-separated values"
-        ) from None
-    return checked_predictions(frame, path)
+    frame = read_table(path, text=("file", "group", "label", "score", "split", "reason"))
+    left_out = pd.Series(False, index=frame.index)
+    if {*REQUIRED, "reason"} <= set(frame.columns):
+        left_out = frame["file"].notna() & (frame["score"].isna() | frame["label"].isna())
+    without = frame[left_out]
+    checked = checked_predictions(frame[~left_out] if len(without) < len(frame) else frame, path)
+    reasons = without["reason"].fillna("no label") if len(without) else []
+    checked.attrs["left_out"] = list(zip(without["file"], reasons, strict=True))
+    return checked
 
 
 def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
@@ -63,12 +68,17 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
     bad = ~((score >= 0) & (score <= 1))
     if bad.any():
         where = int(np.argmax(bad))
+        found = frame["score"].iloc[where]
+        percent = (score.max() > 1 and score.between(0, 100).all()) or str(found).strip().endswith("%")
         raise InputError(
-            f"{name}: {frame['file'].iloc[where]} has score {frame['score'].iloc[where]}; expected a number in 0..1"
+            f"{name}: {frame['file'].iloc[where]} has score {found}; expected a number in 0..1"
+            + (", so percentages divided by 100" if percent else "")
         )
     label = [parse_label(value, name) for value in frame["label"]]
     group = frame["group"].fillna(frame["file"]) if "group" in frame else frame["file"]
     rest = frame.drop(columns=[c for c in ("file", "label", "group", "score") if c in frame])
+    if "split" in rest:
+        rest["split"] = [_split(value) for value in rest["split"]]
     first = pd.DataFrame(
         {
             "file": frame["file"].astype(str),
@@ -80,16 +90,20 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
     return pd.concat([first, rest], axis=1).reset_index(drop=True)
 
 
+def _split(value: object) -> str:
+    """A split's name as it is understood everywhere; "none" for a row that has none."""
+    text = "" if pd.isna(value) else str(value).strip()
+    return SPLIT_OF.get(plain(text), text) or "none"
+
+
 def _number(value: object) -> float:
-    """Exact to the last bit, which `to_numeric` does not promise; NaN for what is no number."""
+    """Exact to the last bit, which `to_numeric` does not promise, also with a comma; NaN for what is no number."""
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value.replace(",", ".") if isinstance(value, str) else value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return float("nan")
 
 
 def write_predictions(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a table of scores, whole or not at all; scores keep every bit. See `read_predictions` for its columns."""
-    checked = checked_predictions(frame, path)
-    with atomic_path(path) as temporary:
-        checked.to_csv(temporary, index=False)
+    write_table(checked_predictions(frame, path), path)

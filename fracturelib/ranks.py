@@ -16,6 +16,7 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from fracturelib._files import InputError
+from fracturelib._processes import end_with_parent
 
 LOST = ("connection", "closed", "peer", "timed out", "gloo", "nccl")  # what the library says of a lost process
 PATIENCE = timedelta(minutes=30)  # the longest that one process may keep the others waiting: a validation, a download
@@ -124,6 +125,14 @@ def _stop(number: int, frame: object) -> None:
     raise _Told
 
 
+def _number(name: str, default: int, *, least: int = 0, most: int = 100_000) -> int:
+    """A whole number from the environment."""
+    text = os.environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and least <= int(text) <= most):
+        raise InputError(f"{name} is {text!r} in the environment; expected a whole number from {least} to {most}")
+    return int(text)
+
+
 @contextmanager
 def together() -> Iterator[Ranks]:
     """The processes that `torchrun` started; alone without it. NCCL between GPUs, gloo between CPUs.
@@ -131,17 +140,31 @@ def together() -> Iterator[Ranks]:
     Raises
     ------
     InputError
-        In the processes that are left when one is lost.
+        If the environment holds a part only of what `torchrun` sets; in the processes that are left when one is lost.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = _number("WORLD_SIZE", 1, least=1)
     if count == 1:
         yield Ranks()
         return
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise InputError(
+            f"WORLD_SIZE is {count} in the environment, without {', '.join(missing)}; expected all of them, as "
+            "torchrun sets them, or none, as after `unset WORLD_SIZE`"
+        )
+    _number("RANK", 0, most=count - 1)
+    _number("MASTER_PORT", 0, most=65535)
+    end_with_parent()
     gpu = torch.cuda.is_available()
-    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpu else "cpu"
+    device = f"cuda:{_number('LOCAL_RANK', 0, most=max(0, torch.cuda.device_count() - 1))}" if gpu else "cpu"
     if gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
+    try:
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        words = (str(error).strip().splitlines() or [""])[0][:120]
+        raise InputError(f"{count} processes do not find each other at {where} ({words}); expected torchrun") from None
     rank = dist.get_rank()
     signal.signal(signal.SIGTERM, _stop)
     try:

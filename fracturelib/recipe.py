@@ -3,6 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fracturelib._files import InputError
+
+# The least and the most of each setting.
+LIMITS: dict[str, tuple[float, float]] = {
+    "size": (32, 2048),
+    "epochs": (1, 100_000),
+    "patience": (1, 100_000),
+    "batch": (2, 100_000),
+    "learning_rate": (1e-12, 10),
+    "features_rate": (1e-12, 10),
+    "weight_decay": (0, 10),
+    "where": (0, 1000),
+    "point": (0, 1000),
+    "drop": (0, 0.99),
+    "average": (0, 1),
+    "seed": (0, 2**32 - 1),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -35,6 +53,9 @@ class Recipe:
     weight_decay: float = 1e-4
     augment: bool = True
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_within(vars(self))
 
 
 @dataclass(frozen=True)
@@ -80,6 +101,17 @@ class TransferRecipe:
     average: float = 0.99
     precision: str = "auto"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_within(vars(self))
+
+
+def require_within(settings: dict[str, object]) -> None:
+    """Raise InputError if a setting is no number within its `LIMITS`."""
+    for name, value in settings.items():
+        least, most = LIMITS.get(name, (0, 0))
+        if name in LIMITS and not (isinstance(value, int | float) and least <= value <= most):
+            raise InputError(f"{name} is {value}; expected a number from {least:.10g} to {most:.10g}")
 
 
 def best_epoch(val_auc: Sequence[float], val_loss: Sequence[float]) -> int:

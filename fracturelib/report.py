@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fracturelib._files import InputError
+from fracturelib._files import InputError, printable
 from fracturelib.metrics import (
     OperatingPoint,
     average_precision,
@@ -82,7 +82,15 @@ def evaluate(
     if not (0 <= at <= 1 or (point and at == np.inf)):
         raise InputError(f"--threshold is {at}; expected a number in 0..1")
     other = None if compare is None else aligned(frame, compare)
-    parts = dict(iter(frame.groupby("split", sort=False))) if "split" in frame else {"all": frame}
+    parts = (
+        {str(k): v for k, v in frame.groupby(frame["split"].astype(str), sort=False)}
+        if "split" in frame
+        else {"all": frame}
+    )
+    if out is not None:
+        from fracturelib.report_page import require_free, write_report
+
+        require_free(list(parts), Path(out))
     splits = {}
     for name, part in parts.items():
         rows = judge(part, at, point=point, seed=seed, n=n)
@@ -91,7 +99,7 @@ def evaluate(
             limit = at if threshold_compare is None else threshold_compare
             table = compare_models(y, a, b, part["group"], threshold_a=at, threshold_b=limit, n=n, seed=seed)
             rows["comparison"] = {"threshold": limit, "rows": records(table)}
-        splits[str(name)] = rows
+        splits[name] = rows
     result: dict[str, Any] = {
         "notice": NOTICE,
         "threshold": at,
@@ -100,9 +108,7 @@ def evaluate(
         "splits": splits,
     }
     if out is not None:
-        from fracturelib.report_page import write_report
-
-        write_report(result, {str(k): v for k, v in parts.items()}, Path(out), other=other)
+        write_report(result, parts, Path(out), other=other)
     return result
 
 
@@ -175,7 +181,11 @@ def judge(
         },
         "utility": utility(frame, threshold, n=n, seed=seed),
         "subgroups": {
-            column: records(by_subgroup(frame, column, threshold=threshold, n=min(n, 300), seed=seed).reset_index())
+            column: records(
+                by_subgroup(frame, column, threshold=threshold, n=min(n, 300), seed=seed)
+                .rename_axis("value")  # a column's own name may be that of a figure, such as auc
+                .reset_index()
+            )
             for column in subgroup_columns(frame)
         },
     }
@@ -243,7 +253,9 @@ def format_table(result: Mapping[str, Any]) -> str:
     """Lines for the terminal."""
     lines = [result["notice"], threshold_line(result)]
     for name, part in result["splits"].items():
-        lines.append(f"\n{name}: {part['films']} films of {part['groups']} groups, {part['fractured']} fractured")
+        lines.append(
+            f"\n{printable(name)}: {part['films']} films of {part['groups']} groups, {part['fractured']} fractured"
+        )
         if part["flatters"]:
             lines.append("  the threshold was chosen on these very films: what it reaches here flatters")
         if part["undefined"]:

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fracturelib._files import atomic_path
+from fracturelib._filenames import distinct_names, safe_name
+from fracturelib._files import atomic_path, may_replace, printable
+from fracturelib._tables import table_text
 from fracturelib.curves import (
     bands_plot,
     compared_plot,
@@ -34,6 +36,10 @@ NAMES = {
     "auc": "AUC",
     "average_precision": "Average precision",
 }
+TITLE, SOFTWARE = "<title>How good is this classifier?</title>", "fracture evaluate"  # what marks a file as ours
+FIGURES = (
+    "scores", "confusion", "curves", "sweep", "calibration", "decision", "predictive-values", "selective", "compared",
+)  # fmt: skip
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
@@ -91,27 +97,49 @@ def figures(
         yield "compared", "Both models on the same films, each at its threshold.", compared_plot(y, scores, at)
 
 
+def report_files(splits: Sequence[str]) -> dict[str, str]:
+    """What a report may consist of: the name of each file, and what marks it as one of a report."""
+    files = {"evaluation.json": '"notice": "For education', "operating_point.csv": "split,metric,value"}
+    files |= {"table.md": "95 % intervals by", "report.html": TITLE}
+    for name in split_names(splits):
+        files[f"{name}-sweep.csv"] = "threshold,tp,fp"
+        files |= dict.fromkeys((f"{name}-{figure}.png" for figure in FIGURES), SOFTWARE)
+    return files
+
+
+def split_names(splits: Sequence[str]) -> list[str]:
+    """What files of each split begin with: its name, as far as it can be that of a file, and no two alike."""
+    return distinct_names([safe_name(split, most=80) for split in splits])
+
+
+def require_free(splits: Sequence[str], out: Path) -> None:
+    """Raise InputError if a report in `out` would replace anything but an earlier report."""
+    for name, mark in report_files(splits).items():
+        may_replace(out / name, mark)
+
+
 def write_report(
     result: Mapping[str, Any], parts: Mapping[str, pd.DataFrame], out: Path, *, other: pd.Series | None = None
 ) -> None:
     """Leave all in a folder, each file whole: JSON, CSV, Markdown, PNG, and report.html, which needs none of them."""
+    require_free(list(parts), out)
     rows = [{"split": name, **row} for name, part in result["splits"].items() for row in part["operating_point"]]
     texts = {
         "evaluation.json": json.dumps(plain(result), indent=2, allow_nan=False) + "\n",
-        "operating_point.csv": pd.DataFrame(rows).to_csv(index=False),
+        "operating_point.csv": table_text(pd.DataFrame(rows)),
         "table.md": "".join(f"{markdown_table(result, name)}\n" for name in parts),
     }
     sections = []
-    for name, frame in parts.items():
-        texts[f"{name}-sweep.csv"] = sweep(frame["label"], frame["score"]).to_csv(index=False)
+    for (name, frame), file in zip(parts.items(), split_names(list(parts)), strict=True):
+        texts[f"{file}-sweep.csv"] = table_text(sweep(frame["label"], frame["score"]))
         part = result["splits"][name]
         limit = part.get("comparison", {}).get("threshold", result["threshold"])
         shown = []
         drawn = figures(frame, result["threshold"], None if other is None else other.loc[frame.index], limit)
         for figure, caption, made in drawn:
             buffer = BytesIO()
-            made.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
-            with atomic_path(out / f"{name}-{figure}.png") as temporary:
+            made.savefig(buffer, format="png", dpi=100, metadata={"Software": SOFTWARE})
+            with atomic_path(out / f"{file}-{figure}.png") as temporary:
                 temporary.write_bytes(buffer.getvalue())
             data = base64.b64encode(buffer.getvalue()).decode()
             shown.append(
@@ -121,8 +149,8 @@ def write_report(
         sections.append(section(name, part) + "".join(shown))
     texts["table.md"] += f"\n{CHECKLIST}\n"
     texts["report.html"] = page(result, sections)
-    for file, text in texts.items():
-        with atomic_path(out / file) as temporary:
+    for name, text in texts.items():
+        with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
@@ -134,7 +162,7 @@ def page(result: Mapping[str, Any], sections: list[str]) -> str:
         "bands of curves are pointwise. Figures of subgroups with fewer than 10 films of a class are not given."
     )
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>How good is this classifier?</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{TITLE}'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
         "<h1>How good is this classifier?</h1>"
         f"<p class=note><strong>{escape(result['notice'])}</strong></p>"
@@ -158,7 +186,7 @@ def section(name: str, part: Mapping[str, Any]) -> str:
     text.append(html_table(["figure", "value"], calibration_rows(part), "Ranking, calibration and use"))
     for column, rows in part["subgroups"].items():
         cells = [
-            [row[column], row["fractured"], row["not_fractured"]]
+            [row["value"], row["fractured"], row["not_fractured"]]
             + [
                 with_interval({"value": row[k], "low": row[f"{k}_low"], "high": row[f"{k}_high"], "note": "too few"})
                 for k in ("auc", "sensitivity", "specificity")
@@ -237,7 +265,7 @@ def markdown_table(result: Mapping[str, Any], name: str) -> str:
     """The operating point, to be pasted into a paper."""
     part = result["splits"][name]
     lines = [
-        f"{name}: {part['films']} films of {part['groups']} groups, {part['fractured']} fractured; "
+        f"{printable(name)}: {part['films']} films of {part['groups']} groups, {part['fractured']} fractured; "
         f"{threshold_line(result)}. 95 % intervals by {result['resamples']} samples of whole groups.",
         "",
         "| Figure | Value (95 % interval) | Films |",

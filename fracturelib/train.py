@@ -4,6 +4,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from fracturelib._files import InputError, atomic_path
+from fracturelib._files import InputError, atomic_path, printable
 from fracturelib._memory import keep_freed_memory
 from fracturelib.checkpoint import (
     TWO_LOOKS,
@@ -35,6 +36,7 @@ from fracturelib.recipe import Recipe, TransferRecipe, best_epoch
 STATE_FORMAT = "fracturelib training state"
 STATE_VERSION = 1
 STATE_FILE = "state.pt"
+JUDGED_ON = "validation images"  # in a checkpoint's `extra`: how many its thresholds were chosen on
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,38 @@ class _State:
             "history": self.history,
             "best": self.best,
         }
-        with atomic_path(path) as temporary:
-            torch.save(payload, temporary)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(payload, file)
 
     def restore(self, path: Path, signature: dict[str, Any]) -> None:
-        payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
-        require_same_training(path.parent, payload["signature"], signature)
-        self.model.load_state_dict(payload["model"])
-        self.optimizer.load_state_dict(payload["optimizer"])
-        self.history, self.best = payload["history"], payload["best"]
+        with readable_state(path):
+            payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
+            require_same_training(path.parent, dict(payload["signature"]), signature)
+            self.history, self.best = list(payload["history"]), payload["best"]
+            _ = self.best_epoch
+            self.model.load_state_dict(self.best)  # since it will be needed
+            self.model.load_state_dict(payload["model"])
+            self.optimizer.load_state_dict(payload["optimizer"])
+
+
+@contextmanager
+def readable_state(path: Path) -> Iterator[None]:
+    """What reads a training's state: whatever is wrong with the file becomes one line that says how to go on."""
+    try:
+        yield
+    except InputError as error:
+        if str(error).startswith(f"{printable(path)}: "):
+            raise _unreadable_state(path, str(error).removeprefix(f"{printable(path)}: ")) from None
+        raise
+    except Exception as error:  # a damaged file raises many kinds
+        raise _unreadable_state(path, (str(error).splitlines() or [type(error).__name__])[0][:200]) from None
+
+
+def _unreadable_state(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path}: cannot be gone on from ({reason}); expected the state of a training: train into another folder, or "
+        "remove it together with what else the folder holds"
+    )
 
 
 def begun_with(recipe: Recipe | TransferRecipe, fingerprint: str, start: dict[str, Tensor] | None) -> dict[str, Any]:
@@ -276,7 +301,7 @@ def calibrated(
         temperature=temperature,
         thresholds=thresholds,
         default_rule="sensitivity=0.90",
-        extra={"recipe": asdict(recipe)},
+        extra={"recipe": asdict(recipe), JUDGED_ON: len(val.labels)},
     )
 
 

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from fracturelib._files import atomic_path, cache_dir
+from fracturelib._cache import new_array, open_array
+from fracturelib._files import cache_dir
 from fracturelib._memory import keep_freed_memory
 from fracturelib.checkpoint import normalised
 from fracturelib.lite import CHANNELS, fold, pretrained_lite0
@@ -56,9 +57,11 @@ def frozen_features(model: TaughtLite0, images: NDArray[np.uint8], *, progress: 
     found = []
     for mirrored in (0, 1):
         paths = [cache_dir() / f"features-{key.hexdigest()}-{mirrored}-{part}.npy" for part in PARTS]
-        if not all(path.is_file() for path in paths):
+        arrays = [open_array(path, mode="r") for path in paths]
+        while any(array is None for array in arrays):
             _compute(model, images, bool(mirrored), paths, progress)
-        found.append([np.load(path, mmap_mode="r") for path in paths])
+            arrays = [open_array(path, mode="r", check=False) for path in paths]
+        found.append([array for array in arrays if array is not None])
     plain, mirror = found
     return Features((plain[0], mirror[0]), (plain[1], mirror[1]), (plain[2], mirror[2]))
 
@@ -66,17 +69,17 @@ def frozen_features(model: TaughtLite0, images: NDArray[np.uint8], *, progress: 
 def whole_features(images: NDArray[np.uint8], *, progress: bool = False) -> NDArray[np.float32]:
     """What ImageNet's features make of each film as a whole, cached: (n, s, s) uint8 -> (n, 1280) float32."""
     path = cache_dir() / f"features-{_key(images).hexdigest()}-imagenet.npy"
-    if not path.is_file():
+    kept = open_array(path, mode="r")
+    while kept is None:
         keep_freed_memory()
         features = fold(pretrained_lite0()).eval().to(memory_format=torch.channels_last)
-        found = []
-        for start in tqdm(range(0, len(images), 8), desc="features", unit="batch", disable=not progress):
-            with torch.inference_mode():
-                x = normalised(torch.from_numpy(np.ascontiguousarray(images[start : start + 8])), MEAN, STD)
-                found.append(features(x.expand(-1, 3, -1, -1)).mean(dim=(2, 3)).numpy())
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.save(file, np.concatenate(found) if found else np.zeros((0, CHANNELS), np.float32))
-    return np.load(path)
+        with new_array(path, np.float32, (len(images), CHANNELS)) as append:
+            for start in tqdm(range(0, len(images), 8), desc="features", unit="batch", disable=not progress):
+                with torch.inference_mode():
+                    x = normalised(torch.from_numpy(np.ascontiguousarray(images[start : start + 8])), MEAN, STD)
+                    append(features(x.expand(-1, 3, -1, -1)).mean(dim=(2, 3)).numpy())
+        kept = open_array(path, mode="r", check=False)
+    return np.array(kept)
 
 
 def _key(images: NDArray[np.uint8]) -> "hashlib.blake2b":
@@ -90,21 +93,17 @@ def _compute(model: TaughtLite0, images: NDArray[np.uint8], mirrored: bool, path
     keep_freed_memory()
     model = model.eval().to(memory_format=torch.channels_last)
     n, grid = len(images), images.shape[1] // 16
-    with atomic_path(paths[0]) as first, atomic_path(paths[1]) as second, atomic_path(paths[2]) as third:
-        arrays = (
-            np.lib.format.open_memmap(first, "w+", np.float16, (n, MIDDLE, 2 * grid, 2 * grid)),
-            np.lib.format.open_memmap(second, "w+", np.float16, (n, FINE, grid, grid)),
-            np.lib.format.open_memmap(third, "w+", np.float32, (n, CHANNELS)),
-        )
+    with (
+        new_array(paths[0], np.float16, (n, MIDDLE, 2 * grid, 2 * grid)) as middle,
+        new_array(paths[1], np.float16, (n, FINE, grid, grid)) as fine,
+        new_array(paths[2], np.float32, (n, CHANNELS)) as whole,
+    ):
         bar = tqdm(total=n, desc="features", unit="film", disable=not progress)
         for start in range(0, n, 8):
             films = torch.from_numpy(np.ascontiguousarray(images[start : start + 8]))
             with torch.inference_mode():
                 found = model.features(normalised(films.flip(2) if mirrored else films, MEAN, STD))
-            for array, part in zip(arrays, found, strict=True):
-                array[start : start + 8] = part.numpy()
+            for append, part in zip((middle, fine, whole), found, strict=True):
+                append(part.numpy())
             bar.update(len(films))
         bar.close()
-        for array in arrays:
-            array.flush()
-        del arrays

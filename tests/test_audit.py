@@ -95,7 +95,7 @@ def test_json_is_as_documented(sick: Audit) -> None:
     head = audit_report.__doc__ or ""
     assert set(told) == {
         "format", "version", "folder", "verdict", "clean", "splits", "problems", "groups", "copies", "leaks",
-        "contradictions", "shared_patients", "lookup", "shortcuts", "balance", "advice",
+        "contradictions", "shared_patients", "lookup", "shortcuts", "notes", "balance", "advice",
     }  # fmt: skip
     assert all(name in head for name in told)
     assert {p["kind"] for p in told["problems"]} <= set(KINDS)

@@ -203,7 +203,7 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     for name, value in later.model.state_dict().items():
         torch.testing.assert_close(value, first[name], rtol=0, atol=1e-6)
     done = fracture("train", tmp_path / "data", *third, "--point", -1)
-    assert done.returncode == 2 and "--point is -1.0; expected 0 or more" in done.stderr
+    assert done.returncode == 2 and "--point is -1; expected at least 0" in done.stderr
     done = fracture("join", tmp_path / "data", model, "--out", tmp_path / "one")
     assert done.returncode == 2 and "expected two or more" in done.stderr
     small = ROOT / "data" / "checkpoints" / "demo-small-cnn.pt"

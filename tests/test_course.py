@@ -3,11 +3,28 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from fracturelib._files import FILMS_SPLITS
-from fracturelib.course import DEMO, classifier_line, learnt_from, open_classifier, open_explorer
+from fracturelib.course import (
+    DEMO,
+    classifier_line,
+    data_line,
+    is_demo,
+    learnt_from,
+    open_classifier,
+    open_explorer,
+    open_predictions,
+    open_split,
+    run_folder,
+    some_of_each,
+    train_course_model,
+)
+from fracturelib.recipe import Recipe
+from tests.films import plain_folder
+from tests.own_folders import FOLDERS
 
 
 @pytest.fixture
@@ -51,3 +68,70 @@ def test_it_says_when_it_learnt_from_the_films_that_are_to_judge_it(few: Path) -
     manifest.to_csv(few / "manifest.csv", index=False)
     assert learnt_from(manifest) == 1
     assert "; 1 films of val and test are called like films that it learnt from" in classifier_line(real=True)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where an own folder will be, and no runs."""
+    monkeypatch.setenv("FRACTURE_DATA", str(tmp_path / "own"))
+    monkeypatch.setenv("FRACTURE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("FRACTURE_SHIPPED", raising=False)
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize("folder", ["twenty", "test_of_one_class"])
+def test_without_a_test_of_both_classes_val_is_judged_on_and_the_first_line_says_so(folder: str, own: Path) -> None:
+    FOLDERS[folder](own)
+    said = data_line()
+    assert "val stands in for it" in said and "No patients are known" in said and said.startswith("Data: your folder")
+    val, test = open_split("val"), open_split("test")
+    assert list(val.frame["file"]) == list(test.frame["file"])
+    shipped = open_predictions()
+    train_course_model(Recipe(size=32, epochs=1))
+    assert (run_folder() / "predictions.csv").is_file()
+    for found in (shipped, open_predictions()):  # with the shipped network, and with the reader's own
+        parts = [found[found["split"] == s] for s in ("val", "test")]
+        assert list(parts[0]["file"]) == list(parts[1]["file"]) == list(val.frame["file"])
+        assert list(parts[0]["score"]) == list(parts[1]["score"])
+
+
+def test_a_test_of_both_classes_is_kept(own: Path) -> None:
+    FOLDERS["small_test"](own)
+    assert "stands in" not in data_line()
+    assert set(open_split("test").frame["split"]) == {"test"}
+    found = open_predictions()
+    assert not set(found.loc[found["split"] == "val", "file"]) & set(found.loc[found["split"] == "test", "file"])
+
+
+def test_the_demo_set_stands_in_for_what_a_lesson_cannot_use(own: Path) -> None:
+    FOLDERS["twenty"](own)
+    assert data_line(patients=3).startswith("Data: your folder 'own'") and not is_demo()
+    said = data_line(patients=4).splitlines()
+    assert said[0] == (
+        "Your folder 'own' has 3 patients with a fracture in val, where this lesson needs 4: "
+        "the demo set stands in for it."
+    )
+    assert said[1].startswith("Data: the embedded demo set") and is_demo()
+    assert data_line(patients=4) == said[1]
+
+
+def test_the_demo_set_stands_in_for_outlines(own: Path) -> None:
+    FOLDERS["outlined"](own)
+    assert data_line(outlined=3).startswith("Data: your folder 'own'")
+    (own / "annotations.json").unlink()
+    assert "has 0 patients with an outlined fracture in train" in data_line(outlined=3)
+
+
+@pytest.mark.parametrize("splits", [{"train": 3}, {"train": 3, "test": 3}])
+def test_a_folder_without_val_says_so(own: Path, splits: dict[str, int]) -> None:
+    plain_folder(own, splits=splits)
+    assert "has 0 patients without a fracture in val, where this lesson needs 1" in data_line()
+    assert is_demo()
+
+
+def test_some_of_each_takes_as_many_of_both() -> None:
+    labels = np.array([0, 1, 0, 0, 1, 0, 0])
+    for count, expected in ((1, 1), (2, 2), (5, 2)):
+        sound, fractured = some_of_each(labels, count, seed=1)
+        assert len(sound) == len(fractured) == expected
+        assert (labels[sound] == 0).all() and (labels[fractured] == 1).all()

@@ -168,6 +168,22 @@ def test_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert data_folder().parts[-2:] == ("data", "demo")
     monkeypatch.setenv("FRACTURE_DATA", str(tmp_path))
     assert data_folder() == tmp_path
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FRACTURE_DATA", "~/films")
+    assert data_folder() == tmp_path / "films"
+
+
+def test_a_relative_data_folder_is_meant_from_where_it_was_typed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setenv("FRACTURE_DATA", "data")
+    monkeypatch.setenv("PWD", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "notebooks")  # where a notebook runs, while PWD stays as the shell left it
+    assert data_folder().resolve() == tmp_path / "data"
+    (tmp_path / "notebooks" / "data").mkdir()
+    assert data_folder().resolve() == tmp_path / "notebooks" / "data"
 
 
 def test_a_box_may_be_wider_than_high(tmp_path: Path) -> None:

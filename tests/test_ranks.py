@@ -24,7 +24,8 @@ TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-p
 
 
 def command(start: list[str], folder: Path, out: Path, *options: str) -> list[str]:
-    return [*start, "fracturelib.cli", "train", str(folder), "--out", str(out), "--quiet", "--batch", "8", *options]
+    batch = () if "--batch" in options else ("--batch", "8")
+    return [*start, "fracturelib.cli", "train", str(folder), "--out", str(out), "--quiet", *batch, *options]
 
 
 def environment(tmp_path: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The simulator keeps its promises: what is broken, where, for whom, and the same again from the same seed."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from fracturelib._files import InputError
 from fracturelib.simulate import (
@@ -19,11 +21,14 @@ from fracturelib.simulate import (
     simulate_dataset,
     simulate_image,
 )
-from fracturelib.simulate.anatomy import load_pack
-from fracturelib.simulate.fractures import KINDS, Slit, rough_cut
+from fracturelib.simulate import view as view_module
+from fracturelib.simulate.anatomy import Bone, load_pack, pose
+from fracturelib.simulate.fractures import KINDS, SHATTERED, Slit, break_bone, rough_cut
+from fracturelib.simulate.patient import make_patient
 from fracturelib.simulate.physics import attenuation, spectrum, transmit
 from fracturelib.simulate.regions import region_of
 from fracturelib.simulate.render import Camera, Shadow, Tissue, cast_bone
+from fracturelib.simulate.sites import SITES, choose_severity
 from fracturelib.simulate.view import outline
 
 DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
@@ -267,6 +272,156 @@ def test_pack_is_small_and_whole():
         assert (bone.distance[0] > 0).all() and (bone.distance[-1] > 0).all(), bone.name
         assert (bone.distance < 0).sum() > 100, bone.name
     assert all(set(bone.joints) <= set(joints) for bone in bones.values())
+
+
+def voxels(bone: Bone) -> np.ndarray:
+    """The middles of a bone's voxels in world rest coordinates: (n, 3)."""
+    return (np.argwhere(bone.distance < 0) * bone.spacing + bone.low) @ bone.frame.T
+
+
+def moved(place: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ place[:3, :3].T + place[:3, 3]
+
+
+def inside(points: np.ndarray, bone: Bone) -> np.ndarray:
+    """Whether world rest coordinates (n, 3) lie in a bone."""
+    voxel = ((points @ bone.frame - bone.low) / bone.spacing).T
+    return ndimage.map_coordinates(bone.distance, voxel, order=1, mode="constant", cval=9.0) < 0
+
+
+def test_driven_joints_follow_the_published_polynomials():
+    """The patella's path of myo-sim 0.2.4 (joint constraints of myolegs), in mm and radians, at a knee bent by 1."""
+    joints = load_pack()[1]
+    forward, up, turn = (joints[f"knee_angle_beta_{n}_r"] for n in ("translation1", "translation2", "rotation1"))
+    assert all(joint.driver == "knee_angle_r" for joint in (forward, up, turn))
+    assert forward.slides and up.slides and not turn.slides
+    middle = turn.anchor
+    bent = moved(pose("patella", {"knee_angle_r": 1.0}), middle[None])[0] - middle
+    expected = [0, -1000 * (-0.01502 - 0.03405 + 0.01334 - 0.00088), 1000 * (-0.04878 + 0.00928 + 0.01317 - 0.0035)]
+    assert bent == pytest.approx(expected, abs=0.3)
+    assert sum(turn.polynomial) == pytest.approx(0.02476 - 1.31647 + 0.71634 - 0.1383, abs=1e-4)
+
+
+def test_every_joint_that_another_drives_is_in_the_pack():
+    """All eleven constraints of myoarm_r, and the seven of the right leg of myolegs."""
+    joints = load_pack()[1]
+    drivers = [j.driver for j in joints.values() if j.driver]
+    assert {d: drivers.count(d) for d in set(drivers)} == {"shoulder_elv_r": 10, "elv_angle_r": 1, "knee_angle_r": 7}
+    assert all(not joints[d].driver for d in drivers)
+    raised = pose("scapula", {"shoulder_elv_r": 0.4})
+    assert not np.allclose(raised, np.eye(4)), "the shoulder blade goes along with the arm"
+    assert pose("humerus", {"elv_angle_r": 0.3}) == pytest.approx(np.eye(4), abs=1e-3), "the plane alone turns nothing"
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.1, 0.3, 0.6, 0.9, 1.2])
+def test_the_patella_lies_before_the_femur(angle):
+    bones, _ = load_pack()
+    femur = moved(pose("femur", {}), voxels(bones["femur"]))
+    patella = moved(pose("patella", {"knee_angle_r": angle}), voxels(bones["patella"]))
+    end = femur[femur[:, 2] < femur[:, 2].min() + 60]
+    assert patella[:, 1].mean() < end[:, 1].min() + 15, "in front (y goes to the back)"
+    assert abs(patella[:, 0].mean() - end[:, 0].mean()) < 10, "in the middle"
+    assert end[:, 2].min() - 15 < patella[:, 2].mean() < end[:, 2].max(), "at the height of the distal femur"
+    assert patella[:, 1].min() < end[:, 1].min() - 3 or angle > 0.5
+
+
+def test_lateral_knees_show_the_patella_in_front(monkeypatch):
+    """On eight films: before the femur, hardly over it, and at the height of its distal end."""
+    bones, _ = load_pack()
+    seen: dict[str, tuple[Camera, np.ndarray]] = {}
+
+    def spy(shadow, camera, bone, place, tissue, **rest):
+        seen[bone.name] = (camera, place)
+
+    monkeypatch.setattr(view_module, "cast_bone", spy)
+    shown = 0
+    for seed in range(8):
+        path_lengths("knee", seed=seed, view="lateral", fracture=None, size=160)
+        spots = {}
+        for name in ("patella", "femur"):
+            camera, place = seen[name]
+            spots[name] = np.unique(np.round(camera.see(moved(place, voxels(bones[name])))[:, :2]).astype(int), axis=0)
+        femur = set(map(tuple, spots["femur"]))
+        over = np.mean([tuple(spot) in femur for spot in spots["patella"]])
+        assert over < 0.4, f"seed {seed}: {over:.0%} of the patella lies over the femur"
+        middle = spots["patella"].mean(axis=0)
+        shown += (middle > 0).all() and middle[0] < camera.width and middle[1] < camera.height
+    assert shown >= 6, "films of the knee show it"
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_bones_share_no_space(region):
+    """In ten poses as the simulator draws them, no two bones of a region share 0.5 % of the smaller one's voxels."""
+    bones, _ = load_pack()
+    spec, worst = region_of(region), {}
+    points = {name: voxels(bones[name]) for name in spec.bones}
+    views = list(spec.turn)
+    for seed in range(10):
+        angles = view_module._angles(make_patient(region, seed=seed), spec, views[seed % len(views)])
+        places = {name: pose(name, angles) for name in spec.bones}
+        boxes = {n: (lambda p: (p.min(axis=0), p.max(axis=0)))(moved(places[n], points[n][::5])) for n in spec.bones}
+        for one, other in itertools.combinations(spec.bones, 2):
+            if any((boxes[a][0] > boxes[b][1] + 3).any() for a, b in ((one, other), (other, one))):
+                continue
+            small, large = sorted((one, other), key=lambda n: len(points[n]) * bones[n].spacing ** 3)
+            there = moved(np.linalg.inv(places[large]) @ places[small], points[small])
+            share = float(inside(there, bones[large]).mean())
+            worst[small, large] = max(share, worst.get((small, large), 0.0))
+    assert worst and max(worst.values()) < 0.005, {pair: share for pair, share in worst.items() if share >= 0.005}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_what_is_crushed_or_comminuted_is_in_splinters(kind):
+    bones, _ = load_pack()
+    breaks = [
+        break_bone(bones[name], kind, np.random.default_rng(seed), fraction=0.9, severity=0.9)
+        for name in ("radius", "tibia", "mc3")
+        for seed in range(30)
+    ]
+    radii = np.array([chip[3] for b in breaks for chip in b.chips])
+    if kind not in SHATTERED:
+        assert radii.size == 0 and all(len(b.pieces) <= 2 for b in breaks), "a line, a step and an angle"
+        return
+    assert 0.5 < radii.size / len(breaks) < 4, "few"
+    assert radii.max() > 2.5 * radii.min() and np.median(radii) < radii.mean(), "of many sizes, and most of them small"
+    if kind == "comminuted":
+        assert {len(b.pieces) for b in breaks} >= {4, 5}
+
+
+@pytest.mark.parametrize("kind", ["transverse", "oblique", "spiral"])
+def test_beside_a_plain_break_the_bone_is_whole(kind):
+    """The texture of splinters is laid over shattered bone alone."""
+    whole = path_lengths("lower leg", seed=3, view="frontal", fracture=None, size=200)
+    broken = path_lengths("lower leg", seed=3, view="frontal", fracture=kind, severity=0.0, size=200, gap=0.8)
+    change = np.abs(whole.paths["bone"] - broken.paths["bone"])
+    mask = cv2.dilate(broken.masks[0], np.ones((5, 5), np.uint8)) > 0
+    assert change[mask].max() > 1.0
+    crushed = path_lengths("lower leg", seed=3, view="frontal", fracture="comminuted", severity=0.6, size=200)
+    textured = [float((np.abs(p.paths["bone"] - whole.paths["bone"]) > 0.5).sum()) for p in (broken, crushed)]
+    assert textured[0] < textured[1]
+
+
+def test_as_many_are_displaced_as_published():
+    """Two thirds of the distal radius (Brogren et al. 2007), half of the proximal humerus (Court-Brown et al. 2001)."""
+    rng = np.random.default_rng(0)
+    bones, _ = load_pack()
+    for bone, fraction, published in (("radius", 0.92, 0.65), ("humerus", 0.12, 0.5)):
+        drawn = np.array([choose_severity(bone, fraction, rng) for _ in range(3000)])
+        assert abs((drawn > 0.12).mean() - published) < 0.03
+        assert ((drawn >= 0) & (drawn <= 1)).all()
+    moved_by = [
+        break_bone(bones["radius"], "transverse", rng, fraction=0.92, severity=choose_severity("radius", 0.92, rng))
+        for _ in range(400)
+    ]
+    far = np.array([b.displacement for b in moved_by])
+    assert 0.28 < (far < 3.0).mean() < 0.42 and np.median(far) < 8 and (far > 15).mean() < 0.05, "most are ordinary"
+
+
+def test_shattered_bones_are_the_minority():
+    for region, sites in SITES.items():
+        weight = sum(w for _, w, _, _ in sites)
+        share = sum(w * sum(k.get(s, 0) for s in SHATTERED) / sum(k.values()) for _, w, _, k in sites) / weight
+        assert share < 0.5, region
 
 
 def test_demo_is_what_the_simulator_makes():

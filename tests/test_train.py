@@ -1,11 +1,5 @@
 """The loop, and what must survive a kill."""
 
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +12,7 @@ from fracturelib._files import InputError
 from fracturelib.checkpoint import fit_temperature, load_classifier, normalised, save_classifier
 from fracturelib.recipe import Recipe
 from fracturelib.train import Films, augmented, calibrated_twice, fit, grey_statistics, training_batches
-from tests.conftest import ROOT
-from tests.films import film, plain_folder
+from tests.films import film
 from tests.moves import fills, measured, three_discs
 
 SMALL = Recipe(size=64, epochs=6, batch=16, learning_rate=3e-3, patience=6, augment=False)
@@ -182,47 +175,6 @@ def test_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
         fit(films(16, 0), films(16, 1000), replace(SMALL, epochs=1, learning_rate=1.0), out=tmp_path, progress=False)
     with pytest.raises(InputError, match="was begun with data"):
         fit(films(16, 0), films(16, 1000), replace(SMALL, epochs=1), out=tmp_path, fingerprint="x", progress=False)
-
-
-def train_command(folder: Path, out: Path) -> list[str]:
-    options = ["--size", "64", "--epochs", "60", "--batch", "8", "--quiet", "--patience", "60"]
-    return [sys.executable, "-m", "fracturelib.cli", "train", str(folder), "--out", str(out), *options]
-
-
-def check_nothing_is_broken(out: Path) -> None:
-    """Every file that is there, but for those that were being written, can be read."""
-    for path in out.glob("*"):
-        if path.name == "state.pt":
-            assert torch.load(path, weights_only=True)["history"]
-        elif path.name == "model.pt":
-            load_classifier(path)
-
-
-def test_ten_kills_end_in_the_same_bits(tmp_path: Path) -> None:
-    folder = plain_folder(tmp_path / "data", splits={"train": 40, "val": 16})
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    subprocess.run(train_command(folder, tmp_path / "whole"), cwd=ROOT, check=True, env=environment)
-    rng = random.Random(0)
-    killed = tmp_path / "killed"
-    for _ in range(10):
-        process = subprocess.Popen(train_command(folder, killed), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-        # A moment within the training, not within Python's start: wait for the first new state or the end.
-        before = (killed / "state.pt").stat().st_mtime_ns if (killed / "state.pt").exists() else 0
-        begin = time.monotonic()
-        while process.poll() is None and time.monotonic() - begin < 60:
-            state = killed / "state.pt"
-            if state.exists() and state.stat().st_mtime_ns != before:
-                break
-            time.sleep(0.005)
-        time.sleep(rng.uniform(0, 0.25))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        check_nothing_is_broken(killed)
-        assert not (killed / "model.pt").exists(), "it was finished before the tenth kill: train for longer"
-    subprocess.run(train_command(folder, killed), cwd=ROOT, check=True, env=environment)
-    assert same(weights(tmp_path / "whole" / "model.pt"), weights(killed / "model.pt"))
-    for name in ("history.csv", "predictions.csv", "recipe.json"):
-        assert (tmp_path / "whole" / name).read_bytes() == (killed / name).read_bytes(), name
 
 
 def test_a_run_of_another_start_is_refused(tmp_path: Path) -> None:

@@ -19,11 +19,19 @@ def has_browser() -> bool:
     return True
 
 
+def make_data_path_absolute() -> None:
+    """Let FRACTURE_DATA mean the folder that its writer saw: kernels work in folders of their own."""
+    named = os.environ.get("FRACTURE_DATA")
+    if named:
+        os.environ["FRACTURE_DATA"] = str(Path(named).expanduser().absolute())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("notebook", type=Path)
     parser.add_argument("--port", default="8888")
     args = parser.parse_args()
+    make_data_path_absolute()
     root = args.notebook.resolve().parent.parent
     command = [
         str(Path(sys.executable).with_name("jupyter")),

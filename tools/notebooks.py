@@ -147,7 +147,7 @@ def main() -> int:
     # Relative folders are meant from where the user stands; a notebook runs in its own.
     for name in ("FRACTURE_DATA", "FRACTURE_ELSEWHERE"):
         if os.environ.get(name):
-            os.environ[name] = str(Path(os.environ[name]).resolve())
+            os.environ[name] = str(Path(os.environ[name]).expanduser().resolve())
         else:
             os.environ.pop(name, None)
     if args.command == "run":

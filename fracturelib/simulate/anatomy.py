@@ -54,9 +54,21 @@ class Bone:
 
 @dataclass(frozen=True)
 class Joint:
+    """A hinge (radians) or a slide (mm) about or along `axis` (3,) through `anchor` (3,), in the rest pose.
+
+    A joint with a `driver` moves with that joint: by the sum of `polynomial[i] * angle ** (i + 1)`, from its rest.
+    """
+
     anchor: np.ndarray
     axis: np.ndarray
     limits: tuple[float, float]
+    slides: bool = False
+    driver: str = ""
+    polynomial: tuple[float, ...] = ()
+
+    def moved(self, by: float) -> np.ndarray:
+        """What it does to the bones behind it: (4, 4)."""
+        return translation(self.axis * by) if self.slides else rotation(self.axis, by, self.anchor)
 
 
 @lru_cache(maxsize=1)
@@ -80,12 +92,16 @@ def load_pack() -> tuple[dict[str, Bone], dict[str, Joint]]:
             bones[f"{name}_left"] = replace(
                 right, name=f"{name}_left", frame=np.diag([-1.0, 1, 1]) @ right.frame, joints=()
             )
+        parts = ("names", "anchor", "axis", "range", "slides", "driver", "polynomial")
         joints = {
-            str(name): Joint(anchor, axis, (float(limits[0]), float(limits[1])))
-            for name, anchor, axis, limits in zip(
-                pack["joints/names"], pack["joints/anchor"], pack["joints/axis"], pack["joints/range"], strict=True
+            str(name): Joint(
+                anchor, axis, (float(limits[0]), float(limits[1])), bool(slides), str(driver),
+                tuple(polynomial.tolist()) if driver else (),
             )
-        }
+            for name, anchor, axis, limits, slides, driver, polynomial in zip(
+                *(pack[f"joints/{part}"] for part in parts), strict=True
+            )
+        }  # fmt: skip
     return bones, joints
 
 
@@ -109,12 +125,16 @@ def translation(offset: np.ndarray) -> np.ndarray:
 def pose(bone: str, angles: dict[str, float]) -> np.ndarray:
     """Where the joints carry a bone: (4, 4) from the rest pose to the world."""
     bones, joints = load_pack()
+    return chain_pose(bones[bone].joints, joints, angles)
+
+
+def chain_pose(chain: tuple[str, ...], joints: dict[str, Joint], angles: dict[str, float]) -> np.ndarray:
+    """What a chain of joints does to the bone at its end; joints that are driven follow theirs."""
     matrix = np.eye(4)
-    chain = bones[bone].joints
-    if bone == "patella":  # it glides half as far as the tibia turns
-        chain = (*(j for j in bones["femur"].joints), "knee_angle_r")
     for name in chain:
-        angle = angles.get(name, 0.0) * (0.6 if bone == "patella" and name == "knee_angle_r" else 1.0)
-        if angle:
-            matrix = matrix @ rotation(joints[name].axis, angle, joints[name].anchor)
+        joint = joints[name]
+        turned = angles.get(joint.driver or name, 0.0)
+        by = sum(c * turned ** (i + 1) for i, c in enumerate(joint.polynomial)) if joint.driver else turned
+        if by:
+            matrix = matrix @ joint.moved(by)
     return matrix

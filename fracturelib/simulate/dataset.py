@@ -4,9 +4,12 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from fracturelib._files import InputError, atomic_path
+from fracturelib._parts import sweep
+from fracturelib._processes import end_with_parent, interrupts_held
 from fracturelib.simulate.film import SimulatedImage, simulate_image
 from fracturelib.simulate.patient import PREVALENCE
 from fracturelib.simulate.regions import REGIONS, region_of
@@ -174,7 +179,8 @@ def _write_film(film: Film, folder: Path, size: int) -> None:
     file = f"{film.split}/{CLASS_FOLDERS[label]}/{film.name}.jpg"
     height, width = made.image.shape
     with atomic_path(folder / file) as temporary:
-        cv2.imwrite(str(temporary), made.image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+        options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+        temporary.write_bytes(cv2.imencode(".jpg", made.image, options)[1].tobytes())
     record = {
         "file": file,
         "split": film.split,
@@ -189,12 +195,22 @@ def _write_film(film: Film, folder: Path, size: int) -> None:
         temporary.write_text(json.dumps({"record": record, "instances": instances}))
 
 
-def _one_thread() -> None:
+def _begin(told_to_stop: Event) -> None:
+    """What a worker does first."""
+    global _stopped
+    _stopped = told_to_stop.is_set
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who tells
     cv2.setNumThreads(1)
+
+
+_stopped: Callable[[], bool] = bool  # of a worker: whether its parent has told it to stop
 
 
 def _work(films: list[Film], folder: Path, size: int) -> int:
     for film in films:
+        if _stopped():
+            break
         _write_film(film, folder, size)
     return len(films)
 
@@ -243,15 +259,13 @@ def simulate_dataset(
     folder = Path(out)
     _check(images, size, regions, shortcut, workers)
     recipe = {"images": images, "seed": seed, "size": size, "regions": list(regions), "shortcut": shortcut or {}}
-    done = _recipe_of(folder / RECIPE)
+    done, begun = _recipe_of(folder / RECIPE), _recipe_of(folder / UNFINISHED / RECIPE)
     if done == recipe and (folder / "manifest.csv").is_file():
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # of a call that was killed at its last moment
         return pd.read_csv(folder / "manifest.csv", keep_default_na=False)
-    begun = _recipe_of(folder / UNFINISHED / RECIPE)
-    if (
-        done is not None
-        or (begun is None and folder.is_dir() and any(folder.iterdir()))
-        or (begun is not None and begun != recipe)
-    ):
+    strange = folder.is_dir() and any(p.name != UNFINISHED for p in folder.iterdir())
+    held = done if begun is None else begun
+    if held not in (None, recipe) or (begun is None and strange):
         raise InputError(
             f"{folder} is not empty and holds another data set; expected a new folder, or one that the same call began"
         )
@@ -260,6 +274,9 @@ def simulate_dataset(
     films = plan_films(images, seed=seed, regions=regions, shortcut=shortcut)
     waiting = [f for f in films if not (folder / UNFINISHED / f"{f.name}.json").is_file()]
     _run(waiting, folder, size, workers or os.cpu_count() or 1, progress, len(films))
+    for split in SHARES:
+        for name in CLASS_FOLDERS:
+            sweep(folder / split / name)
     return _join(folder, films, recipe)
 
 
@@ -271,14 +288,21 @@ def _run(films: list[Film], folder: Path, size: int, workers: int, progress: boo
                 bar.update(_work(chunk, folder, size))
             return
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-        with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_one_thread) as pool:
-            jobs = [pool.submit(_work, chunk, folder, size) for chunk in chunks]
+        stop, workers = context.Event(), min(workers, len(chunks))
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(stop,)) as pool:
             try:
+                with interrupts_held():
+                    jobs = [pool.submit(_work, chunk, folder, size) for chunk in chunks]
                 for job in as_completed(jobs):
                     bar.update(job.result())
-            except BaseException:
+            except BrokenProcessPool:
+                raise InputError(
+                    f"{folder}: a worker process was lost, perhaps for want of memory; expected all to go on: "
+                    "give the same command again, with fewer --workers"
+                ) from None
+            finally:  # if all is done, nobody is left to be told
+                stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise
 
 
 def _join(folder: Path, films: list[Film], recipe: dict[str, Any]) -> pd.DataFrame:
@@ -312,7 +336,11 @@ def _join(folder: Path, films: list[Film], recipe: dict[str, Any]) -> pd.DataFra
 
 
 def _recipe_of(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.is_file() else None
+    """What a file says that a data set was made from, None without one; of a spoilt one, what none is made from."""
+    try:
+        return (json.loads(path.read_text()) or {"spoilt": True}) if path.is_file() else None
+    except (ValueError, RecursionError):
+        return {"spoilt": True}
 
 
 def _check(

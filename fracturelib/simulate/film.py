@@ -37,8 +37,8 @@ def draw_exposure(
     angle, heel = rng.uniform(0, np.pi, 2)
     return Exposure(
         float(drawn) if kv is None else kv,
-        float(rng.uniform(700, 2500) * (0.06 if bad else 1)),
-        float(rng.uniform(0.2, 0.45)),
+        float(rng.uniform(3000, 10000) * (0.02 if bad else 1)),
+        float(rng.uniform(0.12, 0.27)),
         float(rng.uniform(0.05, 0.2)),
         float(motion),
         float(angle),
@@ -46,9 +46,9 @@ def draw_exposure(
         float(2 * heel),
         float(rng.uniform(0.04, 0.12)),
         float(rng.uniform(0.85, 1.2)),
-        float(rng.uniform(0.85, 1.15)) * (1.35 if bad else 1.0),
-        float(rng.uniform(0.3, 0.9)),
-        float(rng.uniform(0.1, 0.35) + max(drawn - 62, 0) / 70),
+        float(rng.uniform(1.0, 1.35)) * (1.35 if bad else 1.0),
+        float(rng.uniform(0.65, 1.25)),
+        float(rng.uniform(0.32, 0.57) + max(drawn - 62, 0) / 70),
     )
 
 

@@ -1,11 +1,13 @@
 """How a bone breaks: rough surfaces that part a bone, and how far its pieces move."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fracturelib.simulate.anatomy import Bone, rotation, translation
 
+# Bone gives way in many places at once only under a force along it, or a great one; else it parts at one surface.
+SHATTERED = ("comminuted", "impacted")
 KINDS = ("transverse", "oblique", "spiral", "comminuted", "impacted", "avulsion", "buckle", "greenstick", "hairline")
 
 
@@ -75,13 +77,23 @@ class Break:
     pieces: tuple[Piece, ...] = ()
     slits: tuple[Slit, ...] = ()
     bulges: tuple[Bulge, ...] = ()
-    chips: tuple[tuple[float, float, float, float], ...] = ()  # splinters: world rest coordinates and radius, mm
+    chips: tuple[tuple[float, float, float, float], ...] = ()  # small loose ones: world rest coordinates and radius, mm
 
 
 def rough_cut(
-    rng: np.random.Generator, bone: Bone, fraction: float, *, tilt: float, roughness: float = 1.0, twist: float = 0.0
+    rng: np.random.Generator,
+    bone: Bone,
+    fraction: float,
+    *,
+    tilt: float,
+    roughness: float = 1.0,
+    teeth: float = 1.0,
+    twist: float = 0.0,
 ) -> Cut:
-    """A surface across `bone` at `fraction` of its length, leaning by `tilt` radians."""
+    """A surface across `bone` at `fraction` of its length, leaning by `tilt` radians.
+
+    `roughness` scales its waves, and `teeth` what makes its short ones steep, as those of broken bone are.
+    """
     origin = bone.frame.T @ bone.point(fraction)
     turn = rng.uniform(0, 2 * np.pi)
     normal = np.array([np.cos(tilt), np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn)])
@@ -89,7 +101,7 @@ def rough_cut(
     lengths = size * np.array([1.2, 0.7, 0.38, 0.2, 0.12])
     direction = rng.standard_normal((5, 3)) * [0.15, 1, 1]
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    heights = roughness * lengths * rng.uniform(0.04, 0.1, 5)
+    heights = roughness * (lengths + teeth * size * np.array([0, 0, 0.15, 0.2, 0.2])) * rng.uniform(0.04, 0.1, 5)
     return Cut(
         origin,
         normal,
@@ -128,8 +140,8 @@ def break_bone(
     gap : float, optional
         Width of the gap in mm; if not given, it follows from the severity.
     """
-    size = bone.width
-    offset_scale = size * (0.05 + 0.95 * severity**1.3)
+    size = min(bone.width, 30.0)  # the pelvis moves no further than the femur
+    offset_scale = 0.8 + 0.95 * size * severity**1.3  # mm
     tilt = {"transverse": 0.1, "oblique": 0.75, "spiral": 0.35, "comminuted": 0.5, "impacted": 0.2}.get(kind, 0.3)
     tilt *= rng.uniform(0.6, 1.3)
     cut = rough_cut(
@@ -150,10 +162,10 @@ def break_bone(
         )
         bulges = (Bulge(cut.origin, height, rng.uniform(2.5, 4.5), side),) if height else ()
         return Break(bone.name, kind, site, round(width + height, 2), slits=slits, bulges=bulges)
-    width = gap if gap is not None else rng.uniform(0.9, 1.8) + 3.0 * severity * rng.uniform(0.1, 1)
+    width = gap if gap is not None else rng.uniform(0.9, 1.8) + 2.5 * severity * rng.uniform(0.1, 1)
     if kind == "avulsion":
         return _avulsion(bone, rng, cut, fraction, width)
-    angle = np.deg2rad(rng.uniform(1, 6) + 30 * severity * rng.uniform(0.2, 1))
+    angle = np.deg2rad(rng.uniform(0, 3) + 30 * severity * rng.uniform(0.2, 1))
     hinge = np.cross([1.0, 0, 0], side)
     if kind == "greenstick":
         pivot = cut.origin - side * size * 0.45
@@ -173,30 +185,51 @@ def break_bone(
     near, far = Piece(((cut, -1.0, width / 2),), np.eye(4)), Piece(((cut, 1.0, width / 2),), move, True)
     pieces: tuple[Piece, ...] = (near, far)
     if kind == "comminuted":
-        wedge = rough_cut(rng, bone, fraction, tilt=rng.uniform(0.75, 1.0), roughness=1.2)
-        origin = wedge.origin + np.array([rng.uniform(0.15, 0.5) * size, 0, 0])
-        wedge = Cut(origin, wedge.normal, wedge.waves, wedge.heights, wedge.phases)
-        loose = _move(
-            bone,
-            cut.origin,
-            0.5 * shift + _across(rng) * rng.uniform(0.5, 1.5 + 2 * severity),
-            _across(rng),
-            rng.uniform(0, 0.25),
-        )
-        far = Piece(((cut, 1.0, width / 2), (wedge, 1.0, width / 2)), move, True)
-        pieces = (near, far, Piece(((cut, 1.0, width / 2), (wedge, -1.0, width / 2)), loose))
+        pieces = (near, *_shattered(bone, rng, cut, fraction, severity, width, shift, move))
     far_point = np.linalg.norm((move @ [*site, 1])[:3] - site) + width + np.sin(angle) * size / 2
-    chips = _splinters(rng, site, size, severity * (1.5 if kind == "comminuted" else 1.0))
+    chips = _chips(rng, site, size, severity) if kind in SHATTERED else ()
     return Break(bone.name, kind, site, round(float(far_point), 2), pieces, chips=chips)
 
 
-def _splinters(
+def _shattered(
+    bone: Bone,
+    rng: np.random.Generator,
+    cut: Cut,
+    fraction: float,
+    severity: float,
+    width: float,
+    shift: np.ndarray,
+    move: np.ndarray,
+) -> tuple[Piece, ...]:
+    """What lies beyond the first surface: the far part of the bone, and between them two to five fragments.
+
+    Each surface along the bone splits off a share of what the ones before it left, so that fragments are of many sizes.
+    """
+    size = bone.width
+    across = rough_cut(rng, bone, fraction, tilt=rng.uniform(0.3, 0.9), roughness=1.2)
+    across = replace(across, origin=cut.origin + np.array([rng.uniform(0.35, 0.9) * size, 0, 0]))
+    pieces = [Piece(((cut, 1.0, width / 2), (across, 1.0, width / 2)), move, True)]
+    between: tuple[tuple[Cut, float, float], ...] = ((cut, 1.0, width / 2), (across, -1.0, width / 2))
+    crack = min(0.3 * width, 0.6)
+    for left in reversed(range(1 + min(int(rng.poisson(0.8 + 1.5 * severity)), 4))):
+        lengthwise = rough_cut(rng, bone, fraction, tilt=np.pi / 2 - rng.uniform(-0.3, 0.3), roughness=0.8)
+        lengthwise = replace(lengthwise, origin=cut.origin + lengthwise.normal * rng.uniform(-0.3, 0.15) * size)
+        nudge = rng.uniform(0.3, 0.9) * shift + _across(rng) * rng.uniform(0.2, 0.8 + 2 * severity)
+        loose = _move(bone, cut.origin, nudge, _across(rng), rng.uniform(-0.2, 0.2) * (0.3 + severity))
+        pieces.append(Piece((*between, (lengthwise, 1.0, crack)), loose))
+        between = (*between, (lengthwise, -1.0, crack))
+        if left == 0:
+            pieces.append(Piece(between, _move(bone, cut.origin, 0.6 * shift, _across(rng), 0.0)))
+    return tuple(pieces)
+
+
+def _chips(
     rng: np.random.Generator, site: np.ndarray, size: float, severity: float
 ) -> tuple[tuple[float, float, float, float], ...]:
-    """Small loose fragments around a displaced fracture."""
-    count = int(rng.poisson(1 + 6 * severity)) if severity > 0.25 else 0
-    places = site + rng.standard_normal((count, 3)) * size * (0.35 + 0.2 * severity)
-    radii = rng.uniform(0.05, 0.13, count) * size + 0.4
+    """Small loose fragments around a shattered bone: few, and the smaller the more (a power law, exponent 2)."""
+    count = min(int(rng.poisson(0.3 + 2.5 * severity)), 6)
+    places = site + rng.standard_normal((count, 3)) * size * (0.3 + 0.15 * severity)
+    radii = np.minimum((0.4 + 0.02 * size) / np.sqrt(1 - rng.uniform(0, 1, count)), 0.4 + 0.16 * size)
     return tuple((float(x), float(y), float(z), float(r)) for (x, y, z), r in zip(places, radii, strict=True))
 
 

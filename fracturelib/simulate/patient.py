@@ -10,7 +10,7 @@ from fracturelib.simulate.anatomy import Bone, load_pack
 from fracturelib.simulate.fractures import KINDS, Break, Bulge, Slit, break_bone, rough_cut
 from fracturelib.simulate.regions import region_of
 from fracturelib.simulate.render import Tissue
-from fracturelib.simulate.sites import choose_site
+from fracturelib.simulate.sites import choose_severity, choose_site
 
 PREVALENCE = 0.36
 
@@ -67,7 +67,7 @@ def make_patient(
         region, lottery, child=age == "child", kind=kind
     )  # it hurts there, broken or not
     if broken:
-        hard = float(lottery.beta(3.5, 1.0))
+        hard = choose_severity(bone, fraction, lottery)
         hard = hard if severity is None else severity
         breaks = (
             break_bone(
@@ -80,7 +80,7 @@ def make_patient(
             and pair in spec.bones
             and 0.15 < fraction < 0.97
             and kind != "hairline"
-            and lottery.uniform() < 0.4
+            and lottery.uniform() < 0.15 + 0.5 * hard
         ):
             second = str(lottery.choice(["transverse", "oblique"]))
             beside = float(np.clip(fraction + lottery.normal(0, 0.05), 0.1, 0.96))
@@ -174,10 +174,10 @@ def details_of(patient: Patient, bone: Bone) -> tuple[Slit, ...]:
     rng = stream(patient.seed, bone.name, 4)
     found = []
     for fraction in _PLATES.get(bone.name, ()) if patient.child else ():
-        cut = rough_cut(rng, bone, fraction, tilt=0.03, roughness=0.9)
+        cut = rough_cut(rng, bone, fraction, tilt=0.03, roughness=0.9, teeth=0.0)
         found.append(Slit(cut, float(rng.uniform(0.7, 1.4)), _ALL_ROUND, 1000.0, 0.35))
-    if bone.length > 4 * bone.width and rng.uniform() < 0.4:
-        cut = rough_cut(rng, bone, rng.uniform(0.35, 0.55), tilt=rng.uniform(1.15, 1.3), roughness=0.15)
+    if bone.length > 4 * bone.width and rng.uniform() < 0.15:
+        cut = rough_cut(rng, bone, rng.uniform(0.35, 0.55), tilt=rng.uniform(1.15, 1.3), roughness=0.15, teeth=0.0)
         angle = rng.uniform(0, 2 * np.pi)
         found.append(Slit(cut, 0.35, np.array([0, np.cos(angle), np.sin(angle)]), -0.3 * bone.width))
     return tuple(found)

@@ -25,7 +25,8 @@ class Flesh:
 class Region:
     """What a film of a region shows.
 
-    `centre` names a bone and a fraction along it; `along` is the bone whose length stands upright on the film;
+    `centre` names a bone and a fraction along it, from which the beam is moved by `coned` (0..1) of the way to where it
+    hurts; `along` is the bone whose length stands upright on the film;
     `side` a world rest direction that lies across it in the frontal view; `width` the long side of the film in mm, as
     the beam is narrowed to where it hurts; `turn` the angle of each view about the length, in degrees; `bend` the range
     of each joint's angle (radians), by view where it differs.
@@ -44,6 +45,7 @@ class Region:
     length: tuple[float, float, float] | None = None  # what stands upright, if not the length of the bone `along`
     lie: dict[str, float] = field(default_factory=dict)  # degrees by which a view is turned on the film
     air: tuple[Flesh, ...] = ()  # the lung
+    coned: float = 0.88
 
 
 def _hand_flesh() -> tuple[Flesh, ...]:
@@ -122,7 +124,9 @@ def _leg_flesh() -> tuple[Flesh, ...]:
         Flesh("tibia", 0.62, 0.9, 38, 29, shift=(-8, 8, 0)),
         Flesh("tibia", 0.88, 1.0, 30, 31, shift=(0, 2, 0)),
         Flesh("fibula", 0.85, 0.99, 19, 17, fat=0.5),
-        Flesh("patella", 0.2, 0.8, 25, 25, fat=0.6),
+        Flesh("patella", 0.1, 0.9, 23, 22, fat=0.6),
+        Flesh("femur", 0.72, 0.2, 42, 23, fat=0.6, to="patella"),  # the extensor's tendon, above and below
+        Flesh("patella", 0.8, 0.12, 22, 30, fat=0.6, to="tibia"),
         Flesh("femur", 0.85, 0.06, 45, 40, shift=(0, -12, 0), to="tibia"),
     )
 
@@ -146,7 +150,10 @@ def _foot_flesh() -> tuple[Flesh, ...]:
 
 _BEND_FINGERS = {
     **{f"mcp{r}_flexion_r": (-0.1, 0.35) for r in RAYS},
-    **{f"mcp{r}_abduction_r": (-0.12, 0.12) for r in RAYS},
+    "mcp2_abduction_r": (-0.03, 0.16),  # a little spread, so that no finger lies in another
+    "mcp3_abduction_r": (-0.05, 0.05),
+    "mcp4_abduction_r": (-0.12, 0.03),
+    "mcp5_abduction_r": (-0.22, 0.0),
     **{f"pm{r}_flexion{'' if r == 4 else '_r'}": (0.0, 0.4) for r in RAYS},
     **{f"md{r}_flexion{'' if r == 3 else '_r'}": (0.0, 0.25) for r in RAYS},
     "cmc_abduction": (-0.2, 0.6),
@@ -164,7 +171,7 @@ _REGIONS: dict[str, Region] = {
         ("mc3", 0.75),
         "mc3",
         (0, 1, 0),
-        (76, 106),
+        (64, 90),
         {"frontal": 0, "oblique": 42, "lateral": 90},
         (50, 58),
         _BEND_FINGERS,
@@ -188,7 +195,7 @@ _REGIONS: dict[str, Region] = {
         ("radius", 0.5),
         "ulna",
         (1, 0.1, 0),
-        (108, 145),
+        (90, 122),
         {"frontal": 0, "lateral": 90},
         (52, 62),
         {**_BEND_FINGERS, **_SUPINE},
@@ -213,7 +220,7 @@ _REGIONS: dict[str, Region] = {
         ("humerus", 0.06),
         "scapula",
         (1, 0, 0),
-        (88, 126),
+        (80, 112),
         {"frontal": 0, "oblique": 30, "lateral": -40},
         (64, 74),
         {"shoulder_elv_r": (0.0, 0.45), "shoulder_rot_r": (-0.5, 0.7)},
@@ -227,7 +234,7 @@ _REGIONS: dict[str, Region] = {
         ("femur", 0.07),
         "pelvis",
         (1, 0, 0),
-        (98, 136),
+        (86, 118),
         {"frontal": 0, "lateral": 0, "oblique": 28},
         (70, 80),
         {"hip_rotation_r": (-0.3, 0.35), "hip_adduction_r": (-0.3, 0.05)},
@@ -237,22 +244,23 @@ _REGIONS: dict[str, Region] = {
     ),
     "knee": Region(
         ("femur", "tibia", "fibula", "patella"),
-        ("tibia", 0.02),
+        ("femur", 0.98),
         "tibia",
         (1, 0, 0),
-        (74, 116),
+        (104, 140),
         {"frontal": 0, "oblique": 45, "lateral": 90},
         (58, 67),
         {"knee_angle_r": (0.0, 0.12)},
         {"knee_angle_r": (0.25, 1.2)},
         _leg_flesh(),
+        coned=0.4,  # a knee without its joint and patella is none
     ),
     "lower leg": Region(
         ("femur", "tibia", "fibula", "patella", *FOOT),
         ("tibia", 0.52),
         "tibia",
         (1, 0, 0),
-        (130, 172),
+        (104, 140),
         {"frontal": 0, "lateral": 90},
         (56, 66),
         {"knee_angle_r": (0.0, 0.15), "ankle_angle_r": (-0.2, 0.2)},
@@ -276,7 +284,7 @@ _REGIONS: dict[str, Region] = {
         ("mt3", 0.25),
         "mt2",
         (1, 0, 0),
-        (84, 118),
+        (70, 100),
         {"frontal": 0, "oblique": 38, "lateral": 90},
         (52, 60),
         {"ankle_angle_r": (-0.7, -0.35), "mtp_angle_r": (-0.15, 0.25)},

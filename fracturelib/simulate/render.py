@@ -160,6 +160,8 @@ def cast_bone(
         + (2.0 if bulges else 0.0)
     )
     near = (bone.distance[index[0], index[1], index[2]] < beyond) & _within(centre, bone)
+    for cut, sign, shift in piece.keep if piece else ():  # blocks that lie wholly in another piece
+        near[near] &= cut.value(centre[:, near]) * sign - shift > -2 * beyond
     by, bx, bz = by[near], bx[near], bz[near]
     if by.size == 0:
         return

@@ -1,24 +1,32 @@
-"""Where bones break, how often, and how.
+"""Where bones break, how often, how, and how far the pieces move.
 
 Weights follow the table of incidence of Court-Brown & Caesar, "Epidemiology of adult fractures: a review", Injury
 37:691-697 (2006), doi 10.1016/j.injury.2006.04.130, within each region; finer shares (which finger, which kind) are
 round guesses. Buckle and greenstick fractures are children's alone.
+
+How many are displaced is published for two of them. Of 335 fractures of the distal radius almost two thirds were, by
+2 mm of ulnar variance or by tilt (Brogren, Petranek & Atroshi, BMC Musculoskeletal Disorders 8:48, 2007, doi
+10.1186/1471-2474-8-48). Of 1,027 of the proximal humerus half were, by Neer's criteria (Court-Brown, Garg & McQueen,
+Acta Orthopaedica Scandinavica 72:365-371, 2001). Elsewhere a half is a guess, and so is how far the displaced ones
+are. Comminuted ones are a minority: of 250 tibial fractures, most of them from traffic, more than 65 % had little
+comminution (Saied & Karimi Mobarake, Journal of Applied Sciences 7:3823-3826, 2007).
 """
 
 import numpy as np
 
 # Within a region: bone, weight (Court-Brown & Caesar), range along the bone, kinds with weights.
-_SHAFT: dict[str, float] = {"transverse": 2, "oblique": 3, "spiral": 2, "comminuted": 3, "hairline": 1.3}
+_SHAFT: dict[str, float] = {"transverse": 2, "oblique": 2.5, "spiral": 1.5, "comminuted": 3, "hairline": 1.3}
 _END: dict[str, float] = {
-    "transverse": 3,
-    "oblique": 2,
-    "impacted": 3,
-    "comminuted": 2.5,
+    "transverse": 2.5,
+    "oblique": 1.5,
+    "impacted": 2.5,
+    "comminuted": 3,
     "hairline": 1.5,
     "avulsion": 1,
 }
 _SMALL: dict[str, float] = {"transverse": 3, "oblique": 3, "hairline": 1.5, "comminuted": 2, "avulsion": 1}
 _CARPAL: dict[str, float] = {"transverse": 2, "hairline": 4, "avulsion": 2}
+_DISPLACED = {("radius", True): 0.65, ("humerus", False): 0.5}  # by bone, and whether it broke in its distal half
 Site = tuple[str, float, tuple[float, float], dict[str, float]]
 _DISTAL_FOREARM: tuple[Site, ...] = (
     ("radius", 17.5, (0.88, 0.95), _END),
@@ -107,6 +115,13 @@ def choose_site(
     chance = np.array([kinds[n] for n in names], float)
     chosen = kind if kind is not None else names[rng.choice(len(names), p=chance / chance.sum())]
     return bone, float(rng.uniform(low, high)), chosen
+
+
+def choose_severity(bone: str, fraction: float, rng: np.random.Generator) -> float:
+    """How badly a bone is broken, 0..1. Those that are not displaced have moved by a millimetre or so, below 0.12."""
+    if rng.uniform() >= _DISPLACED.get((bone, fraction > 0.5), 0.65):
+        return float(rng.uniform(0, 0.12))
+    return float(0.2 + 0.8 * rng.beta(2.0, 1.8))
 
 
 def _tubular(bone: str) -> bool:

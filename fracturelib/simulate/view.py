@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from fracturelib._files import InputError
 from fracturelib.simulate import objects
 from fracturelib.simulate.anatomy import load_pack, pose
-from fracturelib.simulate.fractures import KINDS, Break, Piece
+from fracturelib.simulate.fractures import KINDS, SHATTERED, Break, Piece
 from fracturelib.simulate.patient import Patient, details_of, make_patient, stream, tissue_of
 from fracturelib.simulate.physics import MATERIALS
 from fracturelib.simulate.regions import REGIONS, Region, region_of
@@ -73,7 +73,7 @@ def _aim(
     bone, fraction = spec.centre
     centre = places[bone] @ [*bones[bone].point(fraction), 1]
     painful, there = patient.complaint
-    centre = 0.12 * centre + 0.88 * (places[painful] @ [*bones[painful].point(there), 1])
+    centre = (1 - spec.coned) * centre + spec.coned * (places[painful] @ [*bones[painful].point(there), 1])
     long_side = rng.uniform(*spec.width) / patient.size  # small patients are taken on films as large
     long_side = long_side * (0.5 + 0.5 * patient.size)
     pixel = long_side / size
@@ -138,7 +138,7 @@ def _cast_all(
 def _harm(now: Break) -> float:
     """From 0 to 1: what a fracture does to what is around it."""
     mild = 0.5 if now.kind in ("avulsion", "buckle", "greenstick") else 1.0
-    return float(mild * (1 - np.exp(-now.displacement / 3.5)))
+    return float(mild * (1 - np.exp(-now.displacement / 2.0)))
 
 
 def _network(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
@@ -157,8 +157,8 @@ def _shards(
     """Splintered bone as seen on a film: a tone for each shard, and the lines between them; float32 (h, w) each.
 
     `near` (0..1) thins the shards out, `along` is the bone's direction on the film (unit x, y), `cell` and `line` are
-    the size of a shard and the width of a line in pixels. Lines are below 0 where shards gape and above where they
-    overlap; many are closed and do not show.
+    the size of a middling shard and the width of a line in pixels; shards are of a tenth to four times that area. Lines
+    are below 0 where shards gape and above where they overlap; most are closed and do not show.
     """
     tone, lines = np.zeros_like(near), np.zeros_like(near)
     rows, columns = np.nonzero(near > 0.02)
@@ -173,7 +173,7 @@ def _shards(
     x, y = columns + 0.1 * cell * waves(0.8 * cell), rows + 0.1 * cell * waves(0.8 * cell)
     # Splinters are longer than wide, along the bone: distances along it count less.
     spot = np.stack([(x * along[0] + y * along[1]) / 1.9, x * -along[1] + y * along[0]], axis=-1)
-    chance = np.clip(near[rows, columns] ** 2, 0.06, 1) * np.exp(0.9 * waves(3 * cell)) * 1.5 / cell**2
+    chance = np.clip(near[rows, columns] ** 2, 0.06, 1) * np.exp(1.6 * waves(2 * cell) - 0.6) * 1.5 / cell**2
     seeds = spot[rng.uniform(size=rows.size) < chance]
     if len(seeds) < 3:
         return tone, lines
@@ -182,7 +182,7 @@ def _shards(
     # Each border has its own fate, which both sides must agree on.
     low, high = np.minimum(i, j), np.maximum(i, j)
     fate = np.modf(np.abs(np.sin(low * 12.9898 + high * 78.233)) * 43758.5453)[0]
-    gape = np.select([fate < 0.5, fate < 0.66], [-0.55 - 1.0 * fate, 0.35], 0.0)
+    gape = np.select([fate < 0.4, fate < 0.52], [-0.5 - 1.1 * fate, 0.35], 0.0)
     edge = np.exp(-(((second - first) / (line * (0.8 + 1.4 * fate))) ** 2))
     tone[rows, columns] = np.clip(shade[i], -1.5, 1.5)
     lines[rows, columns] = gape * edge
@@ -192,13 +192,15 @@ def _shards(
 def _crush(
     shadow: Shadow, camera: Camera, now: Break, width: float, along: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """The bone beside a displaced fracture is splintered, the finer the worse."""
+    """The bone beside a shattered fracture is splintered; that beside any other is whole up to its edge."""
     harm = _harm(now)
+    if now.kind not in SHATTERED:
+        return
     reach = float(np.clip(0.2 * width, 1.3, 4.5)) / camera.pixel
     near = np.clip(2.0 * cv2.GaussianBlur((shadow.zone > 0.35).astype(np.float32), (0, 0), reach), 0, 1)
-    cell = max(float(np.clip(0.2 * width, 1.8, 5.5)) / camera.pixel, 6.0)
-    tone, lines = _shards(rng, near, along, cell, max(0.55 / camera.pixel, 1.3))
-    shadow.mineral *= np.maximum(1 + harm * near * (0.1 + 0.12 * tone + lines), 0.05)
+    cell = max(float(np.clip(0.25 * width, 2.2, 7.0)) / camera.pixel, 7.0)
+    tone, lines = _shards(rng, near, along, cell, max(0.5 / camera.pixel, 1.2))
+    shadow.mineral *= np.maximum(1 + harm * near * (0.08 + 0.1 * tone + lines), 0.05)
     if harm > 0.4:
         shadow.zone = np.maximum(shadow.zone, ((near > 0.55) & (shadow.bone > 0.5)).astype(np.float32))
 
@@ -209,7 +211,7 @@ def _oedema(camera: Camera, patient: Patient, zones: list[np.ndarray], rng: np.r
     for zone, now in zip(zones, patient.breaks, strict=False):
         web = _network(rng, total.shape, max(3.5 / camera.pixel, 6.0))
         spread = cv2.GaussianBlur((zone > 0.35).astype(np.float32), (0, 0), 11 / camera.pixel)
-        total += _harm(now) * np.clip(4 * spread, 0, 1) * (0.8 + 3.5 * web)
+        total += _harm(now) * np.clip(4 * spread, 0, 1) * (0.8 + 4.0 * web)
     return total
 
 
@@ -323,12 +325,12 @@ def _one_view(patient: Patient, view: str | None, film: int, size: int, *, half:
         muscle = np.maximum(muscle - 0.8 * lung, 0.15 * muscle)
         total = np.maximum(total - 0.8 * lung, muscle)
     grain = _grain(rng, camera)
-    mineral = shadow.mineral * (1 + 0.1 * grain)
+    mineral = shadow.mineral * (1 + 0.035 * grain)
     paths = {name: np.zeros_like(total) for name in MATERIALS}
     paths["bone"] = mineral + objects.sesamoids(stream(seed, region, 5), camera, places, bones, spec.bones)
     paths["muscle"] = np.maximum(muscle - shadow.bone, 0)
     paths["fat"] = np.maximum(total - muscle, 0) + np.maximum(np.minimum(shadow.bone, muscle) - mineral, 0)
-    paths["muscle"] += _oedema(camera, patient, zones, harmed) * (total > 4)
+    paths["muscle"] += _oedema(camera, patient, zones, harmed) * (total > 4) * np.minimum(60 / np.maximum(total, 1), 1)
     objects.add_things(paths, things, patient.side, camera, places, bones, capsules, spec, rng)
     paths = {name: path * np.float32(patient.size) for name, path in paths.items()}
     outlines = [o for o in (outline(z, camera.pixel) for z in zones) if o is not None]

@@ -1,10 +1,6 @@
 """The explorer alone, as `make app` serves it: Voila in Chromium, on loopback, with no code to be seen."""
 
-import os
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,41 +11,20 @@ import requests
 from PIL import Image
 
 from tests.browser.conftest import chromium
-from tests.conftest import ROOT
+from tests.processes import Place, within
+from tests.test_app import Served, serving
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     if chromium() is None:
         pytest.skip("no Chromium here: install it (Debian: chromium) or name it in CHROMIUM, to test in a real browser")
-    pytest.importorskip("voila", reason="voila is not installed: pip install -e '.[app]'")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("app")
-    environment = {**os.environ, "FRACTURE_SHIPPED": "1"}
-    environment.pop("FRACTURE_DATA", None)
-    target = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "/voila " in line)
-    options = target.split("/voila ")[1].replace("$(PORT)", str(port)).split()
-    with (folder / "voila.log").open("w") as log:
-        command = [sys.executable, "-m", "voila", *options, "--no-browser"]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.2)
-            assert process.poll() is None, (folder / "voila.log").read_text()[-2000:]
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
+    with serving(Place(tmp_path_factory.mktemp("app")), "--left", 90) as served:
+        yield served
 
 
-def test_it_shows_the_explorer_and_no_code(address: str, page: Any, tmp_path: Path) -> None:
-    page.goto(address, wait_until="domcontentloaded")
+def test_it_shows_the_explorer_and_no_code(app: Served, page: Any, tmp_path: Path) -> None:
+    page.goto(app.address, wait_until="commit")
     page.wait_for_selector("img.widget-image", timeout=120_000)
     page.wait_for_function("() => document.querySelector('img.widget-image').complete")
     assert page.get_by_text("not for clinical use").first.is_visible()
@@ -64,11 +39,23 @@ def test_it_shows_the_explorer_and_no_code(address: str, page: Any, tmp_path: Pa
     path = tmp_path / "app.png"
     page.screenshot(path=str(path))
     assert np.asarray(Image.open(path)).std() > 10
+    assert len(app.kernels()) == 1
+    page.goto("about:blank")
+    assert within(25, lambda: not app.kernels()), "the kernel of a page that was left stays"
 
 
-def test_it_listens_on_loopback_only(address: str) -> None:
-    port = int(address.rsplit(":", 1)[1].strip("/"))
-    assert requests.get(address, timeout=120).ok
+def test_a_link_on_another_page_opens_nothing(app: Served, page: Any, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.html"
+    elsewhere.write_text(f"<a id=link href={app.bare}>look</a><img src={app.bare}><iframe src={app.bare}></iframe>")
+    page.goto(elsewhere.as_uri(), wait_until="commit")
+    page.click("#link")
+    page.wait_for_load_state()
+    assert not app.kernels() and page.locator("img.widget-image").count() == 0
+
+
+def test_it_listens_on_loopback_only(app: Served) -> None:
+    port = int(app.place.split(":")[1])
+    assert requests.get(f"{app.bare}login", timeout=120).ok
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
