@@ -94,7 +94,7 @@ def test_odd_names_go_all_the_way(odd_run: Path, tmp_path: Path, capsys: pytest.
     folder = odd_run / "data" / "val" / "fractured"
     answered(capsys, "explain", folder, "--model", network, "--out", tmp_path / "maps", "--quiet")
     made = {p.name for p in (tmp_path / "maps").iterdir()}
-    assert len(made) == len(NAMES) + 2 and all(name.encode().isascii() or "\u202f" in name for name in made)
+    assert len(made) == len(NAMES) + 3 and all(name.encode().isascii() or "\u202f" in name for name in made)
 
 
 def test_odd_names_are_imported(odd_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,9 +102,9 @@ def write_notebook(path: Path, *cells: str) -> None:
 def open_and_run(page: object, lab: Lab, notebook: str) -> None:
     """Open a notebook and run all of its cells."""
     page.goto(lab.address(notebook), wait_until="domcontentloaded")
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
-    page.wait_for_selector("text=/\\| Idle/", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=240_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=240_000)
+    page.wait_for_selector("text=/\\| Idle/", timeout=240_000)
     started = page.locator(".jp-InputPrompt", has_text="*").or_(page.locator(".jp-OutputArea-output"))
     for _ in range(5):
         page.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()

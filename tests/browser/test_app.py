@@ -25,7 +25,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def test_it_shows_the_explorer_and_no_code(app: Served, page: Any, tmp_path: Path) -> None:
     page.goto(app.address, wait_until="commit")
-    page.wait_for_selector("img.widget-image", timeout=120_000)
+    page.wait_for_selector("img.widget-image", timeout=240_000)
     page.wait_for_function("() => document.querySelector('img.widget-image').complete")
     assert page.get_by_text("not for clinical use").first.is_visible()
     assert page.locator("text=open_explorer").count() == 0
@@ -34,7 +34,7 @@ def test_it_shows_the_explorer_and_no_code(app: Served, page: Any, tmp_path: Pat
     page.wait_for_function(
         "old => document.querySelector('img.widget-image').src !== old && document.querySelector('img').complete",
         arg=before,
-        timeout=20_000,
+        timeout=60_000,
     )
     path = tmp_path / "app.png"
     page.screenshot(path=str(path))

@@ -70,7 +70,7 @@ def explorer(lab: Lab, page: Any) -> Any:
     write_notebook(lab.folder / "explorer.ipynb", EXPLORER)
     open_and_run(page, lab, "explorer.ipynb")
     try:
-        page.wait_for_selector(PICTURE, timeout=60_000)
+        page.wait_for_selector(PICTURE, timeout=240_000)
     except Exception:
         page.screenshot(path=str(lab.folder / "failed.png"))
         raise
@@ -90,7 +90,7 @@ def wait_for_words(page: Any, *words: str) -> None:
     page.wait_for_function(
         "words => words.every(w => Array.from(document.querySelectorAll('.widget-html')).at(-1).innerText.includes(w))",
         arg=list(words),
-        timeout=20_000,
+        timeout=60_000,
     )
 
 
@@ -111,7 +111,7 @@ def test_arrow_keys_move_the_opacity(explorer: Any) -> None:
     handle.focus()
     handle.press("ArrowLeft")
     wait_for_another(explorer, before)
-    explorer.locator(".widget-slider", has_text="Opacity").get_by_text("0.55").wait_for(timeout=20_000)
+    explorer.locator(".widget-slider", has_text="Opacity").get_by_text("0.55").wait_for(timeout=60_000)
 
 
 def test_a_layer_is_chosen(explorer: Any) -> None:
@@ -204,7 +204,7 @@ def test_a_rectangle_is_covered(explorer: Any, lab: Lab) -> None:
     explorer.wait_for_function(
         "told => Array.from(document.querySelectorAll('.widget-html')).at(-1).innerText !== told",
         arg=told,
-        timeout=20_000,
+        timeout=60_000,
     )
     screenshot(explorer, lab, "covered")
     explorer.get_by_text("Cover a rectangle").first.click()
@@ -228,7 +228,7 @@ def test_a_rectangle_is_dragged(explorer: Any, lab: Lab) -> None:
     explorer.mouse.up()
     wait_for_words(explorer, "score with the rectangle covered")
     ends = explorer.locator(".widget-slider", has_text="From top to").get_by_text(re.compile(r"0\.2\d.*0\.7\d"))
-    ends.wait_for(timeout=20_000)
+    ends.wait_for(timeout=60_000)
     screenshot(explorer, lab, "dragged")
     explorer.get_by_text("Cover a rectangle").first.click()
 
@@ -263,8 +263,8 @@ def test_the_view_is_saved(explorer: Any, lab: Lab) -> None:
 def test_the_first_notebook_runs(lab: Lab, page: Any) -> None:
     shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", lab.folder / "00_start_here.ipynb")
     open_and_run(page, lab, "00_start_here.ipynb")
-    page.wait_for_selector("text=Data: the embedded demo set", timeout=60_000)
-    page.wait_for_selector(".jp-RenderedImage img", timeout=60_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
+    page.wait_for_selector("text=Data: the embedded demo set", timeout=240_000)
+    page.wait_for_selector(".jp-RenderedImage img", timeout=240_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=240_000)
     assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     assert isinstance(lab.folder, Path)

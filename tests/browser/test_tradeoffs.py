@@ -27,12 +27,12 @@ CHARTS = ".jp-OutputArea-output svg[role='img']"
 def view(lab: Lab, page: Any) -> Any:
     write_notebook(lab.folder / "tradeoffs.ipynb", VIEW)
     page.goto(lab.address("tradeoffs.ipynb"), wait_until="domcontentloaded")
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=240_000)
     # The kernel says that it is idle a moment before the page listens to keys.
     page.wait_for_timeout(1500)
     page.locator(".jp-Cell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
-    page.wait_for_selector(CHARTS, timeout=60_000)
+    page.wait_for_selector(CHARTS, timeout=240_000)
     return page
 
 
