@@ -434,7 +434,7 @@ def test_a_training_that_diverges_says_so_and_leaves_nothing(tmp_path: Path) -> 
     images = np.stack([film(i, fractured=bool(label), width=64, height=64) for i, label in enumerate(labels)])
     data = Films(images, labels.astype(np.int64))
     start = build_model("small_cnn", seed=0).state_dict()
-    start["stage4.1.1.weight"].fill_(1e20)
+    start["stage4.2.1.weight"].fill_(1e20)
     start["head.weight"].fill_(1e30)
     recipe = Recipe(size=64, epochs=4, batch=8, augment=False)
     with pytest.raises(InputError, match=r"epoch 1: the loss became nan and .* a lower learning rate than 0\.002"):
