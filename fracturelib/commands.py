@@ -544,7 +544,8 @@ def explain_paths(
             row.update(score=score[0], decision=classifier.decide(score)[0], picture=picture)
     print_notes(notes)
     frame = pd.DataFrame(rows)
-    write_index(frame, out, classifier)
+    if (frame["picture"] != "").any():
+        write_index(frame, out, classifier)
     return frame
 
 

@@ -494,7 +494,7 @@ def test_predicting_says_what_decided(odd_run: Path, tmp_path: Path, capsys: pyt
     finally:
         (films / "zz.jpg").unlink()
     threshold = load_classifier(network).threshold
-    assert f"threshold {threshold:.3f}, chosen by sensitivity=0.90 on 17 validation images" in said
+    assert f"threshold {threshold:.3f}, chosen by sensitivity=0.90 on 16 validation images" in said
     assert "1 without a score" in said
     said = answered(capsys, "predict", films, "--csv", tmp_path / "t.csv", "--quiet")
     assert "chosen by sensitivity=" in said and "validation images" in said
