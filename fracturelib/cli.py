@@ -530,6 +530,8 @@ def _run(args: argparse.Namespace) -> int:
             return _failed(f"{error.filename or 'file system'}: {error.strerror or error}")
         if isinstance(error, MemoryError) or "not enough memory" in str(error):
             return _failed(f"not enough memory ({str(error) or 'no size is known'}); expected fewer or smaller images")
+        if os.environ.get("FRACTURE_DEBUG"):  # for tests that must see it
+            raise
         words = (str(error).strip().splitlines() or [""])[0][:200]
         where = "" if args.debug else f"; where it arose is in {_kept_traceback()}"
         return _failed(f"an error of the program itself, {type(error).__name__} ({words}){where}")

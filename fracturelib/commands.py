@@ -463,11 +463,12 @@ def decided_by(classifier: Classifier) -> str:
 
 
 def with_known_labels(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
-    """Add label, group and split where the folders of any film say its label."""
+    """Add label and group where the folders of any film say its label, and split where they say one."""
     if all(source.label is None for source in sources):
         return scores
     label = pd.array([source.label for source in sources], dtype="Int64")
-    return scores.assign(label=label, group=[s.group for s in sources], split=[s.split for s in sources])
+    known = scores.assign(label=label, group=[s.group for s in sources])
+    return known.assign(split=[s.split for s in sources]) if any(s.split for s in sources) else known
 
 
 def explain_paths(

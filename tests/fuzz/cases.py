@@ -11,6 +11,7 @@ from pathlib import Path
 
 from numpy.random import Generator
 
+from fracturelib._walk import is_image_file
 from tests.films import film, save
 from tests.fuzz import checks, damage_files
 from tests.fuzz.damage_dicom import dicom
@@ -79,7 +80,8 @@ def images(name: str, pool: str, count: int, corpus: Corpus, root: Path, rng: Ge
         suffix = pick(rng, OTHER_SUFFIXES) if rng.random() < 0.06 else suffix
         path = pick(rng, folders) / f"m{i:03d}{suffix}"
         path.write_bytes(data)
-        named.append(path.name)
+        if is_image_file(path):  # what is none by its name or first bytes is counted, not named
+            named.append(path.name)
     codes = (0, 1) if name == "audit" else (0,)
     return case(name, pool, corpus, source, root, inputs=count, named=tuple(named), codes=codes)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fracturelib._walk import is_image_file
 from tests.fuzz.watch import Case, Outcome
 
 DECISIONS = ("Fractured", "Not Fractured")
@@ -105,7 +106,8 @@ def audited(case: Case, outcome: Outcome) -> Iterator[str]:
             yield f"an unreadable image is not named | {name}"
     if case.named:
         counted = sum(split["films"] for split in found["splits"])
-        there = sum(1 for source in case.sources for path in source.rglob("*") if path.is_file())
+        files = [path for source in case.sources for path in source.rglob("*") if path.is_file()]
+        there = sum(is_image_file(path) for path in files)
         unnamed = [name for name in case.named if name in named or name in outcome.out]
         if not there - len(unnamed) <= counted <= there:
             yield f"images are not counted | {counted} of {there}, {len(unnamed)} named"

@@ -234,10 +234,14 @@ def run(case: Case, *, main: Callable[[list[str]], int] | None = None, steady: t
     return outcome
 
 
+OURS = re.compile(r"^fracture|Traceback|Warning|Error|\.py\b")
+
+
 def judged(case: Case, outcome: Outcome, before: dict[str, str]) -> Iterator[tuple[str, str]]:
     """What every command owes, whatever it was given."""
     where = f"{case.command} of {case.kind}"
-    lines = [line for line in outcome.err.splitlines() if line.strip()]
+    # What C libraries print of damaged pixels (libtiff, OpenJPEG) is theirs; what Python or a command says is judged.
+    lines = [line for line in outcome.err.splitlines() if OURS.search(line)]
     if outcome.code is not None:
         if outcome.code not in case.codes:
             last = lines[-1][:300] if lines else outcome.out[-300:]
