@@ -60,8 +60,8 @@ def says_too_much(_: list[str]) -> int:
     return 2
 
 
-def warns_from_c(_: list[str]) -> int:
-    os.write(2, b"libtiff: something\n")
+def warns_past_python(_: list[str]) -> int:
+    os.write(2, b"film.py:1: UserWarning: something\n")
     return 0
 
 
@@ -76,7 +76,7 @@ FAULTS: list[tuple[Callable[[list[str]], int], str]] = [
     (changes_its_input, "an input was changed"),
     (leaves_a_part, "a part is left"),
     (says_too_much, "not one line on stderr"),
-    (warns_from_c, "noise on stderr"),
+    (warns_past_python, "noise on stderr"),
     (lambda _: 1, "exit code 1"),
     (lambda _: print("\x1b[2J") or 0, "an escape on the terminal"),
     (takes_memory, "memory"),
