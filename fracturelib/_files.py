@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_dir
@@ -103,6 +103,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def temporary_folder(beside: str | Path) -> Iterator[Path]:
     """A new folder beside a path, removed afterwards; by whoever comes next, if this process is killed."""
     beside = Path(beside)
+    missing = [parent for parent in beside.parents if not parent.exists()]  # the deepest first
     beside.parent.mkdir(parents=True, exist_ok=True)
     sweep(beside.parent)
     folder = part_of(beside)
@@ -112,6 +113,9 @@ def temporary_folder(beside: str | Path) -> Iterator[Path]:
             yield folder
     finally:
         remove(folder)
+        with suppress(OSError):  # one that holds something stays
+            for parent in missing:
+                parent.rmdir()
 
 
 def no_room(folder: Path, what: str, code: int = errno.ENOSPC) -> NoRoom:

@@ -7,6 +7,7 @@ takes it away, so that what was written is what is read. Numbers are written as 
 import csv
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,13 +59,15 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
         twice = sorted({c for c in columns if columns.count(c) > 1 and c})
         if twice:
             raise ValueError(f"column {printable(twice[0])!r} is there twice")
-        frame = pd.read_csv(
-            io.StringIO(content),
-            sep=separator,
-            dtype={c: str for c in (*text, *(f" {t}" for t in text))},
-            low_memory=False,
-            index_col=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header lose values
+            frame = pd.read_csv(
+                io.StringIO(content),
+                sep=separator,
+                dtype={c: str for c in (*text, *(f" {t}" for t in text))},
+                low_memory=False,
+                index_col=False,
+            )
     except Exception as error:  # a parser raises many kinds
         reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
         expected = "values separated by commas, semicolons or tabs"

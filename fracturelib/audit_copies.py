@@ -1,6 +1,7 @@
 """Who is a copy of whom: candidates for all films at once, each then laid upon the other; and the groups they make."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -163,7 +164,9 @@ def signatures(looks: Sequence[Look], *, seed: int = 0) -> Floats:
     vectors = np.linalg.eigh(np.cov((sample - mean).T, bias=True))[1]
     basis = vectors[:, ::-1][:, :REDUCED].astype(np.float32)
     start = (_some(sample, VOCABULARY, rng) - mean) @ basis
-    centres = kmeans2((sample - mean) @ basis, start, iter=8, minit="matrix", missing="warn")[0].astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an empty cluster of a small set does no harm
+        centres = kmeans2((sample - mean) @ basis, start, iter=8, minit="matrix", missing="warn")[0].astype(np.float32)
     result = np.zeros((len(looks), centres.size), np.float32)
     squares = (centres**2).sum(axis=1)
     for i, look in enumerate(looks):

@@ -15,6 +15,7 @@ import pytest
 from fracturelib import _archive
 from fracturelib._archive import unzip
 from fracturelib._files import InputError
+from fracturelib.importers import import_dataset
 from tests.conftest import ROOT
 
 
@@ -177,3 +178,10 @@ def test_a_zip64_file_behind_other_bytes(tmp_path: Path) -> None:
     (tmp_path / "set.zip").write_bytes(b"#!/bin/sh\n" + buffer.getvalue())
     unzip(tmp_path / "set.zip", tmp_path)
     assert (tmp_path / "a.jpg").read_bytes() == b"abc"
+
+
+def test_a_refused_zip_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "films.zip").write_bytes(b"PK\x05\x06" + bytes(18))
+    with pytest.raises(InputError):
+        import_dataset(tmp_path / "films.zip", tmp_path / "new" / "deep" / "set", progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["films.zip"]
