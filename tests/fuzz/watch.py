@@ -234,7 +234,7 @@ def run(case: Case, *, main: Callable[[list[str]], int] | None = None, steady: t
     return outcome
 
 
-OURS = re.compile(r"^fracture|Traceback|Warning|Error|\.py\b")
+OURS = re.compile(r"^fracture|Traceback|Warning:|\w+Error:|\.py\b")
 
 
 def judged(case: Case, outcome: Outcome, before: dict[str, str]) -> Iterator[tuple[str, str]]:
