@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.fuzz import __main__ as parent
 from tests.fuzz import watch
 
-SECONDS = 25
+SECONDS = 15
 
 
 def test_hostile_input_breaks_no_command(tmp_path: Path) -> None:
