@@ -27,10 +27,9 @@ from fracturelib._pixels import (
 from fracturelib._tiff import Tiff, decode_deep, deep_colour, read_tiff, unchanged
 
 __all__ = [
-    "FORMATS", "IMAGE_SUFFIXES", "MAX_PIXELS", "MIN_SIDE", "TURNED", "Decoded", "decode", "image_size", "noted",
+    "FORMATS", "MAX_PIXELS", "MIN_SIDE", "TURNED", "Decoded", "decode", "image_size", "noted",
     "orientation", "read_grey",
 ]  # fmt: skip
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom"})
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow knows many more, some of which start other programs
 BEGINNINGS = {

@@ -34,7 +34,7 @@ from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
 from fracturelib.images import load_images, mask_to_square, square_geometry, to_square
 from fracturelib.layouts import known_files, read_folder
 from fracturelib.models import require_model, stages
-from fracturelib.predictions import read_predictions, write_predictions
+from fracturelib.predictions import write_predictions
 from fracturelib.ranks import Ranks
 from fracturelib.recipe import Recipe, TransferRecipe
 from fracturelib.taught import TaughtEnsemble, TaughtLite0, mean_of_weights
@@ -56,16 +56,6 @@ class Run:
     classifier: Classifier
     history: pd.DataFrame
     predictions: pd.DataFrame
-
-
-def open_run(out: Path) -> Run:
-    """Read a finished run from its folder."""
-    return Run(
-        folder=out,
-        classifier=load_classifier(out / MODEL_FILE),
-        history=pd.read_csv(out / HISTORY_FILE),
-        predictions=read_predictions(out / PREDICTIONS_FILE),
-    )
 
 
 def training_frame(folder: Path) -> pd.DataFrame:
