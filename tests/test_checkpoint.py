@@ -209,12 +209,10 @@ def test_what_means_something_is_read(tmp_path: Path, good: Path) -> None:
 
 
 MEASURED = """
-import resource, sys, time
+import sys, time
 from fracturelib._files import InputError
 from fracturelib.checkpoint import load_classifier
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+from tests.fuzz.watch import peak_megabytes as peak
 
 for path in sys.argv[1:]:
     before, start = peak(), time.process_time()

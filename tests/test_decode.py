@@ -409,9 +409,10 @@ def test_a_sparse_file_of_40_gb_is_not_read(tmp_path: Path, name: str) -> None:
 def measured(path: Path) -> tuple[str, float, float]:
     """What a process of its own says of a file, the memory it held at most in MB, and its seconds beside its start."""
     code = (
-        "import resource, sys, time\n"
+        "import sys, time\n"
         "from fracturelib._decode import decode, image_size\n"
         "from fracturelib._files import InputError\n"
+        "from tests.fuzz.watch import peak_megabytes\n"
         "start = time.perf_counter()\n"
         "for look in (image_size, decode):\n"
         "    try:\n"
@@ -421,7 +422,7 @@ def measured(path: Path) -> tuple[str, float, float]:
         "    except InputError as error:\n"
         "        said = error\n"
         "print(said)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.perf_counter() - start)\n"
+        "print(peak_megabytes(), time.perf_counter() - start)\n"
     )
     shown = subprocess.run(
         [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True

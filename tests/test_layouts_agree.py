@@ -760,7 +760,7 @@ def of_predict(folder: Path, model: Path) -> dict[str, Row]:
         if row["reason"]:
             continue
         label = None if not known or pd.isna(row["label"]) else int(row["label"])
-        rows.append((source.path, label, row["split"], row["group"], [a.bbox for a in source.annotations]))
+        rows.append((source.path, label, row.get("split", ""), row["group"], [a.bbox for a in source.annotations]))
     return seen(iter(rows))
 
 
