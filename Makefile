@@ -39,13 +39,14 @@ train-fracatlas: $(READY) ## train the network for real films: FracAtlas in data
 	$(TAUGHT) --out runs/fracatlas-most --tune most --epochs 16 --point 0
 	$(TAUGHT) --out runs/fracatlas-last --tune last --epochs 5 --seed 1
 	$(BIN)/fracture join data/raw/fracatlas runs/fracatlas-most/model.pt runs/fracatlas-last/model.pt \
-		--maps 1 --out runs/fracatlas-taught-lite0
+		--maps 1 --out runs/fracatlas-localizer
 
 test: lint types unit nbval ## style, types, unit tests, and every notebook against its stored outputs
 
-lint: $(READY) ## ruff
+lint: $(READY) ## ruff, and the direction of the imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check fracturelib tests benchmarks tools
+	$(BIN)/lint-imports --no-logo
 
 types: $(READY) ## mypy
 	$(BIN)/mypy

@@ -21,10 +21,10 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fracturelib._decode import FORMATS
-from fracturelib.audit import audit_folder
-from fracturelib.audit_copies import copies_in
-from fracturelib.audit_films import look_at
+from fracturelib.curate.audit import audit_folder
+from fracturelib.curate.duplicates import copies_in
+from fracturelib.curate.keypoints import look_at
+from fracturelib.data.decode import FORMATS
 from fracturelib.simulate import simulate_dataset
 from tests.copies import KINDS, planted
 

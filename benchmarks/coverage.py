@@ -9,7 +9,9 @@ import argparse
 import numpy as np
 from scipy.stats import norm
 
-from fracturelib.metrics import delong_interval, group_bootstrap, roc_auc, wilson_interval
+from fracturelib.metrics.bootstrap import group_bootstrap
+from fracturelib.metrics.classification import roc_auc
+from fracturelib.metrics.intervals import delong_interval, wilson_interval
 
 
 def simulated(

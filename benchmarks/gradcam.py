@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import densenet121, mobilenet_v3_small, resnet18
 
-from fracturelib.checkpoint import Classifier
-from fracturelib.explorer import Explorer
-from fracturelib.gradcam import GradCAM
-from fracturelib.models import SmallCNN, build_model, stages
+from fracturelib.explain.gradcam import GradCAM
+from fracturelib.models.classifier import Classifier
+from fracturelib.models.registry import build_model, stages
+from fracturelib.models.small_cnn import SmallCNN
+from fracturelib.viz.gradcam_explorer import Explorer
 
 Work = Callable[[], Any]
 

@@ -1,7 +1,7 @@
 r"""What a second look at each film is worth: `python benchmarks/looks.py DIR [--model MODEL]`.
 
     fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken \
-        --splits data/checkpoints/fracatlas-taught-lite0-splits.csv
+        --splits fracturelib/models/pretrained/fracatlas-localizer-splits.csv
     python benchmarks/looks.py data/raw/fracatlas
 
 The films of val and test together, which no weight was learnt from. First one look at each film, as it is; then, with
@@ -18,10 +18,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from trials import row
 
-from fracturelib._files import FILMS_MODEL
-from fracturelib.checkpoint import Classifier, load_classifier
-from fracturelib.data import load_manifest
-from fracturelib.images import load_images
+from fracturelib.data.dataset import load_manifest
+from fracturelib.data.images import load_images
+from fracturelib.models.classifier import Classifier, load_classifier
+from fracturelib.models.shipped import PRETRAINED
 
 Numbers = NDArray[np.float64]
 LOW = (0.3, 0.5, 0.7)  # shares of the films, by the first look, that get no second one
@@ -40,7 +40,7 @@ def shown(name: str, cost: float, frame: pd.DataFrame, score: Numbers, first: Nu
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", type=Path, default=FILMS_MODEL)
+    parser.add_argument("--model", type=Path, default=PRETRAINED)
     parser.add_argument("--sizes", default="384,352,320,288")
     args = parser.parse_args()
     classifier = load_classifier(args.model)

@@ -12,8 +12,10 @@ from collections.abc import Callable
 import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from fracturelib.metrics import delong_interval, group_bootstrap, roc_auc, sweep
-from fracturelib.tradeoffs import Tradeoffs
+from fracturelib.metrics.bootstrap import group_bootstrap
+from fracturelib.metrics.classification import roc_auc, sweep
+from fracturelib.metrics.intervals import delong_interval
+from fracturelib.viz.threshold_explorer import Tradeoffs
 
 
 def made(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

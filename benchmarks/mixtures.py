@@ -14,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from fracturelib.metrics import average_precision, paired_group_bootstrap, roc_auc
+from fracturelib.metrics.bootstrap import paired_group_bootstrap
+from fracturelib.metrics.classification import average_precision, roc_auc
 
 METRICS = {"AUC": roc_auc, "AP": average_precision}
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-MODEL = Path(__file__).parents[1] / "data" / "checkpoints" / "fracatlas-taught-lite0.pt"
+from fracturelib.models.shipped import PRETRAINED
+
+MODEL = PRETRAINED
 SIZE, BATCH = 384, 16
 
 

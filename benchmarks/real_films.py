@@ -18,30 +18,26 @@ import pandas as pd
 import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
-from fracturelib.baselines import metadata_scores
-from fracturelib.checkpoint import TWO_LOOKS, Classifier, load_classifier
-from fracturelib.course import Split, open_split
-from fracturelib.data import load_manifest
-from fracturelib.finetune import fit_taught
-from fracturelib.gradcam import upsample
-from fracturelib.images import load_images
-from fracturelib.localize import centre_map, chance_films, judge_films, judged_table, tolerance_at
-from fracturelib.metrics import (
-    average_precision,
-    by_subgroup,
-    calibration_error,
-    group_bootstrap,
-    paired_group_bootstrap,
-    rate_at,
-    roc_auc,
-    threshold_for_sensitivity,
-    threshold_for_specificity,
-)
-from fracturelib.recipe import TransferRecipe
-from fracturelib.sanity import film_maps
-from fracturelib.taught import TaughtEnsemble, TaughtLite0, with_imagenet
-from fracturelib.train import Films, calibrated_twice
-from fracturelib.transfer import frozen_features
+from fracturelib.data.dataset import load_manifest
+from fracturelib.data.images import load_images
+from fracturelib.explain.localization import centre_map, chance_films, judge_films, judged_table, tolerance_at
+from fracturelib.explain.overlay import upsample
+from fracturelib.explain.sanity_checks import film_maps
+from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstrap, rate_at
+from fracturelib.metrics.calibration import calibration_error
+from fracturelib.metrics.classification import average_precision, roc_auc
+from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_for_specificity
+from fracturelib.metrics.summary import by_subgroup
+from fracturelib.models.checkpoint_checks import TWO_LOOKS
+from fracturelib.models.classifier import Classifier, load_classifier
+from fracturelib.models.ensemble import TaughtEnsemble
+from fracturelib.models.localizer import TaughtLite0, with_imagenet
+from fracturelib.training.baselines import metadata_scores
+from fracturelib.training.config import TransferRecipe
+from fracturelib.training.features import frozen_features
+from fracturelib.training.finetune import fit_taught
+from fracturelib.training.train import Films, calibrated_twice
+from fracturelib.tutorial import Split, open_split
 
 N = 1000
 SPECIFICITIES = (0.708, 0.75)  # of the best published grouped result known, and the one that was aimed at

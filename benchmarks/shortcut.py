@@ -16,15 +16,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fracturelib.checkpoint import Classifier
-from fracturelib.gradcam import GradCAM, upsample
-from fracturelib.images import load_images, mask_to_square
-from fracturelib.localize import energy_in_mask, grown, peak_in_mask
-from fracturelib.metrics import roc_auc
-from fracturelib.models import stages
-from fracturelib.recipe import Recipe
+from fracturelib.data.images import load_images
+from fracturelib.data.masks import mask_to_square
+from fracturelib.explain.gradcam import GradCAM
+from fracturelib.explain.localization import energy_in_mask, grown, peak_in_mask
+from fracturelib.explain.overlay import upsample
+from fracturelib.metrics.classification import roc_auc
+from fracturelib.models.classifier import Classifier
+from fracturelib.models.registry import stages
 from fracturelib.simulate import film_of, make_film, simulate_dataset
-from fracturelib.train import Films, fit
+from fracturelib.training.config import Recipe
+from fracturelib.training.train import Films, fit
 
 
 def films_of(folder: Path, frame: pd.DataFrame, split: str, size: int) -> Films:

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fracturelib.data import load_manifest
-from fracturelib.images import load_images
-from fracturelib.metrics import roc_auc
-from fracturelib.recipe import Recipe
-from fracturelib.train import Films, fit
+from fracturelib.data.dataset import load_manifest
+from fracturelib.data.images import load_images
+from fracturelib.metrics.classification import roc_auc
+from fracturelib.training.config import Recipe
+from fracturelib.training.train import Films, fit
 
 
 def films_of(folder: Path, frame: pd.DataFrame, split: str, size: int) -> Films:

@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fracturelib._memory import keep_freed_memory
-from fracturelib.commands import outlines
-from fracturelib.data import load_manifest
-from fracturelib.finetune import fit_taught, resolved_precision
-from fracturelib.images import load_images
-from fracturelib.lite import imagenet_classifier
-from fracturelib.recipe import TransferRecipe
-from fracturelib.train import Films
+from fracturelib._io.memory import keep_freed_memory
+from fracturelib.data.dataset import load_manifest
+from fracturelib.data.images import load_images
+from fracturelib.data.masks import outlines
+from fracturelib.models.efficientnet_lite import imagenet_classifier
+from fracturelib.training.config import TransferRecipe
+from fracturelib.training.finetune import fit_taught, resolved_precision
+from fracturelib.training.train import Films
 
 SIZE, BATCH = 384, 16
 SHIPPED_EPOCHS = 16

@@ -1,7 +1,7 @@
 r"""What small changes are worth: `python benchmarks/trials.py DIR [--folds 5] [--seeds 3] [--only lines]`.
 
     fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken \
-        --splits data/checkpoints/fracatlas-taught-lite0-splits.csv
+        --splits fracturelib/models/pretrained/fracatlas-localizer-splits.csv
     python benchmarks/trials.py data/raw/fracatlas
 
 Three tables. *The picture*: resolution, padding or squashing, CLAHE and mirroring, for a line on ImageNet's frozen
@@ -30,24 +30,19 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fracturelib._decode import read_grey
-from fracturelib.baselines import metadata_scores
-from fracturelib.course import Split, open_split
-from fracturelib.finetune import fit_taught, judged
-from fracturelib.images import load_images
-from fracturelib.metrics import (
-    average_precision,
-    calibration_error,
-    confusion_at,
-    group_bootstrap,
-    paired_group_bootstrap,
-    roc_auc,
-    threshold_for_sensitivity,
-)
-from fracturelib.recipe import TransferRecipe
-from fracturelib.taught import TaughtLite0, with_imagenet
-from fracturelib.train import Films
-from fracturelib.transfer import Features, frozen_features, whole_features
+from fracturelib.data.decode import read_grey
+from fracturelib.data.images import load_images
+from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstrap
+from fracturelib.metrics.calibration import calibration_error
+from fracturelib.metrics.classification import average_precision, confusion_at, roc_auc
+from fracturelib.metrics.operating_point import threshold_for_sensitivity
+from fracturelib.models.localizer import TaughtLite0, with_imagenet
+from fracturelib.training.baselines import metadata_scores
+from fracturelib.training.config import TransferRecipe
+from fracturelib.training.features import Features, frozen_features, whole_features
+from fracturelib.training.finetune import fit_taught, judged
+from fracturelib.training.train import Films
+from fracturelib.tutorial import Split, open_split
 
 N, SIZE = 1000, 384
 PENALTIES = (0.0003, 0.001, 0.003, 0.01)

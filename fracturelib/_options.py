@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from fracturelib._files import printable
+from fracturelib._io.files import printable
 
 SEEDS = (0, 2**32 - 1)  # what every generator of random numbers takes
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fracturelib import __version__
-from fracturelib._filenames import typed
-from fracturelib._files import FILMS_MODEL, InputError, may_replace, printable
+from fracturelib._io.filenames import typed
+from fracturelib._io.files import InputError, may_replace, printable
+from fracturelib._io.terminal import Terminal
 from fracturelib._options import SEEDS, Formatter, Parser, real, whole
-from fracturelib._terminal import Terminal
-from fracturelib.recipe import LIMITS, Recipe, TransferRecipe, best_epoch
+from fracturelib.models.shipped import PRETRAINED
+from fracturelib.training.config import LIMITS, Recipe, TransferRecipe, best_epoch
 
 if TYPE_CHECKING:
     import pandas as pd
-
 NOTICE = "For education and research, not for clinical use."
 MODEL_HELP = "a checkpoint; if not given, the shipped network for real films"
 
@@ -100,8 +100,8 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
 
 
 def run_import(args: argparse.Namespace) -> int:
-    from fracturelib.importers import import_dataset
-    from fracturelib.repair import Drop
+    from fracturelib.curate.cleaning import Drop
+    from fracturelib.curate.importer import import_dataset
 
     if args.listed_only and args.splits is None:
         raise InputError("--listed-only is given without --splits; expected the table that names the films")
@@ -130,7 +130,7 @@ def _add_fetch(commands: argparse._SubParsersAction) -> None:
 
 
 def run_fetch(args: argparse.Namespace) -> int:
-    from fracturelib.fetch import fetch_fracatlas
+    from fracturelib.curate.download import fetch_fracatlas
 
     folder = fetch_fracatlas(args.out, progress=not args.quiet)
     print(f"FracAtlas is in {folder}; next: {typed('fracture', 'data', 'import', folder, 'data/raw/fracatlas')}")
@@ -200,9 +200,9 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
 
 
 def run_audit(args: argparse.Namespace) -> int:
-    from fracturelib._files import atomic_path
-    from fracturelib.audit import audit_folder
-    from fracturelib.audit_report import HTML_MARK, JSON_MARK, to_html, to_json, to_text
+    from fracturelib._io.files import atomic_path
+    from fracturelib.curate.audit import audit_folder
+    from fracturelib.curate.audit_report import HTML_MARK, JSON_MARK, to_html, to_json, to_text
 
     for path, mark in ((args.json, JSON_MARK), (args.html, HTML_MARK)):
         if path is not None:
@@ -294,8 +294,8 @@ def _recipe(args: argparse.Namespace) -> Recipe | TransferRecipe:
 
 
 def run_train(args: argparse.Namespace) -> int:
-    from fracturelib.commands import MODEL_FILE, train_folder
-    from fracturelib.ranks import together
+    from fracturelib.training.distributed import together
+    from fracturelib.workflows import MODEL_FILE, train_folder
 
     if args.model == "taught_ensemble":
         raise InputError(
@@ -347,7 +347,7 @@ def _add_join(commands: argparse._SubParsersAction) -> None:
 
 
 def run_join(args: argparse.Namespace) -> int:
-    from fracturelib.commands import MODEL_FILE, join_runs
+    from fracturelib.workflows import MODEL_FILE, join_runs
 
     run = join_runs(args.folder, args.models, args.out, weights=args.weights, maps=args.maps, progress=not args.quiet)
     print(
@@ -362,10 +362,10 @@ def chosen_model(args: argparse.Namespace) -> Path:
     """The checkpoint that was named; else the shipped one, and say so."""
     if args.model:
         return args.model
-    if not FILMS_MODEL.is_file():
-        raise InputError(f"--model is not given, and there is no {FILMS_MODEL}; expected a checkpoint")
-    print(f"model: the shipped one for real films, {FILMS_MODEL.name}; read its model card, {FILMS_MODEL.stem}.md")
-    return FILMS_MODEL
+    if not PRETRAINED.is_file():
+        raise InputError(f"--model is not given, and there is no {PRETRAINED}; expected a checkpoint")
+    print(f"model: the shipped one for real films, {PRETRAINED.name}; read its model card, {PRETRAINED.stem}.md")
+    return PRETRAINED
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
@@ -384,8 +384,8 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
 
 
 def run_predict(args: argparse.Namespace) -> int:
-    from fracturelib._tables import write_table
-    from fracturelib.commands import SCORES_MARK, predict_paths
+    from fracturelib._io.tables import write_table
+    from fracturelib.workflows import SCORES_MARK, predict_paths
 
     may_replace(args.csv, SCORES_MARK)
     frame = predict_paths(args.paths, chosen_model(args), looks=args.looks, progress=not args.quiet)
@@ -437,8 +437,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    from fracturelib.predictions import read_predictions
-    from fracturelib.report import evaluate, format_table, point_from
+    from fracturelib.data.predictions import read_predictions
+    from fracturelib.metrics._format import format_table
+    from fracturelib.metrics.evaluate import evaluate, point_from
 
     if args.threshold is not None and (args.threshold_from or args.rule):
         raise InputError("--threshold is given together with --threshold-from or --rule; expected one or the other")
@@ -455,7 +456,13 @@ def run_evaluate(args: argparse.Namespace) -> int:
         # Each model has a scale of its own, so the other gets its own threshold where it brings films to choose it on.
         if other is not None and "split" in other and (other["split"] == "val").any():
             limit = point_from(other, rule, n=0).threshold
-    result = evaluate(frame, threshold=threshold, out=args.out, compare=other, threshold_compare=limit, seed=args.seed)
+    options = {"threshold": threshold, "compare": other, "threshold_compare": limit, "seed": args.seed}
+    if args.out:
+        from fracturelib.viz.html_report import report
+
+        result = report(frame, args.out, **options)
+    else:
+        result = evaluate(frame, **options)
     print(format_table(result))
     if args.out:
         print(f"{args.out / 'report.html'}: the whole picture on one page")
@@ -475,7 +482,7 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
 
 
 def run_explain(args: argparse.Namespace) -> int:
-    from fracturelib.commands import explain_paths
+    from fracturelib.workflows import explain_paths
 
     frame = explain_paths(args.paths, chosen_model(args), args.out, layer=args.layer, progress=not args.quiet)
     _require_some(frame, args.paths[0])

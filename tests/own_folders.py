@@ -14,8 +14,9 @@ import pandas as pd
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from fracturelib.course import DEMO
-from fracturelib.data import CLASSES, load_manifest
+from fracturelib.data.dataset import load_manifest
+from fracturelib.data.labels import CLASSES
+from fracturelib.tutorial import DEMO
 
 Rows = Iterator[tuple[str, str, int, Path]]
 

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from fracturelib import _archive
-from fracturelib._archive import unzip
-from fracturelib._files import InputError
-from fracturelib.importers import import_dataset
+from fracturelib._io.files import InputError
+from fracturelib.curate import archive as _archive
+from fracturelib.curate.archive import unzip
+from fracturelib.curate.importer import import_dataset
 from tests.conftest import ROOT
 
 
@@ -141,7 +141,7 @@ def test_memory_and_time_stay_small(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from fracturelib._archive import unzip\n"
+        "from fracturelib.curate.archive import unzip\n"
         "from tests.fuzz.watch import peak_megabytes\n"
         "for archive in sys.argv[1:]:\n"
         "    try: unzip(Path(archive), Path(archive).parent / 'nowhere')\n"

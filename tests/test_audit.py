@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fracturelib import audit_report
-from fracturelib._files import InputError
-from fracturelib.audit import Audit, audit_folder
-from fracturelib.audit_copies import copies_in
-from fracturelib.audit_report import to_dict, to_html, to_json, to_text
-from fracturelib.audit_shortcuts import find_shortcuts, number_in_name
-from fracturelib.audit_source import KINDS, shown
+from fracturelib._io.files import InputError, printable
 from fracturelib.cli import main
-from fracturelib.data import load_manifest
-from fracturelib.importers import import_dataset
-from fracturelib.repair import Drop
+from fracturelib.curate import audit_report
+from fracturelib.curate.audit import Audit, audit_folder
+from fracturelib.curate.audit_report import to_dict, to_html, to_json, to_text
+from fracturelib.curate.cleaning import Drop
+from fracturelib.curate.duplicates import copies_in
+from fracturelib.curate.importer import import_dataset
+from fracturelib.curate.shortcuts import find_shortcuts, number_in_name
+from fracturelib.data.dataset import load_manifest
+from fracturelib.data.found import KINDS
 from tests.conftest import ROOT
 from tests.films import film, plain_folder, save
 from tests.test_importers import made_up_fracatlas
@@ -279,7 +279,7 @@ def test_a_hundred_folders_of_garbage(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_names_are_shown_harmlessly() -> None:
-    assert shown("a\nb\x1b[31m\udcff\u202e.jpg") == "a\\nb\\x1b[31m\\udcff\\u202e.jpg"
+    assert printable("a\nb\x1b[31m\udcff\u202e.jpg") == "a\\nb\\x1b[31m\\udcff\\u202e.jpg"
 
 
 def test_an_import_keeps_copies_together(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fracturelib._files import cache_dir
-from fracturelib.audit_burnt import LEAST_BURNT, burnt_copies, burnt_share, from_afar, nearest_from_afar
-from fracturelib.audit_copies import MANY, Copies, candidate_pairs, copies_in, find_copies
-from fracturelib.audit_films import _look, digest_of, look_at
-from fracturelib.audit_match import CHANGES, Meeting, alike_both_ways, changed_points, meet
+from fracturelib._io.files import cache_dir
+from fracturelib.curate.duplicates import MANY, Copies, candidate_pairs, copies_in, find_copies
+from fracturelib.curate.keypoints import _look, digest_of, look_at
+from fracturelib.curate.overexposed import LEAST_BURNT, burnt_copies, burnt_share, from_afar, nearest_from_afar
+from fracturelib.curate.registration import CHANGES, Meeting, alike_both_ways, changed_points, meet
 from tests.conftest import ROOT
 from tests.copies import KINDS, altered, planted, rotated
 from tests.films import film, save
@@ -68,7 +68,7 @@ def test_what_was_done_is_said(set_with_copies: tuple[list[Path], pd.DataFrame],
 def test_a_second_look_reads_nothing(
     set_with_copies: tuple[list[Path], pd.DataFrame], found: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fracturelib.audit_films._look", None)
+    monkeypatch.setattr("fracturelib.curate.keypoints._look", None)
     again = look_at(set_with_copies[0][:50])
     assert len(again) == 50 and all(look.small.size for look in again)
 
@@ -81,7 +81,7 @@ def test_the_same_twice(set_with_copies: tuple[list[Path], pd.DataFrame]) -> Non
 
 def test_what_was_computed_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRACTURE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("fracturelib.audit_films.CHUNK", 10)
+    monkeypatch.setattr("fracturelib.curate.keypoints.CHUNK", 10)
     paths = [save(film(i), tmp_path / "films" / f"{i:02d}.png") for i in range(40)]
     looked = []
 
@@ -91,7 +91,7 @@ def test_what_was_computed_survives_a_stop(tmp_path: Path, monkeypatch: pytest.M
             raise KeyboardInterrupt
         return _look(path, digest)
 
-    monkeypatch.setattr("fracturelib.audit_films._look", stopped)
+    monkeypatch.setattr("fracturelib.curate.keypoints._look", stopped)
     with pytest.raises(KeyboardInterrupt):
         look_at(paths)
     first = len(looked)

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from fracturelib.cli import main
-from fracturelib.commands import predict_paths
-from fracturelib.recipe import Recipe
-from fracturelib.train import fit
+from fracturelib.training.config import Recipe
+from fracturelib.training.train import fit
+from fracturelib.workflows import predict_paths
 from tests.films import film, plain_folder, save
 from tests.test_images import RAMP, dicom
 from tests.test_train import films
@@ -23,7 +23,7 @@ from tests.test_train import films
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fracturelib.checkpoint import save_classifier
+    from fracturelib.models.classifier import save_classifier
 
     path = tmp_path_factory.mktemp("model") / "model.pt"
     recipe = Recipe(size=64, epochs=1, batch=8)

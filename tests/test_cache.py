@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import fracturelib.images
-from fracturelib import audit_films, data, transfer
-from fracturelib._cache import SEAL, new_array, open_array, read_sealed, write_sealed
-from fracturelib._decode import read_grey
-from fracturelib._files import NoRoom, atomic_path
-from fracturelib.audit_films import look_at
-from fracturelib.images import load_images
+import fracturelib.data.images
+from fracturelib._io.cache import SEAL, new_array, open_array, read_sealed, write_sealed
+from fracturelib._io.files import NoRoom, atomic_path
+from fracturelib.curate import keypoints as audit_films
+from fracturelib.curate.keypoints import look_at
+from fracturelib.data import dataset as data
+from fracturelib.data.decode import read_grey
+from fracturelib.data.images import load_images
+from fracturelib.training import features as transfer
 from tests.conftest import ROOT
 from tests.films import film, plain_folder, save
 from tests.processes import Place
@@ -82,7 +84,7 @@ def test_damaged_sizes(damage: str, cache: Path, folder: tuple[Path, list[str]])
 @damaged
 def test_damaged_features(damage: str, cache: Path) -> None:
     torch = pytest.importorskip("torch")
-    from fracturelib.taught import TaughtLite0
+    from fracturelib.models.localizer import TaughtLite0
 
     torch.manual_seed(0)
     model = TaughtLite0().eval()
@@ -178,7 +180,7 @@ def test_small_files(tmp_path: Path) -> None:
 def test_several_processes_make_one_cache(tmp_path: Path, folder: tuple[Path, list[str]]) -> None:
     place = Place(tmp_path / "place")
     code = (
-        "import sys, time, hashlib; from fracturelib.images import load_images; "
+        "import sys, time, hashlib; from fracturelib.data.images import load_images; "
         "time.sleep(max(0, float(sys.argv[1]) - time.time())); "
         "print(hashlib.sha256(load_images(sys.argv[2], sys.argv[3:], size=64).tobytes()).hexdigest())"
     )
@@ -281,7 +283,7 @@ WRITERS = {
 @pytest.mark.parametrize("name", list(WRITERS))
 def test_every_writer_tells_of_a_limit(name: str, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fracturelib._files import NoRoom, atomic_path\n"
+        "import sys; from pathlib import Path; from fracturelib._io.files import NoRoom, atomic_path\n"
         "try:\n"
         "    with atomic_path(Path(sys.argv[1])) as temporary:\n"
         f"        {WRITERS[name]}\n"
@@ -310,7 +312,7 @@ def test_films_are_still_decoded_once(
     cache: Path, folder: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[Path] = []
-    monkeypatch.setattr(fracturelib.images, "read_grey", lambda path: decoded.append(path) or read_grey(path))
+    monkeypatch.setattr(fracturelib.data.images, "read_grey", lambda path: decoded.append(path) or read_grey(path))
     for _ in range(3):
         load_images(*folder, size=32)
     assert len(decoded) == 6

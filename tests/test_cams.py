@@ -19,10 +19,10 @@ from torchvision.models import (
     swin_v2_t,
 )
 
-from fracturelib._files import InputError
-from fracturelib.cams import METHODS
-from fracturelib.gradcam import GradCAM, combined, layout
-from fracturelib.models import SmallCNN
+from fracturelib._io.files import InputError
+from fracturelib.explain.cam_methods import METHODS
+from fracturelib.explain.gradcam import GradCAM, combined, layout
+from fracturelib.models.small_cnn import SmallCNN
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "resnet18": (lambda: resnet18(num_classes=2), ["layer4", "layer4.1.bn2", "layer4.1.relu"]),

@@ -14,23 +14,24 @@ import numpy as np
 import pytest
 import torch
 
-from fracturelib._files import FILMS_MODEL, InputError
-from fracturelib._tensor_file import DEEPEST, MOST_VALUES
-from fracturelib.checkpoint import (
+from fracturelib._io.files import InputError
+from fracturelib.cli import main
+from fracturelib.data.labels import CLASSES
+from fracturelib.models.checkpoint_checks import TWO_LOOKS
+from fracturelib.models.classifier import (
     FORMAT,
-    TWO_LOOKS,
     Classifier,
     fit_temperature,
     load_classifier,
     load_payload,
     save_classifier,
 )
-from fracturelib.cli import main
-from fracturelib.commands import load_start, predict_paths
-from fracturelib.data import CLASSES
-from fracturelib.models import build_model
-from fracturelib.recipe import Recipe
-from fracturelib.train import Films, fit
+from fracturelib.models.registry import build_model
+from fracturelib.models.shipped import PRETRAINED
+from fracturelib.models.tensor_file import DEEPEST, MOST_VALUES
+from fracturelib.training.config import Recipe
+from fracturelib.training.train import Films, fit
+from fracturelib.workflows import load_start, predict_paths
 from tests.conftest import ROOT
 from tests.films import film, plain_folder, save
 
@@ -205,13 +206,13 @@ def test_what_means_something_is_read(tmp_path: Path, good: Path) -> None:
         assert load_classifier(changed(good, tmp_path / "ends.pt", value("thresholds", {"score=0.5": ends})))
     assert load_classifier(changed(good, tmp_path / "half.pt", weight(CONV, torch.Tensor.half)))
     assert load_classifier(good).looking_twice().temperature == 1.5
-    assert load_classifier(FILMS_MODEL).architecture["members"] == 2
+    assert load_classifier(PRETRAINED).architecture["members"] == 2
 
 
 MEASURED = """
 import sys, time
-from fracturelib._files import InputError
-from fracturelib.checkpoint import load_classifier
+from fracturelib._io.files import InputError
+from fracturelib.models.classifier import load_classifier
 from tests.fuzz.watch import peak_megabytes as peak
 
 for path in sys.argv[1:]:
@@ -225,7 +226,7 @@ for path in sys.argv[1:]:
 
 def ensemble_of_many(path: Path) -> Path:
     """As many heads as may be said, in a few bytes each."""
-    payload = torch.load(FILMS_MODEL, weights_only=True)
+    payload = torch.load(PRETRAINED, weights_only=True)
     payload["values"]["architecture"] |= {"members": 16, "shared": 4}
     payload["weights"] |= {f"heads.{i}.trust": torch.tensor(0.5) for i in range(2, 16)}
     torch.save(payload, path)
@@ -474,7 +475,7 @@ def test_a_score_is_the_softmax_of_logits_over_the_temperature() -> None:
 
 
 def test_marks_are_the_sigmoid_of_what_the_network_marks() -> None:
-    classifier = load_classifier(FILMS_MODEL)
+    classifier = load_classifier(PRETRAINED)
     images = np.stack([film(i, width=384, height=384) for i in range(2)])
     with torch.inference_mode():
         expected = 1 / (1 + np.exp(-classifier.model.mark(classifier.tensor(images)).numpy()))  # type: ignore[operator]

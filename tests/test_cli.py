@@ -16,20 +16,19 @@ import pytest
 import torch
 from PIL import Image
 
-from fracturelib._filenames import distinct_names, safe_name, writable
-from fracturelib._files import InputError
-from fracturelib._tables import read_table, write_table
-from fracturelib.checkpoint import load_classifier
+from fracturelib._io.filenames import distinct_names, safe_name, writable
+from fracturelib._io.files import InputError
+from fracturelib._io.tables import read_table, write_table
 from fracturelib.cli import _run, main, next_step, parser
-from fracturelib.commands import picture_names, train_folder
-from fracturelib.finetune import _restored
-from fracturelib.plots import montage
-from fracturelib.predictions import read_predictions
-from fracturelib.ranks import together
-from fracturelib.recipe import Recipe, TransferRecipe
-from fracturelib.report import evaluate
-from fracturelib.report_page import FIGURES, report_files
-from fracturelib.train import STATE_FILE, require_finite
+from fracturelib.data.predictions import read_predictions
+from fracturelib.models.classifier import load_classifier
+from fracturelib.training.config import Recipe, TransferRecipe
+from fracturelib.training.distributed import together
+from fracturelib.training.finetune import _restored
+from fracturelib.training.train import STATE_FILE, require_finite
+from fracturelib.viz.figures import montage
+from fracturelib.viz.html_report import FIGURES, report, report_files
+from fracturelib.workflows import picture_names, train_folder
 from tests.conftest import ROOT
 from tests.films import film, plain_folder, save
 from tests.test_bad_inputs import run
@@ -219,7 +218,7 @@ def test_what_a_command_made_is_replaced(tmp_path: Path, model: Path, capsys: py
         assert main([str(a) for a in ("audit", tmp_path / "data", *pages, "--quiet")]) in (0, 1)
         scores = tmp_path / "given.csv"
         scores.write_text("file,label,score\n" + "".join(f"{i},0,{i / 20}\n" for i in range(3)))
-        evaluate(read_predictions(scores), out=tmp_path / "report", n=5)
+        report(read_predictions(scores), tmp_path / "report", n=5)
     line = run(capsys, "audit", tmp_path / "data", "--json", tmp_path / "x", "--html", tmp_path / "x")
     assert "--json and --html are both" in line
     (tmp_path / "report" / "table.md").write_text("my notes")
@@ -269,7 +268,7 @@ def test_splits_are_no_paths(tmp_path: Path) -> None:
     assert len({name.casefold() for name in files}) == 4 + len(splits) * (1 + len(FIGURES))
     table, out = tmp_path / "s.csv", tmp_path / "deep" / "er" / "report"
     table.write_text("file,label,score,split\na,0,0.1,../../x\nb,0,0.2,<script>\nc,0,0.1,\n")
-    result = evaluate(read_predictions(table), out=out, n=5)
+    result = report(read_predictions(table), out, n=5)
     assert list(result["splits"]) == ["../../x", "<script>", "none"]
     assert {p.name for p in out.parent.iterdir()} == {"report"} and len(list(out.glob("*-sweep.csv"))) == 3
     assert {p.name for p in out.iterdir()} <= set(report_files(list(result["splits"])))
@@ -359,7 +358,7 @@ def test_columns_may_be_called_anything(tmp_path: Path) -> None:
     head = ",".join(["file,label,score", *COLUMNS])
     rows = [f"{i},{i % 2},{i / 40}" + f",{i % 3}" * len(COLUMNS) for i in range(40)]
     (tmp_path / "s.csv").write_text("\n".join([head, *rows]))
-    evaluate(read_predictions(tmp_path / "s.csv"), out=tmp_path / "report", n=5)
+    report(read_predictions(tmp_path / "s.csv"), tmp_path / "report", n=5)
     result = json.loads((tmp_path / "report" / "evaluation.json").read_text())["splits"]["all"]["subgroups"]
     assert set(result) == set(COLUMNS) and [r["value"] for r in result["auc"]] == [0, 1, 2]
     assert "<script>" not in (tmp_path / "report" / "report.html").read_text()

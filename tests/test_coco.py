@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fracturelib._files import InputError
-from fracturelib._names import FileNames, guess_patients
-from fracturelib._walk import walk_folder
-from fracturelib.coco import Annotation, fracture_mask, polygon, read_coco, run_lengths
-from fracturelib.labels import means_fracture
-from fracturelib.yolo import names_in, read_yolo
+from fracturelib._io.files import InputError
+from fracturelib.data.coco import Annotation, fracture_mask, polygon, read_coco, run_lengths
+from fracturelib.data.labels import means_fracture
+from fracturelib.data.names import FileNames, guess_patients
+from fracturelib.data.walk import walk_folder
+from fracturelib.data.yolo import names_in, read_yolo
 from tests.films import film, save
 
 

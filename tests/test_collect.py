@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fracturelib._files import InputError
+from fracturelib._io.files import InputError
 from fracturelib.cli import main
-from fracturelib.commands import collect, training_frame
-from fracturelib.data import load_annotations, load_manifest
+from fracturelib.data.dataset import load_annotations, load_manifest
+from fracturelib.workflows import collect, training_frame
 from tests.films import film, plain_folder, save
 from tests.test_layouts_agree import LAYOUTS, Made, tiny_model
 

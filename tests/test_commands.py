@@ -13,14 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
-from fracturelib import plots
-from fracturelib._decode import read_grey
-from fracturelib.checkpoint import load_classifier
-from fracturelib.commands import explain_paths, load_start, outlines, to_film
-from fracturelib.data import load_manifest
-from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
-from fracturelib.images import to_square
-from fracturelib.recipe import TransferRecipe
+from fracturelib.data.dataset import load_manifest
+from fracturelib.data.decode import read_grey
+from fracturelib.data.images import to_square
+from fracturelib.data.masks import outlines
+from fracturelib.explain.gradcam import GradCAM
+from fracturelib.explain.overlay import normalise, overlay, upsample
+from fracturelib.models.classifier import load_classifier
+from fracturelib.training.config import TransferRecipe
+from fracturelib.viz import figures as plots
+from fracturelib.workflows import explain_paths, load_start, to_film
 from tests.conftest import ROOT
 from tests.films import film, plain_folder, save
 

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracturelib._files import FILMS_SPLITS
-from fracturelib.course import (
+from fracturelib.models.shipped import PRETRAINED_SPLITS
+from fracturelib.training.config import Recipe
+from fracturelib.tutorial import (
     DEMO,
     classifier_line,
     data_line,
@@ -22,7 +23,6 @@ from fracturelib.course import (
     some_of_each,
     train_course_model,
 )
-from fracturelib.recipe import Recipe
 from tests.films import plain_folder
 from tests.own_folders import FOLDERS
 
@@ -57,7 +57,7 @@ def test_other_films_get_the_network_for_real_films_where_it_is_asked_for(few: P
 
 
 def test_it_says_when_it_learnt_from_the_films_that_are_to_judge_it(few: Path) -> None:
-    known = pd.read_csv(FILMS_SPLITS).set_index("name")["split"]
+    known = pd.read_csv(PRETRAINED_SPLITS).set_index("name")["split"]
     manifest = pd.read_csv(few / "manifest.csv")
     judged = manifest.index[manifest["split"] != "train"]
     new = f"test/Fractured/{known.index[known == 'train'][0]}"

@@ -7,18 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracturelib._files import InputError
-from fracturelib.data import (
-    CLASSES,
-    Annotation,
-    class_label,
-    data_folder,
-    fingerprint,
-    fracture_mask,
-    load_annotations,
-    load_manifest,
-    require_both_classes,
-)
+from fracturelib._io.files import InputError
+from fracturelib.data.coco import Annotation, fracture_mask
+from fracturelib.data.dataset import data_folder, fingerprint, load_annotations, load_manifest, require_both_classes
+from fracturelib.data.labels import CLASSES, class_label
 from tests.films import film, plain_folder, save
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from fracturelib._decode import DAMAGED_EXIF, decode, image_size, noted, orientation, read_grey
-from fracturelib._files import InputError
-from fracturelib._pixels import FIRST_OF_SEVERAL
+from fracturelib._io.files import InputError
+from fracturelib.data.decode import DAMAGED_EXIF, decode, image_size, orientation, read_grey
+from fracturelib.data.pixels import FIRST_OF_SEVERAL, noted
 from tests.conftest import ROOT
 from tests.films import film, plain_folder, save
 from tests.pictures import chunk, png, tiff
@@ -410,8 +410,8 @@ def measured(path: Path) -> tuple[str, float, float]:
     """What a process of its own says of a file, the memory it held at most in MB, and its seconds beside its start."""
     code = (
         "import sys, time\n"
-        "from fracturelib._decode import decode, image_size\n"
-        "from fracturelib._files import InputError\n"
+        "from fracturelib.data.decode import decode, image_size\n"
+        "from fracturelib._io.files import InputError\n"
         "from tests.fuzz.watch import peak_megabytes\n"
         "start = time.perf_counter()\n"
         "for look in (image_size, decode):\n"
@@ -472,7 +472,7 @@ def test_odd_names_stay_on_one_line(tmp_path: Path) -> None:
 
 
 def test_a_damaged_image_stops_no_set(tmp_path: Path) -> None:
-    from fracturelib.data import load_manifest
+    from fracturelib.data.dataset import load_manifest
 
     folder = plain_folder(tmp_path / "set", splits={"train": 3})
     for case in sorted(CASES.iterdir()):
@@ -485,9 +485,9 @@ def test_a_damaged_image_stops_no_set(tmp_path: Path) -> None:
 
 
 def test_import_and_audit_say_what_was_taken_of_several(tmp_path: Path) -> None:
-    from fracturelib.audit import audit_folder
-    from fracturelib.audit_report import to_text
-    from fracturelib.importers import import_dataset
+    from fracturelib.curate.audit import audit_folder
+    from fracturelib.curate.audit_report import to_text
+    from fracturelib.curate.importer import import_dataset
 
     folder = plain_folder(tmp_path / "set", splits={"train": 3, "val": 3})
     animated(folder / "train" / "fractured" / "pages.tif")
@@ -499,7 +499,7 @@ def test_import_and_audit_say_what_was_taken_of_several(tmp_path: Path) -> None:
 
 
 def test_predict_says_what_was_taken_of_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from fracturelib.commands import predict_paths
+    from fracturelib.workflows import predict_paths
 
     path = animated(tmp_path / "pages.tif")
     frame = predict_paths([path], sorted((ROOT / "data" / "checkpoints").glob("demo-*.pt"))[0], progress=False)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fracturelib._decode import decode, image_size, read_grey
-from fracturelib._files import InputError
-from fracturelib._pixels import FIRST_OF_SEVERAL
+from fracturelib._io.files import InputError
+from fracturelib.data.decode import decode, image_size, read_grey
+from fracturelib.data.pixels import FIRST_OF_SEVERAL
 from tests.conftest import ROOT
 from tests.films import film
 from tests.test_decode import measured, refused, write
@@ -333,7 +333,7 @@ def test_pydicoms_own_samples_agree(name: str) -> None:
 def test_a_missing_decoder_is_named_with_the_whole_command() -> None:
     code = (
         "import sys; sys.modules['gdcm'] = None; sys.modules['pylibjpeg'] = None; sys.modules['jpeg_ls'] = None\n"
-        "from fracturelib._decode import decode; from fracturelib._files import InputError\n"
+        "from fracturelib.data.decode import decode; from fracturelib._io.files import InputError\n"
         "for path in sys.argv[1:]:\n"
         "    try: decode(path)\n"
         "    except InputError as error: print(error)\n"
@@ -351,7 +351,7 @@ def test_without_pydicom_the_whole_command_is_named(tmp_path: Path) -> None:
     path = dicom(tmp_path / "a.dcm", VALUES)
     code = (
         "import sys; sys.modules['pydicom'] = None\n"
-        "from fracturelib._decode import decode; from fracturelib._files import InputError\n"
+        "from fracturelib.data.decode import decode; from fracturelib._io.files import InputError\n"
         "try: decode(sys.argv[1])\n"
         "except InputError as error: print(error)\n"
     )

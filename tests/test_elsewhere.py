@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fracturelib._files import InputError
-from fracturelib.elsewhere import (
+from fracturelib._io.files import InputError
+from fracturelib.data.images import to_square
+from fracturelib.shift.acquisition import (
     HOME,
     OLD_DETECTOR,
     Site,
@@ -21,7 +22,6 @@ from fracturelib.elsewhere import (
     open_elsewhere,
     whole_squares,
 )
-from fracturelib.images import to_square
 from tests.films import film, plain_folder
 
 SEEDS = st.integers(0, 2**32 - 1)

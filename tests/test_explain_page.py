@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracturelib._files import InputError
-from fracturelib.commands import explain_paths
-from fracturelib.course import SHIPPED_MODEL
-from fracturelib.explain_page import INDEX, index_page
+from fracturelib._io.files import InputError
+from fracturelib.tutorial import SHIPPED_MODEL
+from fracturelib.viz.explain_page import INDEX, index_page
+from fracturelib.workflows import explain_paths
 from tests.films import film, save
 
 

@@ -12,26 +12,29 @@ from ipywidgets import Widget
 from PIL import Image
 from torch import nn
 
-from fracturelib._files import InputError
-from fracturelib.cams import METHODS
-from fracturelib.checkpoint import Classifier
-from fracturelib.explorer import OUTCOMES, SCALES, ZOOM_AT, Explorer, draw, outcomes
-from fracturelib.explorer_maps import OCCLUSION, PLAIN, SCORE, head_weights
-from fracturelib.explorer_view import (
+from fracturelib._io.files import InputError
+from fracturelib.explain.cam_methods import METHODS
+from fracturelib.explain.gradcam import TARGETS
+from fracturelib.models.classifier import Classifier
+from fracturelib.models.registry import build_model
+from fracturelib.viz._explorer_cache import OCCLUSION, PLAIN, SCORE, head_weights
+from fracturelib.viz._explorer_render import (
     GAP,
     ORDERS,
+    OUTCOMES,
     SIDE,
     Look,
     blended,
+    draw,
     levels,
+    outcomes,
     outline_of,
     panel,
     picked,
     pointed,
     zoomed,
 )
-from fracturelib.gradcam import TARGETS
-from fracturelib.models import build_model
+from fracturelib.viz.gradcam_explorer import SCALES, ZOOM_AT, Explorer
 from tests.films import film
 
 
@@ -166,7 +169,7 @@ def test_levels_keep_zero_and_share_a_scale() -> None:
 
 @pytest.mark.parametrize("colours", ["inferno", "viridis"])
 def test_blending_is_what_the_formula_says(colours: str) -> None:
-    from fracturelib.gradcam import overlay
+    from fracturelib.explain.overlay import overlay
 
     rng = np.random.default_rng(0)
     grey, level = (rng.integers(0, 256, (64, 64), dtype=np.uint8) for _ in range(2))
@@ -457,7 +460,7 @@ def test_lengths_must_agree(explorer: Explorer) -> None:
 
 
 def test_the_taught_map_stands_beside_the_untaught() -> None:
-    from fracturelib.explorer_maps import TAUGHT
+    from fracturelib.viz._explorer_cache import TAUGHT
 
     images = np.stack([film(i, fractured=fracture, width=64, height=64) for i, fracture in ((0, False), (1, True))])
     taught = Classifier(

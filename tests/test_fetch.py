@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-import fracturelib.fetch
-from fracturelib._files import InputError
-from fracturelib.fetch import FRACATLAS, Release, fetch_fracatlas
+import fracturelib.curate.download
+from fracturelib._io.files import InputError
+from fracturelib.curate.download import FRACATLAS, Release, fetch_fracatlas
 
 
 def archive(names: tuple[str, ...] = ("FracAtlas/dataset.csv", "FracAtlas/images/Fractured/IMG0000001.jpg")) -> bytes:
@@ -177,7 +177,7 @@ def test_an_address_that_leads_to_itself_is_one_line(tmp_path: Path) -> None:
 
 
 def test_no_more_is_fetched_than_the_disk_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fracturelib.fetch.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4999))
+    monkeypatch.setattr(fracturelib.curate.download.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4999))
     with serving(archive(), []) as (_, release), pytest.raises(InputError, match=r"and 4,999 are free on its disk"):
         fetch(tmp_path / "data", release)
 

@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from fracturelib import finetune, lite
-from fracturelib._files import InputError
-from fracturelib.checkpoint import normalised
-from fracturelib.finetune import fit_taught, jittered, judged, resolved_precision
-from fracturelib.ranks import Ranks
-from fracturelib.recipe import TransferRecipe
-from fracturelib.taught import TUNES, TaughtLite0
-from fracturelib.train import Films
-from fracturelib.transfer import frozen_features
+from fracturelib._io.files import InputError
+from fracturelib.models import efficientnet_lite as lite
+from fracturelib.models.classifier import normalised
+from fracturelib.models.localizer import TUNES, TaughtLite0
+from fracturelib.training import finetune
+from fracturelib.training.augment import jittered
+from fracturelib.training.config import TransferRecipe
+from fracturelib.training.distributed import Ranks
+from fracturelib.training.features import frozen_features
+from fracturelib.training.finetune import fit_taught, judged, resolved_precision
+from fracturelib.training.train import Films
 from tests.moves import fills, measured, three_discs
 
 

@@ -5,10 +5,10 @@ import ipywidgets as widgets
 import numpy as np
 import pytest
 
-from fracturelib._files import InputError
-from fracturelib.formation import PANELS, FormationView, panels
+from fracturelib._io.files import InputError
 from fracturelib.simulate import film_formation
 from fracturelib.simulate.film import formed
+from fracturelib.viz.image_formation import PANELS, FormationView, panels
 
 
 def decoded(view: FormationView) -> np.ndarray:

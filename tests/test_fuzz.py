@@ -101,7 +101,7 @@ def test_it_sees_a_crash_behind_the_command_line(tmp_path: Path, monkeypatch: py
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("fracturelib.predictions.read_predictions", broken)
+    monkeypatch.setattr("fracturelib.data.predictions.read_predictions", broken)
     case = watch.Case("scores", ["evaluate", "scores.csv"], tmp_path)
     assert any("ZeroDivisionError in" in key for key, _ in watch.run(case).faults)
 

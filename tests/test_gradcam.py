@@ -5,11 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from fracturelib._files import InputError
-from fracturelib.cams import METHODS
-from fracturelib.explorer_view import draw, levels
-from fracturelib.gradcam import COLOUR_MAPS, GradCAM, combined, normalise, overlay, upsample
-from fracturelib.localize import (
+from fracturelib._io.files import InputError
+from fracturelib.explain.cam_methods import METHODS
+from fracturelib.explain.gradcam import GradCAM, combined
+from fracturelib.explain.localization import (
     energy_in_mask,
     found_parts,
     judge_films,
@@ -19,9 +18,12 @@ from fracturelib.localize import (
     peak_in_mask,
     rank_accuracy,
 )
-from fracturelib.models import SmallCNN, stages
-from fracturelib.perturb import occlusion, score_cam
-from fracturelib.sanity import rank_correlation, ssim
+from fracturelib.explain.overlay import COLOUR_MAPS, normalise, overlay, upsample
+from fracturelib.explain.perturbation import occlusion, score_cam
+from fracturelib.explain.sanity_checks import rank_correlation, ssim
+from fracturelib.models.registry import stages
+from fracturelib.models.small_cnn import SmallCNN
+from fracturelib.viz._explorer_render import draw, levels
 
 
 class Tiny(nn.Module):

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import fracturelib.images
-from fracturelib._decode import image_size
-from fracturelib._files import InputError
-from fracturelib.images import load_images, mask_to_square, read_grey, square_geometry, to_square
+import fracturelib.data.images
+from fracturelib._io.files import InputError
+from fracturelib.data.decode import image_size, read_grey
+from fracturelib.data.images import load_images, square_geometry, to_square
+from fracturelib.data.masks import mask_to_square
 from tests.films import film, plain_folder, save
 
 RAMP = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (32, 1))
@@ -125,7 +126,7 @@ def test_films_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         decoded.append(path)
         return read_grey(path)
 
-    monkeypatch.setattr(fracturelib.images, "read_grey", counted)
+    monkeypatch.setattr(fracturelib.data.images, "read_grey", counted)
     first = load_images(folder, files, size=32)
     again = load_images(folder, files, size=32)
     assert len(decoded) == 6 and first.shape == (6, 32, 32) and np.array_equal(first, again)

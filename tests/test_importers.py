@@ -13,12 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fracturelib._files import FILMS_MODEL, FILMS_SPLITS, InputError
-from fracturelib.checkpoint import load_classifier
-from fracturelib.data import Annotation, fingerprint, fracture_mask, load_annotations, load_manifest
-from fracturelib.importers import import_dataset, joined, split_by_group, turn
-from fracturelib.layouts import consecutive_groups, read_fracatlas
-from fracturelib.repair import Drop
+from fracturelib._io.files import InputError
+from fracturelib.curate.cleaning import Drop
+from fracturelib.curate.importer import import_dataset
+from fracturelib.data.coco import Annotation, fracture_mask, turn
+from fracturelib.data.dataset import fingerprint, load_annotations, load_manifest
+from fracturelib.data.groups import joined, split_by_group
+from fracturelib.data.layouts import read_fracatlas
+from fracturelib.data.published import consecutive_groups
+from fracturelib.models.classifier import load_classifier
+from fracturelib.models.shipped import PRETRAINED, PRETRAINED_SPLITS
 from tests.films import film, plain_folder, save
 
 
@@ -315,7 +319,7 @@ def test_annotations_are_turned_with_the_film(tmp_path: Path, direction: int) ->
     exif = Image.Exif()
     exif[0x0112] = direction
     path = save(stored, tmp_path / "film.png", exif=exif)
-    from fracturelib.images import read_grey
+    from fracturelib.data.decode import read_grey
 
     shown = read_grey(path)
     corners = np.array([[20, 5], [41, 5], [41, 12], [20, 12]], dtype=float)
@@ -469,8 +473,8 @@ def test_the_table_of_the_shipped_network_gives_the_films_that_it_was_trained_on
     tmp_path: Path, fracatlas: Path
 ) -> None:
     everything = Drop(copies=True, contradictions=True, broken=True)
-    import_dataset(fracatlas, tmp_path / "out", splits=FILMS_SPLITS, drop=everything, progress=False)
-    assert fingerprint(load_manifest(tmp_path / "out")) == load_classifier(FILMS_MODEL).fingerprint
+    import_dataset(fracatlas, tmp_path / "out", splits=PRETRAINED_SPLITS, drop=everything, progress=False)
+    assert fingerprint(load_manifest(tmp_path / "out")) == load_classifier(PRETRAINED).fingerprint
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from fracturelib import _parts
-from fracturelib._files import atomic_path, temporary_folder
-from fracturelib._parts import part_of, sweep
+from fracturelib._io import parts as _parts
+from fracturelib._io.files import atomic_path, temporary_folder
+from fracturelib._io.parts import part_of, sweep
 from tests.conftest import ROOT
 from tests.films import plain_folder
 from tests.processes import Place, within
@@ -112,7 +112,7 @@ def test_ctrl_c_leaves_nothing(name: str, given: Path, tmp_path: Path) -> None:
 def leave_behind(folder: Path, name: str) -> list[Path]:
     """A file and a folder as a killed process leaves them."""
     code = (
-        "import os, sys; from pathlib import Path; from fracturelib._parts import part_of; "
+        "import os, sys; from pathlib import Path; from fracturelib._io.parts import part_of; "
         "path = Path(sys.argv[1]); part_of(path).write_text('half'); (part_of(path) / 'in').mkdir(parents=True); "
         "os.kill(os.getpid(), 9)"
     )

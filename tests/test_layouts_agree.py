@@ -18,15 +18,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracturelib._decode import read_grey
-from fracturelib._files import InputError
-from fracturelib.audit import audit_folder
-from fracturelib.audit_source import read_source_folder
-from fracturelib.checkpoint import Classifier, save_classifier
-from fracturelib.commands import collect, predict_paths, training_frame
-from fracturelib.data import load_annotations, load_manifest
-from fracturelib.importers import import_dataset
-from fracturelib.models import build_model
+from fracturelib._io.files import InputError
+from fracturelib.curate.audit import audit_folder
+from fracturelib.curate.folder import read_source_folder
+from fracturelib.curate.importer import import_dataset
+from fracturelib.data.dataset import load_annotations, load_manifest
+from fracturelib.data.decode import read_grey
+from fracturelib.models.classifier import Classifier, save_classifier
+from fracturelib.models.registry import build_model
+from fracturelib.workflows import collect, predict_paths, training_frame
 from tests.films import film
 from tests.test_images import dicom
 

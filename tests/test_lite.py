@@ -4,9 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from fracturelib import lite
-from fracturelib._files import InputError
-from fracturelib.lite import CHANNELS, Lite0, fold, imagenet_classifier, load_in_order, pretrained_lite0
+from fracturelib._io.files import InputError
+from fracturelib.models import efficientnet_lite as lite
+from fracturelib.models.efficientnet_lite import (
+    CHANNELS,
+    Lite0,
+    fold,
+    imagenet_classifier,
+    load_in_order,
+    pretrained_lite0,
+)
 
 
 def require_weights() -> None:

@@ -9,11 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
 
-from fracturelib._files import InputError
-from fracturelib.bootstrap import draws, group_codes
-from fracturelib.gradcam import upsample
-from fracturelib.intervals import wilson_interval
-from fracturelib.localize import (
+from fracturelib._io.files import InputError
+from fracturelib.explain.localization import (
     AP,
     EMPTY,
     FIGURES,
@@ -41,6 +38,9 @@ from fracturelib.localize import (
     tolerance_at,
     tuned_cut,
 )
+from fracturelib.explain.overlay import upsample
+from fracturelib.metrics.bootstrap import draws, group_codes
+from fracturelib.metrics.intervals import wilson_interval
 
 MASK = np.zeros((20, 20), np.uint8)
 MASK[5:8, 10:14] = 1

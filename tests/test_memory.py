@@ -11,11 +11,11 @@ SCORE = """
 import resource
 import numpy as np
 import torch
-from fracturelib._files import FILMS_MODEL
-from fracturelib._memory import keep_freed_memory
-from fracturelib.checkpoint import load_classifier
+from fracturelib.models.shipped import PRETRAINED
+from fracturelib._io.memory import keep_freed_memory
+from fracturelib.models.classifier import load_classifier
 
-classifier = load_classifier(FILMS_MODEL)
+classifier = load_classifier(PRETRAINED)
 films = np.zeros((16, 384, 384), np.uint8)
 classifier.scores(films[:1])
 batch = classifier.tensor(films)  # all at once, as in a training

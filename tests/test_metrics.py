@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from fracturelib._files import InputError
-from fracturelib.metrics import (
+from fracturelib._io.files import InputError
+from fracturelib.metrics.classification import (
     Confusion,
     average_precision,
     checked,

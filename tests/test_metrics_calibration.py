@@ -9,9 +9,9 @@ from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from fracturelib._files import InputError
-from fracturelib.calibration import bin_of
-from fracturelib.metrics import (
+from fracturelib._io.files import InputError
+from fracturelib.metrics.calibration import (
+    bin_of,
     brier,
     brier_parts,
     calibration_error,
@@ -19,9 +19,9 @@ from fracturelib.metrics import (
     fit_calibrator,
     log_loss,
     reliability,
-    roc_auc,
-    wilson_interval,
 )
+from fracturelib.metrics.classification import roc_auc
+from fracturelib.metrics.intervals import wilson_interval
 from tests.test_metrics import Case, cases
 
 PROB = [0.22, 0.48, 0.49, 0.96, 0.55, 0.64, 0.78, 0.82, 0.34, 0.87]

@@ -10,27 +10,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from fracturelib._files import InputError
-from fracturelib.bootstrap import draws, group_codes, weighted
-from fracturelib.boundary import newcombe_auc_limits
-from fracturelib.metrics import (
-    Interval,
-    average_precision,
+from fracturelib._io.files import InputError
+from fracturelib.metrics.bootstrap import (
     bca_limits,
-    brier,
-    confusion_at,
     curve_bands,
+    draws,
+    group_bootstrap,
+    group_codes,
+    paired_group_bootstrap,
+    rate_at,
+    weighted,
+)
+from fracturelib.metrics.calibration import brier
+from fracturelib.metrics.classification import average_precision, confusion_at, roc_auc
+from fracturelib.metrics.intervals import (
+    Interval,
     delong_covariance,
     delong_interval,
     delong_test,
     delong_unpaired,
-    group_bootstrap,
     mcnemar_test,
-    paired_group_bootstrap,
-    rate_at,
-    roc_auc,
     wilson_interval,
 )
+from fracturelib.metrics.limits import newcombe_auc_limits
 from tests.test_metrics import Case, cases
 
 

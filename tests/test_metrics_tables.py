@@ -4,16 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracturelib._files import InputError
-from fracturelib.metrics import (
-    by_subgroup,
-    compare_models,
-    confusion_at,
-    delong_test,
-    operating_point_table,
-    roc_auc,
-    wilson_interval,
-)
+from fracturelib._io.files import InputError
+from fracturelib.metrics.classification import confusion_at, roc_auc
+from fracturelib.metrics.intervals import delong_test, wilson_interval
+from fracturelib.metrics.summary import by_subgroup, compare_models, operating_point_table
 
 
 @pytest.fixture

@@ -9,14 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fracturelib._files import InputError
-from fracturelib.metrics import (
-    Confusion,
+from fracturelib._io.files import InputError
+from fracturelib.metrics.classification import Confusion, confusion_at
+from fracturelib.metrics.operating_point import (
     SameDataWarning,
-    by_subgroup,
     choose_threshold,
-    confusion_at,
-    operating_point_table,
     parse_rule,
     scores_fingerprint,
     threshold_f_beta,
@@ -26,6 +23,7 @@ from fracturelib.metrics import (
     threshold_for_specificity,
     threshold_youden,
 )
+from fracturelib.metrics.summary import by_subgroup, operating_point_table
 from tests.test_metrics import Case, cases
 
 

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fracturelib._files import InputError
-from fracturelib.calibration import _logistic
-from fracturelib.metrics import (
-    confusion_at,
+from fracturelib._io.files import InputError
+from fracturelib.metrics.calibration import _logistic
+from fracturelib.metrics.classification import confusion_at
+from fracturelib.metrics.decision_curve import (
     estimate_prevalence,
     net_benefit,
     predictive_value_curve,
     predictive_values,
     prior_shift,
     selective_prediction,
-    wilson_interval,
     workload,
 )
+from fracturelib.metrics.intervals import wilson_interval
 from tests.test_metrics import Case, cases
 
 share = st.floats(0.01, 0.99)

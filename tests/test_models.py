@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from fracturelib._files import InputError
-from fracturelib.models import LocalContrast, SmallCNN, build_model, stages
+from fracturelib._io.files import InputError
+from fracturelib.models.registry import build_model, stages
+from fracturelib.models.small_cnn import LocalContrast, SmallCNN
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 160), (225, 223), (32, 32)])

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fracturelib._files import InputError
-from fracturelib.gradcam import GradCAM
-from fracturelib.models import SmallCNN
-from fracturelib.perturb import logits_of, occlusion, ordered_curves, score_cam, without
+from fracturelib._io.files import InputError
+from fracturelib.explain.gradcam import GradCAM
+from fracturelib.explain.perturbation import logits_of, occlusion, ordered_curves, score_cam, without
+from fracturelib.models.small_cnn import SmallCNN
 
 
 class Weighted(nn.Module):

@@ -7,17 +7,12 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from fracturelib import curves, plots
-from fracturelib._files import InputError
-from fracturelib.metrics import (
-    confusion_at,
-    net_benefit,
-    predictive_value_curve,
-    reliability,
-    roc_auc,
-    selective_prediction,
-    sweep,
-)
+from fracturelib._io.files import InputError
+from fracturelib.metrics.calibration import reliability
+from fracturelib.metrics.classification import confusion_at, roc_auc, sweep
+from fracturelib.metrics.decision_curve import net_benefit, predictive_value_curve, selective_prediction
+from fracturelib.viz import evaluation as curves
+from fracturelib.viz import figures as plots
 
 RNG = np.random.default_rng(0)
 Y = np.r_[np.zeros(60, int), np.ones(40, int)]

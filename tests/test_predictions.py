@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracturelib._files import InputError
-from fracturelib.predictions import read_predictions, write_predictions
+from fracturelib._io.files import InputError
+from fracturelib.data.predictions import read_predictions, write_predictions
 
 GOOD = "file,label,score\na.jpg,1,0.9\nb.jpg,Not Fractured,0.1\n"
 

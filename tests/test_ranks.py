@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from fracturelib import lite
-from fracturelib.checkpoint import load_classifier
-from fracturelib.ranks import Ranks, together
+from fracturelib.models import efficientnet_lite as lite
+from fracturelib.models.classifier import load_classifier
+from fracturelib.training.distributed import Ranks, together
 from tests.conftest import ROOT
 from tests.films import plain_folder
 

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracturelib._files import InputError
+from fracturelib._io.files import InputError
 from fracturelib.cli import main
-from fracturelib.metrics import choose_threshold, confusion_at, roc_auc, threshold_for_sensitivity
-from fracturelib.report import evaluate, format_table, point_from, subgroup_columns
+from fracturelib.metrics._format import format_table
+from fracturelib.metrics.classification import confusion_at, roc_auc
+from fracturelib.metrics.evaluate import evaluate, point_from, subgroup_columns
+from fracturelib.metrics.operating_point import choose_threshold, threshold_for_sensitivity
+from fracturelib.viz.html_report import report
 
 
 def made(seed: int = 0, *, films: int = 120) -> pd.DataFrame:
@@ -103,7 +106,7 @@ def test_one_command_writes_everything(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_one_class_gets_a_report_that_says_why(tmp_path: Path) -> None:
     frame = made().assign(label=0)
-    result = evaluate(frame, out=tmp_path / "out", n=20)
+    result = report(frame, tmp_path / "out", n=20)
     assert "AUC undefined, because none of the" in format_table(result)
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert written["splits"]["test"]["auc"]["value"] is None
@@ -112,7 +115,7 @@ def test_one_class_gets_a_report_that_says_why(tmp_path: Path) -> None:
 
 def test_few_films_are_no_obstacle(tmp_path: Path) -> None:
     frame = pd.DataFrame({"file": ["a", "b"], "label": [0, 1], "group": ["a", "b"], "score": [0.0, 1.0]})
-    result = evaluate(frame, out=tmp_path / "out", n=20)
+    result = report(frame, tmp_path / "out", n=20)
     assert result["splits"]["all"]["auc"]["value"] == 1 and (tmp_path / "out" / "report.html").is_file()
 
 
@@ -130,7 +133,7 @@ def test_calling_nobody_can_be_the_rule(tmp_path: Path) -> None:
     frame = made()
     point = point_from(frame, "alerts=0.001", n=20)
     assert point.threshold == np.inf
-    result = evaluate(frame, threshold=point, out=tmp_path / "out", n=20)
+    result = report(frame, tmp_path / "out", threshold=point, n=20)
     assert result["splits"]["test"]["operating_point"][0]["value"] == 0
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["threshold"] is None
 

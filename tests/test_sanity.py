@@ -9,13 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from torch import nn
 
-from fracturelib._files import InputError
-from fracturelib.checkpoint import Classifier
-from fracturelib.gradcam import GradCAM, upsample
-from fracturelib.localize import FIGURES, centre_map, chance_films, judge_films, judged_table
-from fracturelib.map_plots import baselines_plot, cascade_plot, grid_plot, ordered_plot
-from fracturelib.models import SmallCNN, build_model
-from fracturelib.sanity import (
+from fracturelib._io.files import InputError
+from fracturelib.explain.gradcam import GradCAM
+from fracturelib.explain.localization import FIGURES, centre_map, chance_films, judge_films, judged_table
+from fracturelib.explain.overlay import upsample
+from fracturelib.explain.sanity_checks import (
     cascade,
     curve_area,
     film_maps,
@@ -25,6 +23,10 @@ from fracturelib.sanity import (
     ssim,
     strangers,
 )
+from fracturelib.models.classifier import Classifier
+from fracturelib.models.registry import build_model
+from fracturelib.models.small_cnn import SmallCNN
+from fracturelib.viz.heatmaps import baselines_plot, cascade_plot, grid_plot, ordered_plot
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fracturelib._files import InputError
-from fracturelib.metrics import group_bootstrap, roc_auc
-from fracturelib.several import (
+from fracturelib._io.files import InputError
+from fracturelib.metrics.bootstrap import group_bootstrap
+from fracturelib.metrics.classification import roc_auc
+from fracturelib.training.multilabel import (
     SeveralHeads,
     Task,
     answers,

@@ -8,22 +8,20 @@ from hypothesis import strategies as st
 from scipy.special import expit, logit
 from scipy.stats import ks_2samp, norm
 
-from fracturelib._files import InputError
-from fracturelib.calibration import calibration_line
-from fracturelib.elsewhere import Site, case_mix, delivered, whole_squares
-from fracturelib.intervals import wilson_interval
-from fracturelib.metrics import confusion_at, estimate_prevalence, log_loss, paired_group_bootstrap, roc_auc
-from fracturelib.shift import (
-    costs,
+from fracturelib._io.files import InputError
+from fracturelib.metrics.bootstrap import paired_group_bootstrap
+from fracturelib.metrics.calibration import calibration_line, log_loss
+from fracturelib.metrics.classification import confusion_at, roc_auc
+from fracturelib.metrics.decision_curve import estimate_prevalence
+from fracturelib.metrics.intervals import wilson_interval
+from fracturelib.shift.acquisition import Site, case_mix, delivered, whole_squares
+from fracturelib.shift.drift import costs, film_statistics, permuted_p, score_gap, site_table
+from fracturelib.shift.recalibration import (
     few_labels,
-    film_statistics,
     fit_intercept,
     fractures_needed,
-    permuted_p,
     prior_likelihood,
     repair_and_judge,
-    score_gap,
-    site_table,
 )
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fracturelib.shift_plots import (
+from fracturelib.viz.shift import (
     costs_plot,
     dose_plot,
     few_labels_plot,

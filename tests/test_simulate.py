@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from fracturelib._files import InputError
+from fracturelib._io.files import InputError
 from fracturelib.simulate import (
     REGIONS,
     film_formation,

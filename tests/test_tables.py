@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fracturelib._files import InputError
-from fracturelib._tables import read_table
+from fracturelib._io.files import InputError
+from fracturelib._io.tables import read_table
 
 ROWS = "file,label,score\nMüller,1,0.5\nb,0,0.25\n"
 

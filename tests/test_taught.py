@@ -5,25 +5,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fracturelib._files import InputError
+from fracturelib._io.files import InputError
 from fracturelib.cli import parser, run_train
-from fracturelib.gradcam import GradCAM
-from fracturelib.lite import CHANNELS
-from fracturelib.models import build_model, stages
-from fracturelib.taught import (
-    STAGES,
-    STRONGEST,
-    TUNES,
-    ZOOMS,
-    TaughtEnsemble,
-    TaughtLite0,
-    focal_loss,
-    free,
-    grid_of,
-    looked_at,
-    peak_hits,
-    point_loss,
-)
+from fracturelib.explain.gradcam import GradCAM
+from fracturelib.models.efficientnet_lite import CHANNELS
+from fracturelib.models.ensemble import TaughtEnsemble
+from fracturelib.models.localizer import STAGES, STRONGEST, TUNES, ZOOMS, TaughtLite0, free, looked_at
+from fracturelib.models.registry import build_model, stages
+from fracturelib.training.losses import focal_loss, grid_of, peak_hits, point_loss
 
 
 def made(seed: int = 0) -> TaughtLite0:

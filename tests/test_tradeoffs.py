@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fracturelib._files import InputError
-from fracturelib.metrics import confusion_at, net_benefit, predictive_values, prior_shift
-from fracturelib.tradeoffs import OUTCOMES, SHOWN, THUMB, Chart, Ranking, Tradeoffs, cells, charts
+from fracturelib._io.files import InputError
+from fracturelib.metrics.classification import confusion_at
+from fracturelib.metrics.decision_curve import net_benefit, predictive_values, prior_shift
+from fracturelib.viz.threshold_explorer import OUTCOMES, SHOWN, THUMB, Chart, Ranking, Tradeoffs, cells, charts
 
 RNG = np.random.default_rng(0)
 Y = np.r_[np.zeros(130, int), np.ones(70, int)]

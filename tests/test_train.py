@@ -8,10 +8,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from fracturelib._files import InputError
-from fracturelib.checkpoint import fit_temperature, load_classifier, normalised, save_classifier
-from fracturelib.recipe import Recipe
-from fracturelib.train import Films, augmented, calibrated_twice, fit, grey_statistics, training_batches
+from fracturelib._io.files import InputError
+from fracturelib.models.classifier import fit_temperature, load_classifier, normalised, save_classifier
+from fracturelib.training.augment import augmented
+from fracturelib.training.config import Recipe
+from fracturelib.training.train import Films, calibrated_twice, fit, grey_statistics, training_batches
 from tests.films import film
 from tests.moves import fills, measured, three_discs
 

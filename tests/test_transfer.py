@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from fracturelib import lite, transfer
-from fracturelib.checkpoint import normalised
-from fracturelib.lite import pretrained_lite0
-from fracturelib.taught import TaughtLite0
-from fracturelib.transfer import frozen_features, whole_features
+from fracturelib.models import efficientnet_lite as lite
+from fracturelib.models.classifier import normalised
+from fracturelib.models.efficientnet_lite import pretrained_lite0
+from fracturelib.models.localizer import TaughtLite0
+from fracturelib.training import features as transfer
+from fracturelib.training.features import frozen_features, whole_features
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from fracturelib._files import InputError
-from fracturelib.elsewhere import Site, delivered, film_boxes, whole_squares
-from fracturelib.images import to_square
-from fracturelib.undevelop import (
+from fracturelib._io.files import InputError
+from fracturelib.data.images import to_square
+from fracturelib.shift.acquisition import Site, delivered, film_boxes, whole_squares
+from fracturelib.shift.harmonize import (
     grey_curve,
     grey_shares,
     ranked,

@@ -21,7 +21,7 @@ from voila.app import Voila
 from voila.tornado.handler import TornadoVoilaHandler
 from voila.voila_identity_provider import VoilaIdentityProvider
 
-from fracturelib._files import cache_dir, temporary_folder
+from fracturelib._io.files import cache_dir, temporary_folder
 
 NOTEBOOK = Path(__file__).with_name("explorer.ipynb")
 OWN_NAMES = r"(localhost|127\.0\.0\.1|\[::1\])"

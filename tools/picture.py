@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fracturelib.checkpoint import load_classifier
-from fracturelib.course import DEMO, ROOT, SHIPPED_MODEL
-from fracturelib.data import fracture_mask, load_annotations, load_manifest
-from fracturelib.gradcam import GradCAM, normalise, overlay, upsample
-from fracturelib.images import load_images, mask_to_square
-from fracturelib.models import stages
-from fracturelib.plots import montage
+from fracturelib.data.coco import fracture_mask
+from fracturelib.data.dataset import load_annotations, load_manifest
+from fracturelib.data.images import load_images
+from fracturelib.data.masks import mask_to_square
+from fracturelib.explain.gradcam import GradCAM
+from fracturelib.explain.overlay import normalise, overlay, upsample
+from fracturelib.models.classifier import load_classifier
+from fracturelib.models.registry import stages
+from fracturelib.tutorial import DEMO, ROOT, SHIPPED_MODEL
+from fracturelib.viz.figures import montage
 
 REGIONS = ("forearm", "ankle", "wrist", "knee", "hand")
 

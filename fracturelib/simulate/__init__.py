@@ -2,6 +2,7 @@
 
 from fracturelib.simulate.dataset import film_of, make_film, plan_films, simulate_dataset
 from fracturelib.simulate.film import Formation, SimulatedImage, film_formation, simulate_image
+from fracturelib.simulate.physics import attenuation
 from fracturelib.simulate.regions import REGIONS
 from fracturelib.simulate.view import PathLengths, path_lengths
 
@@ -10,6 +11,7 @@ __all__ = [
     "Formation",
     "PathLengths",
     "SimulatedImage",
+    "attenuation",
     "film_formation",
     "film_of",
     "make_film",

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fracturelib._files import InputError, atomic_path
-from fracturelib._parts import sweep
-from fracturelib._processes import end_with_parent, interrupts_held
+from fracturelib._io.files import InputError, atomic_path
+from fracturelib._io.parts import sweep
+from fracturelib._io.processes import end_with_parent, interrupts_held
 from fracturelib.simulate.film import SimulatedImage, simulate_image
 from fracturelib.simulate.patient import PREVALENCE
 from fracturelib.simulate.regions import REGIONS, region_of

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fracturelib._files import InputError
+from fracturelib._io.files import InputError
 from fracturelib.simulate import objects
 from fracturelib.simulate.patient import stream
 from fracturelib.simulate.physics import Exposure, display, expose, transmit

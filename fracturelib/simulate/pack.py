@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from fracturelib._files import atomic_path
+from fracturelib._io.files import atomic_path
 from fracturelib.simulate.anatomy import STEP_MM, Joint, chain_pose
 from fracturelib.simulate.regions import REGIONS, region_of
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from fracturelib._files import InputError
+from fracturelib._io.files import InputError
 from fracturelib.simulate import objects
 from fracturelib.simulate.anatomy import load_pack, pose
 from fracturelib.simulate.fractures import KINDS, SHATTERED, Break, Piece

@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 
 EXPLORER = """
 import numpy as np
-from fracturelib.course import open_classifier, open_split
-from fracturelib.explorer import Explorer
+from fracturelib.tutorial import open_classifier, open_split
+from fracturelib.viz.gradcam_explorer import Explorer
 classifier, films = open_classifier(), open_split("val")
 explorer = Explorer(
     classifier, films.images, films.labels, masks=films.masks, files=list(films.frame["file"]),

@@ -11,7 +11,7 @@ from tests.browser.conftest import Lab, write_notebook
 
 VIEW = """
 import numpy as np
-from fracturelib.tradeoffs import Tradeoffs
+from fracturelib.viz.threshold_explorer import Tradeoffs
 rng = np.random.default_rng(0)
 y = np.r_[np.zeros(130, int), np.ones(70, int)]
 score = np.clip(rng.normal(0.35 + 0.25 * y, 0.15), 0, 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from numpy.random import Generator
 
-from fracturelib._walk import is_image_file
+from fracturelib.data.walk import is_image_file
 from tests.films import film, save
 from tests.fuzz import checks, damage_files
 from tests.fuzz.damage_dicom import dicom

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fracturelib._walk import is_image_file
+from fracturelib.data.walk import is_image_file
 from tests.fuzz.watch import Case, Outcome
 
 DECISIONS = ("Fractured", "Not Fractured")
@@ -76,8 +76,8 @@ def lost(case: Case, said: set[str], text: str) -> Iterator[str]:
 
 def refused(case: Case) -> list[str]:
     """The damaged images that cannot be read."""
-    from fracturelib._decode import read_grey
-    from fracturelib._files import InputError
+    from fracturelib._io.files import InputError
+    from fracturelib.data.decode import read_grey
 
     found = []
     paths = {path for source in case.sources for path in source.rglob("*") if path.name in case.named}

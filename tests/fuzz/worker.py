@@ -66,12 +66,11 @@ def serve(link: Connection, base: Path, folder: Path, seed: int) -> None:
     os.setsid()
     watch.dump_on_signal(folder / "stacks")
     worker = Worker(base, folder, seed)
-    import fracturelib.audit
-    import fracturelib.commands
-    import fracturelib.importers
-    import fracturelib.plots
-    import fracturelib.report
-    import fracturelib.report_page  # noqa: F401
+    import fracturelib.curate.audit
+    import fracturelib.curate.importer
+    import fracturelib.metrics.evaluate
+    import fracturelib.viz.figures
+    import fracturelib.viz.html_report  # noqa: F401
 
     for kind in ("image.explain", "cache.train"):  # what is loaded at first use does not count
         watch.run(worker.make(kind, 2**32 - 1), steady=worker.steady)

@@ -1,0 +1,206 @@
+"""Who is a copy of whom: candidates for all films at once, each then laid upon the other; and the groups they make."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from fracturelib.curate.keypoints import Look, look_at
+from fracturelib.curate.overexposed import LEAST_BURNT, burnt_copies, burnt_share
+from fracturelib.curate.registration import Meeting, alike_both_ways, meet_each
+
+Floats = NDArray[np.float32]
+
+VOCABULARY, REDUCED = 512, 16  # words, and dimensions in which they are told apart
+NEIGHBOURS = 5  # candidates, a film; planted copies that are not among the first four are not among sixteen either
+FEW_POINTS = 10  # with fewer, a film burnt to white is no copy at first sight
+MANY = 30  # candidates of a film that is truncated: many of its points are gone
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Two films that are one radiograph.
+
+    Attributes
+    ----------
+    first, second : int
+        Which films, in the order in which they were given; first < second.
+    how : str
+        What was done to one to get the other, such as "mirrored, turned by 90 degrees"; "identical bytes".
+    likeness : float
+        Correlation of their fine structure, 1 for identical bytes.
+    """
+
+    first: int
+    second: int
+    how: str
+    likeness: float
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Which films are one radiograph.
+
+    Attributes
+    ----------
+    group : (n,) int64
+        Of each film; a film without copies has its own. Numbered by first appearance.
+    found : tuple of Copy
+        What joins them, in the order of the films.
+    """
+
+    group: NDArray[np.int64]
+    found: tuple[Copy, ...]
+
+    @property
+    def groups(self) -> list[list[int]]:
+        """The films of each group of two or more, largest first."""
+        order = np.argsort(self.group, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(self.group[order])) + 1) if len(order) else []
+        return sorted(([int(i) for i in part] for part in parts if len(part) > 1), key=lambda g: (-len(g), g))
+
+
+def copies_in(paths: Sequence[Path], *, progress: bool = False) -> Copies:
+    """Look at films (or remember it) and find copies among them. Files that cannot be read may be copies, too."""
+    return find_copies(look_at(paths, progress=progress), progress=progress)
+
+
+def find_copies(looks: Sequence[Look], *, progress: bool = False) -> Copies:
+    """Which films are one radiograph: re-encoded, resized, cropped a little, turned, mirrored, inverted, truncated ...
+
+    Two views, or two exposures, of one patient are not copies.
+
+    Parameters
+    ----------
+    looks : sequence of Look
+    progress : bool
+        Show a bar.
+    """
+    first_of: dict[str, int] = {}
+    found = []
+    for i, look in enumerate(looks):
+        first = first_of.setdefault(look.digest, i) if look.digest else i
+        if first != i and look.small.size:
+            found.append(Copy(first, i, "identical bytes", 1.0))
+    alone = [i for i in first_of.values() if len(looks[i].words)]
+    if len(alone) > 1:
+        burnt = [i for i in alone if burnt_share(looks[i].small) > LEAST_BURNT]
+        many = [place for place, i in enumerate(alone) if looks[i].reason]
+        pairs = candidate_pairs(signatures([looks[i] for i in alone]), many=many)
+        verified = _verified(looks, [(alone[a], alone[b]) for a, b in pairs], set(burnt), progress)
+        known = {i for copy in verified for i in (copy.first, copy.second)}
+        found += verified
+        for a, b, meeting in burnt_copies(looks, alone, [i for i in burnt if i not in known], progress=progress):
+            found.append(Copy(min(a, b), max(a, b), in_words(meeting, looks[a], looks[b]), meeting.likeness))
+    found.sort(key=lambda copy: (copy.first, copy.second))
+    return Copies(_components(len(looks), found), tuple(found))
+
+
+def _verified(looks: Sequence[Look], pairs: Sequence[tuple[int, int]], burnt: set[int], progress: bool) -> list[Copy]:
+    """Those pairs that are copies; what little is left of burnt films may be alike in strangers, too."""
+    others: dict[int, list[int]] = {}
+    for a, b in pairs:
+        others.setdefault(a, []).append(b)
+    found = []
+    # Each pair is small: one thread a film is faster than many threads for one product of matrices.
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        laid = pool.map(lambda a: meet_each(looks[a], [looks[b] for b in others[a]]), others)
+        bar = tqdm(
+            zip(others, laid, strict=True), total=len(others), desc="comparing", unit="film", disable=not progress
+        )
+        try:
+            for a, meetings in bar:
+                for b, meeting in zip(others[a], meetings, strict=True):
+                    if meeting is not None and meeting.is_copy and not (meeting.points < FEW_POINTS and {a, b} & burnt):
+                        found.append(Copy(a, b, in_words(meeting, looks[a], looks[b]), meeting.likeness))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return found
+
+
+def _components(n: int, found: Sequence[Copy]) -> NDArray[np.int64]:
+    ends = np.array([(c.first, c.second) for c in found], dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(n, n))
+    return connected_components(graph, directed=False)[1].astype(np.int64) if n else np.zeros(0, np.int64)
+
+
+def in_words(meeting: Meeting, a: Look, b: Look) -> str:
+    """What was done to a to get b, as far as it can be seen."""
+    said = []
+    if meeting.mirrored:
+        said.append("mirrored")
+    if abs(meeting.degrees) > 2:
+        said.append(f"turned by {meeting.degrees:.0f} degrees")
+    if meeting.inverted:
+        said.append("inverted")
+    if any(look.reason for look in (a, b)):
+        said.append("truncated")
+    if not any(look.reason for look in (a, b)) and not abs(meeting.degrees) > 2:
+        factor = meeting.scale * (max(b.plain[:2]) / max(b.small.shape)) / (max(a.plain[:2]) / max(a.small.shape))
+        if abs(np.log(factor)) > 0.03:
+            said.append(f"resized by {factor:.2f}")
+    return ", ".join(said) or "encoded again or other grey values"
+
+
+def signatures(looks: Sequence[Look], *, seed: int = 0) -> Floats:
+    """One vector a film, unit length, near for films that share points: VLAD (Jegou et al. 2010), (n, d) float32.
+
+    Its words are learnt from the films themselves.
+    """
+    rng = np.random.default_rng(seed)
+    each = max(4, 30_000 // len(looks))
+    sample = np.concatenate([alike_both_ways(_some(look.words, each, rng)) for look in looks])
+    mean = sample.mean(axis=0)
+    vectors = np.linalg.eigh(np.cov((sample - mean).T, bias=True))[1]
+    basis = vectors[:, ::-1][:, :REDUCED].astype(np.float32)
+    start = (_some(sample, VOCABULARY, rng) - mean) @ basis
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an empty cluster of a small set does no harm
+        centres = kmeans2((sample - mean) @ basis, start, iter=8, minit="matrix", missing="warn")[0].astype(np.float32)
+    result = np.zeros((len(looks), centres.size), np.float32)
+    squares = (centres**2).sum(axis=1)
+    for i, look in enumerate(looks):
+        x = (alike_both_ways(look.words) - mean) @ basis
+        word = (squares - 2 * x @ centres.T).argmin(axis=1)
+        own = np.zeros_like(centres)
+        np.add.at(own, word, x - centres[word])
+        result[i] = (own / (np.linalg.norm(own, axis=1, keepdims=True) + 1e-6)).ravel()
+    result -= result.mean(axis=0)
+    return result / (np.linalg.norm(result, axis=1, keepdims=True) + 1e-6)
+
+
+def _some(rows: NDArray, most: int, rng: np.random.Generator) -> NDArray:
+    return rows[rng.permutation(len(rows))[:most]]
+
+
+def candidate_pairs(signature: Floats, k: int = NEIGHBOURS, *, many: Sequence[int] = ()) -> list[tuple[int, int]]:
+    """Pairs of films of which one is among the k most like the other: i < j, in order.
+
+    The films `many` have up to `MANY` candidates, n more in all.
+    """
+    n = len(signature)
+    k = min(k, n - 1)
+    pairs = set()
+    more = min(n - 1, MANY, max(k, n // max(1, len(many))))
+    for i in many:
+        similar = signature @ signature[i]
+        similar[i] = -2
+        pairs |= {(min(i, int(j)), max(i, int(j))) for j in np.argsort(-similar, kind="stable")[:more]}
+    for start in range(0, n, 512):
+        similar = signature[start : start + 512] @ signature.T
+        rows = np.arange(len(similar))
+        similar[rows, start + rows] = -2
+        nearest = np.argpartition(-similar, k - 1, axis=1)[:, :k]
+        pairs |= {(min(start + i, int(j)), max(start + i, int(j))) for i in rows.tolist() for j in nearest[i]}
+    return sorted(pairs)

@@ -1,0 +1,398 @@
+"""From any layout that is known to the one layout, split by patient."""
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from fracturelib._io.filenames import distinct_names, safe_name
+from fracturelib._io.files import InputError, atomic_path, printable, temporary_folder
+from fracturelib._io.tables import read_table, write_table
+from fracturelib.curate.archive import unzip
+from fracturelib.curate.cleaning import LEFT_OUT_FILE, Drop, LeftOut, repaired, with_copies
+from fracturelib.data.annotations import ANNOTATIONS
+from fracturelib.data.coco import Annotation, turn, write_coco
+from fracturelib.data.decode import TURNED, decode, orientation
+from fracturelib.data.found import Found
+from fracturelib.data.groups import in_one_split, joined, split_by_group
+from fracturelib.data.labels import CLASSES, SPLITS
+from fracturelib.data.layouts import read_folder, unknown_layout
+from fracturelib.data.manifest import MANIFEST
+from fracturelib.data.pixels import noted
+
+__all__ = ["ImportReport", "import_dataset", "joined", "split_by_group", "turn", "unzip", "write_coco"]
+IMPORT_FILE = "import.json"
+NOT_TAKEN = "left out"  # the split of a film that a table leaves out
+WORKING = (  # columns for the import only
+    "path", "name", "key", "import_copy", "import_contrast", "import_bytes", "import_group", "import_decided",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did: folder, counts, what was left out (file, reason), and notes."""
+
+    folder: Path
+    kind: str
+    films: int
+    groups: int
+    counts: dict[str, dict[str, int]]
+    left_out: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    changed: bool
+
+    @property
+    def summary(self) -> str:
+        """Some lines for the terminal."""
+        head = f"{self.folder}: {self.films} films of {self.groups} groups from {self.kind}"
+        lines = [head if self.changed else f"{head}; it was there already, nothing was changed"]
+        for split, count in self.counts.items():
+            lines.append(f"  {split}: " + ", ".join(f"{n} {name}" for name, n in count.items()))
+        lines += [f"  note: {printable(note)}" for note in self.notes]
+        if self.left_out:
+            lines.append(f"  left out: {len(self.left_out)} films (all in {LEFT_OUT_FILE})")
+            lines += [f"    {printable(file)}: {printable(reason)}" for file, reason in self.left_out[:5]]
+        return "\n".join(lines)
+
+
+def import_dataset(
+    source: str | Path,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    group_pattern: str | None = None,
+    splits: Path | None = None,
+    listed_only: bool = False,
+    merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None = None,
+    drop: Drop = Drop(),  # noqa: B008, it cannot change
+    progress: bool = True,
+) -> ImportReport:
+    """Copy a data set into the one layout, bytes unchanged, with a manifest, annotations and a split by group.
+
+    Copies of one radiograph share a group, so that they are never in two splits.
+
+    Parameters
+    ----------
+    source : str or Path
+        FracAtlas, MURA or GRAZPEDWRI-DX as published, or class folders, with train/val, train/val/test or no splits; a
+        folder or a zip.
+    out : str or Path
+        The folder to make. It appears only when whole. If this very import made it before, nothing changes.
+    seed : int
+        Of the split, where the source has none.
+    group_pattern : str, optional
+        A regular expression; its first group, found in a film's path, is the patient.
+    splits : Path, optional
+        A table with the columns name (of a film's file) and split, such as the one beside a checkpoint: the split that
+        its network was trained on. Films that it does not name are test films, unless their group says otherwise. If
+        some are "left out" there, the table has decided, so that an import is the same on every machine: those are left
+        out, the others that it names stay whatever `drop` says, and are in the groups of its column group, if any.
+    listed_only : bool
+        Leave out also the films that the table does not name: the very films that a checkpoint was judged on.
+    merge_groups : callable, optional
+        (paths, groups) -> groups: joins more groups, after those that hold copies of one radiograph were joined.
+    drop : Drop
+        What to leave out besides films that cannot be read; all that is left out is listed in `left_out.csv`.
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    InputError
+        If the source has no known layout or no readable film, `out` holds something else, or `listed_only` is given
+        without a table.
+    """
+    source, out = Path(source), Path(out)
+    if listed_only and splits is None:
+        raise InputError("listed_only is given without splits; expected the table that names the films")
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder; expected a data set")
+    with _opened(source, out) as folder:
+        found = _read(folder, group_pattern)
+        options = f"{seed} {group_pattern} {drop}"
+        if splits is not None:
+            found.films = found.films.assign(**_as_listed(found.films, splits, listed_only))
+            options += hashlib.sha256(splits.read_bytes()).hexdigest() + (" listed only" if listed_only else "")
+        signature = _signature(found, options=options)
+        earlier = _earlier(out, signature)
+        if earlier is not None:
+            return earlier
+        films, left_out, seen = _decodable(found.films, progress)
+        found.notes += seen
+        if films.empty:
+            raise InputError(
+                f"{source}: none of {len(left_out)} films can be read ({left_out[0].file}: {left_out[0].reason})"
+            )
+        films, listed = _left_out_as_listed(films, splits)
+        left_out += listed
+        if "import_decided" in films and films["import_decided"].all():
+            films = films.assign(import_copy=range(len(films)))  # the table leaves nothing for copies to decide
+        else:
+            films = with_copies(films, progress=progress)
+        films["group"] = _merged(films, merge_groups)
+        films, dropped = repaired(films, found.annotations, drop)
+        if films.empty:
+            raise InputError(f"{source}: none of {len(dropped)} films is left ({dropped[0].file}: {dropped[0].reason})")
+        left_out += dropped
+        films, notes = _with_splits(films, seed)
+        return _write(found, films, left_out, notes, out, signature, progress)
+
+
+@contextmanager
+def _opened(source: Path, out: Path) -> Iterator[Path]:
+    """The source as a folder; a zip is unpacked beside `out` and removed afterwards."""
+    if source.is_dir():
+        yield source
+        return
+    if not zipfile.is_zipfile(source):
+        raise InputError(f"{source}: neither a folder nor a zip file; expected a data set")
+    with temporary_folder(out) as temporary:
+        unzip(source, temporary)
+        yield temporary
+
+
+def _read(folder: Path, group_pattern: str | None) -> Found:
+    """What there is to import, each image with a label and a group; InputError if there is nothing."""
+    found = read_folder(folder, group_pattern=group_pattern)
+    found.require()
+    taken = found.taken
+    if taken.empty:
+        if (found.films["split"] != "").any() or found.films["label"].notna().any():
+            raise InputError(f"{folder}: has no image in its class folders; expected files such as name.jpg")
+        raise unknown_layout(folder)
+    group = taken["group"].where(taken["group"] != "", taken["file"])
+    films = taken.assign(label=taken["label"].astype("int64"), group=group).rename(columns={"file": "key"})
+    films = films.drop(columns=["width", "height"], errors="ignore")
+    if not found.is_split:
+        films = films.drop(columns="split")
+    elif missing := [split for split in ("train", "val") if not (films["split"] == split).any()]:
+        found.notes.append(
+            f"the source has no {' and no '.join(missing)}: training needs both; "
+            "make one in the source, or import its images without their splits"
+        )
+    found.notes += filter(None, [found.not_taken()])
+    found.films = films.sort_values("path").reset_index(drop=True)
+    return found
+
+
+def _signature(found: Found, *, options: str) -> str:
+    """Changes with what is to be imported, whatever file of the source says it."""
+    digest = hashlib.sha256(options.encode())
+    for path, key in sorted(found.films[["path", "key"]].itertuples(index=False)):
+        digest.update(f"{key}|{path.stat().st_size if path.exists() else -1}\n".encode(errors="surrogatepass"))
+        for one in found.annotations.get(key, []):
+            digest.update(b"".join(p.tobytes() for p in one.polygons))
+    table = found.films.drop(columns="path").sort_values("key")
+    digest.update(table.to_csv(index=False, lineterminator="\n").encode(errors="surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
+def _earlier(out: Path, signature: str) -> ImportReport | None:
+    """The report of this very import if it was done before; InputError if something else is in the way."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    path = out / IMPORT_FILE
+    if not path.is_file():
+        raise InputError(f"{out}: exists and was not made by an import; expected a new folder")
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["signature"] != signature:
+            raise InputError(f"{out}: holds another import (other films, seed or groups); expected a new folder")
+        return ImportReport(
+            folder=out,
+            kind=kept["kind"],
+            films=kept["films"],
+            groups=kept["groups"],
+            counts=kept["counts"],
+            left_out=tuple((f, r) for f, r in kept["left_out"]),
+            notes=tuple(kept["notes"]),
+            changed=False,
+        )
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not what an import left ({type(error).__name__}); expected a new folder") from None
+
+
+def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
+    """Films with file (for the log), width, height, contrast and bytes, those that cannot be read, and notes."""
+    notes: dict[str, tuple[str, ...]] = {}
+
+    def look(path: Path) -> tuple[int, int, float, int] | str:
+        try:
+            seen = decode(path)
+        except InputError as error:
+            return str(error).removeprefix(f"{printable(path)}: ")
+        notes[f"{path.parent.name}/{path.name}"] = seen.notes
+        return seen.grey.shape[1], seen.grey.shape[0], float(seen.grey.std()), path.stat().st_size
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        seen = list(
+            tqdm(pool.map(look, films["path"]), total=len(films), desc="reading", unit="film", disable=not progress)
+        )
+    good = np.array([not isinstance(s, str) for s in seen], dtype=bool)
+    files = [f"{path.parent.name}/{path.name}" for path in films["path"]]
+    left_out = [LeftOut(f, "unreadable", s) for f, s in zip(files, seen, strict=True) if isinstance(s, str)]
+    readable = films.assign(file=files)[good].reset_index(drop=True)
+    values = np.array([s for s in seen if not isinstance(s, str)]).reshape(-1, 4)
+    for i, name in enumerate(("width", "height", "import_contrast", "import_bytes")):
+        readable[name] = values[:, i] if name == "import_contrast" else values[:, i].astype(np.int64)
+    return readable, left_out, noted(dict(sorted(notes.items())))
+
+
+def _merged(
+    films: pd.DataFrame, merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None
+) -> list[str]:
+    """Groups, joined where two hold copies of one radiograph, and where `merge_groups` says so."""
+    groups = joined(list(films["group"].astype(str)), list(films["import_copy"].astype(str)))
+    if merge_groups:
+        groups = list(merge_groups(list(films["path"]), groups))
+    if "import_decided" not in films:
+        return groups
+    # A film that is not listed goes to the listed group that it shares a group with.
+    listed = list(films["import_group"])
+    host = {group: name for group, name in reversed(list(zip(groups, listed, strict=True))) if name}
+    return [name or host.get(group, group) for group, name in zip(groups, listed, strict=True)]
+
+
+def _as_listed(films: pd.DataFrame, path: Path, listed_only: bool) -> dict[str, pd.Series]:
+    """Of each film what a table has: split (if it is not named, "test"), and whether and in which group it stays.
+
+    Whether a film stays is decided by tables that say of some that they are left out, and where only those stay that
+    are listed; else it is open.
+    """
+    table = read_table(path, text=("name", "split", "group"))
+    missing = [c for c in ("name", "split") if c not in table.columns]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; expected name and split")
+    strange = table.loc[~table["split"].isin([*SPLITS, NOT_TAKEN]), "split"]
+    if len(strange):
+        raise InputError(f"{path}: split is {strange.iloc[0]!r}; expected one of {', '.join([*SPLITS, NOT_TAKEN])}")
+    if not films["name"].isin(table["name"]).any():
+        raise InputError(
+            f"{path}: names none of the {len(films)} films; expected names such as {films['name'].iloc[0]}"
+        )
+    table = table.drop_duplicates("name").set_index("name")
+    listed = {"split": films["name"].map(table["split"]).fillna(NOT_TAKEN if listed_only else "test")}
+    if listed_only or (table["split"] == NOT_TAKEN).any():
+        group = films["name"].map(table["group"]) if "group" in table else films["group"]
+        listed["import_group"] = group.where(films["name"].isin(table.index)).fillna("").astype(str)
+        listed["import_decided"] = films["name"].isin(table.index)
+    return listed
+
+
+def _left_out_as_listed(films: pd.DataFrame, path: Path | None) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The films that a table does not leave out, and those that it does."""
+    if "import_decided" not in films:
+        return films, []
+    taken = films["split"] != NOT_TAKEN
+    table = path.name if path else ""
+    out = [
+        LeftOut(file, "listed", f"left out by {table}" if named else f"not in {table}")
+        for file, named in films.loc[~taken, ["file", "import_decided"]].itertuples(index=False)
+    ]
+    return films[taken].reset_index(drop=True), out
+
+
+def _with_splits(films: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
+    if "split" in films:
+        return in_one_split(films)
+    if films["label"].nunique() < 2:
+        return films.assign(split=split_by_group(films["label"].astype(str), films["group"], seed=seed)), [
+            f"there are only {CLASSES[films['label'].iloc[0]]!r} films: nothing can be learnt from them"
+        ]
+    strata = films["label"].astype(str) + (" " + films["region"].astype(str) if "region" in films else "")
+    films = films.assign(split=split_by_group(strata, films["group"], seed=seed))
+    few = [] if (films["split"] == "test").any() else ["too few patients for a test split that holds both classes"]
+    return films, few
+
+
+def _write(
+    found: Found,
+    films: pd.DataFrame,
+    left_out: list[LeftOut],
+    notes: list[str],
+    out: Path,
+    signature: str,
+    progress: bool,
+) -> ImportReport:
+    films["file"] = distinct_names(
+        [
+            "/".join([split, CLASSES[label], *map(safe_name, str(name).split("/"))])
+            for split, label, name in zip(films["split"], films["label"], films["name"], strict=True)
+        ]
+    )
+    films = films.sort_values("file").reset_index(drop=True)
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+    with atomic_path(out) as temporary:
+        temporary.mkdir()
+        for row in tqdm(films.itertuples(), total=len(films), desc="copying", unit="film", disable=not progress):
+            target = temporary / str(row.file)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(row.path, target)
+        first = ["file", "split", "label", "group", "width", "height"]
+        rest = [c for c in films.columns if c not in [*first, *WORKING]]
+        write_table(films[first + rest], temporary / MANIFEST)
+        if left_out:
+            write_table(pd.DataFrame([asdict(one) for one in left_out]), temporary / LEFT_OUT_FILE)
+        instances, turned = _instances(found, films)
+        if instances:
+            write_coco(temporary / ANNOTATIONS, films, instances)
+        counts = {
+            split: {
+                CLASSES[label]: int(((films["split"] == split) & (films["label"] == label)).sum()) for label in (1, 0)
+            }
+            for split in SPLITS
+            if (films["split"] == split).any()
+        }
+        report = ImportReport(
+            folder=out,
+            kind=found.kind,
+            films=len(films),
+            groups=int(films["group"].nunique()),
+            counts=counts,
+            left_out=tuple((one.file, one.reason) for one in left_out),
+            notes=(*found.notes, *notes, *turned),
+            changed=True,
+        )
+        kept = {name: getattr(report, name) for name in ("kind", "films", "groups", "counts", "left_out", "notes")} | {
+            "signature": signature
+        }
+        (temporary / IMPORT_FILE).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def _instances(found: Found, films: pd.DataFrame) -> tuple[dict[str, list[Annotation]], list[str]]:
+    """Annotations by the new file name, turned with the film where its EXIF turns it."""
+    result, turned = {}, []
+    for row in films.itertuples():
+        if row.key not in found.annotations:
+            continue
+        instances = found.annotations[str(row.key)]
+        meant = found.sizes.get(str(row.key))
+        shown = (int(row.width), int(row.height))
+        if meant is not None and meant != shown:
+            direction = orientation(row.path)
+            if direction in TURNED and meant == shown[::-1]:
+                instances = [turn(a, meant[0], meant[1], direction) for a in instances]
+                turned.append(str(row.name))
+            else:
+                turned.append(
+                    f"{row.name} (its annotations are for {meant[0]} x {meant[1]} pixels, not {shown[0]} x {shown[1]})"
+                )
+        result[str(row.file)] = instances
+    notes = [
+        f"{len(turned)} films are turned by their EXIF orientation against their annotations: {', '.join(turned[:5])}"
+    ]
+    return result, notes if turned else []

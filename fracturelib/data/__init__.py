@@ -1,0 +1,22 @@
+"""From a folder to arrays: radiographs of every promised format and layout, their labels, groups, splits and masks,
+and tables of predictions. `layouts.read_folder` is the one reader of a folder."""
+
+from fracturelib._io.files import InputError
+from fracturelib.data.dataset import data_folder, fingerprint, load_annotations, load_manifest
+from fracturelib.data.images import load_images, to_square
+from fracturelib.data.layouts import read_folder
+from fracturelib.data.masks import mask_to_square
+from fracturelib.data.predictions import read_predictions
+
+__all__ = [
+    "InputError",
+    "data_folder",
+    "fingerprint",
+    "load_annotations",
+    "load_images",
+    "load_manifest",
+    "mask_to_square",
+    "read_folder",
+    "read_predictions",
+    "to_square",
+]

@@ -1,0 +1,157 @@
+"""The data contract: class folders, one manifest, annotations; and what every step needs to know of a data set."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fracturelib._io.cache import read_sealed, write_sealed
+from fracturelib._io.files import InputError, cache_dir, named_folder, printable
+from fracturelib.data.annotations import ANNOTATIONS
+from fracturelib.data.coco import Annotation, fracture_mask
+from fracturelib.data.decode import image_size, read_grey
+from fracturelib.data.labels import CLASSES, LABEL_OF, SPLIT_OF, SPLITS, class_label, parse_label, plain
+from fracturelib.data.layouts import read_folder
+from fracturelib.data.manifest import MANIFEST
+
+SIZES_VERSION = 2  # a part of the cache's key: raise it when what is said of an image changes
+__all__ = [
+    "ANNOTATIONS", "CLASSES", "LABEL_OF", "MANIFEST", "SPLITS", "SPLIT_OF", "Annotation", "class_label", "data_folder",
+    "fingerprint", "fracture_mask", "load_annotations", "load_manifest", "parse_label", "plain", "probe",
+    "require_both_classes",
+]  # fmt: skip
+
+
+def data_folder() -> Path:
+    """The data set of the course: `FRACTURE_DATA`, or the embedded `data/demo`."""
+    return named_folder("FRACTURE_DATA") or Path(__file__).resolve().parent.parent / "data" / "demo"
+
+
+def load_manifest(folder: str | Path) -> pd.DataFrame:
+    """One row a film.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A data set with a `manifest.csv`, or only `train/`, `val/` and perhaps `test/` with class folders; then the
+        manifest is made by walking them, and each film is its own group.
+
+    Returns
+    -------
+    DataFrame
+        file (str, relative to `folder`, with /), split (train, val, test), label (int64, 1 = fractured), group (str),
+        width, height (int64, pixels), then any metadata. Sorted by file. `attrs["unreadable"]` lists (file, reason) of
+        films that were left out, and
+        `attrs["notes"]` what else the reader should know.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or empty, a class folder has an unknown name, or the manifest breaks the contract.
+    """
+    folder = Path(folder)
+    found = read_folder(folder, outlines=False)
+    found.require()
+    if not found.is_split:
+        why = (
+            f"; its images are {found.kind} without splits: fracture data import makes them" if len(found.taken) else ""
+        )
+        if any(plain(p.name) in SPLIT_OF for p in folder.iterdir() if p.is_dir()):
+            raise InputError(f"{folder}: has no image; expected files such as {folder}/train/Fractured/name.jpg")
+        raise InputError(f"{folder}: has no manifest.csv and no folder called train or val; expected a data set{why}")
+    frame = found.taken.drop(columns=["path", "name"])
+    frame["group"] = frame["group"].where(frame["group"] != "", frame["file"])
+    frame["label"] = frame["label"].astype("int64")
+    frame = _with_sizes(found.folder, frame, decode=found.kind != "a manifest")
+    unreadable = [*((file, "no such file") for file in found.missing), *frame.attrs["unreadable"]]
+    if frame.empty:
+        reason = f" ({printable(unreadable[0][0])}: {unreadable[0][1]})" if unreadable else ""
+        raise InputError(f"{folder}: has no readable film{reason}; expected images in its class folders")
+    first = ["file", "split", "label", "group", "width", "height"]
+    frame = frame[first + [c for c in frame.columns if c not in first]]
+    frame = frame.sort_values("file", kind="stable").reset_index(drop=True)
+    frame.attrs["unreadable"] = unreadable
+    frame.attrs["guessed"] = found.guessed
+    frame.attrs["notes"] = [*found.notes, *filter(None, [found.not_taken()])]
+    return frame
+
+
+def _with_sizes(folder: Path, frame: pd.DataFrame, *, decode: bool) -> pd.DataFrame:
+    """Add width and height, and leave out what cannot be read. `decode` reads each film whole, once."""
+    unreadable: list[tuple[str, str]] = []
+    known = {"width", "height"} <= set(frame.columns) and frame[["width", "height"]].notna().all(axis=None)
+    if known:
+        sizes = frame[["width", "height"]].astype("int64")
+    else:
+        probed = probe(folder, list(frame["file"]), decode=decode)
+        good = np.array([isinstance(p, tuple) for p in probed], dtype=bool)
+        unreadable = [(f, p) for f, p in zip(frame["file"], probed, strict=True) if isinstance(p, str)]
+        frame = frame[good]
+        pairs = [p for p in probed if isinstance(p, tuple)]
+        sizes = pd.DataFrame(pairs, columns=["width", "height"], index=frame.index, dtype="int64")
+    frame = frame.assign(width=sizes["width"], height=sizes["height"])
+    frame.attrs["unreadable"] = unreadable
+    return frame
+
+
+def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[tuple[int, int] | str]:
+    """Width and height of each film, or why it cannot be read; remembered in the cache while files stay as they are."""
+    marks = []
+    for file in files:
+        stat = (folder / file).stat() if (folder / file).is_file() else None
+        marks.append(f"{file}|{stat.st_size}|{stat.st_mtime_ns}" if stat else file)
+    signs = [str(SIZES_VERSION), str(folder.resolve()), str(decode), *marks]
+    key = hashlib.sha256("\n".join(signs).encode(errors="surrogateescape")).hexdigest()[:24]
+    memory = cache_dir() / f"sizes-{key}.json"
+    known = read_sealed(memory)
+    if known is not None:
+        return [p if isinstance(p, str) else tuple(p) for p in json.loads(known)]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        result = list(pool.map(lambda file: _probe_one(folder / file, decode), files))
+    write_sealed(memory, json.dumps(result).encode())
+    return result
+
+
+def _probe_one(path: Path, decode: bool) -> tuple[int, int] | str:
+    try:
+        if decode:
+            height, width = read_grey(path).shape
+            return width, height
+        return image_size(path)
+    except InputError as error:
+        return str(error).removeprefix(f"{printable(path)}: ")
+
+
+def load_annotations(folder: str | Path) -> dict[str, list[Annotation]]:
+    """The fractures of each film, by the manifest's `file`; empty without annotations.
+
+    Raises
+    ------
+    InputError
+        If a file of annotations cannot be read at all.
+    """
+    if not Path(folder).is_dir():
+        return {}
+    found = read_folder(folder)
+    found.require()
+    return found.annotations
+
+
+def fingerprint(frame: pd.DataFrame) -> str:
+    """16 hexadecimal digits that change when a film, its label, its split or its group does."""
+    rows = frame.sort_values("file")[["file", "split", "label", "group", "width", "height"]]
+    text = rows.to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def require_both_classes(frame: pd.DataFrame, name: str) -> None:
+    """Raise InputError unless there are films of both classes."""
+    found = sorted(set(frame["label"]))
+    if found != [0, 1]:
+        only = f"only {CLASSES[found[0]]!r} films" if found else "no film"
+        raise InputError(f"{name}: has {only}; expected both {CLASSES[1]!r} and {CLASSES[0]!r}")

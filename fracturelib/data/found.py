@@ -1,0 +1,147 @@
+"""What a folder holds, as a plain value: images, labels, splits, patients, outlines, and what is wrong with them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from fracturelib._io.files import InputError, printable
+from fracturelib.data.coco import Annotation
+
+KINDS = {
+    "unreadable": "cannot be read",
+    "blank": "show nothing: one grey value",
+    "labels_disagree": "have another label in their folder, the table or the annotations",
+    "row_without_image": "are in the table, but not in the folder",
+    "image_without_row": "are in the folder, but not in the table",
+    "annotation_without_image": "are annotated, but not in the folder",
+    "fracture_without_annotation": "are called fractured, and have no annotation, though others have",
+    "box_outside": "have a box that leaves the film",
+    "turned": "are turned by their EXIF orientation against their annotations",
+    "size_differs": "have annotations for another size",
+    "table": "are tables or annotations that cannot be read or used",
+    "class_folder": "are class folders whose name is not known",
+    "split_folder": "are folders beside train, val and test whose name is not known",
+    "layout": "are not where their layout has them",
+    "listed_twice": "are listed twice, or under two spellings",
+    "size_in_table": "have a size in the table that is none, or another than they have",
+    "outline": "have an outline that cannot be used",
+    "ambiguous": "are named in a way that several images fit",
+    "link": "are links that were not followed",
+    "not_a_file": "could not be opened",
+    "name": "have a name that cannot be written down",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with one file: its kind (see `KINDS`), the file, and what exactly."""
+
+    kind: str
+    file: str
+    detail: str
+
+
+@dataclass
+class Found:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the layout.
+    folder : Path
+        What all names are relative to.
+    films : DataFrame
+        One row an image: path (Path), file (str), name (str, of a copy), split ("" if none), label (Int64, missing if
+        unknown), group (the patient, "" if unknown), then metadata.
+    annotations : dict
+        file -> instances, in the pixels that the annotator saw.
+    sizes : dict
+        file -> width, height that the annotations are meant for.
+    notes : list of str
+        What the reader should know, a line each: disagreements, what was taken for what.
+    problems : list of Problem
+    errors : list of str
+        Why the folder cannot be trained on or imported as it is, a line each.
+    missing : list of str
+        Images that a table lists and that are not there.
+    guessed : bool
+        Whether patients were guessed from names.
+    others : list of str
+        Files that are neither images nor were of use.
+    """
+
+    kind: str
+    folder: Path
+    films: pd.DataFrame
+    annotations: dict[str, list[Annotation]] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    guessed: bool = False
+    others: list[str] = field(default_factory=list)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether any image is in a split."""
+        return bool((self.films["split"] != "").any())
+
+    @property
+    def taken(self) -> pd.DataFrame:
+        """The images that count: those with a label and, where there are splits, in one of them."""
+        counts = self.films["label"].notna() & ((self.films["split"] != "") | (not self.is_split))
+        return self.films[counts].reset_index(drop=True)
+
+    def require(self) -> None:
+        """Raise InputError with the first error, if any."""
+        if self.errors:
+            more = f" (and {len(self.errors) - 1} more)" if len(self.errors) > 1 else ""
+            raise InputError(self.errors[0] + more)
+
+    def say(self, kind: str, files: Sequence[str], detail: str, note: str = "") -> None:
+        """Keep a problem of each file, and one line about all of them."""
+        self.problems += [Problem(kind, printable(file), detail) for file in files]
+        if note and len(files):
+            names = ", ".join(printable(Path(file).name) for file in files[:5])
+            self.notes.append(f"{len(files)} {note}: {names}{' ...' if len(files) > 5 else ''}")
+
+    def refuse(self, kind: str, file: str, detail: str, *, where: str | Path | None = None) -> None:
+        """Keep a problem that stands in the way of training, and its line; `where` is what the line begins with."""
+        self.problems.append(Problem(kind, printable(file), detail))
+        self.errors.append(f"{printable(self.folder / file if where is None else where)}: {detail}")
+
+    def not_taken(self, *, unlabelled: bool = True) -> str:
+        """One line that counts what was not taken; empty if all was. Scoring takes images without a label, too."""
+        parts = []
+        if self.others:
+            kinds = Counter(Path(f).suffix.lower() or "without suffix" for f in self.others)
+            named = ", ".join(f"{n} {printable(kind)}" for kind, n in kinds.most_common(4))
+            parts.append(f"{_count(self.others, 'file')} ({named}{', ...' if len(kinds) > 4 else ''})")
+        if unlabelled:
+            bare = self.films.loc[self.films["label"].isna(), "file"]
+            away = self.films["label"].notna() & (self.films["split"] == "") & self.is_split
+            for images, why in ((bare, "without a label"), (self.films.loc[away, "file"], "in no split")):
+                if len(images):
+                    parts.append(f"{_count(images, 'image')} {why} ({_some(images)})")
+        for kind, what in (
+            ("link", "link(s) that lead nowhere, back or to what is there already"),
+            ("not_a_file", "name(s) that cannot be opened"),
+            ("name", "name(s) not in UTF-8"),
+        ):
+            files = [p.file for p in self.problems if p.kind == kind]
+            if files:
+                parts.append(f"{len(files)} {what.replace('(s)', 's' if len(files) > 1 else '')} ({_some(files)})")
+        return f"not taken: {', '.join(parts)}" if parts else ""
+
+
+def _count(files: Sequence[str] | pd.Series, word: str) -> str:
+    return f"{len(files)} {word}{'' if len(files) == 1 else 's'}"
+
+
+def _some(files: Sequence[str] | pd.Series) -> str:
+    return f"{printable(next(iter(files)))}{' ...' if len(files) > 1 else ''}"

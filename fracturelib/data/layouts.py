@@ -1,0 +1,284 @@
+"""What a folder holds, decided once for audit, import, training and scoring."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from fracturelib._io.files import InputError, printable
+from fracturelib.data.annotations import ANNOTATIONS, compare, labels_from_annotations, read_cocos, take_boxes
+from fracturelib.data.found import KINDS, Found, Problem
+from fracturelib.data.labels import CLASSES, LABEL_OF, SPLIT_OF, SPLITS, class_label, plain
+from fracturelib.data.manifest import MANIFEST, add_manifest
+from fracturelib.data.names import guess_patients
+from fracturelib.data.published import (  # fmt: skip
+    FRACATLAS_COCO,
+    GRAZ_CLASSES,
+    MURA_FOLDER,
+    MURA_STUDY,
+    TABLE,
+    add_fracatlas,
+    add_graz,
+    add_mura,
+    consecutive_groups,
+    is_mura,
+)
+from fracturelib.data.walk import Walk, is_image_file, walk_folder
+from fracturelib.data.yolo import Yolo, read_yolo
+
+__all__ = ["KINDS", "Found", "Problem", "consecutive_groups", "read_folder", "read_fracatlas"]
+NEUTRAL = frozenset((  # folders that say nothing of a class
+    "images", "image", "imgs", "img", "pictures", "films", "xrays", "radiographs", "data", "files", "all",
+    "unlabelled", "unlabeled", "unknown",
+))  # fmt: skip
+FURNITURE = re.compile(
+    r"(manifest|dataset|left_out|(train|valid)_(image_paths|labeled_studies))\.csv|(annotations|import|simulation)\.json|"
+    r"(readme|licen[cs]e|citation|changelog|notice)[^/]*|attribution.*", re.IGNORECASE
+)  # fmt: skip
+
+
+def read_folder(
+    folder: str | Path, *, group_pattern: str | None = None, outlines: bool = True, inside: bool = False
+) -> Found:
+    """Recognise the layout of a folder, and list what is there.
+
+    Parameters
+    ----------
+    folder : str or Path
+    group_pattern : str, optional
+        A regular expression; its first group, found in an image's path, is the patient.
+    outlines : bool
+        Read annotations even where labels do not hang on them.
+    inside : bool
+        The folder may be a part of a set (test/, test/Fractured/): what it is called, and the set's tables, count.
+
+    Raises
+    ------
+    InputError
+        If it is no folder or `group_pattern` does not fit. What else stands in the way is in `Found.errors`.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{printable(folder)}: no such folder; expected a data set with train/ and val/")
+    walk = walk_folder(folder)
+    if inside:
+        walk = _as_part(walk)
+    complete = walk.folder == folder
+    root = next(iter(_roots(walk)), "")
+    root = next((r for r in _roots(walk) if {r + MANIFEST, r + TABLE} & set(walk.others)), root)
+    found = Found("class folders", walk.folder, _by_folders(walk))
+    found.problems += [Problem(kind, printable(name), detail) for kind, name, detail in walk.passed]
+    _read_layout(found, walk, root, outlines, complete)
+    _patients(found, group_pattern)
+    if not complete:
+        found.errors.clear()
+    return found
+
+
+def read_fracatlas(root: Path) -> Found:
+    """FracAtlas in its published layout; see `published.add_fracatlas`."""
+    found = read_folder(root)
+    found.require()
+    if found.kind != "FracAtlas":
+        raise InputError(f"{root / 'images'}: has no image; expected Fractured/ and Non_fractured/ with .jpg files")
+    return found
+
+
+def _as_part(walk: Walk) -> Walk:
+    """The walk with names relative to the set that the folder lies in, as far up as folders are called like parts."""
+
+    def tables(place: Path) -> list[str]:
+        return [f for f in (MANIFEST, TABLE, ANNOTATIONS, FRACATLAS_COCO) if (place / f).is_file()]
+
+    folder = base = Path(os.path.abspath(walk.folder))
+    while base.parent != base and not tables(base):
+        if not _is_part(base.name) and not (plain(base.name) in NEUTRAL and tables(base.parent)):
+            break
+        base = base.parent
+    if base == folder:
+        return walk
+    prefix = folder.relative_to(base).as_posix() + "/"
+    passed = [(kind, prefix + name, detail) for kind, name, detail in walk.passed]
+    return Walk(base, [prefix + f for f in walk.images], [*tables(base), *(prefix + f for f in walk.others)], passed)
+
+
+def _is_part(name: str) -> bool:
+    known = plain(name) in LABEL_OF or plain(name) in SPLIT_OF
+    return (
+        known or name.startswith(MURA_FOLDER) or bool(MURA_STUDY.fullmatch(name) or re.fullmatch(r"patient\d+", name))
+    )
+
+
+def _roots(walk: Walk) -> Iterator[str]:
+    """The folder, and the folder in the folder, as zip files often have it, each with / at its end."""
+    prefix = ""
+    while True:
+        yield prefix
+        names = [*walk.images, *walk.others]
+        children = {n[len(prefix) :].split("/")[0] for n in names if n.startswith(prefix) and "/" in n[len(prefix) :]}
+        child = next(iter(children), "")
+        if len(children) != 1 or _is_part(child) or plain(child) in NEUTRAL:
+            return
+        prefix += child + "/"
+
+
+def _by_folders(walk: Walk) -> pd.DataFrame:
+    """What the names of folders say of each image: the outermost that is called like a split, and like a class."""
+    outer = max(_roots(walk), key=len)
+    said: dict[str, tuple[str, int | None, int, int]] = {}
+    rows = []
+    for file in walk.images:
+        folder, _, name = file.rpartition("/")
+        if folder not in said:
+            parts = [plain(p) for p in folder.split("/")] if folder else []
+            split = next((i for i, p in enumerate(parts) if p in SPLIT_OF), -1)
+            label = next((i for i, p in enumerate(parts) if p in LABEL_OF), -1)
+            value = LABEL_OF[parts[label]] if label >= 0 else None
+            said[folder] = SPLIT_OF[parts[split]] if split >= 0 else "", value, split, label
+        split_name, value, i, j = said[folder]
+        kept = [p for k, p in enumerate(folder.split("/")) if k not in (i, j) and not (k == 0 and plain(p) == "images")]
+        rest = [p for p in kept if p and plain(p) != "images"][outer.count("/") if file.startswith(outer) else 0 :]
+        rows.append((walk.folder / file, file, "/".join([*rest, name]), split_name, value))
+    films = pd.DataFrame(rows, columns=["path", "file", "name", "split", "label"], dtype=object)
+    return films.assign(label=pd.array(films["label"], dtype="Int64"), group="")
+
+
+def _read_layout(found: Found, walk: Walk, root: str, outlines: bool, complete: bool) -> None:
+    """Table, annotations and labels, by the kind of the layout."""
+    others, used = set(walk.others), set()
+    listed = root + MANIFEST in others and add_manifest(found, walk, root, complete)
+    table = "" if listed else _kind_of_table(found, root) if root + TABLE in others else ""
+    mura = not listed and not table and is_mura(walk)
+    bare = not listed and not table and not mura and not found.films["label"].notna().any()
+    boxes, cocos = Yolo(), []
+    if outlines or table or bare:
+        published = GRAZ_CLASSES if table == "GRAZ" else None
+        boxes = read_yolo(walk, walk.images, published=published)
+        cocos = read_cocos(found, walk, root, complete)
+        take_boxes(found, boxes, quiet=table == "GRAZ")
+        used = boxes.files | {name for name, _ in cocos}
+    try:
+        if table == "FracAtlas":
+            add_fracatlas(found, root + TABLE, complete=complete)
+        elif table == "GRAZ":
+            add_graz(found, root + TABLE, boxes, complete=complete)
+        elif mura:
+            add_mura(found)
+        elif bare:
+            labels_from_annotations(found, boxes, cocos)
+    except InputError as error:
+        found.problems.append(Problem("table", TABLE, str(error).removeprefix(f"{found.folder / (root + TABLE)}: ")))
+        found.errors.append(str(error))
+    if not table and not mura:
+        _check_folders(found, listed)
+        compare(found)
+    found.others = [f for f in walk.others if f not in used and not FURNITURE.fullmatch(f.rpartition("/")[2])]
+
+
+def _kind_of_table(found: Found, root: str) -> str:
+    with (found.folder / (root + TABLE)).open(encoding="utf-8", errors="replace") as file:
+        header = file.readline(10_000)
+    if "filestem" in header:
+        return "GRAZ"
+    return (
+        "FracAtlas" if "image_id" in header or any(f.startswith(f"{root}images/") for f in found.films["file"]) else ""
+    )
+
+
+def _check_folders(found: Found, listed: bool) -> None:
+    """Splits under two names, class folders and split folders that nobody knows; a manifest knows better."""
+    if listed:
+        return
+    spelt: dict[str, set[str]] = defaultdict(set)
+    classes: set[str] = set()
+    bare: set[str] = set()
+    for file, label in zip(found.films["file"], found.films["label"], strict=True):
+        folders = file.split("/")[:-1]
+        split = next((i for i, p in enumerate(folders) if plain(p) in SPLIT_OF), -1)
+        if split >= 0:
+            spelt[SPLIT_OF[plain(folders[split])]].add(folders[split])
+        place = next((i for i, p in enumerate(folders) if plain(p) in LABEL_OF), -1)
+        if place >= 0:
+            classes.add("/".join(folders[:place]))
+        elif folders and pd.isna(label):
+            bare.add("/".join(folders))
+    for meant, names in sorted(spelt.items()):
+        if len(names) > 1:
+            found.notes.append(f"{', '.join(f'{n}/' for n in sorted(names))} are all {meant}, and were joined")
+    _refuse_classes(found, classes, bare)
+    if found.is_split:
+        away = found.films[(found.films["split"] == "") & found.films["label"].notna()]
+        for top in sorted({f.split("/")[0] for f in away["file"] if "/" in f}):
+            found.problems.append(Problem("split_folder", printable(top), f"expected {', '.join(SPLITS)}"))
+
+
+def _refuse_classes(found: Found, classes: set[str], bare: set[str]) -> None:
+    """A folder with images beside class folders, or where other splits have theirs, must have a known name."""
+    below_splits = not classes or any(plain(c.rpartition("/")[2]) in SPLIT_OF for c in classes)
+    unknown = set()
+    for folder in bare:
+        parts = folder.split("/")
+        for i, part in enumerate(parts):
+            above = "/".join(parts[:i])
+            in_split = below_splits and i > 0 and plain(parts[i - 1]) in SPLIT_OF
+            if (above in classes or in_split) and plain(part) not in NEUTRAL | set(SPLIT_OF):
+                unknown.add("/".join(parts[: i + 1]))
+                break
+    for folder in sorted(unknown):
+        try:
+            class_label(folder.rpartition("/")[2])
+        except InputError as error:
+            found.refuse("class_folder", folder, str(error))
+
+
+def _patients(found: Found, pattern: str | None) -> None:
+    files = list(found.films["file"])
+    if pattern is not None:
+        taken = found.taken["file"]
+        groups = dict(zip(taken, _by_pattern(taken, pattern), strict=True))
+        found.films["group"] = [groups.get(f, "") for f in files]
+    elif files and (found.films["group"] == "").all():
+        guess = guess_patients(files)
+        if guess is None:
+            found.notes.append("no patient is known: each film is its own group; name patients with --group-pattern")
+            return
+        found.films["group"], found.guessed = guess[0], True
+        found.notes.append(
+            f"patients are guessed from names like {printable(guess[1])}: {len(set(guess[0]))} of {len(files)} images; "
+            "if that is wrong, name them with --group-pattern"
+        )
+
+
+def _by_pattern(files: pd.Series, pattern: str) -> pd.Series:
+    try:
+        groups = files.str.extract(f"(?:{pattern})", expand=True)
+    except (re.error, ValueError) as error:
+        raise InputError(
+            f"--group-pattern is {pattern!r}: {error}; expected a regular expression with a group"
+        ) from None
+    if groups[0].isna().any():
+        raise InputError(f"--group-pattern {pattern!r} is not found in {files[groups[0].isna()].iloc[0]}")
+    return groups[0].astype(str)
+
+
+def unknown_layout(folder: Path) -> InputError:
+    """What to say of a folder that holds nothing known."""
+    return InputError(
+        f"{folder}: no known layout; expected FracAtlas (dataset.csv, images/), MURA (train/XR_WRIST/...), "
+        "GRAZPEDWRI-DX (dataset.csv with filestem, images), YOLO or COCO labels, train/ and val/, "
+        f"or class folders called {CLASSES[1]} and {CLASSES[0]}"
+    )
+
+
+def known_files(folder: Path, names: list[str]) -> Found:
+    """What is known of single images by where they lie; InputError if one is no image."""
+    for name in names:
+        if not is_image_file(folder / name):
+            raise InputError(f"{printable(folder / name)}: not an image; expected JPEG, PNG, TIFF, BMP, WebP or DICOM")
+    walk = _as_part(Walk(folder, names))
+    found = Found("class folders", walk.folder, _by_folders(walk))
+    _read_layout(found, walk, "", True, False)
+    return found

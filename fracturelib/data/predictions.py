@@ -1,0 +1,109 @@
+"""The hand-over between a model, anybody's, and its judgement: one table of scores."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fracturelib._io.files import InputError
+from fracturelib._io.tables import read_table, write_table
+from fracturelib.data.labels import SPLIT_OF, parse_label, plain
+
+REQUIRED = ("file", "label", "score")
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read a table of scores.
+
+    Parameters
+    ----------
+    path : str or Path
+        Separated by commas, semicolons or tabs, with the columns file (any name of the film, each once), label (0, 1 or
+        a class name), score (P(Fractured), 0..1), and perhaps group (the patient; the film itself where it is missing),
+        split and others.
+
+    Returns
+    -------
+    DataFrame
+        file (str), label (int64), group (str), score (float64), then the other columns. `attrs["left_out"]` lists
+        (file, reason) of rows that `fracture predict` left without a score or a label.
+
+    Raises
+    ------
+    InputError
+        If it is missing or no table, lacks a column or has no row; if a score is missing, not a number or outside 0..1;
+        if a film is there twice; if a label is unknown.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a table with the columns {', '.join(REQUIRED)}")
+    frame = read_table(path, text=("file", "group", "label", "score", "split", "reason"))
+    left_out = pd.Series(False, index=frame.index)
+    if {*REQUIRED, "reason"} <= set(frame.columns):
+        left_out = frame["file"].notna() & (frame["score"].isna() | frame["label"].isna())
+    without = frame[left_out]
+    checked = checked_predictions(frame[~left_out] if len(without) < len(frame) else frame, path)
+    reasons = without["reason"].fillna("no label") if len(without) else []
+    checked.attrs["left_out"] = list(zip(without["file"], reasons, strict=True))
+    return checked
+
+
+def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
+    """The same table with the contract enforced; `name` is what messages call it. See `read_predictions`."""
+    missing = [c for c in REQUIRED if c not in frame.columns]
+    if missing:
+        raise InputError(f"{name}: has no column {', '.join(missing)}; expected {', '.join(REQUIRED)}")
+    if frame.empty:
+        raise InputError(f"{name}: has no row; expected one for each film")
+    if frame["file"].isna().any():
+        raise InputError(f"{name}: row {int(frame['file'].isna().argmax()) + 2} has no file; expected the film's name")
+    if frame["file"].duplicated().any():
+        raise InputError(
+            f"{name}: {frame['file'][frame['file'].duplicated()].iloc[0]} is there twice; expected one row a film"
+        )
+    if frame["label"].isna().any():
+        row = frame["file"][frame["label"].isna()].iloc[0]
+        raise InputError(f"{name}: {row} has no label; expected 0 or 1")
+    score = pd.Series([_number(value) for value in frame["score"]], index=frame.index)
+    bad = ~((score >= 0) & (score <= 1))
+    if bad.any():
+        where = int(np.argmax(bad))
+        found = frame["score"].iloc[where]
+        percent = (score.max() > 1 and score.between(0, 100).all()) or str(found).strip().endswith("%")
+        raise InputError(
+            f"{name}: {frame['file'].iloc[where]} has score {found}; expected a number in 0..1"
+            + (", so percentages divided by 100" if percent else "")
+        )
+    label = [parse_label(value, name) for value in frame["label"]]
+    group = frame["group"].fillna(frame["file"]) if "group" in frame else frame["file"]
+    rest = frame.drop(columns=[c for c in ("file", "label", "group", "score") if c in frame])
+    if "split" in rest:
+        rest["split"] = [_split(value) for value in rest["split"]]
+    first = pd.DataFrame(
+        {
+            "file": frame["file"].astype(str),
+            "label": np.asarray(label, dtype=np.int64),
+            "group": group.astype(str),
+            "score": score,
+        }
+    )
+    return pd.concat([first, rest], axis=1).reset_index(drop=True)
+
+
+def _split(value: object) -> str:
+    """A split's name as it is understood everywhere; "none" for a row that has none."""
+    text = "" if pd.isna(value) else str(value).strip()
+    return SPLIT_OF.get(plain(text), text) or "none"
+
+
+def _number(value: object) -> float:
+    """Exact to the last bit, which `to_numeric` does not promise, also with a comma; NaN for what is no number."""
+    try:
+        return float(value.replace(",", ".") if isinstance(value, str) else value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def write_predictions(frame: pd.DataFrame, path: str | Path) -> None:
+    """Write a table of scores, whole or not at all; scores keep every bit. See `read_predictions` for its columns."""
+    write_table(checked_predictions(frame, path), path)

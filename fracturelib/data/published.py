@@ -1,0 +1,198 @@
+"""Published sets, in the layouts that they are published in."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fracturelib._io.files import InputError
+from fracturelib._io.tables import read_table
+from fracturelib.data.found import Found
+from fracturelib.data.labels import SPLIT_OF, plain
+from fracturelib.data.walk import Walk
+from fracturelib.data.yolo import Yolo
+
+LONGEST_RUN = 12  # films; no patient of FracAtlas is known to have more
+TABLE = "dataset.csv"
+REGIONS = ("hand", "leg", "hip", "shoulder")
+VIEWS = ("frontal", "lateral", "oblique")
+FRACATLAS_COCO = "Annotations/COCO JSON/COCO_fracture_masks.json"
+MURA_FOLDER = "XR_"  # of a region: train/XR_WRIST/patient00001/study1_positive/image1.png
+MURA_STUDY = re.compile(r"study(\d+)_(positive|negative)")
+GRAZ_COLUMNS = ("filestem", "patient_id", "fracture_visible")
+GRAZ_CLASSES = dict(enumerate((  # of the published YOLO labels, where no meta.yaml says it
+    "boneanomaly", "bonelesion", "foreignbody", "fracture", "metal", "periostealreaction", "pronatorsign", "softtissue",
+    "text",
+)))  # fmt: skip
+GRAZ_METADATA = {
+    "projection": "view", "laterality": "side", "gender": "sex", "age": "age", "metal": "hardware", "cast": "cast",
+    "osteopenia": "osteopenia", "diagnosis_uncertain": "uncertain", "initial_exam": "first_exam",
+    "ao_classification": "ao",
+}  # fmt: skip
+GRAZ_ONES = ("metal", "cast", "osteopenia", "diagnosis_uncertain")  # published as 1 or empty
+GRAZ_VIEWS = {1: "frontal", 2: "lateral", 3: "oblique"}
+
+
+def add_fracatlas(found: Found, table_file: str, *, complete: bool = True) -> None:
+    """FracAtlas (Abedeen et al. 2023, doi 10.1038/s41597-023-02432-4): table, regions and stand-ins for patients.
+
+    Folder and mask overrule `dataset.csv`. There are no patient numbers: runs of consecutive numbers of one region, at
+    most `LONGEST_RUN` long, stand in for patients.
+    """
+    found.kind = "FracAtlas"
+    films = found.films.assign(name=[Path(file).name for file in found.films["file"]])
+    table = _fracatlas_table(found.folder / table_file)
+    if not found.annotations:
+        found.notes.append("no COCO annotations: the masks are missing")
+    films = films.merge(table, on="name", how="left", indicator=True)
+    known = films["_merge"] == "both"
+    found.say("image_without_row", list(films.loc[~known, "file"]), f"not in {TABLE}", f"films are not in {TABLE}")
+    gone = list(table.loc[~table["name"].isin(films["name"]), "name"]) if complete else []
+    found.say("row_without_image", gone, f"in {TABLE} only", f"rows of {TABLE} have no film")
+    films["label"] = films["label"].fillna(films["table_label"])
+    differs = known & films["table_label"].notna() & (films["table_label"] != films["label"]).fillna(False)
+    found.say(
+        "labels_disagree", list(films.loc[differs, "file"]), f"folder and {TABLE} say the opposite of each other",
+        f"films have another label in {TABLE} than their folder; the folder holds",
+    )  # fmt: skip
+    masked = films["file"].isin(found.annotations)
+    found.say(
+        "labels_disagree", list(films.loc[masked & (films["label"] == 0), "file"]), "called not fractured, has a mask",
+        "films called not fractured have a mask; the mask holds",
+    )  # fmt: skip
+    if found.annotations:
+        bare = list(films.loc[~masked & (films["label"] == 1), "file"])
+        found.say("fracture_without_annotation", bare, "has no mask", "fractured films have no mask")
+    films.loc[masked & films["label"].notna(), "label"] = 1
+    films = films.drop(columns=["_merge", "table_label"])
+    for column in ("region", "view"):
+        films[column] = films[column].fillna("unknown")
+    films["group"] = consecutive_groups(films["name"], films["region"])
+    found.films = films.sort_values(["name", "file"]).reset_index(drop=True)
+
+
+def _fracatlas_table(path: Path) -> pd.DataFrame:
+    table = read_table(path, text=("image_id",))
+    missing = [c for c in ("image_id", "fractured", *REGIONS, *VIEWS) if c not in table.columns]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; expected FracAtlas's {TABLE}")
+
+    def words(row: pd.Series, names: Sequence[str]) -> str:
+        return "+".join(n for n in names if row[n] == 1) or "unknown"
+
+    label = pd.to_numeric(table["fractured"], errors="coerce")
+    result = pd.DataFrame({"name": table["image_id"].astype(str)})
+    result["table_label"] = label.where(label.isin([0, 1])).astype("Int64")
+    result["region"] = [words(row, REGIONS) for _, row in table.iterrows()]
+    result["view"] = [words(row, VIEWS) for _, row in table.iterrows()]
+    for column in ("hardware", "multiscan"):
+        if column in table:
+            result[column] = table[column]
+    return result.drop_duplicates("name")
+
+
+def is_mura(walk: Walk) -> bool:
+    """Whether a folder has MURA's layout: regions in splits, or studies of patients."""
+    for image in walk.images:
+        parts = image.split("/")
+        for split, region in pairwise(parts[:-1]):
+            if plain(split) in SPLIT_OF and region.startswith(MURA_FOLDER):
+                return True
+    return False
+
+
+def add_mura(found: Found) -> None:
+    """MURA (Rajpurkar et al. 2017, arXiv 1712.06957): patients are known, places are not.
+
+    Its positive studies are *abnormal*: fractures, but also hardware, arthritis and lesions; every film of such a study
+    is called positive, whether it shows it or not.
+    """
+    found.kind = "MURA"
+    rows = []
+    for file in found.films["file"]:
+        parts = file.split("/")
+        study = MURA_STUDY.fullmatch(parts[-2]) if len(parts) >= 4 else None
+        if study is None or not parts[-4].startswith(MURA_FOLDER):
+            expected = "not MURA's layout; expected XR_REGION/patientNUMBER/studyNUMBER_positive/image"
+            found.refuse("layout", file, expected)
+            rows.append((parts[-1], pd.NA, "", "unknown"))
+            continue
+        region = parts[-4].removeprefix(MURA_FOLDER).lower()
+        name = f"{region}-{parts[-3]}-study{study[1]}-{parts[-1]}"
+        rows.append((name, int(study[2] == "positive"), parts[-3], region))
+    added = pd.DataFrame(rows, columns=["name", "label", "group", "region"]).astype({"label": "Int64"})
+    found.films = found.films.assign(**{c: added[c].array for c in added.columns})
+    found.notes.append("MURA's positive means abnormal, not fractured: hardware, arthritis and lesions are among them")
+
+
+def add_graz(found: Found, table_file: str, boxes: Yolo, *, complete: bool = True) -> None:
+    """GRAZPEDWRI-DX (Nagy et al. 2022, doi 10.1038/s41597-022-01328-z): patients are known, fractures have boxes.
+
+    `dataset.csv`; images in folders of any name (images/, images_part1/ ...); boxes, where they are, as YOLO text files
+    in a folder called labels.
+    """
+    found.kind = "GRAZPEDWRI-DX"
+    path = found.folder / table_file
+    table = read_table(path, text=("filestem", "patient_id"))
+    missing = [c for c in GRAZ_COLUMNS if c not in table.columns]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; expected GRAZPEDWRI-DX's table")
+    films = found.films.assign(name=[Path(f).name for f in found.films["file"]])
+    stem = pd.Series([Path(f).stem for f in films["file"]], dtype=str)
+    gone = list(table.loc[~table["filestem"].isin(stem), "filestem"].astype(str)) if complete else []
+    found.say("row_without_image", gone, f"in {TABLE} only", f"rows of {TABLE} have no film")
+    here = stem.isin(table["filestem"])
+    said = f"films are not in {TABLE} and were left out"
+    found.say("image_without_row", list(films.loc[~here, "file"]), f"not in {TABLE}", said)
+    again = here & stem.duplicated()
+    said = "films are there a second time and were left out"
+    found.say("listed_twice", list(films.loc[again, "file"]), "another image has its name", said)
+    if not here.any() and complete:
+        raise InputError(
+            f"{found.folder}: no film of {TABLE} is there; expected files such as {table['filestem'].min()}.png"
+        )
+    rows = table.drop_duplicates("filestem").set_index("filestem").reindex(stem.where(here & ~again)).reset_index()
+    rows["known"] = (here & ~again).to_numpy()
+    films["label"] = _ones(found, path, rows, "fracture_visible")
+    films["group"] = rows["patient_id"].fillna("").to_numpy()
+    films["region"] = "wrist"
+    for column, name in GRAZ_METADATA.items():
+        if column in rows:
+            films[name] = _ones(found, path, rows, column) if column in GRAZ_ONES else rows[column].to_numpy()
+    if "view" in films:
+        films["view"] = films["view"].map(GRAZ_VIEWS).fillna("unknown")
+    if not boxes.found:
+        found.notes.append("no YOLO labels: the boxes are missing")
+    boxed = films["file"].isin(found.annotations)
+    bare = list(films.loc[boxed & (films["label"] == 0), "file"])
+    found.say(
+        "labels_disagree", bare, "no fracture is visible, but boxed", "films without a visible fracture have a box"
+    )
+    if boxes.found:
+        bare = list(films.loc[~boxed & (films["label"] == 1), "file"])
+        found.say("fracture_without_annotation", bare, "has no box", "fractured films have no box")
+    found.films = films.iloc[np.argsort(stem.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def _ones(found: Found, path: Path, rows: pd.DataFrame, column: str) -> pd.arrays.IntegerArray:
+    """A column of 1 or nothing as 1 and 0; missing for an image that is not in the table."""
+    values = pd.to_numeric(rows[column], errors="coerce").where(rows[column].notna(), 0)
+    strange = rows.loc[rows["known"] & ~values.isin([0, 1]), column]
+    if len(strange):
+        found.refuse("table", TABLE, f"{column} is {strange.iloc[0]!r}; expected 1, 0 or nothing", where=path)
+    return pd.array(values.where(rows["known"] & values.isin([0, 1])), dtype="Int64")
+
+
+def consecutive_groups(names: pd.Series, regions: pd.Series, *, longest: int = LONGEST_RUN) -> pd.Series:
+    """One group for each run of consecutive numbers of one region, cut after `longest`; named after its first film."""
+    frame = pd.DataFrame({"name": names, "region": regions})
+    frame["number"] = pd.to_numeric(frame["name"].str.extract(r"(\d+)", expand=False), errors="coerce").fillna(-1)
+    frame = frame.sort_values(["number", "name"])
+    begins = (frame["number"].diff() != 1) | (frame["region"] != frame["region"].shift())
+    place = frame.groupby(begins.cumsum()).cumcount()
+    begins |= place % longest == 0
+    first = frame["name"].where(begins).ffill()
+    return first.reindex(names.index).map(lambda name: Path(name).stem)

@@ -1,0 +1,44 @@
+"""Where a network looks, and whether that is where the fracture is: class activation maps, their measurement against
+masks, and their sanity checks."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "cam_methods": ["METHODS"],
+        "gradcam": ["GradCAM", "combined"],
+        "localization": [
+            "CUTS",
+            "ceiling_films",
+            "ceiling_map",
+            "centre_map",
+            "chance_films",
+            "energy_in_mask",
+            "found_parts",
+            "grown",
+            "judge_films",
+            "judge_maps",
+            "judged_table",
+            "marked",
+            "otsu_cut",
+            "overlap",
+            "peak_in_mask",
+            "rank_accuracy",
+            "tolerance_at",
+            "tuned_cut",
+        ],
+        "overlay": ["normalise", "overlay", "upsample"],
+        "perturbation": ["BASELINES", "ordered_curves"],
+        "sanity_checks": [
+            "cascade",
+            "curve_area",
+            "film_maps",
+            "learnt_parts",
+            "randomised",
+            "rank_correlation",
+            "ssim",
+            "strangers",
+        ],
+    },
+)

@@ -1,0 +1,84 @@
+"""Heat maps on images: upsampled, scaled, and laid over."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fracturelib._io.files import InputError
+from fracturelib.explain.gradcam import Maps
+
+COLOUR_MAPS = {
+    "inferno": cv2.COLORMAP_INFERNO,
+    "viridis": cv2.COLORMAP_VIRIDIS,
+    "cividis": cv2.COLORMAP_CIVIDIS,
+    "magma": cv2.COLORMAP_MAGMA,
+}
+
+
+def upsample(heat: Maps, size: int | tuple[int, int]) -> Maps:
+    """A map at the size of the film, bilinearly: (h', w') float32 -> (size, size), or (height, width), float32."""
+    height, width = (size, size) if isinstance(size, int) else size
+    large = cv2.resize(np.ascontiguousarray(heat, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large, dtype=np.float32)
+
+
+def highest_of(heat: Maps) -> float:
+    """The strongest evidence of a map, 0 if there is none. Raises InputError if a value is not finite."""
+    if not np.isfinite(heat).all():
+        raise InputError(f"heat has {int((~np.isfinite(heat)).sum())} values that are not finite; expected numbers")
+    return float(np.max(heat, initial=0.0))
+
+
+def normalise(heat: Maps, *, top: float | None = None) -> tuple[Maps, bool]:
+    """A map for the eye, 0..1: negative evidence is 0, `top` (the map's own maximum if not given) is 1.
+
+    Returns
+    -------
+    map : (h, w) float32 in 0..1
+    positive : bool
+        Whether there is any evidence. If not, the map is all 0: it is never stretched to look like something.
+
+    Raises
+    ------
+    InputError
+        If a value of the map, or `top`, is not finite: that is no absence of evidence.
+    """
+    highest = highest_of(heat)
+    scale = highest if top is None else top
+    if not np.isfinite(scale):
+        raise InputError(f"top is {scale}; expected a number")
+    if highest <= 0 or scale <= 0:
+        return np.zeros_like(heat, dtype=np.float32), False
+    return np.clip(heat / scale, 0, 1).astype(np.float32), True
+
+
+def overlay(
+    film: NDArray[np.uint8], heat: Maps, *, opacity: float = 0.5, threshold: float = 0.0, colour_map: str = "inferno"
+) -> NDArray[np.uint8]:
+    """Heat over film. Where there is no evidence the film is left as it is.
+
+    Parameters
+    ----------
+    film : (h, w) uint8
+    heat : (h, w) float32 in 0..1
+    opacity : float
+        Of the strongest evidence, 0..1; weaker evidence is as much more transparent.
+    threshold : float
+        Weaker evidence than this is not shown, 0..1.
+    colour_map : str
+        A key of `COLOUR_MAPS`.
+
+    Returns
+    -------
+    (h, w, 3) uint8 RGB
+    """
+    if film.shape != heat.shape:
+        raise InputError(f"heat has shape {heat.shape}; expected that of the film, {film.shape}")
+    if colour_map not in COLOUR_MAPS:
+        raise InputError(f"colour_map is {colour_map!r}; expected one of {', '.join(COLOUR_MAPS)}")
+    highest_of(heat)
+    levels = np.clip(np.round(heat * 255), 0, 255).astype(np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, COLOUR_MAPS[colour_map]), cv2.COLOR_BGR2RGB)
+    weight = (opacity * np.where(heat >= threshold, heat, 0)).astype(np.float32)[..., None]
+    grey = np.repeat(film[..., None], 3, axis=2)
+    return np.clip(np.round(grey * (1 - weight) + colours * weight), 0, 255).astype(np.uint8)

@@ -1,0 +1,66 @@
+"""Results in words and tables."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fracturelib._io.files import printable
+
+NOTICE = "For education and research, not for clinical use."
+
+
+def plain(value: Any) -> Any:
+    """What JSON can say: neither NaN nor infinity is a number there, and becomes null."""
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def with_interval(row: Mapping[str, Any]) -> str:
+    """value (low to high), with a reason for an interval made otherwise or none; or why there is no value."""
+    value, low, high = (float("nan") if row[k] is None else float(row[k]) for k in ("value", "low", "high"))
+    if np.isnan(value):
+        return str(row.get("note") or "undefined")
+    note = str(row.get("note") or "")
+    if np.isfinite(low):
+        return f"{value:.3f} ({low:.3f} to {high:.3f}{'; ' if note else ''}{note})"
+    return f"{value:.3f} ({note})" if note else f"{value:.3f}"
+
+
+def threshold_line(result: Mapping[str, Any]) -> str:
+    """Where the threshold comes from, in one line."""
+    at, point = result["threshold"], result["operating_point"]
+    if point is None:
+        return f"threshold {at:.3f}, as given"
+    spread = f", {point['low']:.3f} to {point['high']:.3f} with other patients" if np.isfinite(point["low"]) else ""
+    return (
+        f"threshold {at:.3f}, chosen by {point['rule']} on {point['films']} films "
+        f"({point['fractured']} fractured){spread}"
+    )
+
+
+def format_table(result: Mapping[str, Any]) -> str:
+    """Lines for the terminal."""
+    lines = [result["notice"], threshold_line(result)]
+    for name, part in result["splits"].items():
+        lines.append(
+            f"\n{printable(name)}: {part['films']} films of {part['groups']} groups, {part['fractured']} fractured"
+        )
+        if part["flatters"]:
+            lines.append("  the threshold was chosen on these very films: what it reaches here flatters")
+        if part["undefined"]:
+            lines.append(f"  AUC {part['undefined']}")
+        for key, label in (("auc", "AUC"), ("average_precision", "average precision")):
+            lines.append(f"  {label:<18}{with_interval(part[key])}")
+        for row in part["operating_point"]:
+            counts = f"   {row['numerator']} of {row['denominator']}" if row["numerator"] is not None else ""
+            lines.append(f"  {row['metric']:<18}{with_interval(row)}{counts}")
+        for row in part.get("comparison", {}).get("rows", []):
+            p = "undefined" if row["p"] is None else f"{row['p']:.3f}"
+            found = with_interval({**row, "value": row["difference"]})
+            lines.append(f"  difference in {row['metric']:<18}{found}   p {p} ({row['test']})")
+    lines.append(f"\nintervals: 95 %, {result['resamples']} samples of whole groups")
+    return "\n".join(lines)

@@ -1,0 +1,475 @@
+"""Intervals of any figure by drawing patients, not films, with replacement."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, rankdata
+
+from fracturelib._io.files import InputError
+from fracturelib.metrics.classification import (
+    Confusion,
+    Labels,
+    Scores,
+    average_precision,
+    checked,
+    confusion_at,
+    ratio,
+    roc_auc,
+    undefined_reason,
+)
+from fracturelib.metrics.intervals import NAN, Comparison, Interval
+from fracturelib.metrics.limits import (
+    Limits,
+    added_limits,
+    difference_limits,
+    f1_from,
+    newcombe_auc_limits,
+    wilson_limits,
+)
+
+Metric = Callable[[Labels, Scores], float]
+Weights = NDArray[np.int64]
+Groups: TypeAlias = Sequence[object] | NDArray[Any] | pd.Series
+
+
+def group_codes(group: Groups | None, n: int) -> Weights:
+    """Groups as numbers 0..g-1, in the order in which they first appear: (n,) int64; each film its own if None."""
+    if group is None:
+        return np.arange(n)
+    values = np.asarray(group, dtype=object)
+    if values.ndim != 1 or len(values) != n:
+        raise InputError(f"group has {len(values)} values; expected {n}, one for each film")
+    codes = pd.factorize(values)[0]
+    if (codes < 0).any():
+        raise InputError(f"group is missing for {int((codes < 0).sum())} films; expected one for each")
+    return codes.astype(np.int64)
+
+
+def draws(codes: Weights, n: int, seed: int) -> Iterator[Weights]:
+    """How often each film is in each of `n` samples, drawing whole groups with replacement: n times (films,)."""
+    groups = int(codes.max()) + 1
+    own = groups == len(codes)
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        drawn = np.bincount(rng.integers(0, groups, groups), minlength=groups)
+        yield drawn if own else drawn[codes]
+
+
+def group_draws(codes: Weights, n: int, seed: int) -> Weights:
+    """How often each group is in each sample, in the same order as `draws`: (n, groups) int64."""
+    return np.array(list(draws(np.arange(int(codes.max()) + 1), n, seed)))
+
+
+@dataclass(frozen=True)
+class RateAt:
+    """One of the properties of `Confusion` at a threshold, as a metric."""
+
+    name: str
+    threshold: float
+
+    def __call__(self, y: ArrayLike, score: ArrayLike) -> float:
+        return float(getattr(confusion_at(y, score, self.threshold), self.name))
+
+
+def rate_at(name: str, threshold: float) -> RateAt:
+    """One of the properties of `Confusion`, such as "sensitivity", at a threshold, as a metric."""
+    if name.startswith("_") or not isinstance(getattr(Confusion, name, None), property):
+        raise InputError(f"name is {name!r}; expected a figure such as 'sensitivity'")
+    return RateAt(name, threshold)
+
+
+def weighted(metric: Metric, y: Labels, score: Scores) -> Callable[[Weights], float]:
+    """The metric of a sample that holds film i weights[i] times: without making the sample, where that is known how."""
+    if metric is roc_auc:
+        return _weighted_auc(y, score)
+    if metric is average_precision:
+        return _weighted_average_precision(y, score)
+    if isinstance(metric, RateAt):
+        return _weighted_rate(metric, y, score)
+    return lambda w: float(metric(np.repeat(y, w), np.repeat(score, w)))
+
+
+def _weighted_auc(y: Labels, score: Scores) -> Callable[[Weights], float]:
+    above, below = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    if not len(above) or not len(below):
+        return lambda w: NAN
+    below = below[np.argsort(score[below])]
+    fewer = np.searchsorted(score[below], score[above], "left")
+    as_many = np.searchsorted(score[below], score[above], "right")
+    tied = bool((fewer != as_many).any())
+    total = np.zeros(len(below) + 1, np.int64)
+
+    def auc(w: Weights) -> float:
+        np.cumsum(w[below], out=total[1:])
+        mine = w[above]
+        wins = total[fewer] + total[as_many] if tied else 2 * total[fewer]
+        return ratio(float(mine @ wins), 2.0 * float(mine.sum()) * float(total[-1]))
+
+    return auc
+
+
+def _weighted_average_precision(y: Labels, score: Scores) -> Callable[[Weights], float]:
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    fractured = y[order]
+
+    def average(w: Weights) -> float:
+        drawn = w[order]
+        called, tp = np.cumsum(drawn)[last], np.cumsum(drawn * fractured)[last]
+        if not tp[-1]:
+            return NAN
+        precision = tp / np.maximum(called, 1)
+        return float(np.diff(tp, prepend=0) @ precision / tp[-1])
+
+    return average
+
+
+def _weighted_rate(metric: RateAt, y: Labels, score: Scores) -> Callable[[Weights], float]:
+    called = score >= metric.threshold
+    cells = np.stack([called & (y == 1), called & (y == 0), ~called & (y == 1), ~called & (y == 0)], 1).astype(np.int64)
+    return lambda w: float(getattr(Confusion(*(int(c) for c in w @ cells)), metric.name))
+
+
+def percentile_limits(values: Scores, level: float) -> tuple[float, float]:
+    """The middle `level` of bootstrap values, undefined ones left out."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return NAN, NAN
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bca_limits(values: Scores, value: float, jackknife: Scores, level: float) -> tuple[float, float]:
+    """Bias-corrected and accelerated limits (Efron 1987, doi 10.1080/01621459.1987.10478410).
+
+    Parameters
+    ----------
+    values : (n,)
+        Of the bootstrap.
+    value : float
+        The estimate.
+    jackknife : (g,)
+        The estimate with each group left out in turn.
+    """
+    values, jackknife = values[np.isfinite(values)], jackknife[np.isfinite(jackknife)]
+    if not len(values) or not len(jackknife):
+        return NAN, NAN
+    below = ((values < value).mean() + (values <= value).mean()) / 2
+    apart = jackknife.mean() - jackknife
+    spread = float((apart**2).sum())
+    if not 0 < below < 1 or not spread:
+        return percentile_limits(values, level)
+    acceleration = float((apart**3).sum()) / (6 * spread**1.5)
+    bias = norm.ppf(below)
+    z = bias + norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, norm.cdf(bias + z / (1 - acceleration * z)))
+    return float(low), float(high)
+
+
+def group_bootstrap(
+    metric: Metric,
+    y: ArrayLike,
+    score: ArrayLike,
+    group: Groups | None = None,
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    method: str = "percentile",
+) -> Interval:
+    """Interval of any metric, drawing whole patients with replacement.
+
+    Parameters
+    ----------
+    metric : callable
+        (labels (n,), scores (n,)) -> float; NaN where undefined. `roc_auc`, `average_precision` and `rate_at(...)` are
+        much faster than others.
+    y, score : (n,)
+    group : (n,), optional
+        The patient of each film; each film its own if not given. Films of one patient are alike, and drawing them one
+        by one makes the interval too narrow (Field & Welsh 2007, doi 10.1111/j.1467-9868.2007.00593.x).
+    n : int
+        Resamples.
+    seed : int
+    level : float
+        Coverage.
+    method : "percentile" or "bca"
+        BCa also leaves each group out once, and corrects bias and skewness.
+
+    Notes
+    -----
+    A perfect figure, and any figure of one patient, is the same in every sample, which is not certainty. The limits are
+    then those of `unvarying_limits`, and the note says so; where there are none, the interval is undefined.
+    """
+    labels, scores = checked(y, score)
+    _check_method(method, n, level)
+    codes = group_codes(group, len(labels))
+    of = weighted(metric, labels, scores)
+    value = float(metric(labels, scores))
+    values = np.array([of(w) for w in draws(codes, n, seed)])
+    defined = values[np.isfinite(values)]
+    name = f"group bootstrap, {method}"
+    if not len(defined) or not np.isfinite(value):
+        reason = undefined_reason(labels) or "undefined on these films"
+        return Interval(value, NAN, NAN, level, name, len(defined), reason)
+    if unvarying(defined, value):
+        (low, high), words = unvarying_limits(metric, labels, scores, codes, level=level)
+        if np.isnan(low):
+            return Interval(value, NAN, NAN, level, name, len(defined), words)
+        return Interval(value, low, high, level, name, len(defined), note=words)
+    if method == "bca":
+        low, high = bca_limits(defined, value, _jackknife(of, codes), level)
+    else:
+        low, high = percentile_limits(defined, level)
+    return Interval(value, low, high, level, name, len(defined))
+
+
+def unvarying(values: Scores, value: float) -> bool:
+    """Whether every sample gives what the films as they are give."""
+    values = values[np.isfinite(values)]
+    return bool(len(values)) and float(np.abs(values - value).max()) < 1e-12
+
+
+def unvarying_limits(
+    metric: Metric, y: Labels, score: Scores, codes: Weights, *, level: float = 0.95
+) -> tuple[Limits, str]:
+    """Limits of a figure that is the same in every sample of groups, and what they are, in words.
+
+    Groups take the place of films. An AUC has Newcombe's limits (`newcombe_auc_limits`). A share of 0 or 1 has
+    Wilson's; an average precision, too, among the groups with a fracture, as the score form of the binomial interval
+    of Boyd et al. 2013 (doi 10.1007/978-3-642-40994-3_29); F1 by way of the proportion that it stands for (Hand et al.
+    2021, doi 10.1007/s10994-021-05964-1); Youden's J and the balanced accuracy by adding those of sensitivity and
+    specificity (`added_limits`). What else does not vary has none: NaN, and the words say why.
+    """
+    groups = int(codes.max()) + 1
+
+    def behind(films: NDArray[np.bool_]) -> int:
+        return len(np.unique(codes[films]))
+
+    def share(value: float, films: NDArray[np.bool_]) -> tuple[Limits, str]:
+        if value not in (0, 1) or not films.any():
+            return none
+        n = behind(films)
+        return wilson_limits(round(value) * n, n, level=level), f"no sample differs: Wilson's interval of {n} groups"
+
+    none = (NAN, NAN), f"interval undefined, because no sample of {groups} group{'s' * (groups > 1)} differs"
+    value = float(metric(y, score))
+    fractured, sound = y == 1, y == 0
+    if metric is roc_auc and fractured.any() and sound.any():
+        m, n = behind(fractured), behind(sound)
+        words = f"no sample differs: Newcombe's interval of {m} + {n} groups"
+        return newcombe_auc_limits(value, m, n, level=level), words
+    if metric is average_precision:
+        return share(value, fractured)
+    if not isinstance(metric, RateAt):
+        return none
+    called = score >= metric.threshold
+    if metric.name == "f1":
+        (low, high), words = share(value, called | fractured)
+        return (f1_from(low), f1_from(high)), words
+    if metric.name in ("youden", "balanced_accuracy"):
+        values = [rate_at(name, metric.threshold)(y, score) for name in ("sensitivity", "specificity")]
+        (first, words), (second, _) = share(values[0], fractured), share(values[1], sound)
+        low, high = added_limits((values[0], values[1]), first, second)
+        if np.isnan(low + high):
+            return none
+        limits = (low - 1, high - 1) if metric.name == "youden" else (low / 2, high / 2)
+        return limits, f"no sample differs: Wilson's intervals of {behind(fractured)} + {behind(sound)} groups"
+    inside = behind_rate(metric.name, y, called)
+    return none if inside is None else share(value, inside)
+
+
+def behind_rate(name: str, y: Labels, called: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Which films are in the denominator of a proportion, (n,) bool; None if the figure is none."""
+    everybody = np.ones(len(y), bool)
+    return {
+        "sensitivity": y == 1, "specificity": y == 0, "precision": called, "npv": ~called,
+        "accuracy": everybody, "alert_rate": everybody, "prevalence": everybody,
+    }.get(name)  # fmt: skip
+
+
+def _jackknife(of: Callable[[Weights], float], codes: Weights) -> Scores:
+    return np.array([of((codes != g).astype(np.int64)) for g in range(int(codes.max()) + 1)])
+
+
+def _check_method(method: str, n: int, level: float) -> None:
+    if method not in ("percentile", "bca"):
+        raise InputError(f"method is {method!r}; expected 'percentile' or 'bca'")
+    if n < 1 or not 0 < level < 1:
+        raise InputError(f"n is {n} and level {level}; expected at least one resample and a level between 0 and 1")
+
+
+def paired_group_bootstrap(
+    metric: Metric | tuple[Metric, Metric],
+    y: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    group: Groups | None = None,
+    *,
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    method: str = "percentile",
+) -> Comparison:
+    """Difference of two models on the same films, each sample of patients given to both.
+
+    Parameters
+    ----------
+    metric : callable, or a pair of them
+        A pair where the models differ in it, such as `(rate_at("sensitivity", 0.3), rate_at("sensitivity", 0.6))`.
+    a, b : (n,)
+        Scores of the two models.
+    group, n, seed, level, method
+        As `group_bootstrap`.
+
+    Returns
+    -------
+    Comparison
+        p: two-sided, twice the smaller share of samples on one side of no difference, at least 1 / (n + 1).
+
+    Notes
+    -----
+    Where the difference is the same in every sample, as between two perfect models, its limits are those of
+    `unvarying_difference`, and the note says so; a model compared with itself, and rankings that are the same and not
+    perfect, differ by nothing.
+    """
+    labels, scores_a = checked(y, a)
+    scores_b = checked(y, b)[1]
+    _check_method(method, n, level)
+    codes = group_codes(group, len(labels))
+    first, second = metric if isinstance(metric, tuple) else (metric, metric)
+    of_a, of_b = weighted(first, labels, scores_a), weighted(second, labels, scores_b)
+    value_a, value_b = float(first(labels, scores_a)), float(second(labels, scores_b))
+    difference = value_a - value_b
+    drawn = np.array([(of_a(w), of_b(w)) for w in draws(codes, n, seed)])
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    values = drawn[:, 0] - drawn[:, 1]
+    name = f"paired group bootstrap, {method}"
+    if not len(values) or not np.isfinite(difference):
+        reason = undefined_reason(labels) or "undefined on these films"
+        return Comparison(value_a, value_b, difference, NAN, NAN, NAN, NAN, name, reason)
+    same = first == second and np.array_equal(scores_a, scores_b)
+    if first == second and first in (roc_auc, average_precision) and 0 < value_a < 1:
+        same = same or np.array_equal(rankdata(scores_a), rankdata(scores_b))
+    if not same and unvarying(values, difference):
+        each = tuple(unvarying(part, value) for part, value in zip(drawn.T, (value_a, value_b), strict=True))
+        limits, words = unvarying_difference((first, second), labels, (scores_a, scores_b), codes, each, level=level)
+        p = 1.0 if difference == 0 else NAN
+        note = "" if np.isnan(limits[0]) else words
+        why = None if difference == 0 else "test undefined, because no sample differs"
+        return Comparison(value_a, value_b, difference, *limits, difference, p, name, why if note else words, note)
+    if method == "bca":
+        limits = bca_limits(values, difference, _jackknife(lambda w: of_a(w) - of_b(w), codes), level)
+    else:
+        limits = percentile_limits(values, level)
+    side = (min(int((values <= 0).sum()), int((values >= 0).sum())) + 1) / (len(values) + 1)
+    return Comparison(value_a, value_b, difference, *limits, difference, min(1.0, 2 * side), name)
+
+
+def unvarying_difference(
+    metrics: tuple[Metric, Metric],
+    y: Labels,
+    scores: tuple[Scores, Scores],
+    codes: Weights,
+    each: tuple[bool, ...],
+    *,
+    level: float = 0.95,
+) -> tuple[Limits, str]:
+    """Limits of a difference that is the same in every sample of groups, and what they are, in words.
+
+    Two models that call the same films alike differ by at most the share of films that they call otherwise, of which
+    there was none in so many groups: Wilson's upper limit. Where each figure is the same in every sample (`each`), its
+    limits come from those of both (`difference_limits`). Else there are none: NaN.
+    """
+    first, second = metrics
+    if isinstance(first, RateAt) and isinstance(second, RateAt) and first.name == second.name:
+        called = [score >= metric.threshold for score, metric in zip(scores, (first, second), strict=True)]
+        names = ("sensitivity", "specificity") if first.name == "youden" else (first.name,)
+        parts = [behind_rate(name, y, called[0]) for name in names]
+        counts = [0 if part is None else len(np.unique(codes[part])) for part in parts]
+        if all(counts) and np.array_equal(called[0], called[1]):
+            most = float(np.hypot.reduce([wilson_limits(0, n, level=level)[1] for n in counts]))
+            of = " + ".join(map(str, counts))
+            return (-most, most), f"called alike in all of {of} groups: Wilson's upper limit of those that are not"
+    if all(each):
+        pairs = zip(metrics, scores, strict=True)
+        (of_a, words), (of_b, _) = (unvarying_limits(m, y, score, codes, level=level) for m, score in pairs)
+        low, high = difference_limits(float(first(y, scores[0])), of_a, float(second(y, scores[1])), of_b)
+        if not np.isnan(low + high):
+            return (low, high), words.replace("interval of", "intervals of")
+    groups = int(codes.max()) + 1
+    return (NAN, NAN), f"interval undefined, because no sample of {groups} group{'s' * (groups > 1)} differs"
+
+
+def curve_bands(
+    y: ArrayLike,
+    score: ArrayLike,
+    group: Groups | None = None,
+    *,
+    kind: str = "roc",
+    points: int = 101,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Pointwise bootstrap band of a curve, by groups.
+
+    Parameters
+    ----------
+    kind : "roc" or "pr"
+        Sensitivity against false alarms, or precision against sensitivity.
+    points : int
+        Of the horizontal axis, 0..1.
+
+    Returns
+    -------
+    DataFrame
+        x, value, low, high; NaN where a class is missing. The precision at x is that of the highest threshold whose
+        sensitivity is at least x. The band of a perfect curve, which is the same in every sample, is Wilson's, of the
+        groups with a fracture.
+    """
+    if kind not in ("roc", "pr"):
+        raise InputError(f"kind is {kind!r}; expected 'roc' or 'pr'")
+    labels, scores = checked(y, score)
+    x = np.linspace(0, 1, points)
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    fractured = labels[order]
+    read = _roc_heights if kind == "roc" else _pr_heights
+
+    def heights(w: Weights) -> Scores:
+        drawn = w[order]
+        tp = np.cumsum(drawn * fractured)[last]
+        return read(tp, np.cumsum(drawn)[last] - tp, x)
+
+    codes = group_codes(group, len(labels))
+    values = np.array([heights(w) for w in draws(codes, n, seed)])
+    values = values[np.isfinite(values).all(axis=1)]
+    limits = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(values, limits, axis=0) if len(values) else np.full((2, points), NAN)
+    value = heights(np.ones(len(labels), np.int64))
+    if (value == 1).all() and (low == 1).all():
+        fractured_groups = len(np.unique(codes[labels == 1]))
+        low = np.full(points, wilson_limits(fractured_groups, fractured_groups, level=level)[0])
+        low[-1] = 1.0 if kind == "roc" else low[-1]  # who calls everybody misses nobody
+    return pd.DataFrame({"x": x, "value": value, "low": low, "high": high})
+
+
+def _roc_heights(tp: Labels, fp: Labels, x: Scores) -> Scores:
+    if not tp[-1] or not fp[-1]:
+        return np.full(len(x), NAN)
+    return np.interp(x, np.append(0, fp) / fp[-1], np.append(0, tp) / tp[-1])
+
+
+def _pr_heights(tp: Labels, fp: Labels, x: Scores) -> Scores:
+    if not tp[-1]:
+        return np.full(len(x), NAN)
+    called = tp + fp
+    # The first threshold whose sensitivity reaches x and that calls anybody.
+    at = np.searchsorted(tp, np.maximum(x * tp[-1] - 1e-9, 0), "left")
+    at = np.maximum(np.minimum(at, len(tp) - 1), int(np.argmax(called > 0)))
+    return tp[at] / called[at]

@@ -1,0 +1,259 @@
+"""Is a classifier of any use, and to whom? Net benefit, predictive values, workload, and films left to people."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.special import logit
+
+from fracturelib._io.files import InputError
+from fracturelib.metrics.bootstrap import Groups, Weights, draws, group_codes, rate_at, unvarying_limits
+from fracturelib.metrics.classification import Labels, Scores, checked, checked_probabilities
+
+
+def _in_unit(name: str, value: ArrayLike) -> Scores:
+    values = np.asarray(value, dtype=float)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise InputError(f"{name} has values outside 0..1; expected shares")
+    return values
+
+
+def net_benefit(
+    y: ArrayLike,
+    score: ArrayLike,
+    thresholds: ArrayLike | None = None,
+    *,
+    group: Groups | None = None,
+    prevalence: float | None = None,
+    n: int = 0,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Decision curve: true positives less what false alarms cost, at the exchange rate that a threshold states.
+
+    Who acts at a risk of `t` holds a missed fracture to be (1 - t) / t times as bad as a false alarm (Vickers & Elkin
+    2006, doi 10.1177/0272989X06295361).
+
+    Parameters
+    ----------
+    y : (n,) of 0 and 1
+    score : (n,) in 0..1
+    thresholds : (k,) in 0..1, optional
+        0, 0.01, ..., 0.99 if not given. At 1 the net benefit is undefined: NaN.
+    group, n, seed, level
+        For bootstrap limits by groups; none if `n` is 0.
+    prevalence : float, optional
+        Where it will be used; that of these films if not given.
+
+    Returns
+    -------
+    DataFrame
+        threshold, tp_rate, fp_rate (shares of all films), model, all (call everybody), none (call nobody: 0), low and
+        high of model, and gain, gain_low, gain_high of the model over the better of the two.
+    """
+    labels, scores = checked_probabilities(y, score)
+    t = np.arange(100) / 100 if thresholds is None else np.atleast_1d(_in_unit("thresholds", thresholds))
+    if prevalence is not None:
+        _in_unit("prevalence", prevalence)
+    codes = group_codes(group, len(labels))
+    hits, alarms, totals = _counts_by_group(labels, scores, t, codes)
+
+    def curves(w: Weights) -> Scores:
+        fractured, sound = w @ totals
+        share = fractured / (fractured + sound) if prevalence is None else prevalence
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = t / (1 - t)
+            true = share * (w @ hits) / fractured if share else np.zeros(len(t))
+            false = (1 - share) * (w @ alarms) / sound if share < 1 else np.zeros(len(t))
+            model, everybody = true - false * rate, share - (1 - share) * rate
+            model, everybody = np.where(t < 1, model, np.nan), np.where(t < 1, everybody, np.nan)
+        return np.stack([true, false, model, everybody, model - np.maximum(everybody, 0)])
+
+    value = curves(np.ones(len(totals), np.int64))
+    table = pd.DataFrame(
+        {"threshold": t, "tp_rate": value[0], "fp_rate": value[1], "model": value[2], "all": value[3], "none": 0.0}
+    )
+    limits = np.full((2, 2, len(t)), np.nan)
+    if n:
+        drawn = np.array([curves(w)[[2, 4]] for w in draws(np.arange(len(totals)), n, seed)])
+        defined = t < 1
+        limits[:, :, defined] = np.nanquantile(drawn[:, :, defined], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    table["low"], table["high"] = limits[0, 0], limits[1, 0]
+    table["gain"], table["gain_low"], table["gain_high"] = value[4], limits[0, 1], limits[1, 1]
+    return table
+
+
+def _counts_by_group(y: Labels, score: Scores, t: Scores, codes: Labels) -> tuple[Scores, Scores, Scores]:
+    """True and false positives of each group at each threshold (g, k), and its fractured and sound films (g, 2)."""
+    groups = int(codes.max()) + 1
+    order = np.argsort(t)
+    reached = np.searchsorted(t[order], score, "right")
+    tables = []
+    for label in (1, 0):
+        chosen = y == label
+        cells = np.zeros((groups, len(t) + 1))
+        np.add.at(cells, (codes[chosen], reached[chosen]), 1)
+        above = cells[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
+        unsorted = np.empty_like(above)
+        unsorted[:, order] = above
+        tables.append((unsorted, cells.sum(axis=1)))
+    return tables[0][0], tables[1][0], np.stack([tables[0][1], tables[1][1]], axis=1)
+
+
+def predictive_values(sensitivity: ArrayLike, specificity: ArrayLike, prevalence: ArrayLike) -> tuple[Scores, Scores]:
+    """PPV and NPV at a prevalence by Bayes's rule; all in 0..1, broadcast together. NaN where nobody is called so."""
+    se, sp, share = (
+        _in_unit(name, value)
+        for name, value in (("sensitivity", sensitivity), ("specificity", specificity), ("prevalence", prevalence))
+    )
+    tp, fp = se * share, (1 - sp) * (1 - share)
+    fn, tn = (1 - se) * share, sp * (1 - share)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(tp / (tp + fp)), np.asarray(tn / (tn + fn))
+
+
+def predictive_value_curve(
+    y: ArrayLike,
+    score: ArrayLike,
+    threshold: float,
+    prevalences: ArrayLike | None = None,
+    *,
+    group: Groups | None = None,
+    n: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """PPV and NPV against prevalence with bootstrap limits by groups, sensitivity and specificity held as they are.
+
+    Returns
+    -------
+    DataFrame
+        prevalence, ppv, ppv_low, ppv_high, npv, npv_low, npv_high. Where no sample differs, as without a false alarm,
+        the limits are what follows from Wilson's of the sensitivity and of the specificity.
+    """
+    labels, scores = checked(y, score)
+    share = np.linspace(0.01, 0.99, 99) if prevalences is None else np.atleast_1d(_in_unit("prevalences", prevalences))
+    codes = group_codes(group, len(labels))
+    called = scores >= threshold
+    cells = np.stack([labels * called, labels, (1 - labels) * ~called, 1 - labels], axis=1).astype(float)
+    by_group = np.stack([np.bincount(codes, weights=column) for column in cells.T], axis=1)
+
+    def values(w: Weights) -> Scores:
+        tp, positive, tn, negative = w @ by_group
+        if not positive or not negative:
+            return np.full((2, len(share)), np.nan)
+        return np.stack(predictive_values(tp / positive, tn / negative, share))
+
+    value = values(np.ones(len(by_group), np.int64))
+    drawn = np.array([values(w) for w in draws(np.arange(len(by_group)), n, seed)])
+    limits = np.full((2, 2, len(share)), np.nan)
+    some = np.isfinite(drawn).any(axis=0)
+    limits[:, some] = np.nanquantile(drawn[:, some], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    same = limits[0] == limits[1]
+    if same.any():
+        ends = []
+        for name in ("sensitivity", "specificity"):
+            metric = rate_at(name, threshold)
+            low, high = unvarying_limits(metric, labels, scores, codes, level=level)[0]
+            ends.append((metric(labels, scores),) * 2 if np.isnan(low) else (low, high))
+        for limit, sensitivity, specificity in zip(limits, *ends, strict=True):
+            limit[same] = np.stack(predictive_values(sensitivity, specificity, share))[same]
+    columns = {"prevalence": share}
+    for i, name in enumerate(("ppv", "npv")):
+        columns |= {name: value[i], f"{name}_low": limits[0, i], f"{name}_high": limits[1, i]}
+    return pd.DataFrame(columns)
+
+
+def prior_shift(score: ArrayLike, *, before: float, after: float) -> Scores:
+    """Scores as they would be where fractures are more or less common, the films of each class staying alike.
+
+    Saerens, Latinne & Decaestecker 2002, doi 10.1162/089976602753284446.
+
+    Parameters
+    ----------
+    score : (n,) in 0..1
+        Calibrated at the prevalence `before`.
+    before, after : float
+        Prevalences, between 0 and 1.
+    """
+    scores = _in_unit("score", score)
+    if not (0 < before < 1 and 0 < after < 1):
+        raise InputError(f"before is {before} and after {after}; expected prevalences between 0 and 1")
+    up, down = scores * after / before, (1 - scores) * (1 - after) / (1 - before)
+    return up / (up + down)
+
+
+def estimate_prevalence(score: ArrayLike, *, before: float, steps: int = 1000) -> float:
+    """The prevalence among unlabelled films, by expectation and maximisation on their scores (Saerens et al. 2002)."""
+    scores = _in_unit("score", score)
+    share = before
+    for _ in range(steps):
+        new = float(np.clip(prior_shift(scores, before=before, after=share).mean(), 1e-12, 1 - 1e-12))
+        if abs(new - share) < 1e-12:
+            return new
+        share = new
+    return share
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a threshold means for so many films: how many are flagged, found, missed, and flagged for nothing."""
+
+    films: float
+    fractured: float
+    flagged: float
+    found: float
+    missed: float
+    false_alarms: float
+
+    @property
+    def films_per_find(self) -> float:
+        """Flagged films that are read for each fracture found; infinite if none is found, NaN if none is flagged."""
+        if not self.found:
+            return float("inf") if self.flagged else float("nan")
+        return self.flagged / self.found
+
+
+def workload(sensitivity: float, specificity: float, prevalence: float, *, films: float = 1000) -> Workload:
+    """Expected counts among `films` films at a prevalence."""
+    _in_unit("sensitivity, specificity or prevalence", [sensitivity, specificity, prevalence])
+    fractured = films * prevalence
+    found, alarms = fractured * sensitivity, (films - fractured) * (1 - specificity)
+    return Workload(films, fractured, found + alarms, found, fractured - found, alarms)
+
+
+def selective_prediction(y: ArrayLike, score: ArrayLike, threshold: float) -> pd.DataFrame:
+    """If the films nearest to the threshold are left to people, how good is the rest?
+
+    Nearness is the difference of logits, so that a threshold of 0.1 has as much room below it as above. Films that are
+    equally near stay together.
+
+    Returns
+    -------
+    DataFrame
+        margin (falling), coverage (share of films that is decided), error (share of those that is wrong), sensitivity,
+        specificity (among those; NaN without the class).
+    """
+    labels, scores = checked_probabilities(y, score)
+    if not 0 < threshold < 1:
+        raise InputError(f"threshold is {threshold}; expected a number between 0 and 1")
+    # Rounded, so that 0.2 and 0.8 are equally near to 0.5 in spite of binary fractions.
+    margin = np.round(np.abs(logit(scores) - logit(threshold)), 9)
+    order = np.argsort(-margin, kind="stable")
+    ranked = margin[order]
+    last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
+    y_ranked, called = labels[order], (scores >= threshold)[order]
+    kept = last + 1
+    positive, hits = np.cumsum(y_ranked)[last], np.cumsum(y_ranked * called)[last]
+    rejected = np.cumsum((1 - y_ranked) * ~called)[last]
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame(
+            {
+                "margin": ranked[last],
+                "coverage": kept / len(labels),
+                "error": 1 - (hits + rejected) / kept,
+                "sensitivity": hits / positive,
+                "specificity": rejected / (kept - positive),
+            }
+        )

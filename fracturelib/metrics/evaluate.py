@@ -1,0 +1,194 @@
+"""From a table of scores to its judgement as plain values, for the terminal, for JSON and for the page."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fracturelib._io.files import InputError
+from fracturelib.metrics._format import NOTICE
+from fracturelib.metrics.bootstrap import group_bootstrap
+from fracturelib.metrics.calibration import brier_parts, calibration_error, calibration_line
+from fracturelib.metrics.classification import average_precision, confusion_at, partial_auc, roc_auc, undefined_reason
+from fracturelib.metrics.decision_curve import net_benefit, workload
+from fracturelib.metrics.intervals import delong_interval
+from fracturelib.metrics.operating_point import OperatingPoint, choose_threshold, scores_fingerprint
+from fracturelib.metrics.summary import by_subgroup, compare_models, operating_point_table
+
+MOST_VALUES = 12
+NO_SUBGROUP = {"file", "label", "group", "score", "split", "width", "height", "decision", "reason"}
+
+
+def evaluate(
+    frame: pd.DataFrame,
+    *,
+    threshold: float | OperatingPoint | None = None,
+    compare: pd.DataFrame | None = None,
+    threshold_compare: float | None = None,
+    seed: int = 0,
+    n: int = 1000,
+) -> dict[str, Any]:
+    """Judge a table of scores.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As `read_predictions` gives it: label, score, group, perhaps split and metadata.
+    threshold : float or OperatingPoint, optional
+        A film is called fractured if its score is at least this; 0.5 if not given.
+    compare : DataFrame, optional
+        Another model's scores of the same films.
+    threshold_compare : float, optional
+        The other model's threshold; the same if not given.
+    seed, n : int
+        Of the bootstrap by groups, and its resamples.
+
+    Returns
+    -------
+    dict
+        notice, threshold, operating_point (where it comes from, or None), splits: for each split (or "all") films,
+        groups, fractured, prevalence, flatters, undefined (the reason, or None), auc, average_precision (each value,
+        low, high, note), delong, partial_auc, confusion, operating_point (rows), calibration, utility, subgroups,
+        comparison.
+
+    Raises
+    ------
+    InputError
+        If the threshold is not in 0..1, or the other table has other films or labels.
+    """
+    point = threshold if isinstance(threshold, OperatingPoint) else None
+    at = 0.5 if threshold is None else float(point.threshold if point else threshold)  # type: ignore[arg-type]
+    # A rule may find that calling nobody is best; a user's number has to be a score.
+    if not (0 <= at <= 1 or (point and at == np.inf)):
+        raise InputError(f"--threshold is {at}; expected a number in 0..1")
+    other = None if compare is None else aligned(frame, compare)
+    splits = {}
+    for name, part in splits_of(frame).items():
+        rows = judge(part, at, point=point, seed=seed, n=n)
+        if other is not None:
+            y, a, b = part["label"], part["score"], other.loc[part.index]
+            limit = at if threshold_compare is None else threshold_compare
+            table = compare_models(y, a, b, part["group"], threshold_a=at, threshold_b=limit, n=n, seed=seed)
+            rows["comparison"] = {"threshold": limit, "rows": records(table)}
+        splits[name] = rows
+    return {
+        "notice": NOTICE,
+        "threshold": at,
+        "operating_point": point.as_dict() if point else None,
+        "resamples": n,
+        "splits": splits,
+    }
+
+
+def splits_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each split; of a table without splits all of them, as "all"."""
+    if "split" not in frame:
+        return {"all": frame}
+    return {str(k): v for k, v in frame.groupby(frame["split"].astype(str), sort=False)}
+
+
+def aligned(frame: pd.DataFrame, compare: pd.DataFrame) -> pd.Series:
+    """The other model's score of each film of `frame`, in its order.
+
+    Raises
+    ------
+    InputError
+        If a film is missing there, or has another label.
+    """
+    other = compare.set_index("file").reindex(frame["file"])
+    missing = other["score"].isna().to_numpy()
+    if missing.any():
+        raise InputError(f"--compare: has no score for {int(missing.sum())} films, such as "
+                         f"{frame['file'][missing].iloc[0]}; expected the same films")  # fmt: skip
+    differs = other["label"].to_numpy() != frame["label"].to_numpy()
+    if differs.any():
+        raise InputError(f"--compare: {frame['file'][differs].iloc[0]} has another label there; expected the same")
+    return pd.Series(other["score"].to_numpy(float), index=frame.index)
+
+
+def point_from(frame: pd.DataFrame, rule: str, *, seed: int = 0, n: int = 1000) -> OperatingPoint:
+    """Choose a threshold on the films of split "val", or on all if there are no splits.
+
+    Raises
+    ------
+    InputError
+        If there are splits but no val among them, the rule is none, or a class is missing.
+    """
+    if "split" in frame:
+        found = ", ".join(map(str, frame["split"].unique()))
+        frame = frame[frame["split"] == "val"]
+        if frame.empty:
+            raise InputError(f"--threshold-from: has the splits {found}; expected val among them, or no column split")
+    return choose_threshold(frame["label"], frame["score"], rule, group=frame["group"], n=n, seed=seed)
+
+
+def judge(
+    frame: pd.DataFrame, threshold: float, *, point: OperatingPoint | None = None, seed: int = 0, n: int = 1000
+) -> dict[str, Any]:
+    """The figures of one split, as plain values."""
+    y, score, group = frame["label"].to_numpy(), frame["score"].to_numpy(), frame["group"].to_numpy()
+    counts = confusion_at(y, score, threshold)
+    table = operating_point_table(y, score, threshold, group, n=n, seed=seed)
+    intervals = {
+        "auc": group_bootstrap(roc_auc, y, score, group, n=n, seed=seed),
+        "average_precision": group_bootstrap(average_precision, y, score, group, n=n, seed=seed),
+        "delong": delong_interval(y, score),
+    }
+    return {
+        "films": len(y),
+        "groups": int(frame["group"].nunique()),
+        "fractured": int(y.sum()),
+        "prevalence": float(y.mean()),
+        "flatters": point is not None and point.fingerprint == scores_fingerprint(y, score),
+        "undefined": undefined_reason(y),
+        **{
+            name: {"value": i.value, "low": i.low, "high": i.high, "note": i.undefined or i.note}
+            for name, i in intervals.items()
+        },
+        "partial_auc": {"specificity": [0.9, 1.0], "corrected": partial_auc(y, score, corrected=True)},
+        "confusion": asdict(counts),
+        "operating_point": records(table),
+        "calibration": {
+            "brier": asdict(brier_parts(y, score)),
+            "ece_mass": calibration_error(y, score),
+            "ece_width": calibration_error(y, score, by="width"),
+            "line": asdict(calibration_line(y, score, group=group)),
+        },
+        "utility": utility(frame, threshold, n=n, seed=seed),
+        "subgroups": {
+            column: records(
+                by_subgroup(frame, column, threshold=threshold, n=min(n, 300), seed=seed)
+                .rename_axis("value")  # a column's own name may be that of a figure, such as auc
+                .reset_index()
+            )
+            for column in subgroup_columns(frame)
+        },
+    }
+
+
+def utility(frame: pd.DataFrame, threshold: float, *, n: int, seed: int) -> dict[str, Any]:
+    """Net benefit at the threshold, and the work it makes among 1,000 films like these."""
+    y, score = frame["label"].to_numpy(), frame["score"].to_numpy()
+    counts = confusion_at(y, score, threshold)
+    result: dict[str, Any] = {"net_benefit": None, "per_1000": None}
+    if threshold < 1:
+        row = net_benefit(y, score, [threshold], group=frame["group"], n=n, seed=seed).iloc[0]
+        result["net_benefit"] = {
+            k: float(row[k]) for k in ("model", "low", "high", "all", "gain", "gain_low", "gain_high")
+        }
+    if undefined_reason(y) is None:
+        load = workload(counts.sensitivity, counts.specificity, counts.prevalence)
+        result["per_1000"] = {**asdict(load), "films_per_find": load.films_per_find}
+    return result
+
+
+def subgroup_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns that part the films into a few kinds."""
+    return [c for c in frame.columns if c not in NO_SUBGROUP and 2 <= frame[c].nunique() <= MOST_VALUES]
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as plain values, with None where there is no number."""
+    return json.loads(table.to_json(orient="records", double_precision=15))

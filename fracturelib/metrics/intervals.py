@@ -1,0 +1,211 @@
+"""How sure is a figure, and do two models differ? Wilson, DeLong, McNemar: for films independent of each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest, norm, rankdata
+from scipy.stats import t as student
+
+from fracturelib._io.files import InputError
+from fracturelib.metrics.classification import Scores, checked, ratio, undefined_reason
+from fracturelib.metrics.limits import difference_limits, newcombe_auc_limits, wilson_limits
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+        NaN where undefined.
+    level : float
+        Coverage that it aims at, such as 0.95.
+    method : str
+        How it was made.
+    resamples : int
+        Of a bootstrap, those that were defined.
+    undefined : str or None
+        Why there is no value or no interval, in words.
+    note : str
+        Why the interval was made in another way than `method` says; else empty.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+    method: str = ""
+    resamples: int = 0
+    undefined: str | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        if np.isnan(self.low) and self.undefined:
+            return self.undefined if np.isnan(self.value) else f"{self.value:.2f} ({self.undefined})"
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f}{'; ' if self.note else ''}{self.note})"
+
+
+def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
+    """Wilson's score interval of a proportion (Wilson 1927); for films that are independent of each other."""
+    if not 0 <= successes <= n:
+        raise InputError(f"successes is {successes} of n {n}; expected 0 <= successes <= n")
+    if not n:
+        return Interval(NAN, NAN, NAN, level, "Wilson", undefined="undefined, because there are no films")
+    return Interval(successes / n, *wilson_limits(successes, n, level=level), level, "Wilson")
+
+
+def delong_components(y: ArrayLike, score: ArrayLike) -> tuple[Scores, Scores]:
+    """Of each fractured film the share of sound ones below it, and of each sound film the share of fractured above.
+
+    Ties count one half. By midranks, in O(n log n) (Sun & Xu 2014, doi 10.1109/LSP.2014.2337313).
+
+    Returns
+    -------
+    (n_fractured,), (n_sound,) float64
+        Both have the AUC as their mean.
+    """
+    labels, scores = checked(y, score)
+    above, below = scores[labels == 1], scores[labels == 0]
+    everyone = rankdata(np.concatenate([above, below]))
+    m, n = len(above), len(below)
+    return (everyone[:m] - rankdata(above)) / max(n, 1), 1 - (everyone[m:] - rankdata(below)) / max(m, 1)
+
+
+def delong_covariance(y: ArrayLike, scores: Sequence[ArrayLike]) -> tuple[Scores, Scores]:
+    """AUCs (k,) of k rankings of the same films and their covariance (k, k); NaN with under two films of a class.
+
+    DeLong, DeLong & Clarke-Pearson 1988, doi 10.2307/2531595.
+    """
+    parts = [delong_components(y, score) for score in scores]
+    fractured, sound = np.array([p[0] for p in parts]), np.array([p[1] for p in parts])
+    m, n, k = fractured.shape[1], sound.shape[1], len(scores)
+    if not m or not n:
+        return np.full(k, NAN), np.full((k, k), NAN)
+    if min(m, n) < 2:
+        return fractured.mean(axis=1), np.full((k, k), NAN)
+    covariance = np.cov(fractured).reshape(k, k) / m + np.cov(sound).reshape(k, k) / n
+    return fractured.mean(axis=1), covariance
+
+
+def delong_interval(y: ArrayLike, score: ArrayLike, *, level: float = 0.95) -> Interval:
+    """AUC with DeLong's interval, cut to 0..1; for films that are independent of each other.
+
+    With a perfect ranking its variance is 0, which is not certainty: the interval is Newcombe's then
+    (`newcombe_auc_limits`), and the note says so.
+    """
+    aucs, covariance = delong_covariance(y, [score])
+    value, spread = float(aucs[0]), float(np.sqrt(covariance[0, 0]))
+    half = norm.ppf((1 + level) / 2) * spread
+    reason = undefined_reason(y)
+    if reason is None and np.isnan(spread):
+        reason = "interval undefined, because a class has one film only"
+    if reason is None and spread < 1e-9:
+        fractured = int((np.asarray(y) == 1).sum())
+        sound = len(np.asarray(y)) - fractured
+        note = f"DeLong's variance is 0: Newcombe's interval of {fractured} + {sound} films"
+        return Interval(value, *newcombe_auc_limits(value, fractured, sound, level=level), level, "DeLong", note=note)
+    low, high = (max(0.0, value - half), min(1.0, value + half)) if reason is None else (NAN, NAN)
+    return Interval(value, low, high, level, "DeLong", undefined=reason)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on a figure: value of each, difference a - b with its interval, test statistic and p value.
+
+    `undefined` says why there is no test or no interval; `note` why the interval was made in another way than `method`.
+    """
+
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    statistic: float
+    p: float
+    method: str
+    undefined: str | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        p = self.undefined if np.isnan(self.p) and self.undefined else f"p = {self.p:.3f}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.difference:+.2f} ({self.low:+.2f} to {self.high:+.2f}{note}), {p} ({self.method})"
+
+
+def delong_test(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Comparison:
+    """Do two models rank the same films equally well? Paired, two-sided.
+
+    Films are taken as independent; with several films a patient use `paired_group_bootstrap`.
+    """
+    aucs, covariance = delong_covariance(y, [a, b])
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    # The subtraction leaves rounding errors where two models rank alike.
+    variance = 0.0 if abs(variance) < 1e-15 else variance
+    return _compared(float(aucs[0]), float(aucs[1]), variance, level, "paired DeLong", undefined_reason(y))
+
+
+def delong_unpaired(y_a: ArrayLike, a: ArrayLike, y_b: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Comparison:
+    """Do two models rank two different sets of films equally well? Welch's degrees of freedom, two-sided."""
+    (auc_a, cov_a), (auc_b, cov_b) = delong_covariance(y_a, [a]), delong_covariance(y_b, [b])
+    var_a, var_b = float(cov_a[0, 0]), float(cov_b[0, 0])
+    below = var_a**2 / max(len(np.asarray(y_a)) - 1, 1) + var_b**2 / max(len(np.asarray(y_b)) - 1, 1)
+    freedom = ratio((var_a + var_b) ** 2, below)
+    reason = undefined_reason(y_a) or undefined_reason(y_b)
+    return _compared(float(auc_a[0]), float(auc_b[0]), var_a + var_b, level, "unpaired DeLong", reason, freedom)
+
+
+def _compared(
+    a: float, b: float, variance: float, level: float, method: str, reason: str | None, freedom: float = np.inf
+) -> Comparison:
+    difference = a - b
+    if reason is None and not variance > 0:
+        same = "the two rank alike" if difference == 0 else "the difference does not vary"
+        reason = f"test undefined, because {same}"
+    if reason:
+        return Comparison(a, b, difference, NAN, NAN, NAN, NAN, method, reason)
+    error = float(np.sqrt(variance))
+    half = float(student.ppf((1 + level) / 2, freedom)) * error
+    p = float(2 * student.sf(abs(difference) / error, freedom))
+    return Comparison(a, b, difference, difference - half, difference + half, difference / error, p, method)
+
+
+def mcnemar_test(y: ArrayLike, called_a: ArrayLike, called_b: ArrayLike) -> Comparison:
+    """Are two models right equally often, each at its threshold? Exact, two-sided (McNemar 1947).
+
+    Parameters
+    ----------
+    y : (n,) of 0 and 1
+    called_a, called_b : (n,) bool
+        What each calls fractured. Give the fractured films only to compare sensitivities, the sound ones only to
+        compare specificities.
+
+    Returns
+    -------
+    Comparison
+        a, b: share of films that each gets right; statistic: how many only a gets right; low and high: Wald's, or,
+        where that would be a point because the two are right on the same films or on no film together, from Wilson's
+        limits of each (`difference_limits`), and the note says so.
+    """
+    labels, a = checked(y, np.asarray(called_a, dtype=float))
+    _, b = checked(y, np.asarray(called_b, dtype=float))
+    right_a, right_b = a == labels, b == labels
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    n, discordant = len(labels), only_a + only_b
+    difference = (only_a - only_b) / n
+    reason = None if discordant else "test undefined, because the two are right on the same films"
+    p = float(binomtest(only_a, discordant).pvalue) if discordant else NAN
+    half = norm.ppf(0.975) * np.sqrt(max(discordant - (only_a - only_b) ** 2 / n, 0.0)) / n
+    low, high, note = float(difference - half), float(difference + half), ""
+    if not half:
+        # Where no film differs, the difference is at most the share that does, of which none was seen.
+        ends = (1.0, 0.0) if difference > 0 else (0.0, 1.0 if discordant else 0.0)
+        of_a, of_b = (wilson_limits(round(end) * n, n) for end in ends)
+        low, high = difference_limits(ends[0], of_a, ends[1], of_b) if discordant else (-of_a[1], of_a[1])
+        note = f"Wald's interval is a point: Wilson's of {n} films"
+    values = float(right_a.mean()), float(right_b.mean()), difference, low, high
+    return Comparison(*values, only_a, p, "exact McNemar", reason, note)

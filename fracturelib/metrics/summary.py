@@ -1,0 +1,222 @@
+"""The tables that go into a paper: an operating point, its subgroups, and two models side by side."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from fracturelib._io.files import InputError
+from fracturelib.metrics.bootstrap import (
+    Groups,
+    group_bootstrap,
+    group_codes,
+    group_draws,
+    paired_group_bootstrap,
+    percentile_limits,
+    rate_at,
+    unvarying,
+    unvarying_limits,
+)
+from fracturelib.metrics.classification import (
+    Confusion,
+    Labels,
+    Scores,
+    average_precision,
+    checked,
+    confusion_at,
+    roc_auc,
+)
+from fracturelib.metrics.intervals import NAN, Comparison, delong_test, mcnemar_test, wilson_interval
+from fracturelib.metrics.operating_point import OperatingPoint
+
+RATES = ("sensitivity", "specificity", "precision", "npv", "accuracy", "youden")
+
+
+def _threshold(at: float | OperatingPoint, y: ArrayLike, score: ArrayLike) -> float:
+    if isinstance(at, OperatingPoint):
+        at.warn_if_same(y, score)
+        return at.threshold
+    return at
+
+
+def _of(counts: Confusion, name: str) -> tuple[int, int] | tuple[None, None]:
+    """What a proportion counts, and out of how many; two None if the figure is no proportion."""
+    return {
+        "sensitivity": (counts.tp, counts.tp + counts.fn),
+        "specificity": (counts.tn, counts.tn + counts.fp),
+        "precision": (counts.tp, counts.tp + counts.fp),
+        "npv": (counts.tn, counts.tn + counts.fn),
+        "accuracy": (counts.tp + counts.tn, counts.n),
+        "alert_rate": (counts.tp + counts.fp, counts.n),
+    }.get(name, (None, None))
+
+
+def operating_point_table(
+    y: ArrayLike,
+    score: ArrayLike,
+    threshold: float | OperatingPoint,
+    group: Groups | None = None,
+    *,
+    names: Sequence[str] = RATES,
+    interval: str = "group",
+    n: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """What a threshold is worth on these films.
+
+    Parameters
+    ----------
+    y, score : (n,)
+    threshold : float or OperatingPoint
+        An `OperatingPoint` that was chosen on these very films gives a `SameDataWarning`.
+    group : (n,), optional
+        The patient of each film; each film its own if not given.
+    names : sequence of str
+        Properties of `Confusion`.
+    interval : "group" or "wilson"
+        Percentiles of `n` samples of whole groups, or Wilson's interval of each proportion, which takes films as
+        independent, and which the other figures do not have.
+    n, seed, level
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        metric, value, low, high, numerator, denominator (of proportions), note. The note says why a value is undefined.
+        A figure that is the same in every sample, as a proportion of 0 or 1 is, is not certain for that: its interval
+        is that of `bootstrap.unvarying_limits`, and the note says so.
+    """
+    if interval not in ("group", "wilson"):
+        raise InputError(f"interval is {interval!r}; expected 'group' or 'wilson'")
+    labels, scores = checked(y, score)
+    at = _threshold(threshold, labels, scores)
+    counts = confusion_at(labels, scores, at)
+    drawn = resampled_counts(labels, scores, at, group, n=n, seed=seed) if interval == "group" else []
+    rows = []
+    for name in names:
+        metric = rate_at(name, at)
+        above, below = _of(counts, name)
+        values = np.array([getattr(c, name) for c in drawn])
+        if interval == "group":
+            low, high = percentile_limits(values, level)
+        elif above is not None and below is not None:
+            found = wilson_interval(above, below, level=level)
+            low, high = found.low, found.high
+        else:
+            low = high = NAN
+        value = float(getattr(counts, name))
+        note = counts.undefined(name) or ""
+        if np.isnan(value):
+            low = high = NAN
+        elif interval == "group" and unvarying(values, value):
+            (low, high), note = unvarying_limits(metric, labels, scores, group_codes(group, len(labels)), level=level)
+        rows.append((name, value, low, high, above, below, note))
+    columns = ["metric", "value", "low", "high", "numerator", "denominator", "note"]
+    return pd.DataFrame(rows, columns=columns).astype({"numerator": "Int64", "denominator": "Int64"})
+
+
+def resampled_counts(
+    y: Labels, score: Scores, threshold: float, group: Groups | None, *, n: int, seed: int
+) -> list[Confusion]:
+    """Counts at a threshold in each of `n` samples of whole groups."""
+    codes = group_codes(group, len(y))
+    called = score >= threshold
+    cells = [called & (y == 1), called & (y == 0), ~called & (y == 1), ~called & (y == 0)]
+    by_group = np.stack([np.bincount(codes, weights=cell) for cell in cells], axis=1)
+    drawn = group_draws(codes, n, seed) @ by_group
+    return [Confusion(*row) for row in drawn.astype(int).tolist()]
+
+
+def by_subgroup(
+    frame: pd.DataFrame,
+    column: str,
+    *,
+    threshold: float | OperatingPoint,
+    least: int = 10,
+    n: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """AUC, sensitivity and specificity in each value of a column, with how many films stand behind them.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        label, score, group and `column`; films without a value of it are left out.
+    column : str
+        Any column of the manifest.
+    threshold : float or OperatingPoint
+    least : int
+        A figure from fewer films of its class is not given: NaN.
+    n, seed : int
+        Of the bootstrap by groups.
+
+    Returns
+    -------
+    DataFrame
+        Index: the values of `column`, most films first. Columns: fractured, not_fractured (films, n+ and n-), auc,
+        sensitivity and specificity, each also with _low and _high.
+    """
+    missing = [c for c in ("label", "score", "group", column) if c not in frame]
+    if missing:
+        raise InputError(f"frame has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+    at = _threshold(threshold, frame["label"], frame["score"])
+    rows = {}
+    for value, part in frame.groupby(column, observed=True):
+        y, score, group = part["label"].to_numpy(), part["score"].to_numpy(), part["group"].to_numpy()
+        positive, negative = int((y == 1).sum()), int((y == 0).sum())
+        figures = {"auc": (NAN, NAN, NAN), "sensitivity": (NAN, NAN, NAN), "specificity": (NAN, NAN, NAN)}
+        if min(positive, negative) >= max(least, 1):
+            found = group_bootstrap(roc_auc, y, score, group, n=n, seed=seed)
+            figures["auc"] = found.value, found.low, found.high
+        rates = operating_point_table(y, score, at, group, names=("sensitivity", "specificity"), n=n, seed=seed)
+        for rate, films in zip(rates.itertuples(), (positive, negative), strict=True):
+            if films >= max(least, 1):
+                figures[rate.metric] = rate.value, rate.low, rate.high
+        row: dict[str, float] = {"fractured": positive, "not_fractured": negative}
+        for name, (value_here, low, high) in figures.items():
+            row |= {name: value_here, f"{name}_low": low, f"{name}_high": high}
+        rows[value] = row
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(column)
+    if table.empty:
+        return table
+    table = table.astype({"fractured": int, "not_fractured": int})
+    order = (table["fractured"] + table["not_fractured"]).sort_values(ascending=False, kind="stable").index
+    return table.loc[order]
+
+
+def compare_models(
+    y: ArrayLike,
+    a: ArrayLike,
+    b: ArrayLike,
+    group: Groups | None = None,
+    *,
+    threshold_a: float,
+    threshold_b: float,
+    n: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Two models on the same films, each at its threshold.
+
+    Returns
+    -------
+    DataFrame
+        metric, a, b, difference (a - b), low, high, p, test, note (why a test is undefined or an interval was made
+        otherwise, else empty). AUC by DeLong and by groups; sensitivity and specificity by groups and by McNemar; the
+        rest by groups. Where several films are of one patient, believe those by groups.
+    """
+    labels, scores_a = checked(y, a)
+    scores_b = checked(y, b)[1]
+    found: list[tuple[str, Comparison]] = [("auc", delong_test(labels, scores_a, scores_b))]
+    for name, metric in (("auc", roc_auc), ("average_precision", average_precision)):
+        found.append((name, paired_group_bootstrap(metric, labels, scores_a, scores_b, group, n=n, seed=seed)))
+    for name, label in (("sensitivity", 1), ("specificity", 0), ("precision", None), ("youden", None)):
+        pair = (rate_at(name, threshold_a), rate_at(name, threshold_b))
+        found.append((name, paired_group_bootstrap(pair, labels, scores_a, scores_b, group, n=n, seed=seed)))
+        chosen = labels == label
+        if label is not None and chosen.any():
+            calls = scores_a[chosen] >= threshold_a, scores_b[chosen] >= threshold_b
+            found.append((name, mcnemar_test(labels[chosen], *calls)))
+    rows = [(name, c.a, c.b, c.difference, c.low, c.high, c.p, c.method, c.undefined or c.note) for name, c in found]
+    return pd.DataFrame(rows, columns=["metric", "a", "b", "difference", "low", "high", "p", "test", "note"])

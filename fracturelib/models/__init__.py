@@ -1,0 +1,23 @@
+"""The networks, and the checkpoint that holds one with all that is needed to use it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "classifier": [
+            "Classifier",
+            "load_classifier",
+            "model_logits",
+            "normalised",
+            "save_classifier",
+            "scores_from_logits",
+        ],
+        "efficientnet_lite": ["imagenet_classifier"],
+        "ensemble": ["TaughtEnsemble"],
+        "localizer": ["TaughtLite0"],
+        "registry": ["stages"],
+        "shipped": ["PRETRAINED"],
+        "small_cnn": ["SmallCNN"],
+    },
+)

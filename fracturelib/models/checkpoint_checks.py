@@ -1,0 +1,182 @@
+"""Whether what a checkpoint says can be meant: each value by itself, and the shapes before anything is built."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from fracturelib._io.files import InputError, printable
+from fracturelib.data.labels import CLASSES
+from fracturelib.models.localizer import STAGES
+from fracturelib.models.registry import MODELS
+from fracturelib.models.tensor_file import TensorHeader
+
+TWO_LOOKS = "two looks"  # of `Classifier.extra`: temperature and thresholds of two looks at a film
+VALUES = {
+    "architecture", "size", "mean", "std", "fingerprint", "temperature", "thresholds", "default_rule", "classes",
+    "version", "extra",
+}  # fmt: skip
+SIZES = (16, 4096)
+MOST = {"width": 1024, "members": 16, "shared": len(STAGES), "maps": 16}
+TEMPERATURES = (1e-3, 1e3)
+DEVIATIONS = (1e-3, 1.0)  # `train.grey_statistics` gives none below
+
+
+class Odd(ValueError):
+    """What cannot be meant, in words, and what was expected."""
+
+    def __init__(self, words: str, expected: str) -> None:
+        super().__init__(f"{printable(words)}; expected {expected}")
+
+
+def _odd(name: str, found: object, expected: str) -> Odd:
+    shown = repr(found)
+    return Odd(f"{name} is {shown if len(shown) <= 80 else shown[:77] + '...'}", expected)
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int
+
+
+def _number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300  # type: ignore[arg-type]  # NaN is not below, either
+
+
+def _is_name(value: object, *, longest: int = 200) -> bool:
+    return isinstance(value, str) and len(value) <= longest
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    """Raise `Odd` unless these are the values of a classifier: what `Classifier` has, less its network.
+
+    A threshold may be infinite: then nobody is called fractured.
+    """
+    if missing := sorted(VALUES - values.keys()):
+        raise Odd(f"values is without {', '.join(missing)}", "all of them")
+    if extra := [key for key in values if key not in VALUES | {"looks"}]:
+        raise Odd(f"values is with {extra[0]}", f"{', '.join(sorted(VALUES))} and looks only")
+    check_architecture(values["architecture"])
+    taught = values["architecture"]["name"] != "small_cnn"
+    least, most, step = (32, SIZES[1], 32) if taught else (*SIZES, 1)
+    if not _whole(values["size"]) or not least <= values["size"] <= most or values["size"] % step:
+        raise _odd("size", values["size"], f"{least} to {most} pixels" + (", a multiple of 32" if taught else ""))
+    for name, (low, high) in (("mean", (0.0, 1.0)), ("std", DEVIATIONS)):
+        if not _number(values[name]) or not low <= values[name] <= high:
+            raise _odd(name, values[name], f"a number in {low:g}..{high:g}")
+    for name in ("fingerprint", "version", "default_rule"):
+        if not _is_name(values[name]):
+            raise _odd(name, values[name], "text of one line")
+    if not isinstance(values["classes"], list | tuple) or tuple(values["classes"]) != CLASSES:
+        raise _odd("classes", values["classes"], f"{', '.join(CLASSES)}, in this order")
+    looks = values.get("looks", 1)
+    if not _whole(looks) or looks not in (1, 2):
+        raise _odd("looks", looks, "1 or 2")
+    _check_calibration(values, "", values["default_rule"])
+    _check_extra(values["extra"], values["default_rule"])
+
+
+def _check_calibration(values: Mapping[str, Any], of: str, rule: str) -> None:
+    low, high = TEMPERATURES
+    if not _number(values["temperature"]) or not low <= values["temperature"] <= high:
+        raise _odd(f"temperature{of}", values["temperature"], f"a number in {low:g}..{high:g}")
+    thresholds = values["thresholds"]
+    if not isinstance(thresholds, dict) or not all(map(_is_name, thresholds)):
+        raise _odd(f"thresholds{of}", thresholds, "a threshold for each rule")
+    for name, value in thresholds.items():
+        if not (_number(value) and 0 <= value <= 1) and not (type(value) is float and value == math.inf):
+            raise _odd(f"threshold of {name}{of}", value, "a score in 0..1, or inf where nobody is called fractured")
+    if rule not in thresholds:
+        raise Odd(f"thresholds{of} is for {', '.join(thresholds) or 'no rule'}", f"one for {rule}, which decides")
+
+
+def _check_extra(extra: object, rule: str) -> None:
+    if not isinstance(extra, dict) or not all(map(_is_name, extra)):
+        raise _odd("extra", extra, "plain values by name")
+    _check_plain("extra", extra)
+    for name in ("recipe", "start"):
+        if not isinstance(extra.get(name, {}), dict):
+            raise _odd(f"extra {name}", extra[name], "values by name")
+    members = extra.get("members", [{}])
+    if not isinstance(members, list) or not members or not all(isinstance(m, dict) for m in members):
+        raise _odd("extra members", members, "a recipe for each")
+    if not _is_name(extra.get("attribution", ""), longest=5000):
+        raise _odd("extra attribution", extra["attribution"], "text")
+    if TWO_LOOKS in extra:
+        twice = extra[TWO_LOOKS]
+        if not isinstance(twice, dict) or twice.keys() != {"temperature", "thresholds"}:
+            raise _odd(f"extra {TWO_LOOKS}", twice, "temperature and thresholds")
+        _check_calibration(twice, f" of {TWO_LOOKS}", rule)
+
+
+def _check_plain(name: str, value: object, depth: int = 0) -> None:
+    if depth > 16:
+        raise Odd(f"{name} is nested more than 16 deep", "plain values")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise _odd(f"a key in {name}", key, "text")
+            _check_plain(name, inner, depth + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_plain(name, inner, depth + 1)
+    elif type(value) not in (str, int, float, bool, type(None)):
+        raise Odd(f"a value in {name} is of type {type(value).__name__}", "text, numbers, lists and values by name")
+
+
+def check_architecture(architecture: object) -> None:
+    """Raise `Odd` unless it is the name of a network of `MODELS` and options that it takes, none of them absurd."""
+    if not isinstance(architecture, dict) or not isinstance(architecture.get("name"), str):
+        raise _odd("architecture", architecture, "a name and options")
+    name = architecture["name"]
+    if name not in MODELS:
+        raise _odd("architecture", name, f"one of {', '.join(sorted(MODELS))}")
+    known = inspect.signature(MODELS[name]).parameters
+    for option, value in architecture.items():
+        if option == "name" or (option == "maps" and value is None and option in known):
+            continue
+        if option not in known:
+            raise Odd(f"architecture is {name} with {option}", f"{', '.join(known)} only")
+        least = 0 if option == "shared" else 1
+        if not _whole(value) or not least <= value <= MOST[option]:
+            raise _odd(option, value, f"a whole number in {least}..{MOST[option]}")
+
+
+def check_shapes(architecture: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
+    """Raise `Odd` unless these are the tensors that the network has, by name, shape and kind; nothing is allocated."""
+    options = {k: v for k, v in architecture.items() if k != "name"}
+    heads = {key.split(".")[1] for key in weights if isinstance(key, str) and key.startswith("heads.") and key[6:]}
+    if architecture["name"] == "taught_ensemble" and options.get("members", 2) != len(heads):
+        raise _odd("members", options.get("members", 2), f"{len(heads)}, as there are heads among the weights")
+    try:
+        with torch.device("meta"):
+            own = MODELS[architecture["name"]](**options).state_dict()
+    except (ValueError, RuntimeError) as error:
+        raise _odd("architecture", dict(architecture), f"options that fit ({printable(error)[:100]})") from None
+    for name, tensor in own.items():
+        found = weights.get(name)
+        if not isinstance(found, TensorHeader):
+            raise Odd(f"weights is without {name}", f"the {len(own)} tensors of {architecture['name']}")
+        if found.shape != tuple(tensor.shape):
+            raise _odd(name, found.shape, f"shape {tuple(tensor.shape)}")
+        if ("float" in found.dtype) != tensor.is_floating_point() or found.dtype == "bool":
+            raise Odd(f"{name} is of {found.dtype}", str(tensor.dtype).removeprefix("torch."))
+    if more := [name for name in weights if name not in own]:
+        raise Odd(f"weights is with {more[0]}", f"the {len(own)} tensors of {architecture['name']}")
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raise `Odd` unless every number of a network is one, and no variance is negative."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            wrong = int((~torch.isfinite(value)).sum())
+            raise Odd(f"{name} is NaN or infinite in {wrong} of {value.numel()} places", "numbers")
+        if name.endswith("running_var") and bool((value < 0).any()):
+            raise Odd(f"{name} is negative ({float(value.min()):g})", "variances of 0 or more")
+
+
+def refusal(path: object, error: Odd) -> InputError:
+    """The one line that names the file."""
+    return InputError(f"{path}: a checkpoint that does not fit together: {error}")

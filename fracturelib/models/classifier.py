@@ -1,0 +1,326 @@
+"""A trained network together with everything needed to use it, in one file that runs no code when it is read."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from torch import Tensor, nn
+
+from fracturelib._io.files import InputError, atomic_path, printable
+from fracturelib._io.memory import keep_freed_memory
+from fracturelib.data.labels import CLASSES
+from fracturelib.models.checkpoint_checks import TWO_LOOKS, Odd, check_shapes, check_values, check_weights, refusal
+from fracturelib.models.registry import build_model
+from fracturelib.models.tensor_file import read_header, require_undamaged
+
+__all__ = [
+    "TWO_LOOKS", "Classifier", "batches", "describe", "fit_temperature", "load_classifier", "load_payload",
+    "model_logits", "normalised", "save_classifier", "scores_from_logits",
+]  # fmt: skip
+FORMAT = "fracturelib checkpoint"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained network and how to use it.
+
+    Attributes
+    ----------
+    model : nn.Module
+        (n, 1, size, size) float32 -> (n, 2) logits, of "not fractured" and "fractured".
+    architecture : dict
+        `name` and options, as `build_model` takes them.
+    size : int
+        Side of the square input, in pixels.
+    mean, std : float
+        Of grey values in 0..1, for the normalisation (x / 255 - mean) / std.
+    fingerprint : str
+        Of the training data.
+    temperature : float
+        Divides the logits; fitted on validation (Guo et al. 2017, arXiv 1706.04599).
+    thresholds : dict
+        Rule -> threshold on the score, chosen on validation.
+    default_rule : str
+        The key of `thresholds` that decisions use.
+    version : str
+        Of fracturelib, when it was saved.
+    extra : dict
+        Plain values worth keeping: attribution, recipe, results.
+    looks : int
+        1: a film is scored as it is. 2: as it is and mirrored, with the mean of both logits, at twice the cost.
+    """
+
+    model: nn.Module
+    architecture: dict[str, Any]
+    size: int
+    mean: float
+    std: float
+    fingerprint: str = ""
+    temperature: float = 1.0
+    thresholds: dict[str, float] = field(default_factory=lambda: {"score=0.5": 0.5})
+    default_rule: str = "score=0.5"
+    classes: tuple[str, ...] = CLASSES
+    version: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+    looks: int = 1
+
+    @property
+    def threshold(self) -> float:
+        """A film is called fractured if its score is at least this."""
+        return self.thresholds[self.default_rule]
+
+    def tensor(self, images: NDArray[np.uint8]) -> Tensor:
+        """Normalised input of the network: (n, size, size) uint8 -> (n, 1, size, size) float32."""
+        return normalised(torch.from_numpy(np.ascontiguousarray(images)), self.mean, self.std)
+
+    def logits(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
+        """Logits before the temperature, the mean of all looks: (n, size, size) uint8 -> (n, 2) float64."""
+        seen = [images] if self.looks == 1 else [images, images[:, :, ::-1]]
+        found = [model_logits(self.model, look, mean=self.mean, std=self.std, batch=batch) for look in seen]
+        return np.mean(found, axis=0)
+
+    def looking_twice(self) -> "Classifier":
+        """The same network with two looks at each film, and the temperature and the thresholds of two.
+
+        Raises
+        ------
+        InputError
+            If it was not calibrated for two looks.
+        """
+        if self.looks == 2:
+            return self
+        if not self.extra.get(TWO_LOOKS):
+            raise InputError(
+                f"the network ({self.architecture['name']}) was calibrated for one look at a film; expected one "
+                "calibrated for two as well, as `fracture train` leaves it"
+            )
+        return replace(self, looks=2, **self.extra[TWO_LOOKS])
+
+    def scores(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
+        """P(Fractured) in 0..1, temperature applied: (n, size, size) uint8 -> (n,) float64.
+
+        Raises
+        ------
+        InputError
+            If the network gives no number for an image.
+        """
+        scores = scores_from_logits(self.logits(images, batch=batch), self.temperature)
+        if not np.isfinite(scores).all():
+            odd = np.flatnonzero(~np.isfinite(scores))
+            raise InputError(
+                f"the network ({self.architecture['name']}) gives no number for {len(odd)} of {len(scores)} images, "
+                f"the first of them number {odd[0]}; expected a score in 0..1"
+            )
+        return scores
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether the network was taught where, and has a map of its own."""
+        return hasattr(self.model, "mark")
+
+    def marks(self, images: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
+        """What a taught network marks as fracture: (n, size, size) uint8 -> (n, h', w') float32 in 0..1.
+
+        Raises
+        ------
+        InputError
+            If the network was not taught where.
+        """
+        mark = getattr(self.model, "mark", None)
+        if mark is None:
+            raise InputError(f"model {self.architecture['name']} was not taught where; expected taught_lite0")
+        keep_freed_memory()
+        self.model.eval()
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(images), batch):
+                found.append(torch.sigmoid(mark(self.tensor(images[start : start + batch]))).numpy())
+                if not np.isfinite(found[-1]).all():
+                    raise InputError("the taught map has values that are not finite; expected numbers in 0..1")
+        return np.concatenate(found) if found else np.zeros((0, 0, 0), np.float32)
+
+    def decide(self, scores: NDArray[np.float64]) -> list[str]:
+        """The class name of each score at the default threshold; empty where the score is no number."""
+        return [self.classes[int(score >= self.threshold)] if np.isfinite(score) else "" for score in scores]
+
+
+def normalised(images: Tensor, mean: float, std: float) -> Tensor:
+    """(n, s, s) uint8 -> (n, 1, s, s) float32 of mean 0 and deviation 1 over the training set, channels last."""
+    x = (images.float() / 255 - mean) / std
+    return x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+
+
+def model_logits(
+    model: nn.Module, images: NDArray[np.uint8], *, mean: float, std: float, batch: int = 64
+) -> NDArray[np.float64]:
+    """Logits of a network in evaluation mode, its mode left as it was: (n, s, s) uint8 -> (n, 2) float64.
+
+    At most `batch` films at a time; of more than 224 pixels hardly more than one for each thread, so that what a layer
+    leaves is still in the processor's cache when the next one takes it up, and memory does not grow with their size.
+    """
+    if images.ndim == 3 and images.shape[1] > 224:
+        batch = min(batch, max(torch.get_num_threads(), 6 * 224**2 // images.shape[1] ** 2))
+    keep_freed_memory()
+    training = model.training
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    model.eval()
+    try:
+        with torch.inference_mode():
+            parts = [
+                model(normalised(torch.from_numpy(np.ascontiguousarray(chunk)), mean, std).to(device))
+                .double()
+                .cpu()
+                .numpy()
+                for chunk in batches(images, batch)
+            ]
+    finally:
+        model.train(training)
+    return np.concatenate(parts) if parts else np.empty((0, 2))
+
+
+def batches(images: NDArray[np.uint8], batch: int) -> Iterator[NDArray[np.uint8]]:
+    """Consecutive slices of at most `batch` images."""
+    for start in range(0, len(images), batch):
+        yield images[start : start + batch]
+
+
+def scores_from_logits(logits: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:
+    """P(Fractured) by a softmax of logits / temperature: (n, 2) -> (n,)."""
+    return softmax(logits / temperature, axis=1)[:, 1]
+
+
+def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """The temperature in 0.05..20 with the least cross-entropy (Guo et al. 2017): (n, 2), (n,) -> float.
+
+    Raises
+    ------
+    InputError
+        If a logit is not finite.
+    """
+    if not np.isfinite(logits).all():
+        odd = int((~np.isfinite(logits).all(axis=1)).sum())
+        raise InputError(f"logits are not finite for {odd} of {len(logits)} images; expected numbers")
+
+    def cross_entropy(log_temperature: float) -> float:
+        chosen = log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels]
+        return float(-chosen.mean())
+
+    best = minimize_scalar(cross_entropy, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return float(np.exp(best.x))
+
+
+def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = False) -> None:
+    """Write a checkpoint, whole or not at all; with `half`, its weights as float16, in half the space.
+
+    Raises
+    ------
+    InputError
+        If it would not be read again: a weight, the temperature or a threshold is no number. Nothing is written then.
+    """
+    from fracturelib import __version__
+
+    values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f != "model"}
+    values["classes"] = list(classifier.classes)
+    if classifier.looks == 1:
+        del values["looks"]  # as it is understood without, by older versions, too
+    values["version"] = __version__
+    try:
+        check_values(values)
+        check_weights(classifier.model)
+    except Odd as error:
+        raise InputError(f"{path}: not written, because {error}") from None
+    payload = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "values": values,
+        "weights": {
+            k: (v.half() if half and v.is_floating_point() else v).detach().cpu().contiguous()
+            for k, v in classifier.model.state_dict().items()
+        },
+    }
+    with atomic_path(path) as temporary, temporary.open("wb") as file:  # by its path, its name would be in the bytes
+        torch.save(payload, file)
+
+
+def load_payload(
+    path: str | Path, *, expected: str, version: int, check: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
+    """Read a file of tensors and plain values without running anything that it may contain.
+
+    `check` is shown what the file says that it holds, with headers for tensors, before any of it is loaded.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is not such a file, it holds more than plain values, or it is of another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a {expected} (.pt)")
+    header = read_header(path, expected=expected)
+    if not isinstance(header, dict) or header.get("format") != expected:
+        raise InputError(f"{path}: not a {expected}; it was saved by something else")
+    found = header.get("format_version")
+    if type(found) is not int or found != version:
+        raise InputError(
+            f"{path}: a {expected} of version {printable(repr(found))[:40]}; this fracturelib reads version {version}"
+        )
+    if check is not None:
+        check(header)
+    require_undamaged(path, expected=expected)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what is damaged raises whatever its bytes happen to say
+        reason = printable(str(error).strip().split("\n")[0] or type(error).__name__)
+        raise InputError(f"{path}: not a {expected} ({reason})") from None
+
+
+def load_classifier(path: str | Path) -> Classifier:
+    """Read a checkpoint. The network is in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, unsafe or of another version, its weights do not fit its architecture, or a
+        value in it cannot be meant: a weight or the temperature that is no number, a threshold that is no score.
+    """
+
+    def check(header: dict[str, Any]) -> None:
+        values, weights = header.get("values"), header.get("weights")
+        if header.keys() != {"format", "format_version", "values", "weights"}:
+            raise Odd(f"it holds {', '.join(map(str, header))}", "format, format_version, values and weights")
+        if not isinstance(values, dict) or not isinstance(weights, dict):
+            raise Odd("values or weights are no mapping", "values and weights by name")
+        check_values(values)
+        check_shapes(values["architecture"], weights)
+
+    try:
+        payload = load_payload(path, expected=FORMAT, version=FORMAT_VERSION, check=check)
+        values = {**payload["values"], "classes": CLASSES}
+        model = build_model(**values["architecture"])
+        model.load_state_dict(payload["weights"])
+        check_weights(model)
+    except Odd as error:
+        raise refusal(path, error) from None
+    return Classifier(model=model.to(memory_format=torch.channels_last).eval(), **values)
+
+
+def describe(classifier: Classifier) -> dict[str, Any]:
+    """Plain values of a classifier, for tables and JSON."""
+    return {
+        "architecture": classifier.architecture["name"],
+        "size": classifier.size,
+        "parameters": sum(p.numel() for p in classifier.model.parameters()),
+        "temperature": classifier.temperature,
+        "thresholds": classifier.thresholds,
+        "decides by": classifier.default_rule,
+        "trained on": classifier.fingerprint,
+        "version": classifier.version,
+    }

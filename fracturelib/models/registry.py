@@ -1,0 +1,62 @@
+"""Networks by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from fracturelib._io.files import InputError
+from fracturelib.models.ensemble import TaughtEnsemble
+from fracturelib.models.localizer import TaughtLite0
+from fracturelib.models.small_cnn import SmallCNN
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "small_cnn": SmallCNN,
+    "taught_lite0": TaughtLite0,
+    "taught_ensemble": TaughtEnsemble,
+}
+
+
+def require_model(name: str) -> None:
+    """Raise InputError unless there is a network of that name."""
+    if name not in MODELS:
+        raise InputError(f"model is {name!r}; expected one of {', '.join(sorted(MODELS))}")
+
+
+def build_model(name: str, *, seed: int | None = None, **options: Any) -> nn.Module:
+    """A network by its name.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS`.
+    seed : int, optional
+        Seed of the initial weights. The global random state is left as it was.
+    **options
+        Keyword arguments of the network's class.
+
+    Raises
+    ------
+    InputError
+        If there is no network of that name.
+    """
+    require_model(name)
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return MODELS[name](**options)
+
+
+def stages(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers worth explaining, from fine to coarse: those that are called stage1, stage2, ...
+
+    Raises
+    ------
+    InputError
+        If the network has none.
+    """
+    found = {name: child for name, child in model.named_children() if name.startswith("stage")}
+    if not found:
+        raise InputError(f"model {type(model).__name__} has no layer called stage1, stage2, ...")
+    return found

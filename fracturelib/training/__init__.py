@@ -1,0 +1,16 @@
+"""From images to a fitted network: configurations, the two training loops, their losses and augmentation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "baselines": ["metadata_columns", "metadata_scores"],
+        "config": ["Recipe", "TransferRecipe"],
+        "features": ["whole_features"],
+        "finetune": ["fit_taught"],
+        "losses": ["focal_loss", "grid_of", "point_loss"],
+        "multilabel": ["Task", "encode_labels", "find_tasks", "fit_several", "judged_labels", "masked_cross_entropy"],
+        "train": ["Films", "fit", "grey_statistics"],
+    },
+)

@@ -1,0 +1,119 @@
+"""What decides how a training goes, besides the data; apart from `train` so that reading it loads no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fracturelib._io.files import InputError
+
+# The least and the most of each setting.
+LIMITS: dict[str, tuple[float, float]] = {
+    "size": (32, 2048),
+    "epochs": (1, 100_000),
+    "patience": (1, 100_000),
+    "batch": (2, 100_000),
+    "learning_rate": (1e-12, 10),
+    "features_rate": (1e-12, 10),
+    "weight_decay": (0, 10),
+    "where": (0, 1000),
+    "point": (0, 1000),
+    "drop": (0, 0.99),
+    "average": (0, 1),
+    "seed": (0, 2**32 - 1),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a training goes, besides the data.
+
+    Attributes
+    ----------
+    architecture : str
+        A key of `models.MODELS`.
+    size : int
+        Side of the square input, in pixels.
+    epochs, patience : int
+        At most so many passes; stop after `patience` without a better validation AUC.
+    batch : int
+        Films in one step.
+    learning_rate, weight_decay : float
+        Of Adam; the rate falls to zero along half a cosine.
+    augment : bool
+        Mirror, turn, shift, zoom and re-expose each training film a little.
+    seed : int
+        Of the weights, the order and the augmentation.
+    """
+
+    architecture: str = "small_cnn"
+    size: int = 224
+    epochs: int = 20
+    patience: int = 8
+    batch: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    augment: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_within(vars(self))
+
+
+@dataclass(frozen=True)
+class TransferRecipe:
+    """How a pretrained network is taught whether and where.
+
+    Attributes
+    ----------
+    architecture : str
+        A key of `models.MODELS`, of a network that is taught where.
+    tune : str
+        What learns besides the heads: "heads" (nothing), "last" stage, "most" of the stages, "all".
+    size : int
+        Side of the square input, a multiple of 32.
+    epochs, batch : int
+    learning_rate, features_rate, weight_decay : float
+        Of AdamW, for the heads and for the features; the rates rise and fall in one cycle (Smith & Topin 2019,
+        arXiv 1708.07120).
+    where : float
+        Weight of the loss of places beside that of the film.
+    point : float
+        Weight of the loss of the strongest place beside that of the film.
+    drop : float
+        Share of the film's features that a training step leaves out.
+    average : float
+        Decay of the running average of the weights, which is what is kept.
+    precision : str
+        "float32", "bfloat16" (of the features, while training), or "auto": bfloat16 where the processor has it.
+    seed : int
+    """
+
+    architecture: str = "taught_lite0"
+    tune: str = "heads"
+    size: int = 384
+    epochs: int = 12
+    batch: int = 32
+    learning_rate: float = 2e-3
+    features_rate: float = 4e-4
+    weight_decay: float = 0.02
+    where: float = 0.5
+    point: float = 1.0
+    drop: float = 0.3
+    average: float = 0.99
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_within(vars(self))
+
+
+def require_within(settings: dict[str, object]) -> None:
+    """Raise InputError if a setting is no number within its `LIMITS`."""
+    for name, value in settings.items():
+        least, most = LIMITS.get(name, (0, 0))
+        if name in LIMITS and not (isinstance(value, int | float) and least <= value <= most):
+            raise InputError(f"{name} is {value}; expected a number from {least:.10g} to {most:.10g}")
+
+
+def best_epoch(val_auc: Sequence[float], val_loss: Sequence[float]) -> int:
+    """Which epoch is kept, counted from 0: the best validation AUC, and among equals the lowest loss."""
+    return max(range(len(val_auc)), key=lambda i: (val_auc[i], -val_loss[i]))

@@ -1,0 +1,109 @@
+"""Frozen features: computed once for each film, kept, and read again, so that what stands on them trains in seconds."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from fracturelib._io.cache import new_array, open_array
+from fracturelib._io.files import cache_dir
+from fracturelib._io.memory import keep_freed_memory
+from fracturelib.models.classifier import normalised
+from fracturelib.models.efficientnet_lite import CHANNELS, fold, pretrained_lite0
+from fracturelib.models.localizer import FINE, MIDDLE, TaughtLite0
+
+MEAN = STD = 0.5  # of the input of the ImageNet weights
+FEATURES_VERSION = 2
+PARTS = ("middle", "fine", "whole")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Frozen features of films, each a pair: of the films as they are, and mirrored. They stay on disk until read.
+
+    Attributes
+    ----------
+    middle : two (n, 40, 2 g, 2 g) float16
+    fine : two (n, 112, g, g) float16
+    whole : two (n, 1280) float32
+    """
+
+    middle: tuple[NDArray[np.float16], NDArray[np.float16]]
+    fine: tuple[NDArray[np.float16], NDArray[np.float16]]
+    whole: tuple[NDArray[np.float32], NDArray[np.float32]]
+
+    def of(self, films: NDArray[np.int64]) -> "Features":
+        """Those of some films, in memory."""
+        return Features(
+            (self.middle[0][films], self.middle[1][films]),
+            (self.fine[0][films], self.fine[1][films]),
+            (self.whole[0][films], self.whole[1][films]),
+        )
+
+
+def frozen_features(model: TaughtLite0, images: NDArray[np.uint8], *, progress: bool = False) -> Features:
+    """The features of films, from the cache if they were computed before: (n, size, size) uint8.
+
+    The cache's name depends on the films and on the weights.
+    """
+    key = _key(images)
+    for name, value in model.state_dict().items():
+        if name.startswith("stage"):
+            key.update(value.numpy().tobytes())
+    found = []
+    for mirrored in (0, 1):
+        paths = [cache_dir() / f"features-{key.hexdigest()}-{mirrored}-{part}.npy" for part in PARTS]
+        arrays = [open_array(path, mode="r") for path in paths]
+        while any(array is None for array in arrays):
+            _compute(model, images, bool(mirrored), paths, progress)
+            arrays = [open_array(path, mode="r", check=False) for path in paths]
+        found.append([array for array in arrays if array is not None])
+    plain, mirror = found
+    return Features((plain[0], mirror[0]), (plain[1], mirror[1]), (plain[2], mirror[2]))
+
+
+def whole_features(images: NDArray[np.uint8], *, progress: bool = False) -> NDArray[np.float32]:
+    """What ImageNet's features make of each film as a whole, cached: (n, s, s) uint8 -> (n, 1280) float32."""
+    path = cache_dir() / f"features-{_key(images).hexdigest()}-imagenet.npy"
+    kept = open_array(path, mode="r")
+    while kept is None:
+        keep_freed_memory()
+        features = fold(pretrained_lite0()).eval().to(memory_format=torch.channels_last)
+        with new_array(path, np.float32, (len(images), CHANNELS)) as append:
+            for start in tqdm(range(0, len(images), 8), desc="features", unit="batch", disable=not progress):
+                with torch.inference_mode():
+                    x = normalised(torch.from_numpy(np.ascontiguousarray(images[start : start + 8])), MEAN, STD)
+                    append(features(x.expand(-1, 3, -1, -1)).mean(dim=(2, 3)).numpy())
+        kept = open_array(path, mode="r", check=False)
+    return np.array(kept)
+
+
+def _key(images: NDArray[np.uint8]) -> "hashlib.blake2b":
+    key = hashlib.blake2b(f"{FEATURES_VERSION} {images.shape}".encode(), digest_size=12)
+    for film in images:
+        key.update(film.tobytes())
+    return key
+
+
+def _compute(model: TaughtLite0, images: NDArray[np.uint8], mirrored: bool, paths: list[Path], progress: bool) -> None:
+    keep_freed_memory()
+    model = model.eval().to(memory_format=torch.channels_last)
+    n, grid = len(images), images.shape[1] // 16
+    with (
+        new_array(paths[0], np.float16, (n, MIDDLE, 2 * grid, 2 * grid)) as middle,
+        new_array(paths[1], np.float16, (n, FINE, grid, grid)) as fine,
+        new_array(paths[2], np.float32, (n, CHANNELS)) as whole,
+    ):
+        bar = tqdm(total=n, desc="features", unit="film", disable=not progress)
+        for start in range(0, n, 8):
+            films = torch.from_numpy(np.ascontiguousarray(images[start : start + 8]))
+            with torch.inference_mode():
+                found = model.features(normalised(films.flip(2) if mirrored else films, MEAN, STD))
+            for append, part in zip((middle, fine, whole), found, strict=True):
+                append(part.numpy())
+            bar.update(len(films))
+        bar.close()

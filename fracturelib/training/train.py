@@ -1,0 +1,306 @@
+"""Training: one loop, read top to bottom, that can be killed at any moment and goes on exactly where it was."""
+
+import copy
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from fracturelib._io.files import InputError, atomic_path, printable
+from fracturelib._io.memory import keep_freed_memory
+from fracturelib.metrics.classification import roc_auc
+from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_youden
+from fracturelib.models.checkpoint_checks import TWO_LOOKS
+from fracturelib.models.classifier import (
+    Classifier,
+    fit_temperature,
+    load_payload,
+    model_logits,
+    normalised,
+    scores_from_logits,
+)
+from fracturelib.models.registry import build_model
+from fracturelib.training.augment import augmented
+from fracturelib.training.config import Recipe, TransferRecipe, best_epoch
+from fracturelib.training.distributed import Ranks
+
+STATE_FORMAT = "fracturelib training state"
+STATE_VERSION = 1
+STATE_FILE = "state.pt"
+JUDGED_ON = "validation images"  # in a checkpoint's `extra`: how many its thresholds were chosen on
+
+
+@dataclass(frozen=True)
+class Films:
+    """Squares and their labels: images (n, size, size) uint8, labels (n,) of 0 and 1."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise InputError(
+                f"labels has {len(self.labels)} values; expected one for each of {len(self.images)} images"
+            )
+
+
+def training_batches(films: Films, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch in an order that only the seed and the epoch decide: images (b, s, s) uint8, labels (b,) int64."""
+    generator = torch.Generator().manual_seed(1_000_003 * recipe.seed + epoch)
+    order = torch.randperm(len(films.images), generator=generator).numpy()
+    for start in range(0, len(order), recipe.batch):
+        chosen = np.sort(order[start : start + recipe.batch])
+        images = torch.from_numpy(np.ascontiguousarray(films.images[chosen]))
+        yield augmented(images, generator) if recipe.augment else images, torch.from_numpy(films.labels[chosen])
+
+
+def grey_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
+    """Mean and standard deviation of grey values in 0..1: (n, s, s) uint8 -> two floats."""
+    counts = np.bincount(np.asarray(images).ravel(), minlength=256).astype(float)
+    values = np.arange(256) / 255
+    mean = (counts @ values) / counts.sum()
+    return float(mean), float(max(np.sqrt(counts @ (values - mean) ** 2 / counts.sum()), 1e-3))
+
+
+@dataclass
+class _State:
+    """What must survive a kill."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    history: list[dict[str, float]]
+    best: dict[str, Tensor]
+
+    @property
+    def best_epoch(self) -> int:
+        return best_epoch([row["val_auc"] for row in self.history], [row["val_loss"] for row in self.history])
+
+    def save(self, path: Path, signature: dict[str, Any]) -> None:
+        payload = {
+            "format": STATE_FORMAT,
+            "format_version": STATE_VERSION,
+            "signature": signature,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": self.history,
+            "best": self.best,
+        }
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(payload, file)
+
+    def restore(self, path: Path, signature: dict[str, Any]) -> None:
+        with readable_state(path):
+            payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
+            require_same_training(path.parent, dict(payload["signature"]), signature)
+            self.history, self.best = list(payload["history"]), payload["best"]
+            _ = self.best_epoch
+            self.model.load_state_dict(self.best)  # since it will be needed
+            self.model.load_state_dict(payload["model"])
+            self.optimizer.load_state_dict(payload["optimizer"])
+
+
+@contextmanager
+def readable_state(path: Path) -> Iterator[None]:
+    """What reads a training's state: whatever is wrong with the file becomes one line that says how to go on."""
+    try:
+        yield
+    except InputError as error:
+        if str(error).startswith(f"{printable(path)}: "):
+            raise _unreadable_state(path, str(error).removeprefix(f"{printable(path)}: ")) from None
+        raise
+    except Exception as error:  # a damaged file raises many kinds
+        raise _unreadable_state(path, (str(error).splitlines() or [type(error).__name__])[0][:200]) from None
+
+
+def _unreadable_state(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path}: cannot be gone on from ({reason}); expected the state of a training: train into another folder, or "
+        "remove it together with what else the folder holds"
+    )
+
+
+def begun_with(recipe: Recipe | TransferRecipe, fingerprint: str, start: dict[str, Tensor] | None) -> dict[str, Any]:
+    """What a training must have in common with the state that it goes on from."""
+    signature = {**asdict(recipe), "data": fingerprint}
+    if start is not None:
+        key = hashlib.blake2b(digest_size=8)
+        for value in start.values():
+            key.update(value.detach().cpu().contiguous().numpy().tobytes())
+        signature["start"] = f"weights {key.hexdigest()}"
+    return signature
+
+
+def require_same_training(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise InputError if a training in `folder` was begun as another one than is asked for now."""
+    for name in now | begun:
+        if begun.get(name) != now.get(name):
+            raise InputError(
+                f"{folder}: was begun with {name} = {begun.get(name)}, now {now.get(name)}; "
+                "expected the same, or another output folder"
+            )
+
+
+def fit(
+    train: Films,
+    val: Films,
+    recipe: Recipe,
+    *,
+    out: Path | None = None,
+    fingerprint: str = "",
+    initial: dict[str, Tensor] | None = None,
+    ranks: Ranks | None = None,
+    progress: bool = True,
+) -> tuple[Classifier, pd.DataFrame]:
+    """Train with cross-entropy and Adam, keep the epoch with the best validation AUC, and calibrate it.
+
+    Parameters
+    ----------
+    train, val : Films
+        Images (n, recipe.size, recipe.size) uint8 and labels.
+    recipe : Recipe
+    out : Path, optional
+        Folder for `state.pt`, written after each epoch. If it is there already, training goes on from it, and ends
+        with the same bits as if it had never stopped.
+    fingerprint : str
+        Of the data; kept in the checkpoint, and a state of other data is refused.
+    initial : dict, optional
+        Weights to start from, of the same architecture.
+    ranks : Ranks, optional
+        The processes that train together; each takes its part of a batch.
+    progress : bool
+        Show a bar on the terminal.
+
+    Returns
+    -------
+    Classifier
+        With temperature and thresholds chosen on `val`.
+    history : DataFrame
+        epoch, learning_rate, train_loss, val_loss, val_auc; one row an epoch.
+
+    Raises
+    ------
+    InputError
+        If a set lacks a class, or `out` belongs to another training.
+    """
+    for name, films in (("train", train), ("val", val)):
+        if len(np.unique(films.labels)) != 2:
+            raise InputError(
+                f"{name}: {len(films.labels)} films of {len(np.unique(films.labels))} class; expected both classes"
+            )
+    keep_freed_memory()
+    ranks = ranks or Ranks()
+    mean, std = grey_statistics(train.images)
+    model = build_model(recipe.architecture, seed=recipe.seed).to(ranks.device).to(memory_format=torch.channels_last)
+    if initial is not None:
+        model.load_state_dict(initial)
+    joined = ranks.joined(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    state = _State(model, optimizer, history=[], best={})
+    signature = begun_with(recipe, fingerprint, initial)
+    if out is not None and (out / STATE_FILE).is_file():
+        state.restore(out / STATE_FILE, signature)
+
+    talks = progress and ranks.first
+    bar = tqdm(total=recipe.epochs, initial=len(state.history), desc="training", unit="epoch", disable=not talks)
+    for epoch in range(len(state.history), recipe.epochs):
+        if state.history and epoch - 1 - state.best_epoch >= recipe.patience:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+        model.train()
+        losses = []
+        for images, labels in training_batches(train, recipe, epoch):
+            if len(labels) < ranks.count:  # the rest of an epoch that not every process can have a part of
+                break
+            mine = ranks.part(np.arange(len(labels)))
+            logits = joined(normalised(images[mine], mean, std).to(ranks.device))  # (b, 2)
+            # DDP takes the mean of the processes' gradients, whose parts of a batch may differ in size by one.
+            share = len(mine) * ranks.count / len(labels)
+            loss = F.cross_entropy(logits, labels[mine].to(ranks.device)) * share
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(ranks.total(loss.item()) / ranks.count)
+        mine = ranks.part(np.arange(len(val.labels)))
+        val_logits = ranks.gathered(model_logits(model, val.images[mine], mean=mean, std=std))
+        require_finite(epoch, losses, val_logits, rate=recipe.learning_rate)
+        row = {
+            "epoch": epoch + 1,
+            "learning_rate": optimizer.param_groups[0]["lr"],
+            "train_loss": float(np.mean(losses)),
+            "val_loss": float(F.cross_entropy(torch.from_numpy(val_logits), torch.from_numpy(val.labels))),
+            "val_auc": roc_auc(val.labels, scores_from_logits(val_logits)),
+        }
+        state.history.append(row)
+        if state.best_epoch == epoch:
+            state.best = copy.deepcopy(model.state_dict())
+        if out is not None and ranks.first:
+            state.save(out / STATE_FILE, signature)
+        ranks.wait()
+        bar.update()
+        bar.set_postfix_str(f"loss {row['train_loss']:.3f}, validation AUC {row['val_auc']:.3f}")
+    bar.close()
+
+    model.load_state_dict(state.best)
+    classifier = calibrated(model.cpu().eval(), recipe, val, mean=mean, std=std, fingerprint=fingerprint)
+    return classifier, pd.DataFrame(state.history).astype({"epoch": int})
+
+
+def require_finite(epoch: int, losses: list[float], logits: NDArray[np.floating], *, rate: float) -> None:
+    """Raise InputError if a training has diverged; what it left before stays as it is."""
+    if not (np.isfinite(losses).all() and np.isfinite(logits).all()):
+        odd = int((~np.isfinite(logits)).any(axis=1).sum())
+        raise InputError(
+            f"epoch {epoch + 1}: the loss became {np.mean(losses):g} and {odd} of {len(logits)} validation images have "
+            f"no score; expected numbers, as a lower learning rate than {rate:g} may give"
+        )
+
+
+def calibrated(
+    model: nn.Module, recipe: Recipe | TransferRecipe, val: Films, *, mean: float, std: float, fingerprint: str
+) -> Classifier:
+    """Fit the temperature and choose the thresholds, on validation only."""
+    temperature, thresholds = calibration(model_logits(model, val.images, mean=mean, std=std), val.labels)
+    return Classifier(
+        model=model,
+        architecture={"name": recipe.architecture},
+        size=recipe.size,
+        mean=mean,
+        std=std,
+        fingerprint=fingerprint,
+        temperature=temperature,
+        thresholds=thresholds,
+        default_rule="sensitivity=0.90",
+        extra={"recipe": asdict(recipe), JUDGED_ON: len(val.labels)},
+    )
+
+
+def calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, dict[str, float]]:
+    """The temperature, and the threshold of each rule, from logits (n, 2) of validation films and their labels (n,)."""
+    temperature = fit_temperature(logits, labels)
+    scores = scores_from_logits(logits, temperature)
+    return temperature, {
+        "sensitivity=0.90": threshold_for_sensitivity(labels, scores, 0.90),
+        "sensitivity=0.95": threshold_for_sensitivity(labels, scores, 0.95),
+        "youden": threshold_youden(labels, scores),
+    }
+
+
+def calibrated_twice(classifier: Classifier, val: Films) -> Classifier:
+    """The same classifier, calibrated on `val` for two looks at a film as well: `Classifier.looking_twice`."""
+    logits = replace(classifier, looks=2).logits(val.images)
+    temperature, thresholds = calibration(logits, val.labels)
+    return replace(
+        classifier, extra={**classifier.extra, TWO_LOOKS: {"temperature": temperature, "thresholds": thresholds}}
+    )

@@ -1,0 +1,249 @@
+"""What the notebooks share: which data, where runs go, and what stands in for a notebook that was not run yet."""
+
+import os
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fracturelib._io.files import printable
+from fracturelib.data.coco import fracture_mask
+from fracturelib.data.dataset import data_folder, fingerprint, load_annotations, load_manifest
+from fracturelib.data.images import load_images
+from fracturelib.data.masks import mask_to_square
+from fracturelib.data.predictions import read_predictions
+from fracturelib.models.classifier import Classifier, load_classifier
+from fracturelib.models.shipped import PRETRAINED, PRETRAINED_SPLITS
+from fracturelib.training.config import Recipe
+from fracturelib.viz.gradcam_explorer import Explorer
+from fracturelib.workflows import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "data" / "demo"
+CHECKPOINTS = ROOT / "data" / "checkpoints"
+SHIPPED_MODEL = CHECKPOINTS / "demo-small-cnn.pt"
+SHIPPED_PREDICTIONS = CHECKPOINTS / "demo-small-cnn-predictions.csv"
+RECIPE = Recipe()
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "opencv-python-headless",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "matplotlib",
+    "seaborn",
+    "ipywidgets",
+    "jupyterlab",
+)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, ready to look at.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        Its rows of the manifest.
+    images : (n, size, size) uint8
+    labels : (n,) int64
+    masks : (n, size, size) uint8 of 0 and 1, or None if the data set has no annotations
+    """
+
+    frame: pd.DataFrame
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    masks: NDArray[np.uint8] | None
+
+
+def is_demo() -> bool:
+    """Whether the notebooks read the embedded set."""
+    return data_folder().resolve() == DEMO
+
+
+def data_line(*, patients: int = 1, outlined: int = 0) -> str:
+    """Which data this is and what it lacks, a sentence a line, without a path that differs from machine to machine.
+
+    Parameters
+    ----------
+    patients : int
+        A lesson needs so many of each class in each split. A folder with fewer is stood in for by the demo set, from
+        here on, and the first line says so.
+    outlined : int
+        So many of them with outlines of their fractures.
+    """
+    lacking = "" if is_demo() else _lacking(patients, outlined)
+    if lacking:
+        lacking = f"Your folder {printable(data_folder().name)!r} {lacking}: the demo set stands in for it.\n"
+        os.environ["FRACTURE_DATA"] = str(DEMO)
+    frame = load_manifest(data_folder())
+    kind = (
+        "the embedded demo set (simulated radiographs)"
+        if is_demo()
+        else f"your folder {printable(data_folder().name)!r} (FRACTURE_DATA)"
+    )
+    line = f"Data: {kind}, {len(frame)} films of {frame['group'].nunique()} groups, {frame['label'].sum()} fractured"
+    if list(frame["group"]) == list(frame["file"]):
+        line += "\nNo patients are known: each image counts as a patient of its own, and intervals come out too narrow."
+    if test_split(frame) != "test":
+        had = "a test split of one class" if (frame["split"] == "test").any() else "no test split"
+        line += f"\nThere is {had}: val stands in for it, so that whatever is said of test images flatters."
+    return lacking + line
+
+
+def _lacking(patients: int, outlined: int) -> str:
+    """What these data lack for a lesson that needs so much, in words; empty if nothing."""
+    frame = load_manifest(data_folder())
+    frame = frame.assign(outlined=frame["file"].isin(load_annotations(data_folder())))
+    for split in dict.fromkeys(("train", "val", test_split(frame))):
+        part = frame[frame["split"] == split]
+        for what, rows, needed in (
+            ("without a fracture", part[part["label"] == 0], patients),
+            ("with a fracture", part[part["label"] == 1], patients),
+            ("with an outlined fracture", part[(part["label"] == 1) & part["outlined"]], outlined),
+        ):
+            if rows["group"].nunique() < needed:
+                return f"has {rows['group'].nunique()} patients {what} in {split}, where this lesson needs {needed}"
+    return ""
+
+
+def test_split(frame: pd.DataFrame) -> str:
+    """The split that is judged on: "test", or "val" if there is no test or one of a single class."""
+    return "test" if frame.loc[frame["split"] == "test", "label"].nunique() == 2 else "val"
+
+
+def open_split(split: str, *, size: int = RECIPE.size) -> Split:
+    """The films of "train", "val" or "test" as squares; if there is no test of both classes, val stands in for it."""
+    folder = data_folder()
+    frame = load_manifest(folder)
+    split = test_split(frame) if split == "test" else split
+    frame = frame[frame["split"] == split].reset_index(drop=True)
+    images = load_images(folder, list(frame["file"]), size=size)
+    annotations = load_annotations(folder)
+    masks = np.zeros_like(images) if annotations else None
+    if masks is not None:
+        for i, row in frame.iterrows():
+            if row["file"] in annotations:
+                mask = fracture_mask(annotations[row["file"]], width=row["width"], height=row["height"])
+                masks[i] = mask_to_square(mask, size)
+    return Split(frame, images, np.array(frame["label"], np.int64), masks)
+
+
+def some_of_each(
+    labels: NDArray[np.int64], count: int, *, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Up to `count` images of each class, as many of one as of the other: places of class 0 and of class 1, rising."""
+    places = [np.flatnonzero(labels == label) for label in (0, 1)]
+    rng, least = np.random.default_rng(seed), min(count, *map(len, places))
+    sound, fractured = (np.sort(rng.choice(p, least, replace=False)) for p in places)
+    return sound, fractured
+
+
+def run_folder(name: str = "small-cnn") -> Path:
+    """Where notebook 02 leaves its run on these data: `FRACTURE_RUNS` (or runs/) / name-fingerprint."""
+    root = Path(os.environ.get("FRACTURE_RUNS") or ROOT / "runs")
+    return root / f"{name}-{fingerprint(load_manifest(data_folder()))[:8]}"
+
+
+def train_course_model(recipe: Recipe = RECIPE, *, progress: bool = False) -> Run:
+    """Train the classifier of the course on these data, or go on with it, or only read it if it is finished."""
+    return train_folder(data_folder(), run_folder(), recipe, progress=progress)
+
+
+def own_run() -> Path | None:
+    """The finished run of notebook 02 on these data, if any; None under `FRACTURE_SHIPPED`, for outputs that repeat."""
+    folder = run_folder()
+    finished = all((folder / name).is_file() for name in (MODEL_FILE, PREDICTIONS_FILE))
+    return folder if finished and not os.environ.get("FRACTURE_SHIPPED") else None
+
+
+def open_classifier(*, real: bool = False) -> Classifier:
+    """The reader's own classifier from notebook 02 where it exists, else a shipped one.
+
+    Parameters
+    ----------
+    real : bool
+        For films that are not the demo's, take the shipped network for real films, trained on FracAtlas; else the small
+        CNN of the demo set, whose layers notebook 04 takes apart by name.
+    """
+    folder = own_run()
+    if folder:
+        return load_classifier(folder / MODEL_FILE)
+    return load_classifier(PRETRAINED if real and not is_demo() else SHIPPED_MODEL)
+
+
+def classifier_line(*, real: bool = False) -> str:
+    """Which classifier `open_classifier` gives, in one line."""
+    if own_run():
+        return "Classifier: your own, from notebook 02"
+    if is_demo():
+        return "Classifier: the shipped one, trained on the demo set"
+    if not real:
+        return (
+            "Classifier: the shipped one, trained on the demo set; it has never seen such films: "
+            "run notebook 02 on them first"
+        )
+    seen = learnt_from(load_manifest(data_folder()))
+    line = "Classifier: the shipped one for real films, trained on FracAtlas"
+    if seen:
+        line += f"; {seen} films of val and test are called like films that it learnt from: import with --splits"
+    return line
+
+
+def learnt_from(frame: pd.DataFrame) -> int:
+    """How many films of val and test have the name of a film that the shipped network for real films learnt from."""
+    splits = pd.read_csv(PRETRAINED_SPLITS)
+    names = set(splits.loc[splits["split"] == "train", "name"])
+    judged = frame.loc[frame["split"] != "train", "file"]
+    return sum(Path(file).name in names for file in judged)
+
+
+def open_predictions() -> pd.DataFrame:
+    """Scores on val and test: file, label, group, score, split and the manifest's columns.
+
+    If there is no test of both classes, val's rows stand in for it, a second time.
+    """
+    folder = own_run()
+    if not folder and not is_demo():
+        classifier = open_classifier()
+        val = open_split("val", size=classifier.size)
+        found = scored(classifier, val.frame, val.images)
+        if test_split(load_manifest(data_folder())) == "test":
+            test = open_split("test", size=classifier.size)
+            found = pd.concat([found, scored(classifier, test.frame, test.images)], ignore_index=True)
+    else:
+        found = read_predictions(folder / PREDICTIONS_FILE if folder else SHIPPED_PREDICTIONS)
+    val_rows = found[found["split"] == "val"]
+    test_rows = val_rows if test_split(found) == "val" else found[found["split"] == "test"]
+    return pd.concat([val_rows, test_rows.assign(split="test")], ignore_index=True)
+
+
+def open_explorer(split: str = "test") -> Explorer:
+    """The explorer over the films of a split, with what the manifest says of them; the network runs once over them."""
+    classifier = open_classifier(real=True)
+    films = open_split(split, size=classifier.size)
+    frame = films.frame
+    known = "region" in frame and frame["region"].notna().all()
+    return Explorer(
+        classifier,
+        films.images,
+        films.labels,
+        files=list(frame["file"]),
+        masks=films.masks,
+        regions=list(frame["region"]) if known else None,
+    )
+
+
+def environment_table() -> pd.DataFrame:
+    """The packages that the course needs: name, version found."""
+    rows = []
+    for name in PACKAGES:
+        try:
+            rows.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            rows.append((name, "missing: run `make lab` again"))
+    return pd.DataFrame(rows, columns=["package", "version"]).set_index("package")

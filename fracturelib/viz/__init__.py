@@ -1,0 +1,38 @@
+"""What people see: figures, the page of a report, and the explorers with controls."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "_explorer_render": ["outcomes"],
+        "evaluation": ["bands_plot", "decision_plot", "predictive_values_plot", "reliability_plot"],
+        "figures": [
+            "BLUE",
+            "GREY",
+            "RED",
+            "class_balance",
+            "confusion_plot",
+            "curves_plot",
+            "figure",
+            "grey_histograms",
+            "learning_curves",
+            "montage",
+            "score_histogram",
+            "sweep_plot",
+        ],
+        "gradcam_explorer": ["Explorer"],
+        "heatmaps": ["baselines_plot", "cascade_plot", "grid_plot", "ordered_plot"],
+        "image_formation": ["FormationView", "PANELS", "panels"],
+        "shift": [
+            "costs_plot",
+            "dose_plot",
+            "few_labels_plot",
+            "greys_plot",
+            "likelihood_plot",
+            "repairs_plot",
+            "scores_plot",
+        ],
+        "threshold_explorer": ["Tradeoffs"],
+    },
+)

@@ -1,0 +1,181 @@
+"""Figures of judgement: bands, calibration, net benefit, predictive values, and what is left to people."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from fracturelib.metrics.bootstrap import Groups, curve_bands
+from fracturelib.metrics.calibration import reliability
+from fracturelib.metrics.classification import average_precision, confusion_at, roc_auc, sweep
+from fracturelib.metrics.decision_curve import net_benefit, predictive_values, selective_prediction
+from fracturelib.viz.figures import BLUE, GREEN, GREY, RED, figure, pr_plot, roc_plot
+
+# Two models are told apart by colour and by line.
+MODELS = ((BLUE, "-"), (RED, "--"))
+
+
+def bands_plot(
+    y: ArrayLike, score: ArrayLike, group: Groups | None = None, threshold: float | None = None, *, n: int = 500
+) -> Figure:
+    """ROC and precision-recall with 95 % bands by groups and the operating point: (n,) labels, (n,) scores."""
+    made, axes = figure(10, 4.6, columns=2)
+    for ax, kind, draw in zip(axes, ("roc", "pr"), (roc_plot, pr_plot), strict=True):
+        band = curve_bands(y, score, group, kind=kind, n=n)
+        ax.fill_between(
+            band["x"], band["low"], band["high"], color=BLUE, alpha=0.15, linewidth=0, label="95 % by groups"
+        )
+        draw(y, score, threshold, ax=ax)
+    return made
+
+
+def compared_plot(y: ArrayLike, scores: Mapping[str, ArrayLike], thresholds: Mapping[str, float]) -> Figure:
+    """ROC and precision-recall of two models on the same films, each with its operating point."""
+    made, (left, right) = figure(10, 4.6, columns=2)
+    for (name, score), (colour, style) in zip(scores.items(), MODELS, strict=False):
+        roc, pr = curve_bands(y, score, kind="roc", n=1), curve_bands(y, score, kind="pr", n=1)
+        left.plot(
+            roc["x"], roc["value"], style, color=colour, linewidth=2, label=f"{name}: AUC {roc_auc(y, score):.2f}"
+        )
+        area = average_precision(y, score)
+        right.plot(
+            pr["x"], pr["value"], style, color=colour, linewidth=2, label=f"{name}: average precision {area:.2f}"
+        )
+        at = confusion_at(y, score, thresholds[name])
+        left.plot(1 - at.specificity, at.sensitivity, "o", color=colour, markersize=9)
+        right.plot(at.sensitivity, at.precision, "o", color=colour, markersize=9)
+    left.plot([0, 1], [0, 1], ":", color=GREY, label="a coin")
+    right.axhline(float(np.mean(np.asarray(y))), linestyle=":", color=GREY, label="prevalence")
+    left.set(xlabel="1 - specificity (false alarms)", ylabel="sensitivity", title="ROC")
+    right.set(xlabel="sensitivity (recall)", ylabel="precision", title="Precision and recall")
+    for ax, place in ((left, "lower right"), (right, "lower left")):
+        _unit_square(ax)
+        ax.legend(loc=place)
+    return made
+
+
+def _unit_square(ax: Axes) -> None:
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+
+
+def reliability_plot(
+    y: ArrayLike,
+    scores: ArrayLike | Mapping[str, ArrayLike],
+    group: Groups | None = None,
+    *,
+    bins: int | None = None,
+    n: int = 500,
+) -> Figure:
+    """Observed share of fractures against the score with 95 % intervals, and how many films have which score.
+
+    Scores (n,) in 0..1, or two of them by name, such as before and after a calibration. If `bins` is not given there is
+    one for each 25 films, at least 3 and at most 10.
+    """
+    bins = bins or int(np.clip(len(np.asarray(y)) // 25, 3, 10))
+    made, (ax, below) = figure(5.2, 5.6, rows=2, height_ratios=[3, 1], sharex=True)
+    named: Mapping[str, ArrayLike] = scores if isinstance(scores, Mapping) else {"films in equal bins": scores}
+    ax.plot([0, 1], [0, 1], ":", color=GREY, label="perfectly calibrated")
+    for (name, score), (colour, style), marker in zip(named.items(), MODELS, "os", strict=False):
+        table = reliability(y, score, bins=bins, group=group, n=n)
+        ax.vlines(table["mean_score"], table["low"], table["high"], color=colour, linewidth=1.2)
+        ax.plot(
+            table["mean_score"], table["observed"], marker + style, color=colour, linewidth=1, label=f"{name}, 95 %"
+        )
+        below.hist(np.asarray(score), bins=np.linspace(0, 1, 31), histtype="step", color=colour, linestyle=style)
+    ax.set(ylabel="share that is fractured", title="Calibration")
+    _unit_square(ax)
+    below.set(xlabel="score: P(Fractured)", ylabel="films")
+    ax.legend(loc="upper left")
+    return made
+
+
+def decision_plot(table: pd.DataFrame, threshold: float | None = None) -> Figure:
+    """Net benefit against the risk at which one acts: a table of `metrics.net_benefit`."""
+    made, ax = figure(8, 3.8)
+    if table["low"].notna().any():
+        ax.fill_between(
+            table["threshold"], table["low"], table["high"], color=BLUE, alpha=0.15, linewidth=0, label="95 %"
+        )
+    ax.plot(table["threshold"], table["model"], color=BLUE, linewidth=2, label="the classifier")
+    ax.plot(table["threshold"], table["all"], "--", color=RED, label="call everybody fractured")
+    ax.plot(table["threshold"], table["none"], ":", color=GREY, linewidth=2, label="call nobody")
+    if threshold is not None:
+        ax.axvline(threshold, color="black", linestyle=":", label=f"threshold {threshold:.2f}")
+    top = float(np.nanmax(np.r_[table["model"], table["high"].fillna(0), 0.01]))
+    ax.set(xlabel="risk at which one acts", ylabel="net benefit a film", xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top))
+    ax.legend(loc="upper right")
+    return made
+
+
+def predictive_values_plot(table: pd.DataFrame, prevalence: float | None = None) -> Figure:
+    """PPV and NPV against prevalence with their bands: a table of `metrics.predictive_value_curve`."""
+    made, ax = figure(8, 3.8)
+    for name, colour, style, label in (
+        ("ppv", RED, "-", "called fractured: is"),
+        ("npv", BLUE, "--", "called not fractured: is not"),
+    ):
+        ax.fill_between(
+            table["prevalence"], table[f"{name}_low"], table[f"{name}_high"], color=colour, alpha=0.15, linewidth=0
+        )
+        ax.plot(table["prevalence"], table[name], style, color=colour, linewidth=2, label=label)
+    ax.plot(table["prevalence"], table["prevalence"], ":", color=GREY, label="before the call")
+    if prevalence is not None:
+        ax.axvline(prevalence, color="black", linestyle=":", label=f"here: {prevalence:.2f}")
+    ax.set(xlabel="prevalence", ylabel="share that is right")
+    _unit_square(ax)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return made
+
+
+def selective_plot(y: ArrayLike, score: ArrayLike, threshold: float) -> Figure:
+    """Errors against the share of films that is decided, those nearest to the threshold left to people first."""
+    made, ax = figure(8, 3.4)
+    table = selective_prediction(y, score, threshold)
+    ax.plot(table["coverage"], table["error"], color=BLUE, linewidth=2, label="wrong among the decided")
+    ax.axhline(table["error"].iloc[-1], linestyle=":", color=GREY, label="wrong when all are decided")
+    ax.set(xlabel="share of films that is decided", ylabel="share that is wrong", xlim=(0, 1.02))
+    ax.set_ylim(bottom=0)
+    ax.legend(loc="best")
+    return made
+
+
+def tradeoffs_plot(y: ArrayLike, score: ArrayLike, threshold: float, *, prevalence: float | None = None) -> Figure:
+    """The linked view at one threshold and prevalence: ROC, precision-recall, predictive values and net benefit."""
+    share = float(np.mean(np.asarray(y))) if prevalence is None else prevalence
+    made, axes = figure(10, 8.4, columns=2, rows=2)
+    at = confusion_at(y, score, threshold)
+    roc_plot(y, score, threshold, ax=axes[0, 0])
+    table = sweep(y, score).iloc[1:]
+    ppv, _ = predictive_values(table["sensitivity"], table["specificity"], share)
+    ax = axes[0, 1]
+    ax.plot(table["sensitivity"], ppv, color=BLUE, linewidth=2, label="the classifier")
+    here_ppv, _ = predictive_values(at.sensitivity, at.specificity, share)
+    ax.plot(at.sensitivity, here_ppv, "o", color=RED, markersize=9, label=f"threshold {threshold:.2f}")
+    ax.axhline(share, linestyle=":", color=GREY, label=f"prevalence {share:.2f}")
+    ax.set(xlabel="sensitivity (recall)", ylabel="precision", title="Precision and recall")
+    _unit_square(ax)
+    ax.legend(loc="upper right")
+    grid = np.linspace(0, 1, 201)
+    up, down = predictive_values(at.sensitivity, at.specificity, grid)
+    ax = axes[1, 0]
+    ax.plot(grid, up, color=RED, linewidth=2, label="PPV")
+    ax.plot(grid, down, "--", color=GREEN, linewidth=2, label="NPV")
+    ax.axvline(share, linestyle=":", color=GREY, label=f"prevalence {share:.2f}")
+    ax.set(xlabel="prevalence", ylabel="share that is right", title="Predictive values")
+    _unit_square(ax)
+    ax.legend(loc="lower center")
+    table = net_benefit(y, score, np.arange(0, 0.99, 0.01))
+    ax = axes[1, 1]
+    ax.plot(table["threshold"], table["model"], color=BLUE, linewidth=2, label="the classifier")
+    ax.plot(table["threshold"], table["all"], "--", color=RED, label="call everybody")
+    ax.plot(table["threshold"], table["none"], ":", color=GREY, label="call nobody")
+    row = net_benefit(y, score, [threshold]).iloc[0] if threshold < 1 else table.iloc[-1]
+    ax.plot(row["threshold"], row["model"], "o", color=RED, markersize=9, label=f"threshold {threshold:.2f}")
+    top = max(float(table["model"].max()), 0.01)
+    ax.set(xlabel="risk at which one acts", ylabel="net benefit a film", title="Net benefit, among these films")
+    ax.set(xlim=(0, 1), ylim=(-0.25 * top, 1.15 * top))
+    ax.legend(loc="upper right")
+    return made

@@ -1,0 +1,329 @@
+"""Figures: each function takes plain arrays and returns a matplotlib Figure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from numpy.typing import ArrayLike, NDArray
+
+from fracturelib._io.filenames import writable
+from fracturelib._io.files import InputError
+from fracturelib.data.labels import CLASSES
+from fracturelib.metrics.classification import Confusion, average_precision, confusion_at, roc_auc, sweep
+from fracturelib.training.config import best_epoch
+
+# Okabe & Ito's colours, which colour-blind readers can tell apart; the two also differ in grey print.
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
+CLASS_COLOURS = (BLUE, RED)
+OUTLINE = "#00E5FF"
+STYLE: Any = {
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "figure.dpi": 80,
+    "savefig.dpi": 80,
+}
+
+
+class PngFigure(Figure):
+    """A figure that a notebook shows by itself, as a PNG, the same bytes each time; its words are no mathematics."""
+
+    def draw(self, renderer: Any) -> None:
+        with matplotlib.rc_context({"text.parse_math": False}):
+            for text in self.findobj(Text):
+                text.set_parse_math(False)
+                text.set_text("\n".join(writable(line) for line in text.get_text().split("\n")))
+            super().draw(renderer)
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+
+def figure(width: float, height: float, *, columns: int = 1, rows: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure of its own, which no notebook draws a second time; width and height in inches."""
+    with matplotlib.rc_context(STYLE):
+        made = PngFigure(figsize=(width, height), layout="constrained")
+        axes = made.subplots(rows, columns, **options)
+    return made, axes
+
+
+def montage(
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    titles: Sequence[str],
+    *,
+    masks: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+    columns: int = 5,
+    width: float = 11.0,
+) -> Figure:
+    """Films side by side: images (n, s, s) or (n, s, s, 3) uint8, n titles, masks (n, s, s) of 0 and 1 as outlines."""
+    if len(images) != len(titles):
+        raise InputError(f"titles has {len(titles)} values; expected {len(images)}, one for each image")
+    rows = max(1, -(-len(images) // columns))
+    lines = max((t.count("\n") + 1 for t in titles), default=1)
+    side = width / columns
+    made, axes = figure(width, rows * (side + 0.22 * lines), columns=columns, rows=rows, squeeze=False)
+    for i, ax in enumerate(axes.flat):
+        ax.axis("off")
+        if i < len(images):
+            show_film(ax, images[i], None if masks is None else masks[i])
+            ax.set_title(titles[i])
+    return made
+
+
+def show_film(ax: Axes, film: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None) -> None:
+    """A film in grey, with the fracture outlined: (h, w) uint8, mask (h, w) of 0 and 1."""
+    ax.imshow(film, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if max(film.shape) < 64 else "antialiased")
+    ax.axis("off")
+    if mask is not None and mask.any():
+        outline(ax, mask)
+
+
+def outline(ax: Axes, mask: NDArray[np.uint8]) -> None:
+    """The contour of a mask, a little outside of it, so that it hides nothing."""
+    size = max(3, round(max(mask.shape) * 0.012)) | 1
+    grown = cv2.dilate((mask > 0).astype(np.uint8), np.ones((size, size), np.uint8))
+    for contour in cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        points = np.vstack([contour[:, 0], contour[:1, 0]])
+        ax.plot(points[:, 0], points[:, 1], color="black", linewidth=2.4, alpha=0.6)
+        ax.plot(points[:, 0], points[:, 1], color=OUTLINE, linewidth=1.2)
+
+
+def class_balance(frame: pd.DataFrame) -> Figure:
+    """Films by split and class, with the share of fractured ones: a frame with split and label."""
+    made, ax = figure(7, 3.2)
+    splits = [s for s in ("train", "val", "test") if (frame["split"] == s).any()]
+    for label, hatch in ((0, ""), (1, "//")):
+        counts = [int(((frame["split"] == s) & (frame["label"] == label)).sum()) for s in splits]
+        places = np.arange(len(splits)) + (label - 0.5) * 0.38
+        bars = ax.bar(
+            places, counts, 0.36, color=CLASS_COLOURS[label], label=CLASSES[label], hatch=hatch, edgecolor="white"
+        )
+        ax.bar_label(bars, padding=2)
+    shares = [frame.loc[frame["split"] == s, "label"].mean() for s in splits]
+    ax.set_xticks(range(len(splits)), [f"{s}\n{share:.0%} fractured" for s, share in zip(splits, shares, strict=True)])
+    ax.set_ylabel("films")
+    ax.margins(y=0.15)
+    ax.grid(visible=False, axis="x")
+    ax.legend(loc="upper right")
+    return made
+
+
+def grey_histograms(images: NDArray[np.uint8], labels: ArrayLike) -> Figure:
+    """Grey values, and each film's mean, by class: (n, s, s) uint8, labels (n,). Black, the padding, is left out."""
+    made, (left, right) = figure(10, 3.4, columns=2)
+    y = np.asarray(labels)
+    means = np.array([film[film > 0].mean() if film.any() else 0.0 for film in images])
+    edges = np.arange(1, 257, 5)
+    for label in (0, 1):
+        style = "-" if label == 0 else "--"
+        chosen = np.asarray(images)[y == label]
+        counts = np.bincount(chosen.ravel(), minlength=256)[1:]
+        density = np.add.reduceat(counts, edges[:-1] - 1) / max(counts.sum(), 1)
+        left.plot(edges[:-1], 100 * density, style, color=CLASS_COLOURS[label], linewidth=2, label=CLASSES[label])
+        sns.kdeplot(
+            x=means[y == label], ax=right, color=CLASS_COLOURS[label], linestyle=style, linewidth=2, cut=0,
+            label=CLASSES[label], warn_singular=False,
+        )  # fmt: skip
+    left.set(xlabel="grey value (0 black, 255 white)", ylabel="% of pixels")
+    right.set(xlabel="mean grey value of a film", ylabel="density of films")
+    left.legend()
+    right.legend()
+    return made
+
+
+def learning_curves(history: pd.DataFrame) -> Figure:
+    """Loss and validation AUC by epoch: columns epoch, train_loss, val_loss, val_auc."""
+    made, (left, right) = figure(10, 3.4, columns=2)
+    left.plot(history["epoch"], history["train_loss"], "o-", color=BLUE, label="training", markersize=4)
+    left.plot(history["epoch"], history["val_loss"], "s--", color=RED, label="validation", markersize=4)
+    left.set(xlabel="epoch", ylabel="cross-entropy")
+    left.legend()
+    right.plot(history["epoch"], history["val_auc"], "s--", color=RED, markersize=4)
+    best = history.iloc[best_epoch(list(history["val_auc"]), list(history["val_loss"]))]
+    right.plot(best["epoch"], best["val_auc"], "*", color="black", markersize=14, label="the epoch that is kept")
+    right.axhline(0.5, color=GREY, linestyle=":", label="a coin")
+    right.set(xlabel="epoch", ylabel="AUC on validation")
+    right.legend(loc="lower right")
+    for ax in (left, right):
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    return made
+
+
+def score_histogram(y: ArrayLike, score: ArrayLike, threshold: float) -> Figure:
+    """Scores of both classes about the threshold: (n,) labels, (n,) scores in 0..1."""
+    made, ax = figure(8, 3.2)
+    labels, scores = np.asarray(y), np.asarray(score)
+    for label, hatch in ((0, ""), (1, "//")):
+        ax.hist(
+            scores[labels == label], bins=np.linspace(0, 1, 31), color=CLASS_COLOURS[label], alpha=0.55, hatch=hatch,
+            label=CLASSES[label], edgecolor="white",
+        )  # fmt: skip
+    ax.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
+    ax.set(xlabel="score: P(Fractured)", ylabel="films", xlim=(0, 1))
+    ax.legend()
+    return made
+
+
+Thresholds = float | Mapping[str, float] | None
+MARKERS = "os^Dv"
+
+
+def operating_points(y: ArrayLike, score: ArrayLike, thresholds: Thresholds) -> Iterator[tuple[str, str, Confusion]]:
+    """Label, marker and counts of each threshold."""
+    if thresholds is None:
+        return
+    named = thresholds if isinstance(thresholds, Mapping) else {"threshold": thresholds}
+    for marker, (name, value) in zip(MARKERS, named.items(), strict=False):
+        yield f"{name} {value:.2f}", marker, confusion_at(y, score, value)
+
+
+def roc_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None, *, ax: Axes | None = None) -> Figure:
+    """Sensitivity against false alarms, with the operating point, or up to five by name."""
+    made, ax = _axes(ax)
+    table = sweep(y, score)
+    ax.plot(
+        1 - table["specificity"], table["sensitivity"], color=BLUE, linewidth=2, label=f"AUC {roc_auc(y, score):.2f}"
+    )
+    ax.plot([0, 1], [0, 1], ":", color=GREY, label="a coin")
+    for name, marker, at in operating_points(y, score, threshold):
+        ax.plot(1 - at.specificity, at.sensitivity, marker, color=RED, markersize=9, label=name)
+    ax.set(xlabel="1 - specificity (false alarms)", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    ax.set_title("ROC")
+    ax.legend(loc="lower right")
+    return made
+
+
+def pr_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None, *, ax: Axes | None = None) -> Figure:
+    """Precision against sensitivity, with the operating points and the prevalence."""
+    made, ax = _axes(ax)
+    table = sweep(y, score).iloc[1:]
+    ap = average_precision(y, score)
+    ax.step(
+        table["sensitivity"],
+        table["precision"],
+        where="pre",
+        color=BLUE,
+        linewidth=2,
+        label=f"average precision {ap:.2f}",
+    )
+    ax.axhline(float(np.mean(np.asarray(y))), linestyle=":", color=GREY, label="prevalence")
+    for name, marker, at in operating_points(y, score, threshold):
+        ax.plot(at.sensitivity, at.precision, marker, color=RED, markersize=9, label=name)
+    ax.set(xlabel="sensitivity (recall)", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    ax.set_title("Precision and recall")
+    ax.legend(loc="lower left")
+    return made
+
+
+def curves_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None) -> Figure:
+    """ROC and precision-recall side by side, the same operating points on both."""
+    made, (left, right) = figure(10, 4.6, columns=2)
+    roc_plot(y, score, threshold, ax=left)
+    pr_plot(y, score, threshold, ax=right)
+    return made
+
+
+def _axes(ax: Axes | None) -> tuple[Figure, Axes]:
+    if ax is None:
+        return figure(4.8, 4.6)
+    return ax.figure, ax  # type: ignore[return-value]
+
+
+def sweep_plot(table: pd.DataFrame, threshold: float | None = None) -> Figure:
+    """Sensitivity, specificity and precision against the threshold: a table of `metrics.sweep`."""
+    made, ax = figure(9, 3.6)
+    finite = table[np.isfinite(table["threshold"])]
+    for name, colour, style in (("sensitivity", RED, "-"), ("specificity", BLUE, "--"), ("precision", GREEN, "-.")):
+        ax.step(finite["threshold"], finite[name], where="post", color=colour, linestyle=style, linewidth=2, label=name)
+    if threshold is not None:
+        ax.axvline(threshold, color="black", linestyle=":", label=f"threshold {threshold:.2f}")
+    ax.set(xlabel="threshold: called fractured if the score is at least this", xlim=(0, 1), ylim=(-0.02, 1.02))
+    ax.set_ylabel("share of films")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return made
+
+
+def confusion_plot(counts: Confusion) -> Figure:
+    """Four cells with counts and the share of their row."""
+    made, ax = figure(4.6, 3.8)
+    cells = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
+    rows = cells.sum(axis=1, keepdims=True)
+    share = np.divide(cells, rows, out=np.zeros(cells.shape), where=rows > 0)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), count in np.ndenumerate(cells):
+        colour = "white" if share[i, j] > 0.55 else "black"
+        name = (("true negatives", "false positives"), ("false negatives", "true positives"))[i][j]
+        ax.text(j, i, f"{count}\n{share[i, j]:.0%}\n{name}", ha="center", va="center", color=colour)
+    ax.set_xticks([0, 1], ["not fractured", "fractured"])
+    ax.set_yticks([0, 1], ["not\nfractured", "fractured"])
+    ax.set(xlabel="called", ylabel="is")
+    ax.grid(visible=False)
+    return made
+
+
+def calibration_plot(y: ArrayLike, score: ArrayLike, *, bins: int = 10) -> Figure:
+    """Observed share of fractures against the score, in bins of equally many films, with Wilson's intervals."""
+    from fracturelib.metrics.intervals import wilson_interval
+
+    made, ax = figure(4.8, 4.6)
+    labels, scores = np.asarray(y), np.asarray(score, dtype=float)
+    ax.plot([0, 1], [0, 1], ":", color=GREY, label="perfectly calibrated")
+    for k, part in enumerate(np.array_split(np.argsort(scores, kind="stable"), min(bins, len(scores)))):
+        interval = wilson_interval(int(labels[part].sum()), len(part))
+        x = scores[part].mean()
+        ax.plot([x, x], [interval.low, interval.high], color=BLUE, linewidth=1.2)
+        ax.plot(x, interval.value, "o", color=BLUE, label="films in equal bins, 95 %" if k == 0 else None)
+    ax.set(xlabel="mean score", ylabel="share that is fractured", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    ax.set_title("Calibration")
+    ax.legend(loc="upper left")
+    return made
+
+
+def triptych(
+    film: NDArray[np.uint8],
+    heat: NDArray[np.float32],
+    shown: NDArray[np.uint8],
+    *,
+    title: str,
+    mask: NDArray[np.uint8] | None = None,
+    marked: NDArray[np.uint8] | None = None,
+) -> Figure:
+    """Film, heat map in logit units with its scale, and overlay: (h, w) uint8, (h, w) float32, (h, w, 3) uint8.
+
+    `marked`, (h, w, 3) uint8, is a fourth panel: what a network that was taught where marks.
+    """
+    height, width = film.shape
+    panel, columns = 4.0, 3 if marked is None else 4
+    tall = min(max(panel * height / width, 2.2), 7.0)
+    made, axes = figure(columns * panel + 1.0, tall + 0.9 + 0.2 * title.count("\n"), columns=columns)
+    known = mask is not None and mask.any()
+    show_film(axes[0], film, mask)
+    axes[0].set_title("film" + (", fracture outlined" if known else ""))
+    top = max(float(heat.max()), 1e-6)
+    drawn = axes[1].imshow(heat, cmap="inferno", vmin=0, vmax=top)
+    axes[1].axis("off")
+    axes[1].set_title("evidence for a fracture")
+    made.colorbar(drawn, ax=axes[1], fraction=0.046, pad=0.02, label="logit units")
+    overlays = [(shown, "both")] if marked is None else [(shown, "Grad-CAM: untaught"), (marked, "taught map")]
+    for ax, (picture, name) in zip(axes[2:], overlays, strict=True):
+        ax.imshow(picture)
+        ax.axis("off")
+        ax.set_title(name)
+        if mask is not None and mask.any():
+            outline(ax, mask)
+    made.suptitle(title, fontsize=11)
+    return made

@@ -1,0 +1,550 @@
+"""The explorer: turn the knobs of a heat map and watch one film at a time. Widgets around `explorer_view`."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+from ipyevents import Event
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from fracturelib._io.filenames import safe_name
+from fracturelib._io.files import InputError, atomic_path, cache_dir, temporary_folder
+from fracturelib.data.decode import read_grey
+from fracturelib.data.images import to_square
+from fracturelib.explain.cam_methods import METHODS
+from fracturelib.explain.gradcam import TARGETS, Maps
+from fracturelib.explain.localization import energy_in_mask, peak, peak_in_mask
+from fracturelib.explain.overlay import COLOUR_MAPS, upsample
+from fracturelib.models.classifier import Classifier
+from fracturelib.models.registry import stages
+from fracturelib.viz._explorer_cache import PLAIN, SLOW, TAUGHT, UNITLESS, MapMemory
+from fracturelib.viz._explorer_render import (
+    GAP,
+    ORDERS,
+    OUTCOMES,
+    SIDE,
+    Box,
+    Look,
+    Picture,
+    beside,
+    draw,
+    encode,
+    enlarged,
+    levels,
+    outcomes,
+    outline_of,
+    panel,
+    picked,
+    pointed,
+    with_caption,
+)
+
+__all__ = ["OUTCOMES", "Explorer", "draw", "outcomes"]
+ALL = "all regions"
+SCALES = ("each map by itself", "the same for all films")
+ZOOM_AT = ("the middle", "the map's peak", "the fracture, where known")
+IDLE = ["mousedown", "mouseup", "mouseleave"]  # the page tells of movements only while a rectangle is dragged
+DRAGGING = [*IDLE, "mousemove"]
+NOTICE = "For education and research, not for clinical use. A heat map is not a finding."
+
+
+class Explorer:
+    """Films, their heat maps and the knobs.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    images : (n, size, size) uint8
+    labels : (n,) of 0 and 1
+    scores : (n,) float, optional
+        P(Fractured); computed if not given.
+    files : sequence of str, optional
+        Names for the caption.
+    masks : (n, size, size) of 0 and 1, optional
+        Outlines of the fractures.
+    threshold : float, optional
+        Fractured if the score is at least this; the classifier's own if not given.
+    regions : sequence of str, optional
+        Of each film, to pick by.
+    others : mapping of str to Classifier, optional
+        Further checkpoints of the same input size, to compare with.
+    save_to : path
+        Folder for saved views.
+
+    Attributes
+    ----------
+    widget : ipywidgets.VBox
+        To be shown as the last value of a cell.
+    memory : MapMemory
+        Maps by film, layer, method and target.
+    passes : int
+        How often a network ran: turning opacity, thresholds, colours or the outline runs it never.
+
+    Raises
+    ------
+    InputError
+        If there is no film, lengths differ, or another checkpoint has another input size.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        images: NDArray[np.uint8],
+        labels: ArrayLike,
+        *,
+        scores: ArrayLike | None = None,
+        files: Sequence[str] | None = None,
+        masks: NDArray[np.uint8] | None = None,
+        threshold: float | None = None,
+        regions: Sequence[str] | None = None,
+        others: Mapping[str, Classifier] | None = None,
+        save_to: str | Path = "results/explorer",
+    ) -> None:
+        self.classifier, self.images = classifier, list(images)
+        self.labels: list[int | None] = [int(v) for v in np.asarray(labels)]
+        given = None if scores is None else np.asarray(scores, dtype=np.float64)
+        self.files = [f"film {i}" for i in range(len(images))] if files is None else list(files)
+        self.masks = None if masks is None else list(masks)
+        self.regions = None if regions is None else [str(r) for r in regions]
+        for name, values in (
+            ("labels", self.labels), ("scores", given), ("files", self.files), ("masks", self.masks),
+            ("regions", self.regions),
+        ):  # fmt: skip
+            if values is not None and len(values) != len(images):
+                raise InputError(f"{name} has {len(values)} values; expected {len(images)}, one for each image")
+        if not len(images):
+            raise InputError("images is empty; expected at least one film")
+        self.scores = list(classifier.scores(np.asarray(images)) if given is None else given)
+        self.checkpoints = {"this one": classifier, **(others or {})}
+        for name, other in self.checkpoints.items():
+            if other.size != classifier.size:
+                raise InputError(f"others: {name} reads films of {other.size} pixels; expected {classifier.size}")
+        self.layers = stages(classifier.model)
+        self.memory = MapMemory(self.checkpoints, self.images)
+        self.save_to = Path(save_to)
+        self._levels: OrderedDict[tuple[Any, ...], Picture] = OrderedDict()
+        self._film: tuple[int, Picture, list[NDArray[np.int32]]] | None = None
+        self._picked: list[int] = []
+        self._shown: tuple[Picture, list[str]] | None = None
+        self._note = ""
+        self._quiet = False
+        self._corner: tuple[float, float, bool] | None = None  # where a rectangle began that is being dragged
+        self._made: list[widgets.Widget] = []
+        self._build(classifier.threshold if threshold is None else threshold)
+        self._pick()
+
+    @property
+    def passes(self) -> int:
+        """How often a network ran to explain or to score what is shown."""
+        return self.memory.passes
+
+    # Picture and words
+
+    def _panel_film(self, index: int) -> tuple[Picture, list[NDArray[np.int32]]]:
+        if self._film is None or self._film[0] != index:
+            mask = self._mask(index)
+            self._film = (index, enlarged(self.images[index]), [] if mask is None else outline_of(mask))
+        return self._film[1:]
+
+    def _level(self, raw: Maps, key: tuple[Any, ...], look: Look) -> Picture:
+        if key not in self._levels:
+            self._levels[key] = levels(raw, top=look.top, smooth=look.smooth)
+            while len(self._levels) > 64:
+                self._levels.popitem(last=False)
+        return self._levels[key]
+
+    def _choice(self, second: bool) -> tuple[str, str, str]:
+        """Layer, method and checkpoint of the first or the second map."""
+        if second:
+            return self.second_layer.value, self.second_method.value, self.second_checkpoint.value
+        return self.layer.value, self.method.value, self.checkpoint.value
+
+    def _look(self, index: int, layer: str, method: str, checkpoint: str) -> Look:
+        target = self.target.value
+        top = self.memory.top(layer, method, target, checkpoint) if self.scale.value == SCALES[1] else None
+        return Look(
+            opacity=self.opacity.value,
+            map_threshold=self.map_threshold.value,
+            colour_map=self.colours.value,
+            top=top or None,
+            smooth=self.smooth.value,
+            zoom=self.zoom.value,
+            centre=self._centre(index),
+        )
+
+    def _centre(self, index: int) -> tuple[float, float]:
+        if self.zoom.value <= 1 or self.zoom_at.value == ZOOM_AT[0]:
+            return 0.5, 0.5
+        mask, raw = self._mask(index), self.memory.raw(index, self.layer.value, self.method.value, self.target.value,
+                                                 self.checkpoint.value)  # fmt: skip
+        if self.zoom_at.value == ZOOM_AT[2] and mask is not None:
+            rows, columns = np.nonzero(mask)
+            return float(rows.mean() / mask.shape[0]), float(columns.mean() / mask.shape[1])
+        place = None if raw is None else peak(raw)
+        if raw is None or place is None:
+            return 0.5, 0.5
+        return (place[0] + 0.5) / raw.shape[0], (place[1] + 0.5) / raw.shape[1]
+
+    def _map_panel(self, index: int, second: bool, box: Box | None) -> Picture:
+        layer, method, checkpoint = self._choice(second)
+        film, contours = self._panel_film(index)
+        raw = self.memory.raw(index, layer, method, self.target.value, checkpoint)
+        look = self._look(index, layer, method, checkpoint)
+        level = None
+        if raw is not None:
+            key = (index, layer, method, self.target.value, checkpoint, look.top, look.smooth)
+            level = self._level(raw, key, look)
+        return panel(film, level, look, contours=contours if self.outline.value else (), box=box)
+
+    def picture(self, index: int) -> Picture:
+        """Film beside map, or map beside map, (SIDE, 2 * SIDE + GAP, 3) uint8 BGR, as the knobs say."""
+        box = self._box(SIDE) if self.occlude.value else None
+        if self.compare.value:
+            return beside(self._map_panel(index, False, box), self._map_panel(index, True, box))
+        film, contours = self._panel_film(index)
+        look = Look(zoom=self.zoom.value, centre=self._centre(index))
+        plain = panel(film, None, look, contours=contours if self.outline.value else (), box=box)
+        return beside(plain, self._map_panel(index, False, None))
+
+    def _box(self, side: int) -> Box:
+        (top, bottom), (left, right) = (
+            (round(low * side), max(round(low * side) + 1, round(high * side)))
+            for low, high in (self.down.value, self.across.value)
+        )
+        top, left = min(top, side - 1), min(left, side - 1)
+        return top, left, min(bottom, side) - top, min(right, side) - left
+
+    def caption(self, index: int) -> list[str]:
+        """What the picture shows, in lines of plain words."""
+        label, score, threshold = self.labels[index], float(self.scores[index]), self.threshold.value
+        names = [name.lower() for name in self.classifier.classes]
+        truth = "your own film, truth unknown" if label is None else f"is {names[label]}"
+        sign = "≥" if score >= threshold else "<"
+        lines = [
+            f"{self.files[index]}: {truth}",
+            f"score {score:.3f} {sign} threshold {threshold:.3f}: called {names[int(score >= threshold)]}",
+        ]
+        for second in (False, True) if self.compare.value else (False,):
+            place = ("left: " if not second else "right: ") if self.compare.value else ""
+            lines.append(place + self._evidence(index, second))
+        if self.smooth.value:
+            lines.append(f"smoothed over {self.smooth.value} pixels of the picture")
+        if self.occlude.value and self._corner is not None:
+            lines.append("let go of the mouse to score the film without the rectangle")
+        elif self.occlude.value:
+            covered = self.memory.score_without(index, self._box(self.classifier.size))
+            lines.append(f"score with the rectangle covered {covered:.3f}, without it {score:.3f}")
+        return lines
+
+    def _evidence(self, index: int, second: bool) -> str:
+        layer, method, checkpoint = self._choice(second)
+        target = self.target.value
+        raw = self.memory.raw(index, layer, method, target, checkpoint)
+        of = f"{method} of {layer}" + (f" of {checkpoint}" if len(self.checkpoints) > 1 else "")
+        if raw is None:
+            if method in SLOW:
+                return f"{method} is slow: press Compute"
+            if method == TAUGHT:
+                return f"{method}: this checkpoint was not taught where"
+            return f"{method} needs the last layer, with only an average and a linear head after it"
+        if method == TAUGHT:
+            of = f"{method}, learnt from outlines" + (f", of {checkpoint}" if len(self.checkpoints) > 1 else "")
+        if not raw.max() > 0:
+            return f'{of}: no evidence for "{target}", the map is empty'
+        unit = "" if method in UNITLESS else " logit units"
+        text = f"{of}: strongest evidence {raw.max():.3f}{unit} on {raw.shape[0]} x {raw.shape[1]} places"
+        mask = self._mask(index)
+        if mask is None:
+            return text
+        heat = upsample(raw, mask.shape)
+        where = "in" if peak_in_mask(heat, mask) else "outside"
+        return f"{text}; peak {where} the fracture, {energy_in_mask(heat, mask):.0%} of it lies there"
+
+    def _mask(self, index: int) -> NDArray[np.uint8] | None:
+        if self.masks is None or index >= len(self.masks) or not self.masks[index].any():
+            return None
+        return self.masks[index]
+
+    # Widgets
+
+    def _new(self, kind: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        made = kind(*args, **options)
+        self._made.append(made)
+        return made
+
+    def _knob(self, kind: Callable[..., Any], name: str, *args: Any, **options: Any) -> Any:
+        return self._new(
+            kind, *args, description=name, style={"description_width": "120px"},
+            layout=widgets.Layout(width="340px"), **options,
+        )  # fmt: skip
+
+    def _build(self, threshold: float) -> None:
+        names = list(self.layers)
+        taught = [TAUGHT] if any(c.is_taught for c in self.checkpoints.values()) else []
+        methods = [*METHODS, PLAIN, *taught, *SLOW]
+        share: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.05, "readout_format": ".2f"}
+        drop, slide = widgets.Dropdown, widgets.FloatSlider
+        self.outcome = self._knob(drop, "Show", options=list(OUTCOMES))
+        self.region = self._knob(drop, "Region", options=[ALL, *sorted(set(self.regions or []))])
+        self.order = self._knob(drop, "Order", options=ORDERS)
+        self.position = self._knob(widgets.IntSlider, "Film", 0, 0, 0)
+        self.threshold = self._knob(
+            slide, "Call from score", round(threshold, 3), min=0.0, max=1.0, step=0.005, readout_format=".3f"
+        )
+        self.upload = self._new(
+            widgets.FileUpload, accept=".jpg,.jpeg,.png,.dcm,.dicom", multiple=False,
+            description="Your own film (JPEG, PNG, DICOM)", layout=widgets.Layout(width="340px"),
+        )  # fmt: skip
+        self.layer = self._knob(drop, "Layer", options=names, value=names[-1])
+        self.method = self._knob(drop, "Method", options=methods)
+        self.target = self._knob(drop, "Evidence for", options=TARGETS)
+        self.checkpoint = self._knob(drop, "Checkpoint", options=list(self.checkpoints))
+        self.compute_button = self._new(
+            widgets.Button, description="Compute", disabled=True, tooltip="Compute the slow map that is chosen",
+            layout=widgets.Layout(width="120px"),
+        )  # fmt: skip
+        self.bar = self._new(widgets.FloatProgress, 0, min=0, max=1, layout=widgets.Layout(width="214px"))
+        self.compare = self._new(widgets.Checkbox, value=False, description="Compare with a second map", indent=False)
+        self.second_layer = self._knob(drop, "Second layer", options=names, value=names[-min(2, len(names))])
+        self.second_method = self._knob(drop, "Second method", options=methods)
+        self.second_checkpoint = self._knob(
+            drop, "Second checkpoint", options=list(self.checkpoints), value=list(self.checkpoints)[-1]
+        )
+        self.opacity = self._knob(slide, "Opacity", 0.6, **share)
+        self.map_threshold = self._knob(slide, "Hide below", 0.0, **share)
+        self.colours = self._knob(drop, "Colours", options=list(COLOUR_MAPS))
+        self.scale = self._knob(drop, "Scale", options=SCALES)
+        self.smooth = self._knob(widgets.IntSlider, "Smooth (pixels)", 0, 0, 32)
+        self.zoom = self._knob(slide, "Zoom", 1.0, min=1.0, max=6.0, step=0.25)
+        self.zoom_at = self._knob(drop, "Zoom at", options=ZOOM_AT)
+        self.outline = self._new(
+            widgets.Checkbox, value=True, description="Outline of the fracture, where known", indent=False
+        )
+        self.occlude = self._new(
+            widgets.Checkbox, value=False, description="Cover a rectangle: drag it over the film", indent=False
+        )
+        ends: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.01, "readout_format": ".2f"}
+        self.down = self._knob(widgets.FloatRangeSlider, "From top to", value=(0.4, 0.6), **ends)
+        self.across = self._knob(widgets.FloatRangeSlider, "From left to", value=(0.4, 0.6), **ends)
+        self.save = self._new(widgets.Button, description="Save this view as PNG", layout=widgets.Layout(width="340px"))
+        width, height = 2 * SIDE + GAP, SIDE
+        size = {"width": f"{width}px", "height": f"{height}px", "max_width": "100%", "object_fit": "contain"}
+        self.image = self._new(widgets.Image, format="jpeg", width=width, height=height, layout=widgets.Layout(**size))
+        self.mouse = self._new(
+            Event, source=self.image, watched_events=IDLE, prevent_default_action=True, wait=30,
+            throttle_or_debounce="throttle",
+        )  # fmt: skip
+        self.mouse.on_dom_event(self._on_mouse)
+        self.text = self._new(widgets.HTML, layout=widgets.Layout(min_height="120px"))
+        self.widget = self._laid_out()
+        for knob in (self.outcome, self.region, self.order, self.threshold):
+            knob.observe(self._on_pick, names="value")
+        for knob in (
+            self.position, self.layer, self.method, self.target, self.checkpoint, self.compare, self.second_layer,
+            self.second_method, self.second_checkpoint, self.opacity, self.map_threshold, self.colours, self.scale,
+            self.smooth, self.zoom, self.zoom_at, self.outline, self.occlude, self.down, self.across,
+        ):  # fmt: skip
+            knob.observe(self._on_change, names="value")
+        self.upload.observe(self._on_upload, names="value")
+        self.compute_button.on_click(self._on_compute)
+        self.save.on_click(self._on_save)
+
+    def _laid_out(self) -> Any:
+        def column(title: str, *parts: widgets.Widget) -> Any:
+            head = self._new(widgets.HTML, f"<b>{title}</b>")
+            return self._new(widgets.VBox, [head, *parts], layout=widgets.Layout(margin="0 12px 8px 0"))
+
+        several = [self.checkpoint] if len(self.checkpoints) > 1 else []
+        second = [self.second_checkpoint] if len(self.checkpoints) > 1 else []
+        region = [self.region] if self.regions else []
+        slow = self._new(widgets.HBox, [self.compute_button, self.bar])
+        columns = [
+            column("Which film", self.outcome, *region, self.order, self.position, self.threshold, self.upload),
+            column("Which map", self.layer, self.method, self.target, *several, slow, self.compare,
+                   self.second_layer, self.second_method, *second),
+            column("How it is drawn", self.opacity, self.map_threshold, self.colours, self.scale, self.smooth,
+                   self.zoom, self.zoom_at, self.outline),
+        ]  # fmt: skip
+        knobs = self._new(widgets.HBox, columns, layout=widgets.Layout(flex_flow="row wrap"))
+        below = column("What if it were covered?", self.occlude, self.down, self.across, self.save)
+        words = self._new(widgets.HBox, [below, self.text], layout=widgets.Layout(flex_flow="row wrap"))
+        return self._new(widgets.VBox, [knobs, self.image, words])
+
+    def _on_pick(self, change: dict[str, Any]) -> None:
+        self._pick()
+
+    def _on_change(self, change: dict[str, Any]) -> None:
+        if not self._quiet:
+            self._note = ""
+            self._show()
+
+    def _on_mouse(self, event: dict[str, Any]) -> None:
+        """Drag a rectangle over the film; it is scored when the button is let go."""
+        kind = event["type"]
+        if not self._picked or (kind == "mousedown") == (self._corner is not None):
+            return
+        index = self._picked[self.position.value]
+        x, y, width, height = (
+            float(event[n]) for n in ("relativeX", "relativeY", "boundingRectWidth", "boundingRectHeight")
+        )
+        look = Look(zoom=self.zoom.value, centre=self._centre(index))
+        if self._corner is None:
+            if event.get("button", 0) == 0:
+                self._corner = pointed(x, y, width, height, look)
+                self.mouse.watched_events = DRAGGING
+            return
+        row, column, second = self._corner
+        to_row, to_column, _ = pointed(x, y, width, height, look, second=second)
+        down = round(min(row, to_row), 2), round(max(row, to_row), 2)
+        across = round(min(column, to_column), 2), round(max(column, to_column), 2)
+        drawn = down[0] < down[1] and across[0] < across[1]  # a click is no rectangle
+        ended = kind != "mousemove" or not event.get("buttons", 1) & 1
+        if ended:
+            self._corner = None
+            self.mouse.watched_events = IDLE
+        if drawn:
+            self._quiet = True
+            self.occlude.value, self.down.value, self.across.value = True, down, across
+            self._quiet = False
+        if drawn or ended:
+            self._note = ""
+            self._show()
+
+    def _on_compute(self, button: Any) -> None:
+        if not self._picked:
+            return
+        self.compute_button.disabled = True
+        index = self._picked[self.position.value]
+        for second in (False, True) if self.compare.value else (False,):
+            layer, method, checkpoint = self._choice(second)
+            if method in SLOW and self.memory.raw(index, layer, method, self.target.value, checkpoint) is None:
+                try:
+                    self.memory.compute(index, layer, method, self.target.value, checkpoint, progress=self._advance)
+                except InputError as error:
+                    self._note = str(error)
+        self._show()
+        self.bar.value = 0
+
+    def _advance(self, share: float) -> None:
+        self.bar.value = share
+
+    def _on_upload(self, change: dict[str, Any]) -> None:
+        if not change["new"]:
+            return
+        sent = change["new"][0]
+        try:
+            self.add(sent["name"], bytes(sent["content"]))
+        except InputError as error:
+            self._note = str(error)
+            self._show()
+
+    def add(self, name: str, content: bytes) -> int:
+        """Add a film from a file's bytes, and show it; its number. Raises `InputError` if it cannot be read."""
+        with temporary_folder(cache_dir() / "upload") as folder:
+            path = folder / f"film{Path(safe_name(name, most=100)).suffix.lower()}"
+            path.write_bytes(content)
+            try:
+                film = to_square(read_grey(path), self.classifier.size)
+            except InputError as error:
+                raise InputError(str(error).replace(str(path), name)) from None
+        self.scores.append(self.memory.add(film))
+        self.labels.append(None)
+        self.files.append(name)
+        if self.regions is not None:
+            self.regions.append("")
+        index = len(self.images) - 1
+        self._note = ""
+        self._quiet = True
+        self.outcome.value = next(iter(OUTCOMES))
+        self.region.value = ALL
+        self._quiet = False
+        self._pick(index)
+        return index
+
+    def _on_save(self, button: Any) -> None:
+        try:
+            self._note = f"saved {self.save_view().as_posix()}"
+        except OSError as error:
+            self._note = f"{self.save_to}: {(error.strerror or 'cannot be written').lower()}"
+        self._show()
+
+    def save_view(self) -> Path:
+        """Save the picture with its caption as PNG in `save_to`, under a name that was free; its path."""
+        if self._shown is None:
+            raise InputError("no film is shown; expected one to save")
+        picture, lines = self._shown
+        stem = safe_name(Path(self.files[self._picked[self.position.value]]).stem or "film", most=200)
+        number = 1
+        while (path := self.save_to / f"{stem}-{number:02d}.png").exists():
+            number += 1
+        with atomic_path(path) as temporary:
+            Image.fromarray(with_caption(picture, [*lines, NOTICE])).save(temporary, format="png")
+        return path
+
+    def _pick(self, wanted: int | None = None) -> None:
+        """Choose the films; stay on the film that is shown if it is among them."""
+        if self._quiet:
+            return
+        shown = self._picked[self.position.value] if self._picked and wanted is None else wanted
+        known = [-1 if label is None else label for label in self.labels]
+        self._picked = picked(
+            known, self.scores, self.threshold.value, outcome=self.outcome.value, order=self.order.value,
+            regions=self.regions, region=None if self.region.value == ALL else self.region.value,
+        )  # fmt: skip
+        self._quiet = True
+        place = self._picked.index(shown) if shown in self._picked else 0
+        self.position.value = min(self.position.value, place)
+        self.position.max = max(len(self._picked) - 1, 0)
+        self.position.value = place
+        self.position.disabled = len(self._picked) < 2
+        self._quiet = False
+        self._show()
+
+    def _show(self) -> None:
+        for knob in (self.second_layer, self.second_method, self.second_checkpoint):
+            knob.disabled = not self.compare.value
+        for knob in (self.down, self.across):
+            knob.disabled = not self.occlude.value
+        self.zoom_at.disabled = self.zoom.value <= 1
+        if not self._picked:
+            self._shown = None
+            self.image.value = encode(np.full((SIDE, 2 * SIDE + GAP, 3), 255, np.uint8))
+            where = "" if self.region.value == ALL else f" of the {self.region.value}"
+            self._say([f"No film{where} is among the {self.outcome.value} at threshold {self.threshold.value:.3f}."])
+            return
+        index = self._picked[self.position.value]
+        try:
+            picture, lines = self.picture(index), self.caption(index)
+        except InputError as error:  # a map with a value that is no number is not a map without evidence
+            plain = panel(self._panel_film(index)[0], None, Look())
+            picture, lines = beside(plain, plain), [f"{self.files[index]}: nothing to show, because {error}"]
+        self._shown = picture, lines
+        self.compute_button.disabled = not any("press Compute" in line for line in lines)
+        self.image.value = encode(picture)
+        self._say([*lines, f"{self.position.value + 1} of {len(self._picked)}: {self.outcome.value}"])
+
+    def _say(self, lines: Sequence[str]) -> None:
+        words = [escape(line) for line in lines]
+        words[0] = f"<b>{words[0]}</b>"
+        note = f"<br><b style='color:#D55E00'>{escape(self._note)}</b>" if self._note else ""
+        self.text.value = f"{'<br>'.join(words)}{note}<br><i>{NOTICE}</i>"
+
+    def close(self) -> None:
+        """Free every widget, and forget the maps."""
+        self.compute_button.on_click(self._on_compute, remove=True)
+        self.save.on_click(self._on_save, remove=True)
+        self.mouse.reset_callbacks()
+        for widget in self._made:
+            widget.unobserve_all()
+            for part in (getattr(widget, "style", None), getattr(widget, "layout", None)):
+                if part is not None:
+                    part.close()
+            widget.close()
+        for memory in (self.memory, self._levels, self._made):
+            memory.clear()
+        self._film = self._shown = None

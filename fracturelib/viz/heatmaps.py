@@ -1,0 +1,80 @@
+"""Figures about heat maps: how good they are beside their baselines, and what becomes of them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fracturelib._io.files import InputError
+from fracturelib.viz.figures import BLUE, GREEN, GREY, MARKERS, ORANGE, RED, figure
+
+COLOURS = (BLUE, ORANGE, GREEN, RED, "black", GREY)
+LINES = ("-", "--", ":", "-.")
+
+
+def baselines_plot(table: pd.DataFrame) -> Figure:
+    """Every figure of several kinds of maps, with intervals: a table of `localize.judged_table`."""
+    names, metrics = list(dict.fromkeys(table["who"])), list(dict.fromkeys(table["metric"]))
+    made, ax = figure(9, 0.28 * len(names) * len(metrics) * 0.6 + 1.4)
+    for k, name in enumerate(names):
+        part = table[table["who"] == name].set_index("metric").loc[metrics]
+        y = np.arange(len(metrics)) + 0.15 * (k - (len(names) - 1) / 2)
+        colour = COLOURS[k % len(COLOURS)]
+        ax.hlines(y, part["low"], part["high"], color=colour, linewidth=1.4)
+        marker = "D" if k == 0 else MARKERS[(k - 1) % len(MARKERS)]
+        ax.plot(part["value"], y, marker, color=colour, markersize=7 if k == 0 else 5, label=name)
+    ax.set_yticks(range(len(metrics)), metrics)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(metrics) - 0.5, -0.5), xlabel="mean over films, with 95 % intervals")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return made
+
+
+def grid_plot(values: pd.DataFrame, *, label: str) -> Figure:
+    """A number for each method (rows) and layer (columns), as a field of shades with the numbers in it."""
+    made, ax = figure(1.3 * len(values.columns) + 2.6, 0.5 * len(values) + 1.2)
+    shown = values.to_numpy(float)
+    drawn = ax.imshow(shown, cmap="Blues", vmin=0, vmax=max(float(np.nanmax(shown)), 1e-6), aspect="auto")
+    for (i, j), value in np.ndenumerate(shown):
+        light = value > 0.6 * np.nanmax(shown)
+        ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if light else "black")
+    ax.set_xticks(range(len(values.columns)), list(values.columns))
+    ax.set_yticks(range(len(values)), list(values.index))
+    ax.grid(visible=False)
+    made.colorbar(drawn, ax=ax, label=label)
+    return made
+
+
+def cascade_plot(table: pd.DataFrame, strangers: Mapping[str, float]) -> Figure:
+    """How alike maps are to those of the whole network, part after part forgotten: rows parts, columns measures.
+
+    `strangers` has the same measure for maps of different films, by column.
+    """
+    made, ax = figure(8, 3.6)
+    for k, name in enumerate(table.columns):
+        if name not in strangers:
+            raise InputError(f"strangers has {', '.join(strangers)}; expected {name!r} too")
+        colour = COLOURS[k % len(COLOURS)]
+        ax.plot(range(len(table)), table[name], MARKERS[k] + LINES[k], color=colour, label=name)
+        ax.axhline(strangers[name], color=colour, linestyle=LINES[k], alpha=0.4, linewidth=3)
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.set_xticks(range(len(table)), list(table.index))
+    ax.set(xlabel="forgotten so far", ylabel="likeness to the map of the\ntrained network", ylim=(None, 1.05))
+    ax.legend(loc="upper right", title="pale line: other films")
+    return made
+
+
+def ordered_plot(
+    share: NDArray[np.float64], curves: Mapping[str, Sequence[Mapping[str, NDArray[np.float64]]]]
+) -> Figure:
+    """Mean deletion and insertion curves: by baseline (panels side by side), the pair of them by order of pixels."""
+    made, axes = figure(10, 3.4 * len(curves), columns=2, rows=len(curves), squeeze=False, sharey="row")
+    for row, (baseline, pair) in zip(axes, curves.items(), strict=True):
+        for ax, title, orders in zip(row, ("deleted", "inserted"), pair, strict=True):
+            for k, (name, curve) in enumerate(orders.items()):
+                ax.plot(share, curve, LINES[k], color=COLOURS[k], linewidth=2, label=name)
+            ax.set(xlabel=f"share of pixels {title}, baseline: {baseline}", xlim=(0, 1))
+        row[0].set_ylabel("logit of a fracture")
+        row[1].legend(loc="best")
+    return made

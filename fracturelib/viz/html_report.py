@@ -1,0 +1,295 @@
+"""The report as files: JSON, tables, figures, and one page that holds them all."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fracturelib._io.filenames import distinct_names, safe_name
+from fracturelib._io.files import atomic_path, may_replace, printable
+from fracturelib._io.tables import table_text
+from fracturelib.metrics._format import plain, threshold_line, with_interval
+from fracturelib.metrics.classification import confusion_at, sweep
+from fracturelib.metrics.decision_curve import net_benefit, predictive_value_curve
+from fracturelib.metrics.evaluate import aligned, evaluate, splits_of
+from fracturelib.viz.evaluation import (
+    bands_plot,
+    compared_plot,
+    decision_plot,
+    predictive_values_plot,
+    reliability_plot,
+    selective_plot,
+)
+from fracturelib.viz.figures import confusion_plot, score_histogram, sweep_plot
+
+NAMES = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "precision": "PPV (precision)",
+    "npv": "NPV",
+    "accuracy": "Accuracy",
+    "youden": "Youden's J",
+    "auc": "AUC",
+    "average_precision": "Average precision",
+}
+
+TITLE, SOFTWARE = "<title>How good is this classifier?</title>", "fracture evaluate"  # what marks a file as ours
+FIGURES = (
+    "scores", "confusion", "curves", "sweep", "calibration", "decision", "predictive-values", "selective", "compared",
+)  # fmt: skip
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
+table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
+th,td{padding:.25rem .8rem;border-bottom:1px solid #ccc;text-align:left}caption{text-align:left;font-weight:600}
+figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{color:#444}.wide{overflow-x:auto}
+.note{border-left:4px solid #D55E00;padding:.2rem .8rem;background:#fdf3ec}
+"""
+
+# Only what was compared with the published list is named.
+CHECKLIST = (
+    "Of the STARD 2015 list (doi 10.1136/bmj.h5527) this answers item 12a (the cut-off, and whether it was set "
+    "beforehand), item 14 (how accuracy was estimated and compared) and item 17 (how it varies, by subgroups); the "
+    "other items, of which patients and by what reference standard, only the study itself can answer."
+)
+
+
+def figures(
+    frame: pd.DataFrame, threshold: float, other: pd.Series | None, other_threshold: float
+) -> Iterator[tuple[str, str, Figure]]:
+    """Name, caption and figure of everything that there is to see in a split."""
+    y, score, group = frame["label"], frame["score"], frame["group"]
+    yield "scores", "How the scores of both classes lie about the threshold.", score_histogram(y, score, threshold)
+    yield "confusion", "Who is called what: rows are the truth.", confusion_plot(confusion_at(y, score, threshold))
+    yield (
+        "curves",
+        "ROC and precision-recall with 95 % bands by groups and the operating point.",
+        bands_plot(y, score, group, threshold, n=300),
+    )
+    yield "sweep", "What each threshold would reach.", sweep_plot(sweep(y, score), threshold)
+    yield (
+        "calibration",
+        "Whether a score means what it says: observed share against mean score, 95 % by groups.",
+        reliability_plot(y, score, group, n=300),
+    )
+    yield (
+        "decision",
+        "Net benefit against that of calling everybody or nobody.",
+        decision_plot(net_benefit(y, score, group=group, n=300), threshold if threshold < 1 else None),
+    )
+    if y.nunique() == 2:
+        curve = predictive_value_curve(y, score, threshold, group=group, n=300)
+        yield (
+            "predictive-values",
+            "What a call is worth where fractures are more or less common.",
+            predictive_values_plot(curve, float(y.mean())),
+        )
+    if 0 < threshold < 1:
+        yield (
+            "selective",
+            "Errors among the films that are decided, if those nearest to the threshold are left to people.",
+            selective_plot(y, score, threshold),
+        )
+    if other is not None:
+        scores, at = {"first": score, "second": other}, {"first": threshold, "second": other_threshold}
+        yield "compared", "Both models on the same films, each at its threshold.", compared_plot(y, scores, at)
+
+
+def report_files(splits: Sequence[str]) -> dict[str, str]:
+    """What a report may consist of: the name of each file, and what marks it as one of a report."""
+    files = {"evaluation.json": '"notice": "For education', "operating_point.csv": "split,metric,value"}
+    files |= {"table.md": "95 % intervals by", "report.html": TITLE}
+    for name in split_names(splits):
+        files[f"{name}-sweep.csv"] = "threshold,tp,fp"
+        files |= dict.fromkeys((f"{name}-{figure}.png" for figure in FIGURES), SOFTWARE)
+    return files
+
+
+def split_names(splits: Sequence[str]) -> list[str]:
+    """What files of each split begin with: its name, as far as it can be that of a file, and no two alike."""
+    return distinct_names([safe_name(split, most=80) for split in splits])
+
+
+def require_free(splits: Sequence[str], out: Path) -> None:
+    """Raise InputError if a report in `out` would replace anything but an earlier report."""
+    for name, mark in report_files(splits).items():
+        may_replace(out / name, mark)
+
+
+def report(
+    frame: pd.DataFrame, out: str | Path, *, compare: pd.DataFrame | None = None, **options: Any
+) -> dict[str, Any]:
+    """Judge a table of scores as `metrics.evaluate` does, with its options, and leave a report in a folder.
+
+    Each file appears whole: evaluation.json, tables as CSV and Markdown, figures, and report.html, which needs none of
+    them.
+
+    Raises
+    ------
+    InputError
+        As `metrics.evaluate` does, or if anything but an earlier report would be replaced.
+    """
+    parts = splits_of(frame)
+    require_free(list(parts), Path(out))
+    result = evaluate(frame, compare=compare, **options)
+    other = None if compare is None else aligned(frame, compare)
+    _write(result, parts, Path(out), other)
+    return result
+
+
+def _write(result: Mapping[str, Any], parts: Mapping[str, pd.DataFrame], out: Path, other: pd.Series | None) -> None:
+    rows = [{"split": name, **row} for name, part in result["splits"].items() for row in part["operating_point"]]
+    texts = {
+        "evaluation.json": json.dumps(plain(result), indent=2, allow_nan=False) + "\n",
+        "operating_point.csv": table_text(pd.DataFrame(rows)),
+        "table.md": "".join(f"{markdown_table(result, name)}\n" for name in parts),
+    }
+    sections = []
+    for (name, frame), file in zip(parts.items(), split_names(list(parts)), strict=True):
+        texts[f"{file}-sweep.csv"] = table_text(sweep(frame["label"], frame["score"]))
+        part = result["splits"][name]
+        limit = part.get("comparison", {}).get("threshold", result["threshold"])
+        shown = []
+        drawn = figures(frame, result["threshold"], None if other is None else other.loc[frame.index], limit)
+        for figure, caption, made in drawn:
+            buffer = BytesIO()
+            made.savefig(buffer, format="png", dpi=100, metadata={"Software": SOFTWARE})
+            with atomic_path(out / f"{file}-{figure}.png") as temporary:
+                temporary.write_bytes(buffer.getvalue())
+            data = base64.b64encode(buffer.getvalue()).decode()
+            shown.append(
+                f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+                f"<figcaption>{escape(caption)}</figcaption></figure>"
+            )
+        sections.append(section(name, part) + "".join(shown))
+    texts["table.md"] += f"\n{CHECKLIST}\n"
+    texts["report.html"] = page(result, sections)
+    for name, text in texts.items():
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def page(result: Mapping[str, Any], sections: list[str]) -> str:
+    """The whole page, which loads nothing from anywhere."""
+    methods = (
+        f"A film is called fractured if its score is at least the threshold. Intervals are the middle 95 % of "
+        f"{result['resamples']} samples of whole groups (patients) with replacement, unless another method is named; "
+        "bands of curves are pointwise. Figures of subgroups with fewer than 10 films of a class are not given."
+    )
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{TITLE}'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
+        "<h1>How good is this classifier?</h1>"
+        f"<p class=note><strong>{escape(result['notice'])}</strong></p>"
+        f"<p>{escape(threshold_line(result))}.</p>{''.join(sections)}<h2>How it was computed</h2><p>{methods}</p>"
+        f"<h2>For a paper</h2><p>{CHECKLIST}</p>"
+        "</body></html>\n"
+    )
+
+
+def section(name: str, part: Mapping[str, Any]) -> str:
+    """Words and tables of one split."""
+    text = [
+        f"<h2>{escape(name)}</h2><p>{part['films']} films of {part['groups']} groups, {part['fractured']} fractured "
+        f"(prevalence {part['prevalence']:.3f}).</p>"
+    ]
+    if part["flatters"]:
+        text.append("<p class=note>The threshold was chosen on these very films: what it reaches here flatters.</p>")
+    if part["undefined"]:
+        text.append(f"<p class=note>AUC {escape(part['undefined'])}.</p>")
+    text.append(html_table(["figure", "value (95 % interval)", "films"], operating_rows(part), "Operating point"))
+    text.append(html_table(["figure", "value"], calibration_rows(part), "Ranking, calibration and use"))
+    for column, rows in part["subgroups"].items():
+        cells = [
+            [row["value"], row["fractured"], row["not_fractured"]]
+            + [
+                with_interval({"value": row[k], "low": row[f"{k}_low"], "high": row[f"{k}_high"], "note": "too few"})
+                for k in ("auc", "sensitivity", "specificity")
+            ]
+            for row in rows
+        ]
+        head = [column, "fractured", "not fractured", "AUC", "sensitivity", "specificity"]
+        text.append(html_table(head, cells, f"By {column}"))
+    if "comparison" in part:
+        cells = [
+            [NAMES[row["metric"]], _number(row["a"]), _number(row["b"]),
+             with_interval({**row, "value": row["difference"]}), _number(row["p"]), row["test"]]
+            for row in part["comparison"]["rows"]
+        ]  # fmt: skip
+        head = ["figure", "first", "second", "difference (95 % interval)", "p", "test"]
+        at = part["comparison"]["threshold"]
+        text.append(html_table(head, cells, f"Two models; threshold of the second {at:.3f}"))
+    return "".join(text)
+
+
+def operating_rows(part: Mapping[str, Any]) -> list[list[Any]]:
+    """Figure, value with interval, and what it counts."""
+    rows: list[list[Any]] = [[NAMES[k], with_interval(part[k]), ""] for k in ("auc", "average_precision")]
+    for row in part["operating_point"]:
+        counts = "" if row["numerator"] is None else f"{row['numerator']} of {row['denominator']}"
+        rows.append([NAMES[row["metric"]], with_interval(row), counts])
+    return rows
+
+
+def calibration_rows(part: Mapping[str, Any]) -> list[list[Any]]:
+    """Figures that have no place in the first table."""
+    line, parts, use = part["calibration"]["line"], part["calibration"]["brier"], part["utility"]
+    rows = [
+        ["AUC, DeLong (films as independent)", with_interval(part["delong"])],
+        ["Partial AUC, specificity 0.9 to 1, McClish", _number(part["partial_auc"]["corrected"])],
+        ["Calibration slope", line["undefined"] or _triple(line, "slope")],
+        ["Calibration in the large", line["undefined"] or _triple(line, "intercept")],
+        ["Calibration error, bins of equal mass", _number(part["calibration"]["ece_mass"])],
+        ["Brier score", _number(parts["brier"])],
+        ["Brier: reliability, resolution, uncertainty",
+         ", ".join(_number(parts[k]) for k in ("reliability", "resolution", "uncertainty"))],
+        ["Brier skill", _number(parts["skill"])],
+    ]  # fmt: skip
+    if use["net_benefit"]:
+        row = use["net_benefit"]
+        gain = {"value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
+        rows.append(["Net benefit over the better of calling all and none", with_interval(gain)])
+    if use["per_1000"]:
+        load = use["per_1000"]
+        rows.append(
+            [
+                "Of 1,000 such films",
+                f"{load['flagged']:.0f} flagged, {load['false_alarms']:.0f} of them for nothing; "
+                f"{load['missed']:.0f} of {load['fractured']:.0f} fractures missed",
+            ]
+        )
+    return rows
+
+
+def _triple(line: Mapping[str, Any], name: str) -> str:
+    return with_interval({"value": line[name], "low": line[f"{name}_low"], "high": line[f"{name}_high"]})
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None or value != value else f"{value:.3f}"
+
+
+def html_table(head: list[str], rows: list[list[Any]], caption: str) -> str:
+    """A table whose cells are escaped."""
+    top = "".join(f"<th scope=col>{escape(str(h))}</th>" for h in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<div class=wide><table><caption>{escape(caption)}</caption><tr>{top}</tr>{body}</table></div>"
+
+
+def markdown_table(result: Mapping[str, Any], name: str) -> str:
+    """The operating point, to be pasted into a paper."""
+    part = result["splits"][name]
+    lines = [
+        f"{printable(name)}: {part['films']} films of {part['groups']} groups, {part['fractured']} fractured; "
+        f"{threshold_line(result)}. 95 % intervals by {result['resamples']} samples of whole groups.",
+        "",
+        "| Figure | Value (95 % interval) | Films |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {a} | {b} | {c} |" for a, b, c in operating_rows(part)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,551 @@
+"""What the commands do, as functions: from a folder to a run, from films to scores, from films to pictures."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from fracturelib._io.filenames import distinct_names, safe_name
+from fracturelib._io.files import InputError, atomic_path, may_replace, printable
+from fracturelib._io.tables import write_table
+from fracturelib.data.coco import Annotation, fracture_mask
+from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
+from fracturelib.data.decode import decode
+from fracturelib.data.found import Found
+from fracturelib.data.images import load_images, square_geometry, to_square
+from fracturelib.data.layouts import known_files, read_folder
+from fracturelib.data.masks import outlines
+from fracturelib.data.pixels import noted
+from fracturelib.data.predictions import write_predictions
+from fracturelib.explain.gradcam import GradCAM
+from fracturelib.explain.overlay import normalise, overlay, upsample
+from fracturelib.models.classifier import Classifier, describe, load_classifier, save_classifier, scores_from_logits
+from fracturelib.models.ensemble import TaughtEnsemble
+from fracturelib.models.localizer import TaughtLite0, mean_of_weights
+from fracturelib.models.registry import require_model, stages
+from fracturelib.training.config import Recipe, TransferRecipe
+from fracturelib.training.distributed import Ranks
+from fracturelib.training.finetune import fit_taught
+from fracturelib.training.train import JUDGED_ON, STATE_FILE, Films, calibrated, calibrated_twice, fit
+from fracturelib.viz.explain_page import INDEX, write_index
+from fracturelib.viz.explain_page import MARK as INDEX_MARK
+
+MODEL_FILE = "model.pt"
+NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
+PREDICTIONS_FILE = "predictions.csv"
+HISTORY_FILE = "history.csv"
+SCORES_MARK = "file,score,decision,reason"  # a table of `predict_paths` begins with it
+PICTURE_MARK = "fracture explain"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: where it is, the classifier, one row an epoch, and the scores of val and test."""
+
+    folder: Path
+    classifier: Classifier
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+def training_frame(folder: Path) -> pd.DataFrame:
+    """The manifest of a folder that can be trained on.
+
+    Raises
+    ------
+    InputError
+        If there is no train or no val split, one of them lacks a class, or a patient is in two splits.
+    """
+    frame = load_manifest(folder)
+    for split in ("train", "val"):
+        part = frame[frame["split"] == split]
+        if part.empty:
+            raise InputError(f"{folder}: has no {split} films; expected {folder / split}/{{Fractured,Not Fractured}}")
+        require_both_classes(part, f"{folder}/{split}")
+    spread = frame.groupby("group")["split"].nunique()
+    if shared := sorted(spread.index[spread > 1]):
+        said = f"{len(shared)} patients are in more than one split, such as {printable(shared[0])}"
+        if not frame.attrs["guessed"]:
+            raise InputError(f"{folder}: {said}; expected each in one: `fracture data import` brings them together")
+        frame.attrs["notes"].append(f"{said}, if the guess is right: scores on val and test may be too good")
+    return frame
+
+
+def train_folder(
+    folder: Path,
+    out: Path,
+    recipe: Recipe | TransferRecipe,
+    *,
+    start: Path | None = None,
+    attribution: str = "",
+    ranks: Ranks | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train on `folder`, and leave model.pt, history.csv and predictions.csv (val and test) in `out`.
+
+    A run that was interrupted goes on. `start` is a checkpoint of the same network, whose weights are begun with; its
+    films may have had another size. `attribution` says whose data these are, and is kept in the checkpoint. Of several
+    `ranks` that train together, the first one writes.
+
+    Raises
+    ------
+    InputError
+        If the folder lacks what training needs, `start` is of another network, or `out` belongs to another training.
+    """
+    ranks = ranks or Ranks()
+    require_model(recipe.architecture)
+    require_run_folder(out)
+    frame = training_frame(folder)
+    begun = None if start is None else load_start(start, recipe)
+    if ranks.first:
+        print_unreadable(frame)
+    else:
+        ranks.wait()  # the first decodes the films, and the others find them in the cache
+    images = {
+        split: load_images(folder, list(part["file"]), size=recipe.size, progress=progress and ranks.first)
+        for split, part in frame.groupby("split")
+    }
+    if ranks.first:
+        ranks.wait()
+    films = {
+        split: Films(images[split], np.array(frame.loc[frame["split"] == split, "label"], np.int64)) for split in images
+    }
+    if ranks.first:
+        out.mkdir(parents=True, exist_ok=True)
+    shared: dict[str, Any] = {"out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": progress}
+    if isinstance(recipe, TransferRecipe):
+        masks = outlines(folder, frame, recipe.size)
+        network = begun.model if begun is not None and isinstance(begun.model, TaughtLite0) else None
+        classifier, history = fit_taught(films["train"], films["val"], *masks, recipe, model=network, **shared)
+    else:
+        weights = None if begun is None else begun.model.state_dict()
+        classifier, history = fit(films["train"], films["val"], recipe, initial=weights, **shared)
+    if begun is not None:
+        classifier.extra["start"] = {"recipe": begun.extra.get("recipe", {}), "data": begun.fingerprint}
+        attribution = attribution or begun.extra.get("attribution", "")
+    if attribution:
+        classifier.extra["attribution"] = attribution
+    if ranks.first:
+        classifier = calibrated_twice(classifier, films["val"])
+    predictions = pd.concat(
+        [
+            scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
+            for split in ("val", "test")
+            if split in images
+        ],
+        ignore_index=True,
+    )
+    if ranks.first:
+        write_predictions(predictions, out / PREDICTIONS_FILE)
+        write_table(history, out / HISTORY_FILE)
+        with atomic_path(out / "recipe.json") as temporary:
+            values = {"recipe": asdict(recipe), "model": describe(classifier)}
+            temporary.write_text(json.dumps(values, indent=2) + "\n")
+        save_classifier(classifier, out / MODEL_FILE)
+    return Run(out, classifier, history, predictions)
+
+
+def require_run_folder(out: Path) -> None:
+    """Make sure that a training in `out` loses nothing.
+
+    Raises
+    ------
+    InputError
+        If it is there, and neither empty nor the folder of a training.
+    """
+    if out.is_dir() and (out / STATE_FILE).is_file():
+        return
+    _require_empty(out, f"has no {STATE_FILE}, so it is not the folder of a training that could go on")
+
+
+def _require_empty(out: Path, reason: str) -> None:
+    """Raise InputError, with `reason`, unless nothing is at `out`, or a folder with nothing in it but hidden files."""
+    if out.is_dir():
+        found = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
+        if found:
+            raise InputError(f"{out}: holds {found[0]} and {reason}; expected a new folder")
+    may_replace(out / MODEL_FILE, "")
+
+
+def load_start(path: Path, recipe: Recipe | TransferRecipe) -> Classifier:
+    """The checkpoint that a training begins with; of an ensemble, its first member.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is of another network than the recipe's.
+    """
+    begun = load_classifier(path)
+    if isinstance(begun.model, TaughtEnsemble) and recipe.architecture == TransferRecipe.architecture:
+        learnt = {"recipe": begun.extra.get("members", [{}])[0]}
+        network = begun.model.member(0)
+        begun = replace(begun, model=network, architecture={"name": recipe.architecture}, extra=begun.extra | learnt)
+    if begun.architecture != {"name": recipe.architecture}:
+        raise InputError(f"{path}: is {begun.architecture}; expected {recipe.architecture}, which is to be trained")
+    return begun
+
+
+def join_runs(
+    folder: Path,
+    models: Sequence[Path],
+    out: Path,
+    *,
+    weights: bool = False,
+    maps: int | None = None,
+    progress: bool = True,
+) -> Run:
+    """Make one network of several taught ones that were trained on `folder`, calibrate it on val, leave it in `out`.
+
+    With the means of their outputs (a deep ensemble, whose weights are stored as float16, and rounded before anything
+    is measured), or, if `weights`, with the means of their weights (`mean_of_weights`), which costs no more than one of
+    them. The map is the mean of those of the first `maps` networks, of all if not given. It leaves model.pt and
+    predictions.csv (val and test), as `train_folder` does.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, one of them is of another kind, size or data set, weights are to be averaged that
+        did not begin alike, or `maps` is not between 1 and their number.
+    """
+    if len(models) < 2:
+        raise InputError(f"{len(models)} model; expected two or more to make one network of")
+    if maps is not None and (weights or not 1 <= maps <= len(models)):
+        raise InputError(f"maps is {maps}; expected 1 to {len(models)}, and none where weights are averaged")
+    if not _is_joined(out):
+        _require_empty(out, "was not made by joining networks")
+    frame = training_frame(folder)
+    members = [load_classifier(path) for path in models]
+    first, data = members[0], fingerprint(frame)
+    for path, member in zip(models, members, strict=True):
+        if not isinstance(member.model, TaughtLite0) or member.architecture != first.architecture:
+            raise InputError(f"{path}: is {member.architecture}; expected networks of one kind that are taught where")
+        if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
+            raise InputError(f"{path}: reads films of {member.size} pixels; expected {first.size}, as {models[0]}")
+        if member.fingerprint != data:
+            raise InputError(f"{path}: was trained on other data than {folder}; expected the same films and splits")
+        begun, seed = (m.extra.get("recipe", {}).get("seed") for m in (first, member))
+        if weights and begun != seed:
+            raise InputError(
+                f"{path}: was begun with seed {seed}; expected {begun}, as {models[0]}, to average weights"
+            )
+    networks = [m.model for m in members if isinstance(m.model, TaughtLite0)]
+    network: TaughtLite0 | TaughtEnsemble
+    network = mean_of_weights(networks) if weights else TaughtEnsemble.of(networks, maps=maps).half().float()
+    network = network.to(memory_format=torch.channels_last).eval()
+    parts = {split: frame[frame["split"] == split].reset_index(drop=True) for split in ("val", "test")}
+    images = {
+        split: load_images(folder, list(part["file"]), size=first.size, progress=progress)
+        for split, part in parts.items()
+        if len(part)
+    }
+    val = Films(images["val"], np.array(parts["val"]["label"], np.int64))
+    recipe = TransferRecipe(size=first.size)
+    classifier = calibrated(network, recipe, val, mean=first.mean, std=first.std, fingerprint=data)
+    options = {k: v for k, v in first.architecture.items() if k != "name"}
+    extra = {"members": [m.extra.get("recipe", {}) for m in members]}
+    if "attribution" in first.extra:
+        extra["attribution"] = first.extra["attribution"]
+    architecture = first.architecture
+    if isinstance(network, TaughtEnsemble):
+        own = {"members": len(members), "shared": network.shared, "maps": network.maps}
+        architecture = {"name": "taught_ensemble", **own, **options}
+    classifier = calibrated_twice(replace(classifier, architecture=architecture, extra=extra), val)
+    scores = [scored(classifier, parts[split], images[split]) for split in images]
+    predictions = pd.concat(scores, ignore_index=True)
+    write_predictions(predictions, out / PREDICTIONS_FILE)
+    save_classifier(classifier, out / MODEL_FILE, half=not weights)
+    return Run(out, classifier, pd.DataFrame(), predictions)
+
+
+def _is_joined(out: Path) -> bool:
+    """Whether a folder is what `join_runs` leaves."""
+    if (out / STATE_FILE).exists() or not (out / MODEL_FILE).is_file():
+        return False
+    return "members" in load_classifier(out / MODEL_FILE).extra
+
+
+def scored(classifier: Classifier, frame: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
+    """The manifest's rows with their scores: columns file, label, group, score, then the rest."""
+    first = ["file", "label", "group"]
+    rest = [c for c in frame.columns if c not in (*first, "score")]
+    result = frame[first].assign(score=classifier.scores(images))
+    return pd.concat([result, frame[rest]], axis=1)
+
+
+def print_unreadable(frame: pd.DataFrame) -> None:
+    """Say what was left out, and what else there is to know."""
+    for file, reason in frame.attrs.get("unreadable", []):
+        print(f"left out: {printable(file)}: {printable(reason)}")
+    for note in frame.attrs.get("notes", []):
+        print(f"note: {note}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A film to look at: where it is, what it is called in results, and what the reader of its folder knows of it."""
+
+    path: Path
+    name: str
+    label: int | None = None
+    group: str = ""
+    split: str = ""
+    annotations: tuple[Annotation, ...] = ()
+
+
+def collect(paths: Sequence[Path]) -> list[Source]:
+    """The films of files and folders, folders searched to the bottom, in the order of their names.
+
+    Folders of which two hold a film of one name stand before its name. What a folder holds besides is counted in a line
+    that is printed.
+
+    Raises
+    ------
+    InputError
+        If a path does not exist or is no image, a folder has no image, or a film is given twice.
+    """
+    found: list[tuple[Path, str, Source]] = []  # what was given, the name below it, the film
+    parents: dict[Path, list[str]] = {}
+    for path in paths:
+        if path.is_file():
+            parents.setdefault(path.parent, []).append(path.name)
+    known = {
+        (parent, source.path.name): source
+        for parent, names in parents.items()
+        for source in _sources(known_files(parent, list(dict.fromkeys(names))))
+    }
+    for path in paths:
+        if path.is_dir():
+            holds = read_folder(path, inside=True)
+            if line := holds.not_taken(unlabelled=False):
+                print(f"{printable(path)}: {line}")
+            if holds.films.empty:
+                raise InputError(f"{printable(path)}: has no image; expected files such as .jpg, .png or .dcm")
+            base = os.path.abspath(path) if holds.folder != path else os.fspath(path)
+            found += [(path, s.path.relative_to(base).as_posix(), s) for s in _sources(holds)]
+        elif path.is_file():
+            found.append((path.parent, path.name, known[path.parent, path.name]))
+        else:
+            what = "neither a file nor a folder" if path.exists() else "no such file or folder"
+            raise InputError(f"{printable(path)}: {what}; expected films")
+    places = pd.Series([os.path.realpath(source.path) for _, _, source in found])
+    if places.duplicated().any():
+        twice = found[int(places.duplicated().argmax())][1]
+        raise InputError(f"{printable(twice)}: given twice; expected each film once")
+    names = _distinct([(path, name) for path, name, _ in found])
+    return [replace(source, name=name) for name, (_, _, source) in zip(names, found, strict=True)]
+
+
+def _sources(found: Found) -> list[Source]:
+    columns = ["path", "file", "label", "group", "split"]
+    return [
+        Source(path, file, None if pd.isna(label) else int(label), group or file, split,
+               tuple(found.annotations.get(file, ())))
+        for path, file, label, group, split in found.films[columns].itertuples(index=False)
+    ]  # fmt: skip
+
+
+def _distinct(given: Sequence[tuple[Path, str]]) -> list[str]:
+    """Names below what was given, with as many of its last folders before them as keep them apart."""
+    names = [name for _, name in given]
+    depth = 0
+    while len(set(names)) < len(names) and depth < 64:
+        depth += 1
+        names = ["/".join([*Path(os.path.abspath(path)).parts[1:][-depth:], name]) for path, name in given]
+    return names
+
+
+def predict_paths(
+    paths: Sequence[Path], model: Path, *, looks: int = 1, chunk: int = 64, progress: bool = True
+) -> pd.DataFrame:
+    """Score films, with one look at each or with two (`Classifier.looking_twice`).
+
+    Returns
+    -------
+    DataFrame
+        file (relative to the folder that was given), score (P(Fractured), 0..1), decision ("Fractured" or "Not
+        Fractured" at the checkpoint's threshold), reason (why a film has no score, else empty); and label, group and
+        split where a folder says them. `attrs["threshold"]` says what decided, and how it was chosen.
+
+    Raises
+    ------
+    InputError
+        If a path or the checkpoint is missing or not what it should be, two films would have one name, `looks` is
+        neither 1 nor 2, or the checkpoint was not calibrated for two.
+    """
+    classifier = load_classifier(model)
+    if looks not in (1, 2):
+        raise InputError(f"looks is {looks}; expected 1 or 2")
+    if looks == 2:
+        try:
+            classifier = classifier.looking_twice()
+        except InputError as error:
+            raise InputError(f"{model}: {error}") from None
+    sources = collect(paths)
+    rows: list[dict[str, object]] = []
+    notes: dict[str, tuple[str, ...]] = {}
+    bar = tqdm(total=len(sources), desc="predicting", unit="film", disable=not progress)
+    for start in range(0, len(sources), chunk):
+        squares, good = [], []
+        for source in sources[start : start + chunk]:
+            row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": ""}
+            rows.append(row)
+            try:
+                seen = decode(source.path)
+                squares.append(to_square(seen.grey, classifier.size))
+                notes[source.name] = seen.notes
+                good.append(row)
+            except InputError as error:
+                row["reason"] = str(error)
+        if good:
+            scores = scores_from_logits(classifier.logits(np.stack(squares)), classifier.temperature)
+            for row, score, decision in zip(good, scores, classifier.decide(scores), strict=True):
+                row.update(score=score, decision=decision, reason="" if decision else NO_NUMBER)
+        bar.update(len(sources[start : start + chunk]))
+    bar.close()
+    print_notes(notes)
+    frame = with_known_labels(pd.DataFrame(rows), sources)
+    frame.attrs["threshold"] = decided_by(classifier)
+    return frame
+
+
+def decided_by(classifier: Classifier) -> str:
+    """The threshold, the rule that chose it, and on how many images, in words."""
+    chosen = f"threshold {classifier.threshold:.3f}"
+    if classifier.default_rule.startswith("score="):
+        return f"{chosen}, as fixed beforehand"
+    images = classifier.extra.get(JUDGED_ON)
+    where = f"{images} validation images" if images else "the validation images of its training"
+    return f"{chosen}, chosen by {classifier.default_rule} on {where}"
+
+
+def with_known_labels(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
+    """Add label and group where the folders of any film say its label, and split where they say one."""
+    if all(source.label is None for source in sources):
+        return scores
+    label = pd.array([source.label for source in sources], dtype="Int64")
+    known = scores.assign(label=label, group=[s.group for s in sources])
+    return known.assign(split=[s.split for s in sources]) if any(s.split for s in sources) else known
+
+
+def explain_paths(
+    paths: Sequence[Path], model: Path, out: Path, *, layer: str | None = None, progress: bool = True
+) -> pd.DataFrame:
+    """For each film, leave film, heat map and overlay side by side in `out` as a PNG of the same name; and index.html.
+
+    Where the film's folder has annotations, the fracture is outlined. Pictures that an earlier call left in `out` are
+    no films, and may be replaced.
+
+    Returns
+    -------
+    DataFrame
+        As `predict_paths`, with the picture's name in the column picture.
+
+    Raises
+    ------
+    InputError
+        As `predict_paths`, or if a picture would replace a file that is none.
+    """
+    # Here, since all that draws takes a second to load, and scoring does not need it.
+    from fracturelib.viz.figures import triptych
+
+    sources = [s for s in collect(paths) if not _is_picture(s.path, out)]
+    if not sources:
+        raise InputError(f"{paths[0]}: has only pictures that this command made; expected images")
+    pictures = picture_names([s.name for s in sources])
+    for picture in pictures:
+        may_replace(out / picture, PICTURE_MARK)
+    may_replace(out / INDEX, INDEX_MARK)
+    classifier = load_classifier(model)
+    layers = stages(classifier.model)
+    name = layer or list(layers)[-1]
+    if name not in layers:
+        raise InputError(f"layer is {name!r}; expected one of {', '.join(layers)}")
+    rows = []
+    notes: dict[str, tuple[str, ...]] = {}
+    with GradCAM(classifier.model, layers[name]) as cam:
+        bar = tqdm(sources, desc="explaining", unit="film", disable=not progress)
+        for source, picture in zip(bar, pictures, strict=True):
+            row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": "", "picture": ""}
+            rows.append(row)
+            try:
+                seen = decode(source.path)
+            except InputError as error:
+                row["reason"] = str(error)
+                continue
+            film, notes[source.name] = seen.grey, seen.notes
+            square = to_square(film, classifier.size)
+            score = scores_from_logits(classifier.logits(square[None]), classifier.temperature)
+            if not np.isfinite(score[0]):
+                row["reason"] = NO_NUMBER
+                continue
+            heat = to_film(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), film)
+            shown, positive = normalise(heat)
+            known = source.annotations
+            mask = fracture_mask(known, width=film.shape[1], height=film.shape[0]) if known else None
+            note = "" if positive else "\nno evidence for a fracture in this layer: the map is empty"
+            marked = None
+            if classifier.is_taught:
+                places = to_film(upsample(classifier.marks(square[None])[0], classifier.size), film)
+                marked = overlay(film, np.clip(places, 0, 1))
+            figure = triptych(
+                film,
+                heat,
+                overlay(film, shown),
+                title=f"{source.name}: score {score[0]:.3f}, {classifier.decide(score)[0]} "
+                f"(threshold {classifier.threshold:.3f}), Grad-CAM of {name}{note}",
+                mask=mask,
+                marked=marked,
+            )
+            with atomic_path(out / picture) as temporary:
+                figure.savefig(temporary, dpi=100, metadata={"Software": PICTURE_MARK})
+            row.update(score=score[0], decision=classifier.decide(score)[0], picture=picture)
+    print_notes(notes)
+    frame = pd.DataFrame(rows)
+    if (frame["picture"] != "").any():
+        write_index(frame, out, classifier)
+    return frame
+
+
+def print_notes(notes: Mapping[str, Sequence[str]]) -> None:
+    """Say of how many images what is to be known of how they were read."""
+    for line in noted(notes):
+        print(f"note: {line}")
+
+
+def picture_names(files: Sequence[str]) -> list[str]:
+    """The PNG of each image, by names with /: a.jpg -> a.png, but a.jpg.png where there is an a.tif, too."""
+    fit = [PurePosixPath(*map(safe_name, PurePosixPath(file).parts)) for file in files]
+    short = [str(name.with_suffix(".png")) for name in fit]
+    often = Counter(name.casefold() for name in short)
+    return distinct_names(
+        [s if often[s.casefold()] == 1 else str(n.with_name(f"{n.name}.png")) for s, n in zip(short, fit, strict=True)]
+    )
+
+
+def _is_picture(path: Path, out: Path) -> bool:
+    """Whether a file lies in `out` and was made by `explain_paths`."""
+    if not out.is_dir() or out.resolve() not in path.resolve().parents:
+        return False
+    with path.open("rb") as file:
+        return PICTURE_MARK.encode() in file.read(4096)
+
+
+def to_film(heat: np.ndarray, film: np.ndarray) -> np.ndarray:
+    """A map of the square, cut to the film and brought to its size: (s, s) float32 -> film.shape float32."""
+    import cv2
+
+    height, width = film.shape
+    geometry = square_geometry(width, height, heat.shape[0])
+    left, top = round(geometry.left), round(geometry.top)
+    inside = heat[
+        top : top + max(1, round(height * geometry.scale)), left : left + max(1, round(width * geometry.scale))
+    ]
+    return cv2.resize(inside, (width, height), interpolation=cv2.INTER_LINEAR)
