@@ -24,7 +24,8 @@ ALIKE = 0.8  # least cosine of two descriptors of one point
 
 LEAST_SHARE, MOST_STRETCH = 0.2, 1.5
 
-MOST_DIFFERENT, MOST_DIFFERENT_IF_FINER, LEAST_OVERLAP = 0.046, 0.036, 0.5
+MOST_DIFFERENT, MOST_DIFFERENT_IF_FINER = 0.046, 0.036
+LEAST_OVERLAP, LEAST_OVERLAP_IF_FINER = 0.5, 0.65  # what is made to fit by its greys must share more of them
 
 LEAST_EXACT, LEAST_LIKENESS = 45, 0.7  # so many points meet so well that noise may differ; no strangers exceed 33
 WINDOW = 21  # pixels, of the correlation round each pixel
@@ -85,7 +86,7 @@ class Meeting:
         most = MOST_DIFFERENT_IF_FINER if self.finer else MOST_DIFFERENT
         exact = self.points * self.share / max(self.offset, 0.2)
         alike = self.differs < most or (exact > LEAST_EXACT and self.likeness > LEAST_LIKENESS)
-        return alike and self.overlap > LEAST_OVERLAP
+        return alike and self.overlap > (LEAST_OVERLAP_IF_FINER if self.finer else LEAST_OVERLAP)
 
     @property
     def differs(self) -> float:
