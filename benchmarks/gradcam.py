@@ -1,8 +1,8 @@
 """What a heat map costs: `python benchmarks/gradcam.py [--rounds 30]`.
 
-Interleaved in one run, medians, as ratios to a plain forward pass of the same network on the same film: one map of the
+Interleaved in one run, medians, as ratios to a plain forward pass of the same network on the same image: one map of the
 last layer by us, grad-cam, torchcam and captum (those that are installed); ours of four stages at once; and the
-forward pass again with the film in the channels-last layout, which we choose for networks with depthwise convolutions.
+forward pass again with the image in the channels-last layout, which we choose for networks with depthwise convolutions.
 Then one tick of the explorer's opacity at 512 pixels, and how often the network ran for it. Stop everything else first.
 """
 
@@ -20,7 +20,7 @@ from fracturelib.explain.gradcam import GradCAM
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import build_model, stages
 from fracturelib.models.small_cnn import SmallCNN
-from fracturelib.viz.gradcam_explorer import Explorer
+from fracturelib.viz.gradcam_explorer import GradCAMExplorer
 
 Work = Callable[[], Any]
 
@@ -101,7 +101,7 @@ def passes(name: str, model: nn.Module, last: nn.Module, four: dict[str, nn.Modu
 def tick(rounds: int) -> None:
     images = np.random.default_rng(0).integers(0, 255, (4, 512, 512), dtype=np.uint8)
     classifier = Classifier(build_model("small_cnn", seed=0), {"name": "small_cnn"}, 512, 0.5, 0.2)
-    explorer = Explorer(classifier, images, [0, 1, 0, 1])
+    explorer = GradCAMExplorer(classifier, images, [0, 1, 0, 1])
     calls: list[int] = []
     handle = classifier.model.register_forward_hook(lambda *_: calls.append(1))
     took = []

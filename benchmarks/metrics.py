@@ -1,7 +1,7 @@
 """How fast the metrics are, as ratios against a peer in one run: `python benchmarks/metrics.py`.
 
 Prints medians: the sweep of a million scores against scikit-learn's `roc_curve` alone; 2,000 group-bootstrap AUCs of
-10,000 films against calling `roc_auc_score` on each sample; DeLong of growing sets, which must grow little faster than
+10,000 images against calling `roc_auc_score` on each sample; DeLong of growing sets, which must grow little faster than
 them; one move of the linked view of notebook 03, from the slider's value to the last widget that follows.
 """
 
@@ -15,11 +15,11 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from fracturelib.metrics.bootstrap import group_bootstrap
 from fracturelib.metrics.classification import roc_auc, sweep
 from fracturelib.metrics.intervals import delong_interval
-from fracturelib.viz.threshold_explorer import Tradeoffs
+from fracturelib.viz.threshold_explorer import ThresholdExplorer
 
 
 def made(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and groups of about two films."""
+    """Labels, scores and groups of about two images."""
     rng = np.random.default_rng(seed)
     y = (rng.random(n) < 0.2).astype(int)
     return y, 1 / (1 + np.exp(-(rng.normal(size=n) + y - 1))), rng.integers(0, n // 2, n)
@@ -62,7 +62,7 @@ def main() -> None:
     alone = median(lambda: [roc_auc_score(y, score) for _ in range(samples)], 3) * 2000 / samples
     whole = median(lambda: looped(y, score, group, samples), 3) * 2000 / samples
     print(
-        f"2,000 group-bootstrap AUCs of 10,000 films: {1000 * ours:.0f} ms, {alone / ours:.0f} times as fast as "
+        f"2,000 group-bootstrap AUCs of 10,000 images: {1000 * ours:.0f} ms, {alone / ours:.0f} times as fast as "
         f"2,000 calls of roc_auc_score, {whole / ours:.0f} times as fast as drawing samples for them too"
     )
 
@@ -73,12 +73,12 @@ def main() -> None:
     print(f"DeLong: {shown}; grows as n to the power {power:.2f} (pair by pair it would be 2)")
 
     y, score, _ = made(1000)
-    films = np.random.default_rng(0).integers(0, 255, (1000, 224, 224), dtype=np.uint8)
-    view = Tradeoffs(y, score, images=films)
+    images = np.random.default_rng(0).integers(0, 255, (1000, 224, 224), dtype=np.uint8)
+    view = ThresholdExplorer(y, score, images=images)
     for slider in (view.threshold, view.prevalence):
         places = iter(np.tile([0.2, 0.3, 0.4, 0.5, 0.6], 20).tolist())
         move = median(lambda s=slider, p=places: setattr(s, "value", next(p)), 50)  # type: ignore[misc]
-        print(f"the linked view of 1,000 films follows the {slider.description.lower()} in {1000 * move:.1f} ms")
+        print(f"the linked view of 1,000 images follows the {slider.description.lower()} in {1000 * move:.1f} ms")
 
 
 if __name__ == "__main__":

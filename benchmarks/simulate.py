@@ -1,6 +1,6 @@
-"""How fast films are made: `python benchmarks/simulate.py [--images 160]`.
+"""How fast images are made: `python benchmarks/simulate.py [--images 160]`.
 
-Prints films a second on one core and on all, milliseconds by region, and how much faster a bone's shadow is cast than
+Prints images a second on one core and on all, milliseconds by region, and how much faster a bone's shadow is cast than
 by resampling its whole box with scipy's `affine_transform`.
 """
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=160)
     images = parser.parse_args().images
-    print("ms for a film of 320 pixels, one core")
+    print("ms for an image of 320 pixels, one core")
     for region in REGIONS:
         count = iter(range(1000))
         print(f"  {region:10s} {1000 * seconds(lambda r=region, c=count: simulate_image(r, seed=next(c)), 6):6.0f}")
@@ -53,7 +53,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
             simulate_dataset(Path(folder) / "set", images=images, workers=workers, progress=False)
-            print(f"{workers} processes: {images / (time.perf_counter() - start):.1f} films a second, start included")
+            print(f"{workers} processes: {images / (time.perf_counter() - start):.1f} images a second, start included")
     print(f"a bone's shadow is cast {versus_affine():.1f} times as fast as by affine_transform over its box")
 
 

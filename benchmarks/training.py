@@ -1,8 +1,8 @@
-"""What teaching a pretrained network costs: `python benchmarks/training.py DIR [--films 192] [--rounds 3]`.
+"""What teaching a pretrained network costs: `python benchmarks/training.py DIR [--images 192] [--rounds 3]`.
 
-One epoch of fine-tuning EfficientNet-Lite0 at 384 pixels on the same films, from the same ImageNet weights, in batches
+One epoch of fine-tuning EfficientNet-Lite0 at 384 pixels on the same images, from the same ImageNet weights, in batches
 of 16: ours in its four ways, and fastai's `Learner` over timm's network (with its usual decoding, padding, mirroring)
-in float32, where they are installed. Interleaved in one run, medians, films a second, and the ratio to fastai. Ours
+in float32, where they are installed. Interleaved in one run, medians, images a second, and the ratio to fastai. Ours
 learns where as well as whether; fastai learns whether. Freed memory is kept for both (`fracturelib/_memory.py`). Then
 what the whole training of the shipped network takes, and what as many epochs would take with fastai. Stop everything
 else first.
@@ -24,9 +24,9 @@ from fracturelib.data.dataset import load_manifest
 from fracturelib.data.images import load_images
 from fracturelib.data.masks import outlines
 from fracturelib.models.efficientnet_lite import imagenet_classifier
-from fracturelib.training.config import TransferRecipe
-from fracturelib.training.finetune import fit_taught, resolved_precision
-from fracturelib.training.train import Films
+from fracturelib.training.config import FineTuneConfig
+from fracturelib.training.finetune import fit_localizer, resolved_precision
+from fracturelib.training.train import Images
 
 SIZE, BATCH = 384, 16
 SHIPPED_EPOCHS = 16
@@ -60,29 +60,29 @@ def fastai_epoch(folder: Path, frame: pd.DataFrame) -> Callable[[], None] | None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--films", type=int, default=192)
+    parser.add_argument("--images", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as cache:
         os.environ["FRACTURE_CACHE"] = cache
-        run(args.folder, args.films, args.rounds)
+        run(args.folder, args.images, args.rounds)
 
 
-def run(folder: Path, films: int, rounds: int) -> None:
+def run(folder: Path, images: int, rounds: int) -> None:
     frame = load_manifest(folder)
-    train = frame[frame["split"] == "train"].sample(films, random_state=0).sort_values("file").reset_index(drop=True)
-    # Both classes and a few films only, so that the epoch's own judging costs little.
+    train = frame[frame["split"] == "train"].sample(images, random_state=0).sort_values("file").reset_index(drop=True)
+    # Both classes and a few images only, so that the epoch's own judging costs little.
     val = frame[frame["split"] == "val"].groupby("label").head(2).reset_index(drop=True)
     frame = pd.concat([train, val], ignore_index=True)
     masks = outlines(folder, frame, SIZE)
     both = [
-        Films(load_images(folder, list(f["file"]), size=SIZE), np.array(f["label"], np.int64)) for f in (train, val)
+        Images(load_images(folder, list(f["file"]), size=SIZE), np.array(f["label"], np.int64)) for f in (train, val)
     ]
 
     def ours(tune: str, precision: str) -> Callable[[], None]:
-        recipe = TransferRecipe(tune=tune, precision=precision, epochs=1, batch=BATCH)
-        return lambda: void(fit_taught(*both, *masks, recipe, progress=False))
+        config = FineTuneConfig(tune=tune, precision=precision, epochs=1, batch=BATCH)
+        return lambda: void(fit_localizer(*both, *masks, config, progress=False))
 
     begin = time.perf_counter()
     ours("heads", "float32")()  # the features, which are computed once
@@ -105,17 +105,17 @@ def run(folder: Path, films: int, rounds: int) -> None:
             work()
             took[name].append(time.perf_counter() - begin)
     medians = {name: float(np.median(times)) for name, times in took.items()}
-    print(f"{films} films of {SIZE} pixels, batches of {BATCH}, {rounds} rounds, {torch.get_num_threads()} threads;")
+    print(f"{images} images of {SIZE} pixels, batches of {BATCH}, {rounds} rounds, {torch.get_num_threads()} threads;")
     print(f"precision where it is not named: {resolved_precision('auto')}")
     base = medians.get("fastai, all, float32")
     for name, seconds in medians.items():
         ratio = "" if base is None else f", {seconds / base:.2f} of fastai's time"
-        print(f"{name:24} {seconds:7.1f} s an epoch, {films / seconds:6.1f} films a second{ratio}")
-    print(f"features of the heads and the last stage, once: {features / films * 1000:.0f} ms a film")
-    whole = len(load_manifest(folder).query("split == 'train'")) * SHIPPED_EPOCHS / films
+        print(f"{name:24} {seconds:7.1f} s an epoch, {images / seconds:6.1f} images a second{ratio}")
+    print(f"features of the heads and the last stage, once: {features / images * 1000:.0f} ms an image")
+    whole = len(load_manifest(folder).query("split == 'train'")) * SHIPPED_EPOCHS / images
     for name in ("ours, most", "fastai, all, float32"):
         if name in medians:
-            print(f"{SHIPPED_EPOCHS} epochs of all training films, {name}: {medians[name] * whole / 60:.0f} min")
+            print(f"{SHIPPED_EPOCHS} epochs of all training images, {name}: {medians[name] * whole / 60:.0f} min")
 
 
 def void(_: object) -> None:

@@ -5,11 +5,11 @@ r"""What small changes are worth: `python benchmarks/trials.py DIR [--folds 5] [
     python benchmarks/trials.py data/raw/fracatlas
 
 Three tables. *The picture*: resolution, padding or squashing, CLAHE and mirroring, for a line on ImageNet's frozen
-features (EfficientNet-Lite0), its penalty chosen within the training films. *The balance*: class weights, oversampling
-and focal loss for the same line, at the threshold 0.5 and at one chosen on other films. Both are out of fold over all
-films, each group in one fold. *The heads*: what each part of the recipe of the two heads does, on the data set's own
+features (EfficientNet-Lite0), its penalty chosen within the training images. *The balance*: class weights, oversampling
+and focal loss for the same line, at the threshold 0.5 and at one chosen on other images. Both are out of fold over all
+images, each group in one fold. *The heads*: what each part of the recipe of the two heads does, on the data set's own
 splits. Beside each row is its gain over the first of its table (over metadata alone, for the first of the pictures), on
-the same films; intervals are bootstraps over groups.
+the same images; intervals are bootstraps over groups.
 """
 
 import argparse
@@ -36,12 +36,12 @@ from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstra
 from fracturelib.metrics.calibration import calibration_error
 from fracturelib.metrics.classification import average_precision, confusion_at, roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity
-from fracturelib.models.localizer import TaughtLite0, with_imagenet
+from fracturelib.models.localizer import LocalizingEfficientNet, with_imagenet_weights
 from fracturelib.training.baselines import metadata_scores
-from fracturelib.training.config import TransferRecipe
+from fracturelib.training.config import FineTuneConfig
 from fracturelib.training.features import Features, frozen_features, whole_features
-from fracturelib.training.finetune import fit_taught, judged
-from fracturelib.training.train import Films
+from fracturelib.training.finetune import fit_localizer, judged
+from fracturelib.training.train import Images
 from fracturelib.tutorial import Split, open_split
 
 N, SIZE = 1000, 384
@@ -70,12 +70,12 @@ def contrasted(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def squashed(folder: Path, files: Sequence[str]) -> NDArray[np.uint8]:
-    """Films stretched to squares instead of padded."""
+    """Images stretched to squares instead of padded."""
     return np.stack([cv2.resize(read_grey(folder / f), (SIZE, SIZE), interpolation=cv2.INTER_AREA) for f in files])
 
 
 def a_line(x: Numbers, y: NDArray[np.int64], group: NDArray[np.str_]) -> Callable[[Numbers], Numbers]:
-    """Logistic regression whose penalty is chosen by average precision within the films at hand."""
+    """Logistic regression whose penalty is chosen by average precision within the images at hand."""
     line = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     inner = StratifiedGroupKFold(3, shuffle=True, random_state=0)
     chosen = GridSearchCV(line, {"logisticregression__C": PENALTIES}, scoring="average_precision", cv=inner, n_jobs=2)
@@ -116,9 +116,9 @@ def weighted_line(*, class_weights: bool = False, repeat: bool = False, gamma: f
 def out_of_fold(
     fit: Fit, x: Numbers, frame: pd.DataFrame, folds: int, mirror: Numbers | None = None
 ) -> tuple[Numbers, NDArray[np.int64]]:
-    """Each film's logit from a line that never saw its group, and its fold.
+    """Each image's logit from a line that never saw its group, and its fold.
 
-    With `mirror`, the mirrored films are learnt from, too, and a film's logit is the mean of both looks.
+    With `mirror`, the mirrored images are learnt from, too, and an image's logit is the mean of both looks.
     """
     y, group = np.array(frame["label"], np.int64), np.array(frame["group"], str)
     found, fold = np.zeros(len(y)), np.zeros(len(y), np.int64)
@@ -135,7 +135,7 @@ def out_of_fold(
 
 
 def frozen_of(part: Split) -> Features:
-    return frozen_features(with_imagenet(TaughtLite0()), part.images, progress=True)
+    return frozen_features(with_imagenet_weights(LocalizingEfficientNet()), part.images, progress=True)
 
 
 def metadata_out_of_fold(frame: pd.DataFrame, folds: int) -> Numbers:
@@ -148,7 +148,7 @@ def metadata_out_of_fold(frame: pd.DataFrame, folds: int) -> Numbers:
 
 def the_picture(folder: Path, frame: pd.DataFrame, parts: dict[str, Split], looks: list[Numbers], folds: int) -> None:
     files, group, y = list(frame["file"]), list(frame["group"]), list(frame["label"])
-    print(f"the picture: a line on frozen features, {folds} folds, {len(y)} films, {sum(y)} fractured")
+    print(f"the picture: a line on frozen features, {folds} folds, {len(y)} images, {sum(y)} fractured")
     plain = np.concatenate([part.images for part in parts.values()])
     known = metadata_out_of_fold(frame, folds)
     row("metadata only", y, known, group, None)
@@ -182,38 +182,38 @@ def the_balance(x: Numbers, frame: pd.DataFrame, folds: int) -> None:
         logit, fold = out_of_fold(fit, x, frame, folds)
         row(name, y, logit, group, first)
         first = logit if first is None else first
-        score, called = expit(logit), np.zeros(len(y))
+        score, predicted = expit(logit), np.zeros(len(y))
         for k in range(folds):
             limit = threshold_for_sensitivity(y[fold != k], score[fold != k], 0.90)
-            called[fold == k] = score[fold == k] >= limit
-        for said, calls in (("at 0.5", (score >= 0.5).astype(float)), ("moved", called)):
+            predicted[fold == k] = score[fold == k] >= limit
+        for said, calls in (("at 0.5", (score >= 0.5).astype(float)), ("moved", predicted)):
             at = confusion_at(y, calls, 0.5)
             print(f"    {said:8} sensitivity {at.sensitivity:.2f}, specificity {at.specificity:.2f}")
         print(f"    calibration error as it comes {calibration_error(y, score):.3f}", flush=True)
 
 
 def the_heads(parts: dict[str, Split], seeds: int) -> None:
-    recipe = TransferRecipe(size=SIZE)
-    films = {name: Films(part.images, part.labels) for name, part in parts.items()}
+    config = FineTuneConfig(size=SIZE)
+    images = {name: Images(part.images, part.labels) for name, part in parts.items()}
     masks = {name: np.asarray(part.masks) for name, part in parts.items()}
     ready = {name: frozen_of(part) for name, part in parts.items()}
     variants = {
-        "the recipe": recipe,
-        **{f"seed {seed}": replace(recipe, seed=seed) for seed in range(1, seeds)},
-        "labels only: no outlines": replace(recipe, where=0.0, point=0.0),
-        "no loss of the strongest place": replace(recipe, point=0.0),
-        "no average of the weights": replace(recipe, average=0.0),
-        "no dropout": replace(recipe, drop=0.0),
+        "the recipe": config,
+        **{f"seed {seed}": replace(config, seed=seed) for seed in range(1, seeds)},
+        "labels only: no outlines": replace(config, where=0.0, point=0.0),
+        "no loss of the strongest place": replace(config, point=0.0),
+        "no average of the weights": replace(config, average=0.0),
+        "no dropout": replace(config, drop=0.0),
     }
     logits: dict[str, dict[str, Numbers]] = {}
-    print(f"the heads: {recipe.epochs} epochs on frozen features, one split")
+    print(f"the heads: {config.epochs} epochs on frozen features, one split")
     for name, changed in variants.items():
         kept = {split: ready[split] for split in ("train", "val")}
-        classifier, history = fit_taught(
-            films["train"], films["val"], masks["train"], masks["val"], changed, kept=kept, progress=False
+        classifier, history = fit_localizer(
+            images["train"], images["val"], masks["train"], masks["val"], changed, kept=kept, progress=False
         )
-        assert isinstance(classifier.model, TaughtLite0)
-        found = {s: judged(classifier.model, films[s], "heads", kept=ready[s])[0].double() for s in ("val", "test")}
+        assert isinstance(classifier.model, LocalizingEfficientNet)
+        found = {s: judged(classifier.model, images[s], "heads", kept=ready[s])[0].double() for s in ("val", "test")}
         logits[name] = {split: (x[:, 1] - x[:, 0]).numpy() for split, x in found.items()}
         shown(name, logits, parts)
         print(f"    peak right on validation {history['val_peak'].iloc[-1]:.2f}", flush=True)

@@ -16,12 +16,12 @@ from fracturelib._io.files import InputError, may_replace, printable
 from fracturelib._io.terminal import Terminal
 from fracturelib._options import SEEDS, Formatter, Parser, real, whole
 from fracturelib.models.shipped import PRETRAINED
-from fracturelib.training.config import LIMITS, Recipe, TransferRecipe, best_epoch
+from fracturelib.training.config import LIMITS, FineTuneConfig, TrainConfig, best_epoch
 
 if TYPE_CHECKING:
     import pandas as pd
 NOTICE = "For education and research, not for clinical use."
-MODEL_HELP = "a checkpoint; if not given, the shipped network for real films"
+MODEL_HELP = "a checkpoint; if not given, the shipped network for real images"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,12 +90,14 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
         type=Path,
         default=None,
         metavar="TABLE",
-        help="name and split of films, as beside a checkpoint; what it leaves out or keeps is decided",
+        help="name and split of images, as beside a checkpoint; what it leaves out or keeps is decided",
     )
-    c.add_argument("--listed-only", action="store_true", help="leave out films that --splits does not name")
-    c.add_argument("--drop-copies", action="store_true", help="keep one film of each radiograph")
+    c.add_argument("--listed-only", action="store_true", help="leave out images that --splits does not name")
+    c.add_argument("--drop-copies", action="store_true", help="keep one image of each radiograph")
     c.add_argument("--drop-contradictions", action="store_true", help="leave out radiographs that have both labels")
-    c.add_argument("--drop-broken", action="store_true", help="leave out blank films and those with boxes outside them")
+    c.add_argument(
+        "--drop-broken", action="store_true", help="leave out blank images and those with boxes outside them"
+    )
     _quiet(c)
 
 
@@ -104,7 +106,7 @@ def run_import(args: argparse.Namespace) -> int:
     from fracturelib.curate.importer import import_dataset
 
     if args.listed_only and args.splits is None:
-        raise InputError("--listed-only is given without --splits; expected the table that names the films")
+        raise InputError("--listed-only is given without --splits; expected the table that names the images")
     report = import_dataset(
         args.source,
         args.out,
@@ -173,7 +175,7 @@ def run_simulate(args: argparse.Namespace) -> int:
         workers=args.workers,
         progress=not args.quiet,
     )
-    print(f"{args.out}: {len(frame)} films of {frame['group'].nunique()} patients, {frame['label'].sum()} fractured")
+    print(f"{args.out}: {len(frame)} images of {frame['group'].nunique()} patients, {frame['label'].sum()} fractured")
     return 0
 
 
@@ -192,7 +194,7 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
         "exit code 0 if clean, 1 if something was found, 2 if it cannot run",
         example="fracture audit data/demo --html audit.html --json audit.json",
     )  # fmt: skip
-    c.add_argument("folder", type=Path, help="films in any layout, with or without splits, classes and tables")
+    c.add_argument("folder", type=Path, help="images in any layout, with or without splits, classes and tables")
     c.add_argument("--json", type=Path, default=None, metavar="FILE", help="write all that was found for programs")
     c.add_argument("--html", type=Path, default=None, metavar="FILE", help="write a page with pictures for people")
     _seed(c, "of folds and bootstrap")
@@ -226,43 +228,43 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     c.add_argument("folder", type=Path, help="train/, val/ and perhaps test/, each with class folders")
     c.add_argument("--out", type=Path, required=True, help="folder of the run")
     c.add_argument(
-        "--model", default=Recipe.architecture,
-        help=f"{Recipe.architecture}, or {TransferRecipe.architecture}: pretrained features, and heads that learn "
+        "--model", default=TrainConfig.architecture,
+        help=f"{TrainConfig.architecture}, or {FineTuneConfig.architecture}: pretrained features, and heads that learn "
         "whether and where; its own defaults",
     )  # fmt: skip
     c.add_argument(
         "--start", type=Path, metavar="MODEL",
-        help="a checkpoint of the same network to begin with (of an ensemble, its first member), for other films or "
-        "another size; no film that it learnt from may be in val or test",
+        help="a checkpoint of the same network to begin with (of an ensemble, its first member), for other images or "
+        "another size; no image that it learnt from may be in val or test",
     )  # fmt: skip
     c.add_argument(
         "--tune", choices=("heads", "last", "most", "all"),
-        help=f"of {TransferRecipe.architecture}: what learns besides the heads ({TransferRecipe.tune}, so nothing; the "
+        help=f"of {FineTuneConfig.architecture}: what learns besides the heads ({FineTuneConfig.tune}, so nothing; the "
         "last stage; most stages; all)",
     )  # fmt: skip
     c.add_argument(
         "--point", type=real(LIMITS["point"]), metavar="WEIGHT",
-        help=f"of {TransferRecipe.architecture}: weight of the loss of the map's strongest place "
-        f"({TransferRecipe.point})",
+        help=f"of {FineTuneConfig.architecture}: weight of the loss of the map's strongest place "
+        f"({FineTuneConfig.point})",
     )  # fmt: skip
     c.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"),
-        help=f"of {TransferRecipe.architecture} while it trains; auto: bfloat16 where the processor has it",
+        help=f"of {FineTuneConfig.architecture} while it trains; auto: bfloat16 where the processor has it",
     )  # fmt: skip
     c.add_argument("--size", type=whole(LIMITS["size"]), help=f"side of the input, in pixels ({_defaults('size')})")
     c.add_argument("--epochs", type=whole(LIMITS["epochs"]), help=f"at most ({_defaults('epochs')})")
     c.add_argument(
         "--patience", type=whole(LIMITS["patience"]),
-        help=f"of {Recipe.architecture}: stop after so many epochs without a better AUC ({Recipe.patience})",
+        help=f"of {TrainConfig.architecture}: stop after so many epochs without a better AUC ({TrainConfig.patience})",
     )  # fmt: skip
-    c.add_argument("--batch", type=whole(LIMITS["batch"]), help=f"films in one step ({_defaults('batch')})")
+    c.add_argument("--batch", type=whole(LIMITS["batch"]), help=f"images in one step ({_defaults('batch')})")
     c.add_argument(
         "--learning-rate",
         type=real(LIMITS["learning_rate"]),
         help=f"of Adam ({_defaults('learning_rate')}); of what is tuned of pretrained features, a fifth",
     )
     c.add_argument(
-        "--no-augment", action="store_true", help=f"of {Recipe.architecture}: show each film always as it is"
+        "--no-augment", action="store_true", help=f"of {TrainConfig.architecture}: show each image always as it is"
     )
     _seed(c, "of the weights, the order and the augmentation")
     c.add_argument("--attribution", help="whose data these are; kept in the checkpoint")
@@ -271,46 +273,46 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 def _defaults(name: str) -> str:
     """What a setting is if it is not given, for each network."""
-    first, second = getattr(Recipe, name), getattr(TransferRecipe, name)
-    return f"{first}" if first == second else f"{first}; {TransferRecipe.architecture}: {second}"
+    first, second = getattr(TrainConfig, name), getattr(FineTuneConfig, name)
+    return f"{first}" if first == second else f"{first}; {FineTuneConfig.architecture}: {second}"
 
 
-def _recipe(args: argparse.Namespace) -> Recipe | TransferRecipe:
+def _recipe(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
     """What the options of `train` come to; those of the other network are an error."""
-    transfer = args.model == TransferRecipe.architecture
+    transfer = args.model == FineTuneConfig.architecture
     own = {True: ("tune", "point", "precision"), False: ("patience", "no_augment")}
     for name in own[not transfer]:
         if getattr(args, name) not in (None, False):
             needed = "another --model than" if transfer else "--model"
             option, value = name.replace("_", "-"), "" if name == "no_augment" else f" {getattr(args, name)}"
-            raise InputError(f"--{option} is given{value}; expected {needed} {TransferRecipe.architecture}")
+            raise InputError(f"--{option} is given{value}; expected {needed} {FineTuneConfig.architecture}")
     names = ("size", "epochs", "batch", "learning_rate", *own[transfer])
     given = {n: getattr(args, n) for n in names if getattr(args, n) is not None and n != "no_augment"}
     if not transfer:
-        return Recipe(architecture=args.model, augment=not args.no_augment, seed=args.seed, **given)
+        return TrainConfig(architecture=args.model, augment=not args.no_augment, seed=args.seed, **given)
     if args.learning_rate is not None:
-        given["features_rate"] = args.learning_rate * TransferRecipe.features_rate / TransferRecipe.learning_rate
-    return TransferRecipe(seed=args.seed, **given)
+        given["features_rate"] = args.learning_rate * FineTuneConfig.features_rate / FineTuneConfig.learning_rate
+    return FineTuneConfig(seed=args.seed, **given)
 
 
 def run_train(args: argparse.Namespace) -> int:
     from fracturelib.training.distributed import together
     from fracturelib.workflows import MODEL_FILE, train_folder
 
-    if args.model == "taught_ensemble":
+    if args.model == "deep_ensemble":
         raise InputError(
-            "--model is taught_ensemble; train its members one by one, then put them together by fracture join"
+            "--model is deep_ensemble; train its members one by one, then put them together by fracture join"
         )
-    recipe = _recipe(args)
+    config = _recipe(args)
     with together() as ranks:
         run = train_folder(
-            args.folder, args.out, recipe, start=args.start, attribution=args.attribution or "", ranks=ranks,
+            args.folder, args.out, config, start=args.start, attribution=args.attribution or "", ranks=ranks,
             progress=not args.quiet,
         )  # fmt: skip
     if not ranks.first:
         return 0
     kept = len(run.history) - 1  # of a pretrained network, the average of the weights at the end
-    if isinstance(recipe, Recipe):
+    if isinstance(config, TrainConfig):
         kept = best_epoch(list(run.history["val_auc"]), list(run.history["val_loss"]))
     best = run.history.iloc[kept]
     print(
@@ -330,11 +332,11 @@ def next_step(out: Path, rule: str) -> str:
 
 def _add_join(commands: argparse._SubParsersAction) -> None:
     c = _command(
-        commands, "join", run_join, summary="make one network of several that were trained apart",
+        commands, "join", run_ensemble, summary="make one network of several that were trained apart",
         example="fracture join data/raw/fracatlas runs/a/model.pt runs/b/model.pt --out runs/both",
     )  # fmt: skip
-    c.add_argument("folder", type=Path, help="the films that they were trained on; val calibrates the new network")
-    c.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="checkpoints of networks taught where")
+    c.add_argument("folder", type=Path, help="the images that they were trained on; val calibrates the new network")
+    c.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="checkpoints of networks trained to localize")
     c.add_argument("--out", type=Path, required=True, help="folder of the new network")
     c.add_argument(
         "--weights", action="store_true",
@@ -346,10 +348,12 @@ def _add_join(commands: argparse._SubParsersAction) -> None:
     _quiet(c)
 
 
-def run_join(args: argparse.Namespace) -> int:
-    from fracturelib.workflows import MODEL_FILE, join_runs
+def run_ensemble(args: argparse.Namespace) -> int:
+    from fracturelib.workflows import MODEL_FILE, ensemble_runs
 
-    run = join_runs(args.folder, args.models, args.out, weights=args.weights, maps=args.maps, progress=not args.quiet)
+    run = ensemble_runs(
+        args.folder, args.models, args.out, weights=args.weights, maps=args.maps, progress=not args.quiet
+    )
     print(
         f"{args.out / MODEL_FILE}: {len(args.models)} networks; threshold {run.classifier.threshold:.3f} "
         f"({run.classifier.default_rule})"
@@ -364,21 +368,21 @@ def chosen_model(args: argparse.Namespace) -> Path:
         return args.model
     if not PRETRAINED.is_file():
         raise InputError(f"--model is not given, and there is no {PRETRAINED}; expected a checkpoint")
-    print(f"model: the shipped one for real films, {PRETRAINED.name}; read its model card, {PRETRAINED.stem}.md")
+    print(f"model: the shipped one for real images, {PRETRAINED.name}; read its model card, {PRETRAINED.stem}.md")
     return PRETRAINED
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     c = _command(
-        commands, "predict", run_predict, summary="score films and write a table",
+        commands, "predict", run_predict, summary="score images and write a table",
         example="fracture predict data/demo/test --model runs/first/model.pt --csv scores.csv",
     )  # fmt: skip
-    c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="films, or folders of films")
+    c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="images, or folders of images")
     c.add_argument("--model", type=Path, default=None, help=MODEL_HELP)
     c.add_argument("--csv", type=Path, required=True, help="the table to write")
     c.add_argument(
         "--looks", type=whole((1, 2)), default=1,
-        help="2: also at the film mirrored, for the mean of both, with thresholds of its own; twice the time",
+        help="2: also at the image mirrored, for the mean of both, with thresholds of its own; twice the time",
     )  # fmt: skip
     _quiet(c)
 
@@ -392,9 +396,9 @@ def run_predict(args: argparse.Namespace) -> int:
     _require_some(frame, args.paths[0])
     write_table(frame, args.csv)
     unread = int(frame["score"].isna().sum())
-    called = int((frame["decision"] == "Fractured").sum())
+    predicted = int((frame["decision"] == "Fractured").sum())
     print(
-        f"{args.csv}: {len(frame)} films, {called} called fractured, {unread} without a score; "
+        f"{args.csv}: {len(frame)} images, {predicted} predicted fractured, {unread} without a score; "
         f"{frame.attrs['threshold']}. {NOTICE}"
     )
     return 0
@@ -421,14 +425,14 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     c.add_argument(
         "--threshold-from", type=Path, default=None, metavar="VAL.csv",
-        help="choose the threshold on these films: those of split val, or all if it has no splits",
+        help="choose the threshold on these images: those of split val, or all if it has no splits",
     )  # fmt: skip
     c.add_argument(
         "--rule", default=None,
         help="how: sensitivity=0.9 (if not given), specificity=0.9, youden, f_beta=2, cost=10:1, alerts=0.2",
     )  # fmt: skip
     c.add_argument(
-        "--compare", type=Path, default=None, metavar="OTHER.csv", help="another model's scores of the same films"
+        "--compare", type=Path, default=None, metavar="OTHER.csv", help="another model's scores of the same images"
     )
     c.add_argument(
         "--out", type=Path, default=None, help="folder for page, JSON, tables and figures; only printed if not given"
@@ -444,7 +448,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.threshold is not None and (args.threshold_from or args.rule):
         raise InputError("--threshold is given together with --threshold-from or --rule; expected one or the other")
     if args.rule and not args.threshold_from:
-        raise InputError(f"--rule is {args.rule!r} without --threshold-from; expected films to choose the threshold on")
+        raise InputError(
+            f"--rule is {args.rule!r} without --threshold-from; expected images to choose the threshold on"
+        )
     frame = read_predictions(args.predictions)
     if left_out := frame.attrs["left_out"]:
         some = f"such as {left_out[0][0]}: {left_out[0][1]}"
@@ -453,7 +459,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     threshold, rule, limit = args.threshold, args.rule or "sensitivity=0.9", None
     if args.threshold_from:
         threshold = point_from(read_predictions(args.threshold_from), rule, seed=args.seed)
-        # Each model has a scale of its own, so the other gets its own threshold where it brings films to choose it on.
+        # Each model has a scale of its own, so the other gets its own threshold where it brings images to choose it on.
         if other is not None and "split" in other and (other["split"] == "val").any():
             limit = point_from(other, rule, n=0).threshold
     options = {"threshold": threshold, "compare": other, "threshold_compare": limit, "seed": args.seed}
@@ -471,10 +477,10 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 def _add_explain(commands: argparse._SubParsersAction) -> None:
     c = _command(
-        commands, "explain", run_explain, summary="show where the network looks: film, map and overlay side by side",
+        commands, "explain", run_explain, summary="show where the network looks: image, map and overlay side by side",
         example="fracture explain data/demo/test/Fractured --model runs/first/model.pt --out results/maps",
     )  # fmt: skip
-    c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="films, or folders of films")
+    c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="images, or folders of images")
     c.add_argument("--model", type=Path, default=None, help=MODEL_HELP)
     c.add_argument("--out", type=Path, required=True, help="folder for the pictures")
     c.add_argument("--layer", default=None, help="stage1, stage2, ...; the last if not given")

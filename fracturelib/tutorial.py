@@ -17,8 +17,8 @@ from fracturelib.data.masks import mask_to_square
 from fracturelib.data.predictions import read_predictions
 from fracturelib.models.classifier import Classifier, load_classifier
 from fracturelib.models.shipped import PRETRAINED, PRETRAINED_SPLITS
-from fracturelib.training.config import Recipe
-from fracturelib.viz.gradcam_explorer import Explorer
+from fracturelib.training.config import TrainConfig
+from fracturelib.viz.gradcam_explorer import GradCAMExplorer
 from fracturelib.workflows import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +26,7 @@ DEMO = ROOT / "data" / "demo"
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 SHIPPED_MODEL = CHECKPOINTS / "demo-small-cnn.pt"
 SHIPPED_PREDICTIONS = CHECKPOINTS / "demo-small-cnn-predictions.csv"
-RECIPE = Recipe()
+RECIPE = TrainConfig()
 PACKAGES = (
     "torch",
     "torchvision",
@@ -86,7 +86,7 @@ def data_line(*, patients: int = 1, outlined: int = 0) -> str:
         if is_demo()
         else f"your folder {printable(data_folder().name)!r} (FRACTURE_DATA)"
     )
-    line = f"Data: {kind}, {len(frame)} films of {frame['group'].nunique()} groups, {frame['label'].sum()} fractured"
+    line = f"Data: {kind}, {len(frame)} images of {frame['group'].nunique()} groups, {frame['label'].sum()} fractured"
     if list(frame["group"]) == list(frame["file"]):
         line += "\nNo patients are known: each image counts as a patient of its own, and intervals come out too narrow."
     if test_split(frame) != "test":
@@ -117,7 +117,7 @@ def test_split(frame: pd.DataFrame) -> str:
 
 
 def open_split(split: str, *, size: int = RECIPE.size) -> Split:
-    """The films of "train", "val" or "test" as squares; if there is no test of both classes, val stands in for it."""
+    """The images of "train", "val" or "test" as squares; if there is no test of both classes, val stands in for it."""
     folder = data_folder()
     frame = load_manifest(folder)
     split = test_split(frame) if split == "test" else split
@@ -139,8 +139,8 @@ def some_of_each(
     """Up to `count` images of each class, as many of one as of the other: places of class 0 and of class 1, rising."""
     places = [np.flatnonzero(labels == label) for label in (0, 1)]
     rng, least = np.random.default_rng(seed), min(count, *map(len, places))
-    sound, fractured = (np.sort(rng.choice(p, least, replace=False)) for p in places)
-    return sound, fractured
+    negative, fractured = (np.sort(rng.choice(p, least, replace=False)) for p in places)
+    return negative, fractured
 
 
 def run_folder(name: str = "small-cnn") -> Path:
@@ -149,9 +149,9 @@ def run_folder(name: str = "small-cnn") -> Path:
     return root / f"{name}-{fingerprint(load_manifest(data_folder()))[:8]}"
 
 
-def train_course_model(recipe: Recipe = RECIPE, *, progress: bool = False) -> Run:
+def train_course_model(config: TrainConfig = RECIPE, *, progress: bool = False) -> Run:
     """Train the classifier of the course on these data, or go on with it, or only read it if it is finished."""
-    return train_folder(data_folder(), run_folder(), recipe, progress=progress)
+    return train_folder(data_folder(), run_folder(), config, progress=progress)
 
 
 def own_run() -> Path | None:
@@ -167,8 +167,8 @@ def open_classifier(*, real: bool = False) -> Classifier:
     Parameters
     ----------
     real : bool
-        For films that are not the demo's, take the shipped network for real films, trained on FracAtlas; else the small
-        CNN of the demo set, whose layers notebook 04 takes apart by name.
+        For images that are not the demo's, take the shipped network for real images, trained on FracAtlas; else the
+        small CNN of the demo set, whose layers notebook 04 takes apart by name.
     """
     folder = own_run()
     if folder:
@@ -184,18 +184,18 @@ def classifier_line(*, real: bool = False) -> str:
         return "Classifier: the shipped one, trained on the demo set"
     if not real:
         return (
-            "Classifier: the shipped one, trained on the demo set; it has never seen such films: "
+            "Classifier: the shipped one, trained on the demo set; it has never seen such images: "
             "run notebook 02 on them first"
         )
     seen = learnt_from(load_manifest(data_folder()))
-    line = "Classifier: the shipped one for real films, trained on FracAtlas"
+    line = "Classifier: the shipped one for real images, trained on FracAtlas"
     if seen:
-        line += f"; {seen} films of val and test are called like films that it learnt from: import with --splits"
+        line += f"; {seen} images of val and test are called like images that it learnt from: import with --splits"
     return line
 
 
 def learnt_from(frame: pd.DataFrame) -> int:
-    """How many films of val and test have the name of a film that the shipped network for real films learnt from."""
+    """How many images of val and test are named as one that the shipped network for real images learnt from."""
     splits = pd.read_csv(PRETRAINED_SPLITS)
     names = set(splits.loc[splits["split"] == "train", "name"])
     judged = frame.loc[frame["split"] != "train", "file"]
@@ -222,18 +222,18 @@ def open_predictions() -> pd.DataFrame:
     return pd.concat([val_rows, test_rows.assign(split="test")], ignore_index=True)
 
 
-def open_explorer(split: str = "test") -> Explorer:
-    """The explorer over the films of a split, with what the manifest says of them; the network runs once over them."""
+def open_explorer(split: str = "test") -> GradCAMExplorer:
+    """The explorer over the images of a split, with what the manifest says of them; the network runs once over them."""
     classifier = open_classifier(real=True)
-    films = open_split(split, size=classifier.size)
-    frame = films.frame
+    images = open_split(split, size=classifier.size)
+    frame = images.frame
     known = "region" in frame and frame["region"].notna().all()
-    return Explorer(
+    return GradCAMExplorer(
         classifier,
-        films.images,
-        films.labels,
+        images.images,
+        images.labels,
         files=list(frame["file"]),
-        masks=films.masks,
+        masks=images.masks,
         regions=list(frame["region"]) if known else None,
     )
 

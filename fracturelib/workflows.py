@@ -1,4 +1,4 @@
-"""What the commands do, as functions: from a folder to a run, from films to scores, from films to pictures."""
+"""What the commands do, as functions: from a folder to a run, from images to scores, from images to pictures."""
 
 import json
 import os
@@ -28,13 +28,13 @@ from fracturelib.data.predictions import write_predictions
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
 from fracturelib.models.classifier import Classifier, describe, load_classifier, save_classifier, scores_from_logits
-from fracturelib.models.ensemble import TaughtEnsemble
-from fracturelib.models.localizer import TaughtLite0, mean_of_weights
+from fracturelib.models.ensemble import DeepEnsemble
+from fracturelib.models.localizer import LocalizingEfficientNet, model_soup
 from fracturelib.models.registry import require_model, stages
-from fracturelib.training.config import Recipe, TransferRecipe
-from fracturelib.training.distributed import Ranks
-from fracturelib.training.finetune import fit_taught
-from fracturelib.training.train import JUDGED_ON, STATE_FILE, Films, calibrated, calibrated_twice, fit
+from fracturelib.training.config import FineTuneConfig, TrainConfig
+from fracturelib.training.distributed import ProcessGroup
+from fracturelib.training.finetune import fit_localizer
+from fracturelib.training.train import JUDGED_ON, STATE_FILE, Images, calibrated, calibrated_for_tta, fit
 from fracturelib.viz.explain_page import INDEX, write_index
 from fracturelib.viz.explain_page import MARK as INDEX_MARK
 
@@ -68,7 +68,7 @@ def training_frame(folder: Path) -> pd.DataFrame:
     for split in ("train", "val"):
         part = frame[frame["split"] == split]
         if part.empty:
-            raise InputError(f"{folder}: has no {split} films; expected {folder / split}/{{Fractured,Not Fractured}}")
+            raise InputError(f"{folder}: has no {split} images; expected {folder / split}/{{Fractured,Not Fractured}}")
         require_both_classes(part, f"{folder}/{split}")
     spread = frame.groupby("group")["split"].nunique()
     if shared := sorted(spread.index[spread > 1]):
@@ -82,17 +82,17 @@ def training_frame(folder: Path) -> pd.DataFrame:
 def train_folder(
     folder: Path,
     out: Path,
-    recipe: Recipe | TransferRecipe,
+    config: TrainConfig | FineTuneConfig,
     *,
     start: Path | None = None,
     attribution: str = "",
-    ranks: Ranks | None = None,
+    ranks: ProcessGroup | None = None,
     progress: bool = True,
 ) -> Run:
     """Train on `folder`, and leave model.pt, history.csv and predictions.csv (val and test) in `out`.
 
     A run that was interrupted goes on. `start` is a checkpoint of the same network, whose weights are begun with; its
-    films may have had another size. `attribution` says whose data these are, and is kept in the checkpoint. Of several
+    images may have had another size. `attribution` says whose data these are, and is kept in the checkpoint. Of several
     `ranks` that train together, the first one writes.
 
     Raises
@@ -100,41 +100,44 @@ def train_folder(
     InputError
         If the folder lacks what training needs, `start` is of another network, or `out` belongs to another training.
     """
-    ranks = ranks or Ranks()
-    require_model(recipe.architecture)
+    ranks = ranks or ProcessGroup()
+    require_model(config.architecture)
     require_run_folder(out)
     frame = training_frame(folder)
-    begun = None if start is None else load_start(start, recipe)
+    begun = None if start is None else load_start(start, config)
     if ranks.first:
         print_unreadable(frame)
     else:
-        ranks.wait()  # the first decodes the films, and the others find them in the cache
+        ranks.wait()  # the first decodes the images, and the others find them in the cache
     images = {
-        split: load_images(folder, list(part["file"]), size=recipe.size, progress=progress and ranks.first)
+        split: load_images(folder, list(part["file"]), size=config.size, progress=progress and ranks.first)
         for split, part in frame.groupby("split")
     }
     if ranks.first:
         ranks.wait()
-    films = {
-        split: Films(images[split], np.array(frame.loc[frame["split"] == split, "label"], np.int64)) for split in images
+    radiographs = {
+        split: Images(images[split], np.array(frame.loc[frame["split"] == split, "label"], np.int64))
+        for split in images
     }
     if ranks.first:
         out.mkdir(parents=True, exist_ok=True)
     shared: dict[str, Any] = {"out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": progress}
-    if isinstance(recipe, TransferRecipe):
-        masks = outlines(folder, frame, recipe.size)
-        network = begun.model if begun is not None and isinstance(begun.model, TaughtLite0) else None
-        classifier, history = fit_taught(films["train"], films["val"], *masks, recipe, model=network, **shared)
+    if isinstance(config, FineTuneConfig):
+        masks = outlines(folder, frame, config.size)
+        network = begun.model if begun is not None and isinstance(begun.model, LocalizingEfficientNet) else None
+        classifier, history = fit_localizer(
+            radiographs["train"], radiographs["val"], *masks, config, model=network, **shared
+        )
     else:
         weights = None if begun is None else begun.model.state_dict()
-        classifier, history = fit(films["train"], films["val"], recipe, initial=weights, **shared)
+        classifier, history = fit(radiographs["train"], radiographs["val"], config, initial=weights, **shared)
     if begun is not None:
         classifier.extra["start"] = {"recipe": begun.extra.get("recipe", {}), "data": begun.fingerprint}
         attribution = attribution or begun.extra.get("attribution", "")
     if attribution:
         classifier.extra["attribution"] = attribution
     if ranks.first:
-        classifier = calibrated_twice(classifier, films["val"])
+        classifier = calibrated_for_tta(classifier, radiographs["val"])
     predictions = pd.concat(
         [
             scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
@@ -147,7 +150,7 @@ def train_folder(
         write_predictions(predictions, out / PREDICTIONS_FILE)
         write_table(history, out / HISTORY_FILE)
         with atomic_path(out / "recipe.json") as temporary:
-            values = {"recipe": asdict(recipe), "model": describe(classifier)}
+            values = {"recipe": asdict(config), "model": describe(classifier)}
             temporary.write_text(json.dumps(values, indent=2) + "\n")
         save_classifier(classifier, out / MODEL_FILE)
     return Run(out, classifier, history, predictions)
@@ -175,7 +178,7 @@ def _require_empty(out: Path, reason: str) -> None:
     may_replace(out / MODEL_FILE, "")
 
 
-def load_start(path: Path, recipe: Recipe | TransferRecipe) -> Classifier:
+def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
     """The checkpoint that a training begins with; of an ensemble, its first member.
 
     Raises
@@ -184,16 +187,16 @@ def load_start(path: Path, recipe: Recipe | TransferRecipe) -> Classifier:
         If it cannot be read, or is of another network than the recipe's.
     """
     begun = load_classifier(path)
-    if isinstance(begun.model, TaughtEnsemble) and recipe.architecture == TransferRecipe.architecture:
+    if isinstance(begun.model, DeepEnsemble) and config.architecture == FineTuneConfig.architecture:
         learnt = {"recipe": begun.extra.get("members", [{}])[0]}
         network = begun.model.member(0)
-        begun = replace(begun, model=network, architecture={"name": recipe.architecture}, extra=begun.extra | learnt)
-    if begun.architecture != {"name": recipe.architecture}:
-        raise InputError(f"{path}: is {begun.architecture}; expected {recipe.architecture}, which is to be trained")
+        begun = replace(begun, model=network, architecture={"name": config.architecture}, extra=begun.extra | learnt)
+    if begun.architecture != {"name": config.architecture}:
+        raise InputError(f"{path}: is {begun.architecture}; expected {config.architecture}, which is to be trained")
     return begun
 
 
-def join_runs(
+def ensemble_runs(
     folder: Path,
     models: Sequence[Path],
     out: Path,
@@ -205,7 +208,7 @@ def join_runs(
     """Make one network of several taught ones that were trained on `folder`, calibrate it on val, leave it in `out`.
 
     With the means of their outputs (a deep ensemble, whose weights are stored as float16, and rounded before anything
-    is measured), or, if `weights`, with the means of their weights (`mean_of_weights`), which costs no more than one of
+    is measured), or, if `weights`, with the means of their weights (`model_soup`), which costs no more than one of
     them. The map is the mean of those of the first `maps` networks, of all if not given. It leaves model.pt and
     predictions.csv (val and test), as `train_folder` does.
 
@@ -225,20 +228,22 @@ def join_runs(
     members = [load_classifier(path) for path in models]
     first, data = members[0], fingerprint(frame)
     for path, member in zip(models, members, strict=True):
-        if not isinstance(member.model, TaughtLite0) or member.architecture != first.architecture:
-            raise InputError(f"{path}: is {member.architecture}; expected networks of one kind that are taught where")
+        if not isinstance(member.model, LocalizingEfficientNet) or member.architecture != first.architecture:
+            raise InputError(
+                f"{path}: is {member.architecture}; expected networks of one kind that are trained to localize"
+            )
         if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
-            raise InputError(f"{path}: reads films of {member.size} pixels; expected {first.size}, as {models[0]}")
+            raise InputError(f"{path}: reads images of {member.size} pixels; expected {first.size}, as {models[0]}")
         if member.fingerprint != data:
-            raise InputError(f"{path}: was trained on other data than {folder}; expected the same films and splits")
+            raise InputError(f"{path}: was trained on other data than {folder}; expected the same images and splits")
         begun, seed = (m.extra.get("recipe", {}).get("seed") for m in (first, member))
         if weights and begun != seed:
             raise InputError(
                 f"{path}: was begun with seed {seed}; expected {begun}, as {models[0]}, to average weights"
             )
-    networks = [m.model for m in members if isinstance(m.model, TaughtLite0)]
-    network: TaughtLite0 | TaughtEnsemble
-    network = mean_of_weights(networks) if weights else TaughtEnsemble.of(networks, maps=maps).half().float()
+    networks = [m.model for m in members if isinstance(m.model, LocalizingEfficientNet)]
+    network: LocalizingEfficientNet | DeepEnsemble
+    network = model_soup(networks) if weights else DeepEnsemble.of(networks, maps=maps).half().float()
     network = network.to(memory_format=torch.channels_last).eval()
     parts = {split: frame[frame["split"] == split].reset_index(drop=True) for split in ("val", "test")}
     images = {
@@ -246,18 +251,18 @@ def join_runs(
         for split, part in parts.items()
         if len(part)
     }
-    val = Films(images["val"], np.array(parts["val"]["label"], np.int64))
-    recipe = TransferRecipe(size=first.size)
-    classifier = calibrated(network, recipe, val, mean=first.mean, std=first.std, fingerprint=data)
+    val = Images(images["val"], np.array(parts["val"]["label"], np.int64))
+    config = FineTuneConfig(size=first.size)
+    classifier = calibrated(network, config, val, mean=first.mean, std=first.std, fingerprint=data)
     options = {k: v for k, v in first.architecture.items() if k != "name"}
     extra = {"members": [m.extra.get("recipe", {}) for m in members]}
     if "attribution" in first.extra:
         extra["attribution"] = first.extra["attribution"]
     architecture = first.architecture
-    if isinstance(network, TaughtEnsemble):
+    if isinstance(network, DeepEnsemble):
         own = {"members": len(members), "shared": network.shared, "maps": network.maps}
-        architecture = {"name": "taught_ensemble", **own, **options}
-    classifier = calibrated_twice(replace(classifier, architecture=architecture, extra=extra), val)
+        architecture = {"name": "deep_ensemble", **own, **options}
+    classifier = calibrated_for_tta(replace(classifier, architecture=architecture, extra=extra), val)
     scores = [scored(classifier, parts[split], images[split]) for split in images]
     predictions = pd.concat(scores, ignore_index=True)
     write_predictions(predictions, out / PREDICTIONS_FILE)
@@ -266,7 +271,7 @@ def join_runs(
 
 
 def _is_joined(out: Path) -> bool:
-    """Whether a folder is what `join_runs` leaves."""
+    """Whether a folder is what `ensemble_runs` leaves."""
     if (out / STATE_FILE).exists() or not (out / MODEL_FILE).is_file():
         return False
     return "members" in load_classifier(out / MODEL_FILE).extra
@@ -290,7 +295,7 @@ def print_unreadable(frame: pd.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """A film to look at: where it is, what it is called in results, and what the reader of its folder knows of it."""
+    """An image to look at: where it is, what it is called in results, and what the reader of its folder knows of it."""
 
     path: Path
     name: str
@@ -301,17 +306,17 @@ class Source:
 
 
 def collect(paths: Sequence[Path]) -> list[Source]:
-    """The films of files and folders, folders searched to the bottom, in the order of their names.
+    """The images of files and folders, folders searched to the bottom, in the order of their names.
 
-    Folders of which two hold a film of one name stand before its name. What a folder holds besides is counted in a line
-    that is printed.
+    Folders of which two hold an image of one name stand before its name. What a folder holds besides is counted in a
+    line that is printed.
 
     Raises
     ------
     InputError
-        If a path does not exist or is no image, a folder has no image, or a film is given twice.
+        If a path does not exist or is no image, a folder has no image, or an image is given twice.
     """
-    found: list[tuple[Path, str, Source]] = []  # what was given, the name below it, the film
+    found: list[tuple[Path, str, Source]] = []  # what was given, the name below it, the image
     parents: dict[Path, list[str]] = {}
     for path in paths:
         if path.is_file():
@@ -326,7 +331,7 @@ def collect(paths: Sequence[Path]) -> list[Source]:
             holds = read_folder(path, inside=True)
             if line := holds.not_taken(unlabelled=False):
                 print(f"{printable(path)}: {line}")
-            if holds.films.empty:
+            if holds.images.empty:
                 raise InputError(f"{printable(path)}: has no image; expected files such as .jpg, .png or .dcm")
             base = os.path.abspath(path) if holds.folder != path else os.fspath(path)
             found += [(path, s.path.relative_to(base).as_posix(), s) for s in _sources(holds)]
@@ -334,11 +339,11 @@ def collect(paths: Sequence[Path]) -> list[Source]:
             found.append((path.parent, path.name, known[path.parent, path.name]))
         else:
             what = "neither a file nor a folder" if path.exists() else "no such file or folder"
-            raise InputError(f"{printable(path)}: {what}; expected films")
+            raise InputError(f"{printable(path)}: {what}; expected images")
     places = pd.Series([os.path.realpath(source.path) for _, _, source in found])
     if places.duplicated().any():
         twice = found[int(places.duplicated().argmax())][1]
-        raise InputError(f"{printable(twice)}: given twice; expected each film once")
+        raise InputError(f"{printable(twice)}: given twice; expected each image once")
     names = _distinct([(path, name) for path, name, _ in found])
     return [replace(source, name=name) for name, (_, _, source) in zip(names, found, strict=True)]
 
@@ -348,7 +353,7 @@ def _sources(found: Found) -> list[Source]:
     return [
         Source(path, file, None if pd.isna(label) else int(label), group or file, split,
                tuple(found.annotations.get(file, ())))
-        for path, file, label, group, split in found.films[columns].itertuples(index=False)
+        for path, file, label, group, split in found.images[columns].itertuples(index=False)
     ]  # fmt: skip
 
 
@@ -365,19 +370,19 @@ def _distinct(given: Sequence[tuple[Path, str]]) -> list[str]:
 def predict_paths(
     paths: Sequence[Path], model: Path, *, looks: int = 1, chunk: int = 64, progress: bool = True
 ) -> pd.DataFrame:
-    """Score films, with one look at each or with two (`Classifier.looking_twice`).
+    """Score images, with one look at each or with two (`Classifier.with_tta`).
 
     Returns
     -------
     DataFrame
         file (relative to the folder that was given), score (P(Fractured), 0..1), decision ("Fractured" or "Not
-        Fractured" at the checkpoint's threshold), reason (why a film has no score, else empty); and label, group and
+        Fractured" at the checkpoint's threshold), reason (why an image has no score, else empty); and label, group and
         split where a folder says them. `attrs["threshold"]` says what decided, and how it was chosen.
 
     Raises
     ------
     InputError
-        If a path or the checkpoint is missing or not what it should be, two films would have one name, `looks` is
+        If a path or the checkpoint is missing or not what it should be, two images would have one name, `looks` is
         neither 1 nor 2, or the checkpoint was not calibrated for two.
     """
     classifier = load_classifier(model)
@@ -385,13 +390,13 @@ def predict_paths(
         raise InputError(f"looks is {looks}; expected 1 or 2")
     if looks == 2:
         try:
-            classifier = classifier.looking_twice()
+            classifier = classifier.with_tta()
         except InputError as error:
             raise InputError(f"{model}: {error}") from None
     sources = collect(paths)
     rows: list[dict[str, object]] = []
     notes: dict[str, tuple[str, ...]] = {}
-    bar = tqdm(total=len(sources), desc="predicting", unit="film", disable=not progress)
+    bar = tqdm(total=len(sources), desc="predicting", unit="image", disable=not progress)
     for start in range(0, len(sources), chunk):
         squares, good = [], []
         for source in sources[start : start + chunk]:
@@ -427,7 +432,7 @@ def decided_by(classifier: Classifier) -> str:
 
 
 def with_known_labels(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
-    """Add label and group where the folders of any film say its label, and split where they say one."""
+    """Add label and group where the folders of any image say its label, and split where they say one."""
     if all(source.label is None for source in sources):
         return scores
     label = pd.array([source.label for source in sources], dtype="Int64")
@@ -438,10 +443,10 @@ def with_known_labels(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.Dat
 def explain_paths(
     paths: Sequence[Path], model: Path, out: Path, *, layer: str | None = None, progress: bool = True
 ) -> pd.DataFrame:
-    """For each film, leave film, heat map and overlay side by side in `out` as a PNG of the same name; and index.html.
+    """For each image, leave it, its heat map and overlay side by side in `out` as a PNG of its name; and index.html.
 
-    Where the film's folder has annotations, the fracture is outlined. Pictures that an earlier call left in `out` are
-    no films, and may be replaced.
+    Where the image's folder has annotations, the fracture is outlined. Pictures that an earlier call left in `out` are
+    no images, and may be replaced.
 
     Returns
     -------
@@ -471,7 +476,7 @@ def explain_paths(
     rows = []
     notes: dict[str, tuple[str, ...]] = {}
     with GradCAM(classifier.model, layers[name]) as cam:
-        bar = tqdm(sources, desc="explaining", unit="film", disable=not progress)
+        bar = tqdm(sources, desc="explaining", unit="image", disable=not progress)
         for source, picture in zip(bar, pictures, strict=True):
             row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": "", "picture": ""}
             rows.append(row)
@@ -480,25 +485,25 @@ def explain_paths(
             except InputError as error:
                 row["reason"] = str(error)
                 continue
-            film, notes[source.name] = seen.grey, seen.notes
-            square = to_square(film, classifier.size)
+            image, notes[source.name] = seen.grey, seen.notes
+            square = to_square(image, classifier.size)
             score = scores_from_logits(classifier.logits(square[None]), classifier.temperature)
             if not np.isfinite(score[0]):
                 row["reason"] = NO_NUMBER
                 continue
-            heat = to_film(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), film)
+            heat = to_image(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), image)
             shown, positive = normalise(heat)
             known = source.annotations
-            mask = fracture_mask(known, width=film.shape[1], height=film.shape[0]) if known else None
+            mask = fracture_mask(known, width=image.shape[1], height=image.shape[0]) if known else None
             note = "" if positive else "\nno evidence for a fracture in this layer: the map is empty"
             marked = None
-            if classifier.is_taught:
-                places = to_film(upsample(classifier.marks(square[None])[0], classifier.size), film)
-                marked = overlay(film, np.clip(places, 0, 1))
+            if classifier.localizes:
+                places = to_image(upsample(classifier.localize(square[None])[0], classifier.size), image)
+                marked = overlay(image, np.clip(places, 0, 1))
             figure = triptych(
-                film,
+                image,
                 heat,
-                overlay(film, shown),
+                overlay(image, shown),
                 title=f"{source.name}: score {score[0]:.3f}, {classifier.decide(score)[0]} "
                 f"(threshold {classifier.threshold:.3f}), Grad-CAM of {name}{note}",
                 mask=mask,
@@ -538,11 +543,11 @@ def _is_picture(path: Path, out: Path) -> bool:
         return PICTURE_MARK.encode() in file.read(4096)
 
 
-def to_film(heat: np.ndarray, film: np.ndarray) -> np.ndarray:
-    """A map of the square, cut to the film and brought to its size: (s, s) float32 -> film.shape float32."""
+def to_image(heat: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """A map of the square, cut to the image and brought to its size: (s, s) float32 -> image.shape float32."""
     import cv2
 
-    height, width = film.shape
+    height, width = image.shape
     geometry = square_geometry(width, height, heat.shape[0])
     left, top = round(geometry.left), round(geometry.top)
     inside = heat[

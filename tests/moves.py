@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Move:
-    """Degrees, factor, share of the side in x and y, whether mirrored; and of grey values factor and summand."""
+    """Degrees, factor, proportion of the side in x and y, whether mirrored; and of grey values factor and summand."""
 
     angle: float
     zoom: float
@@ -42,11 +42,11 @@ def measured(image: NDArray[np.uint8], before: NDArray[np.float64]) -> Move:
     matrix = np.linalg.solve(design, before - side / 2).T  # (2, 3)
     mirrored = bool(np.linalg.det(matrix[:, :2]) < 0)
     zoom = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    upright = matrix[:, :2] @ np.diag([-1 if mirrored else 1, 1])
+    inversion_detector = matrix[:, :2] @ np.diag([-1 if mirrored else 1, 1])
     within = np.hypot(*(np.mgrid[:side, :side] + 0.5 - now[2][::-1, None, None])) < side / 32
     contrast = float(np.median(image[within]) - ground) / 120
     return Move(
-        angle=float(np.degrees(np.arctan2(upright[1, 0], upright[0, 0]))),
+        angle=float(np.degrees(np.arctan2(inversion_detector[1, 0], inversion_detector[0, 0]))),
         zoom=zoom,
         right=float(matrix[0, 2] / side),
         down=float(matrix[1, 2] / side),

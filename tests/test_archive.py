@@ -182,7 +182,7 @@ def test_a_zip64_file_behind_other_bytes(tmp_path: Path) -> None:
 
 
 def test_a_refused_zip_leaves_no_folder(tmp_path: Path) -> None:
-    (tmp_path / "films.zip").write_bytes(b"PK\x05\x06" + bytes(18))
+    (tmp_path / "images.zip").write_bytes(b"PK\x05\x06" + bytes(18))
     with pytest.raises(InputError):
-        import_dataset(tmp_path / "films.zip", tmp_path / "new" / "deep" / "set", progress=False)
-    assert [p.name for p in tmp_path.iterdir()] == ["films.zip"]
+        import_dataset(tmp_path / "images.zip", tmp_path / "new" / "deep" / "set", progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["images.zip"]

@@ -21,14 +21,14 @@ from fracturelib.curate.shortcuts import find_shortcuts, number_in_name
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.found import KINDS
 from tests.conftest import ROOT
-from tests.films import film, plain_folder, save
+from tests.radiographs import plain_folder, radiograph, save
 from tests.test_importers import made_up_fracatlas
 
 DEMO = ROOT / "data" / "demo"
 
 
 def sample(root: Path, each: int = 12) -> list[Path]:
-    """Demo films in train, val and test, `each` of both classes; their paths in the new folder."""
+    """Demo images in train, val and test, `each` of both classes; their paths in the new folder."""
     result = []
     for split in ("train", "val", "test"):
         for label in ("Fractured", "Not Fractured"):
@@ -43,9 +43,9 @@ def sample(root: Path, each: int = 12) -> list[Path]:
 def sick(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     """A set with a leak, a contradiction, a truncated copy, a broken and a blank file."""
     root = tmp_path_factory.mktemp("sick") / "set"
-    films = {p.relative_to(root).as_posix(): p for p in sample(root)}
-    fractured = sorted(p for name, p in films.items() if name.startswith("train/Fractured"))
-    intact = sorted(p for name, p in films.items() if name.startswith("train/Not"))
+    images = {p.relative_to(root).as_posix(): p for p in sample(root)}
+    fractured = sorted(p for name, p in images.items() if name.startswith("train/Fractured"))
+    intact = sorted(p for name, p in images.items() if name.startswith("train/Not"))
     for i, path in enumerate(fractured[:3]):
         with Image.open(path) as image:
             image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(root / "test" / "Fractured" / f"leak{i}.jpg")
@@ -62,7 +62,7 @@ def test_a_clean_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     sample(tmp_path / "set")
     code = main(["audit", str(tmp_path / "set"), "--quiet", "--json", str(tmp_path / "a.json")])
     said = capsys.readouterr().out
-    assert code == 0 and said.startswith("Clean: 72 films"), said
+    assert code == 0 and said.startswith("Clean: 72 images"), said
     assert json.loads((tmp_path / "a.json").read_text())["clean"] is True
 
 
@@ -70,22 +70,23 @@ def test_leaks_contradictions_and_broken_files(sick: Audit) -> None:
     assert not sick.clean and len(sick.leaks) == 4 and len(sick.contradictions) == 1 and sick.extra == 5
     kinds = {(p.kind, Path(p.file).name) for p in sick.problems}
     assert kinds == {("unreadable", "half.jpg"), ("unreadable", "text.jpg"), ("blank", "blank.png")}
-    files = [sorted(Path(sick.films["file"][i]).name for i in g) for g in sick.copies.groups]
+    files = [sorted(Path(sick.images["file"][i]).name for i in g) for g in sick.copies.groups]
     assert any("half.jpg" in g for g in files) and any("opposite.jpg" in g for g in files)
 
 
 def test_looking_up_copies(sick: Audit) -> None:
     look = sick.lookup
-    assert look is not None and (look.films, look.found, look.found_accuracy) == (27, 3, 1.0)
-    # The commoner class of train and val is Fractured by a contradiction and a blank film, or not; all else is guessed.
+    assert look is not None and (look.images, look.found, look.found_accuracy) == (27, 3, 1.0)
+    # The commoner class of train and val is Fractured by a contradiction and a blank image, or not; all else is
+    # guessed.
     assert look.accuracy >= look.guessing
-    assert "3 of 27 test films are copies" in sick.verdict
+    assert "3 of 27 test images are copies" in sick.verdict
 
 
 def test_the_splits_in_radiographs(sick: Audit) -> None:
     summary = sick.summary().set_index("split")
-    assert summary.loc["train", "films"] == 25 and summary.loc["train", "radiographs"] == 24
-    assert summary.loc["test", "films"] == summary.loc["test", "radiographs"] == 27
+    assert summary.loc["train", "images"] == 25 and summary.loc["train", "radiographs"] == 24
+    assert summary.loc["test", "images"] == summary.loc["test", "radiographs"] == 27
     assert summary.loc["val", "unreadable"] == 2
 
 
@@ -117,8 +118,8 @@ def test_the_text_says_the_worst_first(sick: Audit) -> None:
 
 
 def test_patients_in_two_splits(tmp_path: Path) -> None:
-    films = sample(tmp_path / "set", 4)
-    rows = [(p.relative_to(tmp_path / "set").as_posix(), f"P{i % 5}") for i, p in enumerate(films)]
+    images = sample(tmp_path / "set", 4)
+    rows = [(p.relative_to(tmp_path / "set").as_posix(), f"P{i % 5}") for i, p in enumerate(images)]
     frame = pd.DataFrame(rows, columns=["file", "group"])
     frame["split"] = frame["file"].str.split("/").str[0]
     frame["label"] = frame["file"].str.contains("/Fractured/").astype(int)
@@ -152,15 +153,15 @@ def test_fracatlas_in_its_layout(tmp_path: Path) -> None:
         ("annotation_without_image", "IMG0000900.jpg"),
         ("fracture_without_annotation", "IMG0000006.jpg"),
     }
-    assert {"region", "view"} <= set(audit.films) and audit.lookup is None
+    assert {"region", "view"} <= set(audit.images) and audit.lookup is None
     assert audit.summary()["split"].tolist() == ["all"]
 
 
-def test_a_film_turned_against_its_annotations(tmp_path: Path) -> None:
+def test_an_image_turned_against_its_annotations(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    save(film(1, fractured=True), tmp_path / "set" / "train" / "Fractured" / "a.jpg", exif=exif)
-    save(film(2), tmp_path / "set" / "train" / "Normal" / "b.jpg")
+    save(radiograph(1, fractured=True), tmp_path / "set" / "train" / "Fractured" / "a.jpg", exif=exif)
+    save(radiograph(2), tmp_path / "set" / "train" / "Normal" / "b.jpg")
     image = {"id": 1, "file_name": "train/Fractured/a.jpg", "width": 48, "height": 64}
     told = {"images": [image], "annotations": [{"image_id": 1, "bbox": [10, 40, 8, 8]}]}
     (tmp_path / "set" / "annotations.json").write_text(json.dumps(told))
@@ -203,7 +204,7 @@ def test_numbers_in_names() -> None:
     assert ranks[0] > ranks[1] == ranks[3] and np.isnan(ranks[2])
 
 
-def test_too_few_films_for_shortcuts(tmp_path: Path) -> None:
+def test_too_few_images_for_shortcuts(tmp_path: Path) -> None:
     plain_folder(tmp_path / "set", splits={"train": 2, "val": 2})
     assert audit_folder(tmp_path / "set").shortcuts == ()
 
@@ -213,7 +214,7 @@ def test_what_cannot_be_audited(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
     (tmp_path / "words").mkdir()
-    (tmp_path / "words" / "notes.txt").write_text("no film")
+    (tmp_path / "words" / "notes.txt").write_text("no image")
     assert main(["audit", str(tmp_path / given), "--quiet"]) == 2
     line = capsys.readouterr().err.strip()
     assert len(line.splitlines()) == 1 and given in line and "expected" in line
@@ -243,7 +244,7 @@ def garbage(root: Path, seed: int) -> None:
         suffix = rng.choice([".jpg", ".png", ".tif", ".bmp", ".webp", ".dcm", ".txt", ""])
         path = folder / (f"{i}" + "".join(rng.choice(letters, 4)).replace("/", "") + suffix)
         if rng.uniform() < 0.2:
-            save(film(i), root / "plain" / f"{i}.png")
+            save(radiograph(i), root / "plain" / f"{i}.png")
         elif rng.uniform() < 0.1:
             path.symlink_to(root / "nowhere")
         else:
@@ -283,9 +284,9 @@ def test_names_are_shown_harmlessly() -> None:
 
 
 def test_an_import_keeps_copies_together(tmp_path: Path) -> None:
-    films = [p for p in sample(tmp_path / "in", 10) if "train" in p.parts or "test" in p.parts]
+    images = [p for p in sample(tmp_path / "in", 10) if "train" in p.parts or "test" in p.parts]
     flat = tmp_path / "flat"
-    for path in films:
+    for path in images:
         target = flat / path.parent.name / f"{path.parent.parent.name}{path.name}"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
@@ -302,7 +303,7 @@ def test_an_import_repairs(tmp_path: Path, sick: Audit) -> None:
     report = import_dataset(sick.folder, tmp_path / "out", drop=drop, progress=False)
     log = pd.read_csv(tmp_path / "out" / "left_out.csv")
     assert log["kind"].value_counts().to_dict() == {"copy": 3, "unreadable": 2, "contradiction": 2, "broken": 1}
-    assert len(log) == len(report.left_out) and "left out: 8 films" in report.summary
+    assert len(log) == len(report.left_out) and "left out: 8 images" in report.summary
     assert audit_folder(tmp_path / "out").clean
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
     assert not import_dataset(sick.folder, tmp_path / "out", drop=drop, progress=False).changed
@@ -325,8 +326,8 @@ def test_the_command_repairs(tmp_path: Path, sick: Audit, capsys: pytest.Capture
 
 
 def test_fracatlas_itself(fracatlas: Path) -> None:
-    """Two films are there twice, once called fractured and once not, the second time cut short."""
+    """Two images are there twice, once predicted fractured and once not, the second time cut short."""
     names = ["Fractured/IMG0002617", "Non_fractured/IMG0004028", "Fractured/IMG0002886", "Non_fractured/IMG0004243"]
     strangers = sorted((fracatlas / "images" / "Fractured").glob("*.jpg"))[:30]
-    films = [fracatlas / "images" / f"{name}.jpg" for name in names]
-    assert copies_in([*films, *strangers]).groups == [[0, 1], [2, 3]]
+    images = [fracatlas / "images" / f"{name}.jpg" for name in names]
+    assert copies_in([*images, *strangers]).groups == [[0, 1], [2, 3]]

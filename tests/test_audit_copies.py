@@ -11,19 +11,19 @@ from fracturelib._io.files import cache_dir
 from fracturelib.curate.duplicates import MANY, Copies, candidate_pairs, copies_in, find_copies
 from fracturelib.curate.keypoints import _look, digest_of, look_at
 from fracturelib.curate.overexposed import LEAST_BURNT, burnt_copies, burnt_share, from_afar, nearest_from_afar
-from fracturelib.curate.registration import CHANGES, Meeting, alike_both_ways, changed_points, meet
+from fracturelib.curate.registration import CHANGES, Registration, alike_both_ways, changed_points, register
 from tests.conftest import ROOT
 from tests.copies import KINDS, altered, planted, rotated
-from tests.films import film, save
+from tests.radiographs import radiograph, save
 
 DEMO = ROOT / "data" / "demo"
 
 
 @pytest.fixture(scope="module")
 def set_with_copies(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], pd.DataFrame]:
-    """304 films, and 8 copies of each of 12 kinds."""
-    films = sorted(DEMO.rglob("*.jpg"))
-    chosen = [films[i] for i in np.random.default_rng(5).permutation(len(films))[:304]]
+    """304 images, and 8 copies of each of 12 kinds."""
+    images = sorted(DEMO.rglob("*.jpg"))
+    chosen = [images[i] for i in np.random.default_rng(5).permutation(len(images))[:304]]
     table = planted(chosen, tmp_path_factory.mktemp("copies"), each=8, seed=5)
     return [*chosen, *table["copy"]], table
 
@@ -82,7 +82,7 @@ def test_the_same_twice(set_with_copies: tuple[list[Path], pd.DataFrame]) -> Non
 def test_what_was_computed_survives_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRACTURE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("fracturelib.curate.keypoints.CHUNK", 10)
-    paths = [save(film(i), tmp_path / "films" / f"{i:02d}.png") for i in range(40)]
+    paths = [save(radiograph(i), tmp_path / "images" / f"{i:02d}.png") for i in range(40)]
     looked = []
 
     def stopped(path: Path, digest: str):  # type: ignore[no-untyped-def]
@@ -101,7 +101,7 @@ def test_what_was_computed_survives_a_stop(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_damaged_cache_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRACTURE_CACHE", str(tmp_path / "cache"))
-    path = save(film(1), tmp_path / "film.png")
+    path = save(radiograph(1), tmp_path / "image.png")
     look_at([path])
     memory = next(cache_dir().glob("audit-*.sqlite"))
     memory.write_bytes(b"no database" * 1000)
@@ -116,7 +116,7 @@ def test_descriptors_under_mirror_and_inversion(tmp_path: Path, change: tuple[bo
     other = image[:, ::-1] if mirrored else image
     other = 255 - other if inverted else other
     a, b = look_at([save(image, tmp_path / "a.png"), save(np.ascontiguousarray(other), tmp_path / "b.png")])
-    meeting = meet(a, b)
+    meeting = register(a, b)
     assert meeting is not None and meeting.is_copy
     assert (meeting.mirrored, meeting.inverted) == (mirrored, inverted)
     assert abs(meeting.degrees) < 1 and meeting.scale == pytest.approx(1, abs=0.01)
@@ -130,21 +130,21 @@ def test_descriptors_under_mirror_and_inversion(tmp_path: Path, change: tuple[bo
     assert np.median(alike) > 0.95
 
 
-def test_few_or_no_films(tmp_path: Path) -> None:
+def test_few_or_no_images(tmp_path: Path) -> None:
     assert find_copies([]).groups == []
     blank = save(np.full((64, 64), 7, np.uint8), tmp_path / "blank.png")
     assert copies_in([blank]).groups == []
     other = save(np.full((64, 80), 7, np.uint8), tmp_path / "other.png")
     assert copies_in([blank, other]).groups == []
     assert copies_in([tmp_path / "missing.png", tmp_path / "gone.png"]).groups == []
-    twice = save(film(1), tmp_path / "one.png")
+    twice = save(radiograph(1), tmp_path / "one.png")
     (tmp_path / "two.png").write_bytes(twice.read_bytes())
     assert copies_in([twice, tmp_path / "two.png", blank]).groups == [[0, 1]]
 
 
-def test_made_up_films_are_no_copies(tmp_path: Path) -> None:
+def test_made_up_images_are_no_copies(tmp_path: Path) -> None:
     """Shafts on a noisy ground that differ in their noise only: little to tell them apart by."""
-    paths = [save(film(i), tmp_path / f"{i}.png") for i in range(60)]
+    paths = [save(radiograph(i), tmp_path / f"{i}.png") for i in range(60)]
     assert copies_in(paths).groups == []
 
 
@@ -154,10 +154,10 @@ def test_views_of_one_patient_are_no_copies() -> None:
     assert copies_in([DEMO / file for file in several["file"]]).groups == []
 
 
-def burnt_to_white(films: list[Path], folder: Path, share: float) -> list[Path]:
-    """The films, so bright that `share` of each is white, as JPEG."""
+def burnt_to_white(images: list[Path], folder: Path, share: float) -> list[Path]:
+    """The images, so bright that `share` of each is white, as JPEG."""
     paths = []
-    for path in films:
+    for path in images:
         with Image.open(path) as opened:
             image = np.asarray(opened.convert("L")).astype(np.float64)
         level = max(1.0, float(np.quantile(image, 1 - share)))
@@ -167,14 +167,14 @@ def burnt_to_white(films: list[Path], folder: Path, share: float) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def some_films() -> list[Path]:
-    films = sorted(DEMO.rglob("*.jpg"))
-    return [films[i] for i in np.random.default_rng(8).permutation(len(films))[:120]]
+def some_images() -> list[Path]:
+    images = sorted(DEMO.rglob("*.jpg"))
+    return [images[i] for i in np.random.default_rng(8).permutation(len(images))[:120]]
 
 
-def test_copies_burnt_to_white_are_found(some_films: list[Path], tmp_path: Path) -> None:
+def test_copies_burnt_to_white_are_found(some_images: list[Path], tmp_path: Path) -> None:
     """Two fifths of each are white: few of its points are left, but its source is known once it is burnt likewise."""
-    paths = [*some_films, *burnt_to_white(some_films[:20], tmp_path, 0.4)]
+    paths = [*some_images, *burnt_to_white(some_images[:20], tmp_path, 0.4)]
     assert all(burnt_share(look.small) > LEAST_BURNT for look in look_at(paths[120:]))
     found = copies_in(paths)
     right = [copy.second - 120 == copy.first for copy in found.found]
@@ -183,20 +183,20 @@ def test_copies_burnt_to_white_are_found(some_films: list[Path], tmp_path: Path)
     assert {(a, b) for a, b, _ in second_look} <= {(i, 120 + i) for i in range(20)} and len(second_look) >= 16
 
 
-def test_different_films_burnt_to_white_are_no_copies(some_films: list[Path], tmp_path: Path) -> None:
-    burnt = burnt_to_white(some_films[:40], tmp_path, 0.5)
+def test_different_images_burnt_to_white_are_no_copies(some_images: list[Path], tmp_path: Path) -> None:
+    burnt = burnt_to_white(some_images[:40], tmp_path, 0.5)
     assert copies_in(burnt).groups == []
-    assert copies_in([*some_films[40:], *burnt]).groups == []
+    assert copies_in([*some_images[40:], *burnt]).groups == []
 
 
-def test_blank_films_are_not_burnt_copies(tmp_path: Path) -> None:
+def test_blank_images_are_not_burnt_copies(tmp_path: Path) -> None:
     white = np.full((96, 128), 255, np.uint8)
     other = white.copy()
     other[40:50, 20:100] = np.arange(80, dtype=np.uint8) * 3
     paths = [
         save(white, tmp_path / "white.png"),
         save(other, tmp_path / "other.png"),
-        save(film(2), tmp_path / "f.png"),
+        save(radiograph(2), tmp_path / "f.png"),
     ]
     looks = look_at(paths)
     assert burnt_share(looks[0].small) == 1
@@ -204,14 +204,14 @@ def test_blank_films_are_not_burnt_copies(tmp_path: Path) -> None:
     assert copies_in(paths).groups == []
 
 
-def test_from_afar_a_turned_mirrored_burnt_film_is_nearest(some_films: list[Path], tmp_path: Path) -> None:
-    burnt = burnt_to_white(some_films[:6], tmp_path, 0.4)
+def test_from_afar_a_turned_mirrored_burnt_image_is_nearest(some_images: list[Path], tmp_path: Path) -> None:
+    burnt = burnt_to_white(some_images[:6], tmp_path, 0.4)
     turned = []
     for path in burnt:
         with Image.open(path) as opened:
             image = np.asarray(opened)[:, ::-1]
         turned.append(save(np.ascontiguousarray(np.rot90(image)), tmp_path / f"{path.stem}.png"))
-    squares = from_afar(look_at(some_films))
+    squares = from_afar(look_at(some_images))
     nearest = [nearest_from_afar(look, squares, 10) for look in look_at(turned)]
     assert all(i in near for i, near in enumerate(nearest))
 
@@ -221,31 +221,31 @@ def test_from_afar_a_turned_mirrored_burnt_film_is_nearest(some_films: list[Path
     [(40, 0.8, 0.9, True), (15, 0.8, 0.9, False), (15, 0.95, 0.9, True), (40, 0.6, 0.9, False), (40, 0.8, 0.4, False)],
 )
 def test_many_exact_points_outweigh_noise(points: int, likeness: float, overlap: float, copy: bool) -> None:
-    meeting = Meeting(False, False, np.eye(2, 3), points, 0.4, 0.3, likeness, overlap)
+    meeting = Registration(False, False, np.eye(2, 3), points, 0.4, 0.3, likeness, overlap)
     assert meeting.is_copy is copy
 
 
-def test_some_films_have_more_candidates() -> None:
+def test_some_images_have_more_candidates() -> None:
     signature = np.random.default_rng(0).normal(size=(200, 30)).astype(np.float32)
     few, more = set(candidate_pairs(signature)), set(candidate_pairs(signature, many=[7]))
     assert few < more and all(7 in pair for pair in more - few)
     assert sum(7 in pair for pair in more) >= MANY
 
 
-def test_black_corners_do_not_make_copies_unlike(some_films: list[Path], tmp_path: Path) -> None:
-    """A film turned within its frame has black wedges whose edges are far stronger than what it shows."""
+def test_black_corners_do_not_make_copies_unlike(some_images: list[Path], tmp_path: Path) -> None:
+    """An image turned within its frame has black wedges whose edges are far stronger than what it shows."""
     likeness = []
-    for i, path in enumerate(some_films[:12]):
+    for i, path in enumerate(some_images[:12]):
         with Image.open(path) as opened:
             image = np.asarray(opened.convert("L"))
         a, b = look_at([path, save(rotated(image, 12, expand=False), tmp_path / f"{i}.png")])
-        meeting = meet(a, b)
+        meeting = register(a, b)
         assert meeting is not None and meeting.is_copy
         likeness.append(meeting.likeness)
     assert min(likeness) > 0.85 and np.median(likeness) > 0.95
 
 
 def test_kinds_change_what_they_say() -> None:
-    image = film(3, width=120, height=160)
+    image = radiograph(3, width=120, height=160)
     for kind in set(KINDS) - {"identical", "encoded", "truncated"}:
         assert not np.array_equal(altered(image, kind, np.random.default_rng(1)), image), kind

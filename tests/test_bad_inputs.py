@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from fracturelib.cli import main
-from fracturelib.training.config import Recipe
+from fracturelib.training.config import TrainConfig
 from fracturelib.training.train import fit
 from fracturelib.workflows import predict_paths
-from tests.films import film, plain_folder, save
+from tests.radiographs import plain_folder, radiograph, save
 from tests.test_images import RAMP, dicom
-from tests.test_train import films
+from tests.test_train import images
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fracturelib.models.classifier import save_classifier
 
     path = tmp_path_factory.mktemp("model") / "model.pt"
-    recipe = Recipe(size=64, epochs=1, batch=8)
-    classifier, _ = fit(films(16, 0), films(16, 100), recipe, progress=False)
+    config = TrainConfig(size=64, epochs=1, batch=8)
+    classifier, _ = fit(images(16, 0), images(16, 100), config, progress=False)
     save_classifier(classifier, path)
     return path
 
@@ -58,7 +58,7 @@ def large_png(path: Path, side: int) -> None:
 
 
 def truncated(path: Path) -> None:
-    save(film(1, width=400, height=400), path, quality=95)
+    save(radiograph(1, width=400, height=400), path, quality=95)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
 
 
@@ -73,16 +73,16 @@ UNREADABLE: list[tuple[str, Callable[[Path], object], str]] = [
 READABLE: list[tuple[str, Callable[[Path], object]]] = [
     ("sixteen.png", lambda p: save(RAMP.astype(np.uint16) * 257, p)),
     ("cmyk.jpg", lambda p: Image.fromarray(RAMP).convert("CMYK").save(p)),
-    ("film.dcm", lambda p: dicom(p, RAMP.astype(np.uint16) * 16)),
+    ("image.dcm", lambda p: dicom(p, RAMP.astype(np.uint16) * 16)),
 ]
 
 
 @pytest.mark.parametrize(("name", "make", "message"), UNREADABLE, ids=[n for n, *_ in UNREADABLE])
-def test_films_that_cannot_be_read(
+def test_images_that_cannot_be_read(
     tmp_path: Path, model: Path, name: str, make: Callable[[Path], object], message: str
 ) -> None:
     make(tmp_path / name)
-    save(film(1), tmp_path / "good.jpg")
+    save(radiograph(1), tmp_path / "good.jpg")
     frame = predict_paths([tmp_path], model, progress=False).set_index("file")
     assert message in frame.loc[name, "reason"] and "\n" not in frame.loc[name, "reason"]
     assert np.isnan(frame.loc[name, "score"]) and frame.loc[name, "decision"] == ""
@@ -90,7 +90,9 @@ def test_films_that_cannot_be_read(
 
 
 @pytest.mark.parametrize(("name", "make"), READABLE, ids=[n for n, *_ in READABLE])
-def test_unusual_films_that_can_be_read(tmp_path: Path, model: Path, name: str, make: Callable[[Path], object]) -> None:
+def test_unusual_images_that_can_be_read(
+    tmp_path: Path, model: Path, name: str, make: Callable[[Path], object]
+) -> None:
     make(tmp_path / name)
     frame = predict_paths([tmp_path], model, progress=False)
     assert frame["reason"].tolist() == [""] and 0 <= frame["score"].iloc[0] <= 1
@@ -125,9 +127,9 @@ FOLDERS = [
     (lambda tmp: tmp / "nowhere", "no such folder; expected a data set with train/ and val/"),
     (empty_folder, "has no manifest.csv and no folder called train or val; expected a data set"),
     (empty_classes, "has no image; expected files such as"),
-    (one_class, "train: has only 'Fractured' films; expected both 'Fractured' and 'Not Fractured'"),
+    (one_class, "train: has only 'Fractured' images; expected both 'Fractured' and 'Not Fractured'"),
     (unknown_class, "class folder 'bones' is not known; expected one of Fractured: fractured"),
-    (no_validation, "has no val films; expected"),
+    (no_validation, "has no val images; expected"),
 ]
 
 
@@ -216,10 +218,10 @@ def test_checkpoints_that_are_refused(
     make: Callable[[Path, Path], Path],
     message: str,
 ) -> None:
-    save(film(1), tmp_path / "film.jpg")
+    save(radiograph(1), tmp_path / "image.jpg")
     bad = make(tmp_path, model)
     for command in (("predict", "--csv", tmp_path / "scores.csv"), ("explain", "--out", tmp_path / "maps")):
-        line = run(capsys, command[0], tmp_path / "film.jpg", "--model", bad, *command[1:])
+        line = run(capsys, command[0], tmp_path / "image.jpg", "--model", bad, *command[1:])
         assert message in line and str(bad) in line
     assert not (tmp_path / "exploded").exists()
     assert not (tmp_path / "scores.csv").exists() and not (tmp_path / "maps").exists()
@@ -228,10 +230,10 @@ def test_checkpoints_that_are_refused(
 PREDICTIONS = [
     ("a.jpg,1,\nb.jpg,0,0.2", "file,label,score", "a.jpg has score nan; expected a number in 0..1"),
     ("a.jpg,1", "name,truth", "has no column file, label, score"),
-    ("a.jpg,1,0.5\na.jpg,0,0.2", "file,label,score", "a.jpg is there twice; expected one row a film"),
+    ("a.jpg,1,0.5\na.jpg,0,0.2", "file,label,score", "a.jpg is there twice; expected one row an image"),
     ("a.jpg,perhaps,0.5", "file,label,score", "label 'perhaps' is not known; expected 0, 1"),
     ("a.jpg,1,7", "file,label,score", "a.jpg has score 7; expected a number in 0..1"),
-    ("", "file,label,score", "has no row; expected one for each film"),
+    ("", "file,label,score", "has no row; expected one for each image"),
 ]
 
 
@@ -254,7 +256,7 @@ def test_predictions_that_cannot_be_judged(
         (["train", "x"], "--out"),
         (["nonsense"], "invalid choice: 'nonsense'"),
         (["predict", "nowhere.jpg", "--model", "{model}", "--csv", "y.csv"], "nowhere.jpg: no such file or folder"),
-        (["explain", "{film}", "--model", "{model}", "--out", "y", "--layer", "stage9"], "expected one of stage1"),
+        (["explain", "{image}", "--model", "{model}", "--out", "y", "--layer", "stage9"], "expected one of stage1"),
         (["data", "simulate", "y", "--shortcut", "marker"], "expected NAME=RATE"),
         (["data", "simulate", "y", "--regions", "tail"], "tail"),
         (["data", "simulate", "y", "--images", "0"], "images is 0; expected at least 1"),
@@ -270,16 +272,16 @@ def test_arguments(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     plain_folder(tmp_path / "x", splits={"train": 2, "val": 2})
-    known = {"{model}": model, "{film}": save(film(1), tmp_path / "film.jpg")}
+    known = {"{model}": model, "{image}": save(radiograph(1), tmp_path / "image.jpg")}
     line = run(capsys, *[known.get(a, a) for a in arguments])
     assert message in line
     assert not (tmp_path / "y").exists() and not (tmp_path / "y.csv").exists()
 
 
 def test_a_folder_that_may_not_be_written(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save(film(1), tmp_path / "film.jpg")
+    save(radiograph(1), tmp_path / "image.jpg")
     (tmp_path / "file").touch()
     line = run(
-        capsys, "predict", tmp_path / "film.jpg", "--model", model, "--csv", tmp_path / "file" / "a.csv", "--quiet"
+        capsys, "predict", tmp_path / "image.jpg", "--model", model, "--csv", tmp_path / "file" / "a.csv", "--quiet"
     )
     assert str(tmp_path / "file") in line

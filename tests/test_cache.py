@@ -16,15 +16,15 @@ import pytest
 import fracturelib.data.images
 from fracturelib._io.cache import SEAL, new_array, open_array, read_sealed, write_sealed
 from fracturelib._io.files import NoRoom, atomic_path
-from fracturelib.curate import keypoints as audit_films
+from fracturelib.curate import keypoints as audit_images
 from fracturelib.curate.keypoints import look_at
 from fracturelib.data import dataset as data
 from fracturelib.data.decode import read_grey
 from fracturelib.data.images import load_images
 from fracturelib.training import features as transfer
 from tests.conftest import ROOT
-from tests.films import film, plain_folder, save
 from tests.processes import Place
+from tests.radiographs import plain_folder, radiograph, save
 
 resource = pytest.importorskip("resource", reason="this system has no limit of a file's size")
 
@@ -84,11 +84,11 @@ def test_damaged_sizes(damage: str, cache: Path, folder: tuple[Path, list[str]])
 @damaged
 def test_damaged_features(damage: str, cache: Path) -> None:
     torch = pytest.importorskip("torch")
-    from fracturelib.models.localizer import TaughtLite0
+    from fracturelib.models.localizer import LocalizingEfficientNet
 
     torch.manual_seed(0)
-    model = TaughtLite0().eval()
-    images = np.stack([film(i, width=64, height=64) for i in range(3)])
+    model = LocalizingEfficientNet().eval()
+    images = np.stack([radiograph(i, width=64, height=64) for i in range(3)])
     transfer.frozen_features(model, images)
     contents = {path: path.read_bytes() for path in cache.iterdir()}
     assert len(contents) == 6
@@ -101,7 +101,7 @@ def test_damaged_features(damage: str, cache: Path) -> None:
 
 @damaged
 def test_damaged_looks(damage: str, cache: Path, tmp_path: Path) -> None:
-    paths = [save(film(i), tmp_path / "films" / f"{i}.png") for i in range(12)]
+    paths = [save(radiograph(i), tmp_path / "images" / f"{i}.png") for i in range(12)]
     good = look_at(paths)
     (kept,) = cache.iterdir()
     kept.write_bytes(DAMAGES[damage](kept.read_bytes()))
@@ -113,7 +113,7 @@ def test_damaged_looks(damage: str, cache: Path, tmp_path: Path) -> None:
 
 
 def test_any_byte_of_the_looks_may_be_another(cache: Path, tmp_path: Path) -> None:
-    paths = [save(film(i), tmp_path / "films" / f"{i}.png") for i in range(3)]
+    paths = [save(radiograph(i), tmp_path / "images" / f"{i}.png") for i in range(3)]
     good = look_at(paths)
     (kept,) = cache.iterdir()
     content = kept.read_bytes()
@@ -123,8 +123,8 @@ def test_any_byte_of_the_looks_may_be_another(cache: Path, tmp_path: Path) -> No
             assert np.array_equal(one.words, other.words) and np.array_equal(one.small, other.small), place
 
 
-def test_looks_of_one_film_are_not_those_of_another(cache: Path, tmp_path: Path) -> None:
-    one, other = (save(film(i), tmp_path / f"{i}.png") for i in range(2))
+def test_looks_of_one_image_are_not_those_of_another(cache: Path, tmp_path: Path) -> None:
+    one, other = (save(radiograph(i), tmp_path / f"{i}.png") for i in range(2))
     first, second = look_at([one, other])
     with sqlite3.connect(next(cache.iterdir())) as connection:
         blob = connection.execute("select look from looks where digest = ?", (first.digest,)).fetchone()[0]
@@ -136,11 +136,11 @@ def test_looks_of_one_film_are_not_those_of_another(cache: Path, tmp_path: Path)
 def test_a_busy_memory_of_looks_is_not_thrown_away(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = save(film(1), tmp_path / "film.png")
+    path = save(radiograph(1), tmp_path / "image.png")
     look_at([path])
     (kept,) = cache.iterdir()
     connect = sqlite3.connect
-    monkeypatch.setattr(audit_films.sqlite3, "connect", lambda path, timeout: connect(path, timeout=0.1))
+    monkeypatch.setattr(audit_images.sqlite3, "connect", lambda path, timeout: connect(path, timeout=0.1))
     holder = connect(kept, isolation_level=None)
     holder.execute("begin exclusive")
     with pytest.raises(OSError, match="locked"):
@@ -210,7 +210,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def large_folder(root: Path) -> Path:
-    """Films of more than a megabyte."""
+    """Images of more than a megabyte."""
     rng = np.random.default_rng(0)
     for i in range(12):
         for name in ("fractured", "normal"):
@@ -240,18 +240,18 @@ def test_a_full_disk_of_the_cache(tmp_path: Path, small_disk: Path) -> None:
 def test_a_full_disk_of_the_audit_s_memory(tmp_path: Path, small_disk: Path) -> None:
     (small_disk / "full").write_bytes(bytes(1 << 20))
     place = Place(tmp_path / "place", {"FRACTURE_CACHE": str(small_disk)})
-    line = failed(place, ["audit", str(large_folder(tmp_path / "films")), "--quiet"])
+    line = failed(place, ["audit", str(large_folder(tmp_path / "images")), "--quiet"])
     assert f"error: {small_disk}: no room for" in line
 
 
 def test_a_full_disk_of_an_import(tmp_path: Path, small_disk: Path) -> None:
-    folder = large_folder(tmp_path / "films")
+    folder = large_folder(tmp_path / "images")
     place = Place(tmp_path / "place")
     line = failed(place, ["data", "import", str(folder), str(small_disk / "set"), "--quiet"])
     assert f"error: {small_disk}: no room for set" in line and not any(small_disk.iterdir())
-    shutil.make_archive(str(tmp_path / "films"), "zip", folder)
-    line = failed(place, ["data", "import", str(tmp_path / "films.zip"), str(small_disk / "set"), "--quiet"])
-    assert "films.zip: unpacks to 2," in line and "expected room for it" in line and not any(small_disk.iterdir())
+    shutil.make_archive(str(tmp_path / "images"), "zip", folder)
+    line = failed(place, ["data", "import", str(tmp_path / "images.zip"), str(small_disk / "set"), "--quiet"])
+    assert "images.zip: unpacks to 2," in line and "expected room for it" in line and not any(small_disk.iterdir())
 
 
 def test_a_full_disk_of_scores_and_runs(tmp_path: Path, small_disk: Path) -> None:
@@ -308,7 +308,7 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     assert not isinstance(caught.value, NoRoom) and not any(tmp_path.iterdir())
 
 
-def test_films_are_still_decoded_once(
+def test_images_are_still_decoded_once(
     cache: Path, folder: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[Path] = []

@@ -59,7 +59,7 @@ def network(name: str) -> nn.Module:
     return model.double() if name == "mobilenet_v3_small" else model
 
 
-def films(name: str, batch: int, height: int, width: int) -> Tensor:
+def images(name: str, batch: int, height: int, width: int) -> Tensor:
     channels = 1 if name == "small_cnn" else 3
     x = torch.randn(batch, channels, height, width, generator=torch.Generator().manual_seed(batch + width))
     return x.double() if name == "mobilenet_v3_small" else x
@@ -72,7 +72,7 @@ SHAPES = [(1, 64, 64), (3, 64, 64), (1, 64, 96), (3, 96, 64)]
 @pytest.mark.parametrize(("name", "layer"), CASES)
 def test_grad_cam_is_that_of_captum(name: str, layer: str, shape: tuple[int, int, int]) -> None:
     attr = pytest.importorskip("captum.attr", reason="captum is not installed: pip install -e '.[test]'")
-    model, x = made(name), films(name, *shape)
+    model, x = made(name), images(name, *shape)
     expected = attr.LayerGradCam(model, model.get_submodule(layer)).attribute(
         x.clone(), target=LOGIT.get(name, 1), relu_attributions=True
     )
@@ -101,7 +101,7 @@ def test_grad_cam_is_that_of_grad_cam(name: str, layer: str, shape: tuple[int, i
     package = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed: pip install -e '.[test]'")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    model, x = made(name), films(name, *shape)
+    model, x = made(name), images(name, *shape)
     with GradCAM(model, model.get_submodule(layer)) as cam:
         found = twice_normalised(cam(x, LOGIT.get(name, 1)), *shape[1:])
     watched = model.get_submodule(SAME_TENSOR.get((name, layer), layer))
@@ -125,7 +125,7 @@ def test_other_methods_are_those_of_grad_cam(method: str) -> None:
         "LayerCAM": package.LayerCAM,
         "HiResCAM": package.HiResCAM,
     }
-    model, x = made("resnet18"), films("resnet18", 3, 64, 96)
+    model, x = made("resnet18"), images("resnet18", 3, 64, 96)
     with GradCAM(model, model.layer3) as cam:
         raw = cam(x, method=method)
     with peers[method](model=model, target_layers=[model.layer3]) as peer:
@@ -139,8 +139,8 @@ def test_eigen_cam_is_the_first_principal_component() -> None:
     generator = torch.Generator().manual_seed(0)
     activation = torch.randn(2, 6, 5, 7, generator=generator) * torch.arange(1, 7)[None, :, None, None]
     found = combined(activation, activation, method="Eigen-CAM", relu=False)
-    for heat, film in zip(found, activation.numpy(), strict=True):
-        places = film.reshape(6, -1).T
+    for heat, image in zip(found, activation.numpy(), strict=True):
+        places = image.reshape(6, -1).T
         expected = PCA(1).fit_transform(places)[:, 0].reshape(5, 7)
         assert min(np.abs(heat - expected).max(), np.abs(heat + expected).max()) < 1e-4
         assert (heat.ravel() * (places.mean(axis=1) - places.mean())).sum() >= 0
@@ -148,7 +148,7 @@ def test_eigen_cam_is_the_first_principal_component() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_from_one_pass(method: str) -> None:
-    model, x = made("small_cnn"), films("small_cnn", 2, 64, 48)
+    model, x = made("small_cnn"), images("small_cnn", 2, 64, 48)
     passes: list[int] = []
     model.head.register_forward_hook(lambda *_: passes.append(1))
     with GradCAM(model, {"a": model.stage3, "b": model.stage4}) as cam:
@@ -161,7 +161,7 @@ def test_every_method_from_one_pass(method: str) -> None:
 
 
 def test_hires_cam_adds_up_to_the_logit() -> None:
-    model, x = made("small_cnn"), films("small_cnn", 2, 64, 64)
+    model, x = made("small_cnn"), images("small_cnn", 2, 64, 64)
     with torch.no_grad():
         expected = (model(x)[:, 1] - model.head.bias[1]).numpy()
     with GradCAM(model, model.stage4) as cam:
@@ -199,7 +199,7 @@ def test_channels_last_are_seen_as_grad_cam_is_told(layer: str) -> None:
     package = pytest.importorskip("pytorch_grad_cam", reason="grad-cam is not installed: pip install -e '.[test]'")
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    model, x = random_swin(swin_t), films("swin_t", 2, 64, 96)
+    model, x = random_swin(swin_t), images("swin_t", 2, 64, 96)
     with GradCAM(model, model.get_submodule(layer)) as cam:
         raw = cam(x)
         unclipped = cam(x, relu=False)
@@ -213,7 +213,7 @@ def test_channels_last_are_seen_as_grad_cam_is_told(layer: str) -> None:
 
 def test_channels_last_are_seen_as_captum_sees_them_first() -> None:
     attr = pytest.importorskip("captum.attr", reason="captum is not installed: pip install -e '.[test]'")
-    model, x = random_swin(swin_v2_t), films("swin_v2_t", 2, 64, 96)
+    model, x = random_swin(swin_v2_t), images("swin_v2_t", 2, 64, 96)
     first = attr.LayerGradCam(model, model.permute).attribute(x.clone(), target=1)[:, 0].detach().numpy()
     with GradCAM(model, {"norm": model.norm, "permute": model.permute}) as cam:
         found = cam(x, relu=False)
@@ -225,7 +225,7 @@ def test_channels_last_are_seen_as_captum_sees_them_first() -> None:
 def test_channels_first_stay_first(size: tuple[int, int]) -> None:
     """Also where the last part of a block is a linear layer, or normalises channels that come last within it."""
     torch.manual_seed(0)
-    model, x = convnext_tiny(num_classes=2).eval(), films("convnext", 1, *size)
+    model, x = convnext_tiny(num_classes=2).eval(), images("convnext", 1, *size)
     layers = {"block": model.features[1][0], "stage": model.features[3], "last": model.features[7]}
     with GradCAM(model, layers) as cam:
         found = cam(x, relu=False)
@@ -234,13 +234,13 @@ def test_channels_first_stay_first(size: tuple[int, int]) -> None:
 
 
 def test_a_layout_that_cannot_be_told_is_asked_for() -> None:
-    cube, film = (1, 16, 16, 16), (64, 64)
-    assert layout(nn.Conv2d(3, 16, 1), cube, film) == "channels first"
-    assert layout(nn.ReLU(), cube, film) == "channels first"
-    assert layout(nn.LayerNorm(16), cube, film) == "unclear"
-    assert layout(nn.LayerNorm(16), (1, 8, 8, 16), film) == "channels last"
-    assert layout(nn.LayerNorm(16), (1, 16, 8, 8), film) == "channels first"
-    # Pooled to a square: its places have no longer the film's proportions, but its channels are known.
+    cube, image = (1, 16, 16, 16), (64, 64)
+    assert layout(nn.Conv2d(3, 16, 1), cube, image) == "channels first"
+    assert layout(nn.ReLU(), cube, image) == "channels first"
+    assert layout(nn.LayerNorm(16), cube, image) == "unclear"
+    assert layout(nn.LayerNorm(16), (1, 8, 8, 16), image) == "channels last"
+    assert layout(nn.LayerNorm(16), (1, 16, 8, 8), image) == "channels first"
+    # Pooled to a square: its places have no longer the image's proportions, but its channels are known.
     assert layout(nn.Sequential(nn.Linear(4, 48), nn.AdaptiveAvgPool2d(7)), (1, 7, 7, 48), (64, 96)) == "channels last"
     assert layout(nn.Sequential(nn.Conv2d(4, 48, 1), nn.ReLU()), (1, 48, 7, 7), (64, 96)) == "channels first"
 
@@ -253,7 +253,7 @@ def test_a_layout_that_cannot_be_told_is_asked_for() -> None:
             return self.head(self.norm(self.patches(x).permute(0, 2, 3, 1)).mean(dim=(1, 2)))
 
     torch.manual_seed(0)
-    model, x = Cube().eval(), films("cube", 2, 64, 64)
+    model, x = Cube().eval(), images("cube", 2, 64, 64)
     with GradCAM(model, model.norm) as cam, pytest.raises(InputError, match=r"'LayerNorm' gives .* expected reshape"):
         cam(x)
     with GradCAM(model, model.norm, reshape=lambda o: o.permute(0, 3, 1, 2)) as cam:
@@ -270,7 +270,7 @@ def test_tokens_are_explained_once_their_places_are_said() -> None:
         image_size=64, patch_size=16, num_layers=2, num_heads=2, hidden_dim=24, mlp_dim=48, num_classes=2
     ).eval()
     nn.init.normal_(model.heads.head.weight)
-    layer, x = model.encoder.layers[-1].ln_1, films("vit", 2, 64, 64)
+    layer, x = model.encoder.layers[-1].ln_1, images("vit", 2, 64, 64)
     with (
         GradCAM(model, layer) as cam,
         pytest.raises(InputError, match=r"shape \(2, 17, 24\); .* need reshape"),
@@ -294,7 +294,7 @@ def test_tokens_are_explained_once_their_places_are_said() -> None:
 
 def test_of_more_than_two_logits_one_is_named() -> None:
     torch.manual_seed(0)
-    model, x = resnet18(num_classes=5).eval(), films("resnet18", 1, 64, 64)
+    model, x = resnet18(num_classes=5).eval(), images("resnet18", 1, 64, 64)
     with GradCAM(model, model.layer4) as cam:
         for target in ("fractured", "not fractured", "difference"):
             with pytest.raises(InputError, match=f"target is '{target}' of 5 logits; expected the index of one"):

@@ -17,7 +17,7 @@ import torch
 from fracturelib._io.files import InputError
 from fracturelib.cli import main
 from fracturelib.data.labels import CLASSES
-from fracturelib.models.checkpoint_checks import TWO_LOOKS
+from fracturelib.models.checkpoint_checks import TTA
 from fracturelib.models.classifier import (
     FORMAT,
     Classifier,
@@ -29,11 +29,11 @@ from fracturelib.models.classifier import (
 from fracturelib.models.registry import build_model
 from fracturelib.models.shipped import PRETRAINED
 from fracturelib.models.tensor_file import DEEPEST, MOST_VALUES
-from fracturelib.training.config import Recipe
-from fracturelib.training.train import Films, fit
+from fracturelib.training.config import TrainConfig
+from fracturelib.training.train import Images, fit
 from fracturelib.workflows import load_start, predict_paths
 from tests.conftest import ROOT
-from tests.films import film, plain_folder, save
+from tests.radiographs import plain_folder, radiograph, save
 
 NAN, INF = float("nan"), float("inf")
 Change = Callable[[dict[str, Any]], None]
@@ -47,7 +47,7 @@ def made(**changes: Any) -> Classifier:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "good.pt"
-    twice = {TWO_LOOKS: {"temperature": 1.5, "thresholds": {"score=0.5": 0.4}}}
+    twice = {TTA: {"temperature": 1.5, "thresholds": {"score=0.5": 0.4}}}
     save_classifier(made(extra={**twice, "recipe": {"seed": 3}}), path)
     return path
 
@@ -80,7 +80,7 @@ def first(number: float) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def twice(**new: Any) -> Change:
-    return lambda payload: payload["values"]["extra"][TWO_LOOKS].update(new)
+    return lambda payload: payload["values"]["extra"][TTA].update(new)
 
 
 def nested(depth: int) -> Any:
@@ -163,12 +163,12 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "width True": (net("small_cnn", width=True), "width is True"),
     "width as text": (net("small_cnn", width="4"), "width is '4'"),
     "another width": (net("small_cnn", width=1024), "is (4, 1, 3, 3); expected shape (1024"),
-    "an ensemble": (net("taught_ensemble", members=2), "members is 2; expected 0, as there"),
+    "an ensemble": (net("deep_ensemble", members=2), "members is 2; expected 0, as there"),
     "10**9 members": (
-        net("taught_ensemble", members=10**9), "members is 1000000000; expected a whole",
+        net("deep_ensemble", members=10**9), "members is 1000000000; expected a whole",
     ),
-    "shared 9": (net("taught_ensemble", shared=9), "shared is 9; expected a whole number"),
-    "maps -1": (net("taught_ensemble", maps=-1), "maps is -1; expected a whole number"),
+    "shared 9": (net("deep_ensemble", shared=9), "shared is 9; expected a whole number"),
+    "maps -1": (net("deep_ensemble", maps=-1), "maps is -1; expected a whole number"),
     "extra as a list": (value("extra", [1]), "extra is [1]; expected plain values by name"),
     "extra with a tensor": (value("extra", {"a": {"b": torch.zeros(2)}}), "a value in extra is of type TensorHeader"),
     "extra by number": (value("extra", {"a": {1: 2}}), "a key in extra is 1; expected text"),
@@ -199,13 +199,13 @@ def test_what_means_nothing_is_refused_in_one_line(tmp_path: Path, good: Path, c
 
 
 def test_what_means_something_is_read(tmp_path: Path, good: Path) -> None:
-    """Among it a threshold at which nobody is called fractured, which a rule may find best."""
+    """Among it a threshold at which nobody is predicted fractured, which a rule may find best."""
     classifier = load_classifier(changed(good, tmp_path / "never.pt", value("thresholds", {"score=0.5": INF})))
     assert classifier.threshold == INF and classifier.decide(np.array([0.0, 1.0])) == ["Not Fractured"] * 2
     for ends in (0, 1, 0.0, 1.0):
         assert load_classifier(changed(good, tmp_path / "ends.pt", value("thresholds", {"score=0.5": ends})))
     assert load_classifier(changed(good, tmp_path / "half.pt", weight(CONV, torch.Tensor.half)))
-    assert load_classifier(good).looking_twice().temperature == 1.5
+    assert load_classifier(good).with_tta().temperature == 1.5
     assert load_classifier(PRETRAINED).architecture["members"] == 2
 
 
@@ -292,7 +292,7 @@ def state_on_a_tensor(good: Path, path: Path) -> Path:
 
 HOSTILE: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
     "10**9 members": (
-        lambda good, path: changed(good, path, net("taught_ensemble", members=10**9, maps=10**9)),
+        lambda good, path: changed(good, path, net("deep_ensemble", members=10**9, maps=10**9)),
         "expected a whole number in 1..16",
     ),
     "16 members": (lambda good, path: ensemble_of_many(path), "weights is without"),
@@ -377,7 +377,7 @@ def test_every_way_to_a_checkpoint_refuses_it(
     change, message = REFUSED[case]
     odd = changed(good, tmp_path / "odd.pt", change)
     folder = plain_folder(tmp_path / "data", splits={"train": 2, "val": 2})
-    image = save(film(1), tmp_path / "a.jpg")
+    image = save(radiograph(1), tmp_path / "a.jpg")
     ways = [
         ["predict", image, "--model", odd, "--csv", tmp_path / "a.csv"],
         ["explain", image, "--model", odd, "--out", tmp_path / "maps"],
@@ -390,7 +390,7 @@ def test_every_way_to_a_checkpoint_refuses_it(
         assert message in line and str(odd) in line, way[0]
     assert not (tmp_path / "a.csv").exists() and not (tmp_path / "both" / "model.pt").exists()
     with pytest.raises(InputError, match=r"odd\.pt: a checkpoint that does not fit together"):
-        load_start(odd, Recipe())
+        load_start(odd, TrainConfig())
 
 
 def test_a_training_state_is_read_as_carefully(tmp_path: Path) -> None:
@@ -430,14 +430,14 @@ def test_a_network_of_nan_is_not_written(tmp_path: Path) -> None:
 
 def test_a_training_that_diverges_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     labels = np.arange(16) % 2
-    images = np.stack([film(i, fractured=bool(label), width=64, height=64) for i, label in enumerate(labels)])
-    data = Films(images, labels.astype(np.int64))
+    images = np.stack([radiograph(i, fractured=bool(label), width=64, height=64) for i, label in enumerate(labels)])
+    data = Images(images, labels.astype(np.int64))
     start = build_model("small_cnn", seed=0).state_dict()
     start["stage4.2.1.weight"].fill_(1e20)
     start["head.weight"].fill_(1e30)
-    recipe = Recipe(size=64, epochs=4, batch=8, augment=False)
+    config = TrainConfig(size=64, epochs=4, batch=8, augment=False)
     with pytest.raises(InputError, match=r"epoch 1: the loss became nan and .* a lower learning rate than 0\.002"):
-        fit(data, data, recipe, initial=start, out=tmp_path, progress=False)
+        fit(data, data, config, initial=start, out=tmp_path, progress=False)
     assert not list(tmp_path.iterdir())
 
 
@@ -458,7 +458,7 @@ def test_no_decision_without_a_score() -> None:
     classifier = made()
     assert classifier.decide(np.array([NAN, 0.9, INF, -INF])) == ["", "Fractured", "", ""]
     assert classifier.decide(np.array([0.5, np.nextafter(0.5, 0)])) == ["Fractured", "Not Fractured"]
-    images = np.stack([film(1, width=64, height=64)] * 2)
+    images = np.stack([radiograph(1, width=64, height=64)] * 2)
     with pytest.raises(InputError, match=r"\(small_cnn\) gives no number for 2 of 2 images, .* expected a score in"):
         overflowing().scores(images)
     with pytest.raises(InputError, match="logits are not finite for 1 of 2 images"):
@@ -467,7 +467,7 @@ def test_no_decision_without_a_score() -> None:
 
 
 def test_a_score_is_the_softmax_of_logits_over_the_temperature() -> None:
-    images = np.stack([film(i, width=64, height=64) for i in range(3)])
+    images = np.stack([radiograph(i, width=64, height=64) for i in range(3)])
     warm = made(temperature=4.0)
     logits = warm.logits(images)
     expected = 1 / (1 + np.exp((logits[:, 0] - logits[:, 1]) / 4))
@@ -476,15 +476,15 @@ def test_a_score_is_the_softmax_of_logits_over_the_temperature() -> None:
 
 def test_marks_are_the_sigmoid_of_what_the_network_marks() -> None:
     classifier = load_classifier(PRETRAINED)
-    images = np.stack([film(i, width=384, height=384) for i in range(2)])
+    images = np.stack([radiograph(i, width=384, height=384) for i in range(2)])
     with torch.inference_mode():
         expected = 1 / (1 + np.exp(-classifier.model.mark(classifier.tensor(images)).numpy()))  # type: ignore[operator]
-    np.testing.assert_allclose(classifier.marks(images), expected, atol=1e-6)
+    np.testing.assert_allclose(classifier.localize(images), expected, atol=1e-6)
 
 
 def test_a_row_without_a_score_has_a_reason(tmp_path: Path) -> None:
     save_classifier(overflowing(), tmp_path / "model.pt")
-    save(film(1), tmp_path / "in" / "a.jpg")
+    save(radiograph(1), tmp_path / "in" / "a.jpg")
     rows = predict_paths([tmp_path / "in"], tmp_path / "model.pt", progress=False)
     assert rows["score"].isna().all() and list(rows["decision"]) == [""]
     assert "gives no number" in rows["reason"].iloc[0]

@@ -22,7 +22,7 @@ from fracturelib._io.tables import read_table, write_table
 from fracturelib.cli import _run, main, next_step, parser
 from fracturelib.data.predictions import read_predictions
 from fracturelib.models.classifier import load_classifier
-from fracturelib.training.config import Recipe, TransferRecipe
+from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.distributed import together
 from fracturelib.training.finetune import _restored
 from fracturelib.training.train import STATE_FILE, require_finite
@@ -30,7 +30,7 @@ from fracturelib.viz.figures import montage
 from fracturelib.viz.html_report import FIGURES, report, report_files
 from fracturelib.workflows import picture_names, train_folder
 from tests.conftest import ROOT
-from tests.films import film, plain_folder, save
+from tests.radiographs import plain_folder, radiograph, save
 from tests.test_bad_inputs import run
 
 NAMES = [
@@ -44,12 +44,12 @@ NO_TEXT = os.fsdecode(b"caf\xe9.jpg")  # it is not taken, and named
 
 
 def odd_folder(folder: Path) -> Path:
-    """Films with all the odd names, and a few of each class with plain ones."""
+    """Images with all the odd names, and a few of each class with plain ones."""
     plain_folder(folder, splits={"train": 2, "val": 2})
     for split in ("train", "val"):
         for i, name in enumerate([*NAMES, NO_TEXT]):
             content = io.BytesIO()
-            Image.fromarray(film(100 + i, fractured=True)).save(content, "JPEG")
+            Image.fromarray(radiograph(100 + i, fractured=True)).save(content, "JPEG")
             (folder / split / "fractured" / name).write_bytes(content.getvalue())
     return folder
 
@@ -59,7 +59,7 @@ def odd_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data/ of odd names, and a run/ that was trained on it."""
     root = tmp_path_factory.mktemp("odd")
     odd_folder(root / "data")
-    train_folder(root / "data", root / "a run", Recipe(size=32, epochs=1, batch=16), progress=False)
+    train_folder(root / "data", root / "a run", TrainConfig(size=32, epochs=1, batch=16), progress=False)
     return root
 
 
@@ -88,7 +88,7 @@ def test_odd_names_go_all_the_way(odd_run: Path, tmp_path: Path, capsys: pytest.
     assert {f"val/fractured/{writable(name)}" for name in NAMES} <= set(found["file"])
     assert "\x1b" not in (tmp_path / "s.csv").read_text(encoding="utf-8")
     trained = read_table(odd_run / "a run" / "predictions.csv", text=["file"])
-    assert set(trained["file"]) <= set(found["file"]), "tables of different commands call a film the same"
+    assert set(trained["file"]) <= set(found["file"]), "tables of different commands call an image the same"
     assert len(read_predictions(tmp_path / "s.csv")) == len(found)
     folder = odd_run / "data" / "val" / "fractured"
     answered(capsys, "explain", folder, "--model", network, "--out", tmp_path / "maps", "--quiet")
@@ -159,8 +159,8 @@ def test_words_in_figures_are_no_mathematics() -> None:
 # Nothing that exists is overwritten
 
 
-def one_film(tmp: Path, network: Path) -> Path:
-    return save(film(1), tmp / "in" / "film.png")
+def one_image(tmp: Path, network: Path) -> Path:
+    return save(radiograph(1), tmp / "in" / "image.png")
 
 
 def the_model(tmp: Path, network: Path) -> Path:
@@ -188,7 +188,7 @@ def a_broken_link(tmp: Path, network: Path) -> Path:
     return tmp / "link.csv"
 
 
-TAKEN = [one_film, the_model, other_table, a_folder, a_pipe, a_broken_link, lambda tmp, network: Path(os.devnull)]
+TAKEN = [one_image, the_model, other_table, a_folder, a_pipe, a_broken_link, lambda tmp, network: Path(os.devnull)]
 
 
 @pytest.mark.parametrize("command", ["predict", "audit --json", "audit --html"])
@@ -200,7 +200,7 @@ def test_what_a_file_does_not_replace(
     command: str,
     make: Callable[[Path, Path], Path],
 ) -> None:
-    path, source = make(tmp_path, model), save(film(1), tmp_path / "in" / "film.png")
+    path, source = make(tmp_path, model), save(radiograph(1), tmp_path / "in" / "image.png")
     before = path.lstat().st_mtime_ns, path.is_file() and path.read_bytes()
     arguments = [source, "--model", model, "--csv"] if command == "predict" else [tmp_path / "in", command.split()[1]]
     line = run(capsys, command.split()[0], *arguments, path, "--quiet")
@@ -228,11 +228,11 @@ def test_what_a_command_made_is_replaced(tmp_path: Path, model: Path, capsys: py
 
 
 def test_explaining_replaces_no_image(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    image = save(film(1), tmp_path / "x" / "a.png")
+    image = save(radiograph(1), tmp_path / "x" / "a.png")
     before = image.read_bytes()
     line = run(capsys, "explain", tmp_path / "x", "--model", model, "--out", tmp_path / "x", "--quiet")
     assert str(image) in line and image.read_bytes() == before and len(list((tmp_path / "x").iterdir())) == 1
-    save(film(2), tmp_path / "x" / "a.jpg")
+    save(radiograph(2), tmp_path / "x" / "a.jpg")
     for _ in range(2):  # its own pictures are no images
         said = answered(
             capsys, "explain", tmp_path / "x", "--model", model, "--out", tmp_path / "x" / "maps", "--quiet"
@@ -370,7 +370,7 @@ def test_a_manifest_may_have_a_column_score(tmp_path: Path) -> None:
     rows = [f"{f},{f.split('/')[0]},{int('/fractured' in f)},{i % 2},0.1,x" for i, f in enumerate(files)]
     head = "file,split,label,auc,score,path"
     (tmp_path / "data" / "manifest.csv").write_text("\n".join([head, *rows]))
-    done = train_folder(tmp_path / "data", tmp_path / "run", Recipe(size=32, epochs=1, batch=16), progress=False)
+    done = train_folder(tmp_path / "data", tmp_path / "run", TrainConfig(size=32, epochs=1, batch=16), progress=False)
     table = read_table(tmp_path / "run" / "predictions.csv")
     assert list(table.columns).count("score") == 1 and len(done.predictions) == 8
 
@@ -430,9 +430,15 @@ def test_numbers_are_within_bounds(
         ("data simulate y --images 1000000000000", "--images is 1000000000000; expected a number from 1 to 1000000"),
         ("train x --out y --seed 1 --seed 2", "--seed is given twice; expected once"),
         ("train x --out y --sed 1", "unrecognized arguments: --sed 1"),
-        ("train x --out y --model taught_lite0 --patience 3", "--patience is given 3; expected another --model than"),
-        ("train x --out y --model taught_lite0 --no-augment", "--no-augment is given; expected another --model than"),
-        ("train x --out y --point 1", "--point is given 1.0; expected --model taught_lite0"),
+        (
+            "train x --out y --model localizing_efficientnet --patience 3",
+            "--patience is given 3; expected another --model than",
+        ),
+        (
+            "train x --out y --model localizing_efficientnet --no-augment",
+            "--no-augment is given; expected another --model than",
+        ),
+        ("train x --out y --point 1", "--point is given 1.0; expected --model localizing_efficientnet"),
         ("", "the following arguments are required: COMMAND"),
         ("data", "the following arguments are required: COMMAND"),
         ("evaluate x --threshold 0.5 --rule youden", "--threshold is given together with"),
@@ -448,7 +454,7 @@ def test_options_that_do_not_fit(capsys: pytest.CaptureFixture[str], arguments: 
      {"size": 10**6}, {"batch": float("inf")}, {"epochs": "3"}],
 )  # fmt: skip
 def test_recipes_are_within_bounds(settings: dict[str, float]) -> None:
-    for kind in (Recipe, TransferRecipe):
+    for kind in (TrainConfig, FineTuneConfig):
         with pytest.raises(InputError, match=f"{next(iter(settings))} is .*; expected a number from"):
             kind(**settings)  # type: ignore[arg-type]
 
@@ -482,20 +488,20 @@ def test_the_next_command_works_as_it_is_shown(odd_run: Path, capsys: pytest.Cap
     said = answered(capsys, *words[1:])
     chosen = load_classifier(odd_run / "a run" / "model.pt")
     assert chosen.default_rule == "sensitivity=0.90"
-    assert f"threshold {chosen.threshold:.3f}, chosen by sensitivity=0.9 on 16 films" in said
+    assert f"threshold {chosen.threshold:.3f}, chosen by sensitivity=0.9 on 16 images" in said
 
 
 def test_predicting_says_what_decided(odd_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    network, films = odd_run / "a run" / "model.pt", odd_run / "data" / "val" / "not fractured"
-    (films / "zz.jpg").write_text("no image")
+    network, images = odd_run / "a run" / "model.pt", odd_run / "data" / "val" / "not fractured"
+    (images / "zz.jpg").write_text("no image")
     try:
-        said = answered(capsys, "predict", films, "--model", network, "--csv", tmp_path / "s.csv", "--quiet")
+        said = answered(capsys, "predict", images, "--model", network, "--csv", tmp_path / "s.csv", "--quiet")
     finally:
-        (films / "zz.jpg").unlink()
+        (images / "zz.jpg").unlink()
     threshold = load_classifier(network).threshold
     assert f"threshold {threshold:.3f}, chosen by sensitivity=0.90 on 16 validation images" in said
     assert "1 without a score" in said
-    said = answered(capsys, "predict", films, "--csv", tmp_path / "t.csv", "--quiet")
+    said = answered(capsys, "predict", images, "--csv", tmp_path / "t.csv", "--quiet")
     assert "chosen by sensitivity=" in said and "validation images" in said
 
 
@@ -517,7 +523,7 @@ def test_what_could_not_be_scored_is_left_out_and_said(tmp_path: Path, capsys: p
     rows += ["bad.jpg,,,damaged,1", "loose.jpg,0.5,Fractured,,"]
     (tmp_path / "s.csv").write_text("\n".join(["file,score,decision,reason,label", *rows]))
     said = answered(capsys, "evaluate", tmp_path / "s.csv")
-    assert "left out: 2 rows without a score or a label, such as bad.jpg: damaged" in said and "12 films" in said
+    assert "left out: 2 rows without a score or a label, such as bad.jpg: damaged" in said and "12 images" in said
 
 
 @pytest.mark.parametrize("separator", [";", "\t", ","])
@@ -531,7 +537,7 @@ def test_tables_of_other_countries(
     rows = [separator.join([f"{i}", f"{i % 2}", cell(i / 20), "valid"]) for i in range(12)]
     (tmp_path / "s.csv").write_text("\n".join([separator.join(["file", "label", "score", "split"]), *rows]))
     options = ["--threshold-from", tmp_path / "s.csv", "--rule", "score=0.45"]
-    assert "val: 12 films of 12 groups, 6 fractured" in answered(capsys, "evaluate", tmp_path / "s.csv", *options)
+    assert "val: 12 images of 12 groups, 6 fractured" in answered(capsys, "evaluate", tmp_path / "s.csv", *options)
 
 
 @pytest.mark.parametrize("scores", [("50", "2"), ("50%", "2%")])

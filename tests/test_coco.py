@@ -14,7 +14,7 @@ from fracturelib.data.labels import means_fracture
 from fracturelib.data.names import FileNames, guess_patients
 from fracturelib.data.walk import walk_folder
 from fracturelib.data.yolo import names_in, read_yolo
-from tests.films import film, save
+from tests.radiographs import radiograph, save
 
 
 def written(path: Path, annotations: list[dict[str, Any]], **rest: Any) -> Path:
@@ -157,7 +157,7 @@ def test_names_of_classes_in_every_spelling(tmp_path: Path, text: str) -> None:
 
 
 def test_yolo_without_names_takes_nothing_and_says_so(tmp_path: Path) -> None:
-    save(film(1), tmp_path / "images" / "a.png")
+    save(radiograph(1), tmp_path / "images" / "a.png")
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     walk = walk_folder(tmp_path)
@@ -167,7 +167,7 @@ def test_yolo_without_names_takes_nothing_and_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", ["0 0.5 0.5 0 0.1", "0 9 9 9 9", "0 0.5 0.5 0.1 0"])
 def test_yolo_boxes_without_an_area(tmp_path: Path, row: str) -> None:
-    save(film(1), tmp_path / "images" / "a.png")
+    save(radiograph(1), tmp_path / "images" / "a.png")
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "a.txt").write_text(row)
     (tmp_path / "classes.txt").write_text("fracture")
@@ -191,7 +191,7 @@ def test_names_find_their_files() -> None:
         [f"img_{i:04d}.png" for i in range(40)],
         [f"{label}/P{i:03d}.png" for label in ("a", "b") for i in range(20)],
         [f"2021_{i}.png" for i in range(40)],
-        [f"film{i:03d}.jpg" for i in range(40)],
+        [f"image{i:03d}.jpg" for i in range(40)],
         ["P1_1.png", "P1_2.png"],
         [],
     ],

@@ -9,7 +9,7 @@ from fracturelib._io.files import InputError
 from fracturelib.cli import main
 from fracturelib.data.dataset import load_annotations, load_manifest
 from fracturelib.workflows import collect, training_frame
-from tests.films import film, plain_folder, save
+from tests.radiographs import plain_folder, radiograph, save
 from tests.test_layouts_agree import LAYOUTS, Made, tiny_model
 
 
@@ -40,7 +40,7 @@ def test_the_way_from_class_folders_to_a_report(work: Path, tmp_path: Path, give
         "two classes": [val / "fractured", val / "not fractured"],
         "two splits": [val, data / "test"],
         "images": sorted(val.rglob("*.jpg")),
-        "an image and a folder": [val / "fractured" / "film000.jpg", val / "not fractured"],
+        "an image and a folder": [val / "fractured" / "image000.jpg", val / "not fractured"],
     }[given]
     frame = predict(work, tmp_path / "scores.csv", *paths)
     known = load_manifest(data).set_index("file")
@@ -75,8 +75,8 @@ def test_a_part_of_a_set_has_its_manifest(tmp_path: Path) -> None:
 
 
 def test_a_folder_called_test_does_not_make_the_folder_above_it_be_read(tmp_path: Path) -> None:
-    save(film(1), tmp_path / "other" / "a.png")
-    save(film(2), tmp_path / "test" / "b.png")
+    save(radiograph(1), tmp_path / "other" / "a.png")
+    save(radiograph(2), tmp_path / "test" / "b.png")
     assert [(s.name, s.label, s.split) for s in collect([tmp_path / "test"])] == [("b.png", None, "test")]
 
 
@@ -90,17 +90,17 @@ def test_what_is_no_image_is_not_scored_in_silence(
         collect([tmp_path / "report.pdf"])
     with pytest.raises(InputError, match="in: has no image"):
         collect([tmp_path / "in"])
-    save(film(1), tmp_path / "in" / "c.png")
+    save(radiograph(1), tmp_path / "in" / "c.png")
     capsys.readouterr()
     assert len(collect([tmp_path / "in"])) == 1
     assert capsys.readouterr().out == f"{tmp_path / 'in'}: not taken: 2 files (1 .pdf, 1 .txt)\n"
-    with pytest.raises(InputError, match=r"c\.png: given twice; expected each film once"):
+    with pytest.raises(InputError, match=r"c\.png: given twice; expected each image once"):
         collect([tmp_path / "in" / "c.png", tmp_path / "in"])
 
 
 def test_guessed_patients_in_two_splits_are_said_and_trained_on(tmp_path: Path) -> None:
     for i in range(24):
         split, kind = ("train" if i < 13 else "val"), ("Fractured" if i % 2 else "Normal")
-        save(film(i), tmp_path / split / kind / f"P{i // 3:04d}_{i % 3}.png")
+        save(radiograph(i), tmp_path / split / kind / f"P{i // 3:04d}_{i % 3}.png")
     notes = training_frame(tmp_path).attrs["notes"]
     assert "1 patients are in more than one split, such as p0004, if the guess is right" in notes[-1]

@@ -20,11 +20,11 @@ from fracturelib.data.masks import outlines
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
 from fracturelib.models.classifier import load_classifier
-from fracturelib.training.config import TransferRecipe
+from fracturelib.training.config import FineTuneConfig
 from fracturelib.viz import figures as plots
-from fracturelib.workflows import explain_paths, load_start, to_film
+from fracturelib.workflows import explain_paths, load_start, to_image
 from tests.conftest import ROOT
-from tests.films import film, plain_folder, save
+from tests.radiographs import plain_folder, radiograph, save
 
 
 def fracture(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -75,16 +75,16 @@ def test_predicting_with_two_looks(work: Path, tmp_path: Path) -> None:
     model = work / "run" / "model.pt"
     done = fracture("predict", work / "data", "--model", model, "--csv", tmp_path / "twice.csv", "--looks", 2)
     assert done.returncode == 0, done.stderr
-    found, twice = pd.read_csv(tmp_path / "twice.csv"), load_classifier(model).looking_twice()
+    found, twice = pd.read_csv(tmp_path / "twice.csv"), load_classifier(model).with_tta()
     seen = np.stack([to_square(read_grey(work / "data" / f), 64) for f in found["file"]])
     np.testing.assert_allclose(found["score"], twice.scores(seen), atol=1e-6)
     assert list(found["decision"]) == twice.decide(twice.scores(seen))
 
 
-def test_predicting_single_films(work: Path, tmp_path: Path) -> None:
-    films = sorted((work / "data" / "val" / "fractured").iterdir())[:2]
-    fracture("predict", *films, "--model", work / "run" / "model.pt", "--csv", tmp_path / "new" / "scores.csv")
-    assert pd.read_csv(tmp_path / "new" / "scores.csv")["file"].tolist() == [f.name for f in films]
+def test_predicting_single_images(work: Path, tmp_path: Path) -> None:
+    images = sorted((work / "data" / "val" / "fractured").iterdir())[:2]
+    fracture("predict", *images, "--model", work / "run" / "model.pt", "--csv", tmp_path / "new" / "scores.csv")
+    assert pd.read_csv(tmp_path / "new" / "scores.csv")["file"].tolist() == [f.name for f in images]
 
 
 def test_predictions_can_be_judged(work: Path, tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ def test_predictions_can_be_judged(work: Path, tmp_path: Path) -> None:
     assert {p.suffix for p in (tmp_path / "report").iterdir()} >= {".json", ".png"}
 
 
-def test_explaining_leaves_one_picture_a_film(work: Path, tmp_path: Path) -> None:
-    save(film(3, fractured=True), tmp_path / "in" / "deep" / "a.jpg")
-    save(film(4), tmp_path / "in" / "b.png")
+def test_explaining_leaves_one_picture_an_image(work: Path, tmp_path: Path) -> None:
+    save(radiograph(3, fractured=True), tmp_path / "in" / "deep" / "a.jpg")
+    save(radiograph(4), tmp_path / "in" / "b.png")
     (tmp_path / "in" / "bad.jpg").write_text("no picture")
     done = fracture("explain", tmp_path / "in", "--model", work / "run" / "model.pt", "--out", tmp_path / "maps")
     assert done.returncode == 0, done.stderr
@@ -118,8 +118,10 @@ def test_training_goes_on_from_a_checkpoint_at_another_size(work: Path, tmp_path
     torch.testing.assert_close(later.model.head.weight, begun.model.head.weight, rtol=0, atol=1e-6)
     done = fracture("train", work / "data", *options, "--size", 96)
     assert done.returncode == 2 and "was begun with start = weights" in done.stderr
-    done = fracture("train", work / "data", *options[2:], "--out", tmp_path / "no", "--model", "taught_lite0", *start)
-    assert done.returncode == 2 and "is {'name': 'small_cnn'}; expected taught_lite0" in done.stderr
+    done = fracture(
+        "train", work / "data", *options[2:], "--out", tmp_path / "no", "--model", "localizing_efficientnet", *start
+    )
+    assert done.returncode == 2 and "is {'name': 'small_cnn'}; expected localizing_efficientnet" in done.stderr
     done = fracture("train", work / "data", *options[2:], "--out", tmp_path / "no", "--start", tmp_path / "none.pt")
     assert done.returncode == 2 and "none.pt: no such file" in done.stderr and not (tmp_path / "no").exists()
 
@@ -144,29 +146,29 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     assert fracture("data", "simulate", tmp_path / "data", "--images", 80, "--size", 128, "--seed", 3).returncode == 0
     model, options = tmp_path / "run" / "model.pt", ["--size", 64, "--epochs", 2, "--batch", 8]
     done = fracture(
-        "train", tmp_path / "data", "--out", tmp_path / "run", "--model", "taught_lite0", *options,
+        "train", tmp_path / "data", "--out", tmp_path / "run", "--model", "localizing_efficientnet", *options,
         "--attribution", "simulated, MIT",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "validation AUC" in done.stdout
     classifier = load_classifier(model)
-    assert classifier.is_taught and classifier.size == 64 and classifier.extra["attribution"] == "simulated, MIT"
+    assert classifier.localizes and classifier.size == 64 and classifier.extra["attribution"] == "simulated, MIT"
     assert model.stat().st_size < 20e6
-    films = sorted((tmp_path / "data").rglob("*.jpg"))[:2]
-    done = fracture("predict", *films, "--model", model, "--csv", tmp_path / "scores.csv")
+    radiographs = sorted((tmp_path / "data").rglob("*.jpg"))[:2]
+    done = fracture("predict", *radiographs, "--model", model, "--csv", tmp_path / "scores.csv")
     assert done.returncode == 0 and pd.read_csv(tmp_path / "scores.csv")["score"].between(0, 1).all()
-    assert classifier.looking_twice().looks == 2
-    done = fracture("explain", *films, "--model", model, "--out", tmp_path / "maps")
+    assert classifier.with_tta().looks == 2
+    done = fracture("explain", *radiographs, "--model", model, "--out", tmp_path / "maps")
     assert done.returncode == 0, done.stderr
     with Image.open(next((tmp_path / "maps").glob("*.png"))) as picture:
         assert picture.width > 1600  # four panels
-    second = ["--out", tmp_path / "second", "--model", "taught_lite0", *options, "--seed", 1]
+    second = ["--out", tmp_path / "second", "--model", "localizing_efficientnet", *options, "--seed", 1]
     assert fracture("train", tmp_path / "data", *second).returncode == 0
     both, models = tmp_path / "both", [model, tmp_path / "second" / "model.pt"]
     done = fracture("join", tmp_path / "data", *models, "--out", both)
     assert done.returncode == 0, done.stderr
     joined, alone = load_classifier(both / "model.pt"), [load_classifier(m) for m in models]
-    assert joined.looking_twice().looks == 2
+    assert joined.with_tta().looks == 2
     assert joined.architecture["members"] == 2 and joined.extra["attribution"] == "simulated, MIT"
     assert [r["seed"] for r in joined.extra["members"]] == [0, 1] and "sensitivity=0.95" in joined.thresholds
     assert (both / "model.pt").stat().st_size < 20e6
@@ -174,17 +176,17 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     mean = np.mean([c.logits(images) for c in alone], axis=0)
     np.testing.assert_allclose(joined.logits(images), mean, atol=0.02)  # its weights are rounded
     assert joined.architecture["shared"] == 4  # --tune heads leaves all stages alike
-    begun = load_start(both / "model.pt", TransferRecipe(size=64))  # of an ensemble, its first member
-    assert begun.architecture == {"name": "taught_lite0"} and begun.extra["recipe"]["seed"] == 0
+    begun = load_start(both / "model.pt", FineTuneConfig(size=64))  # of an ensemble, its first member
+    assert begun.architecture == {"name": "localizing_efficientnet"} and begun.extra["recipe"]["seed"] == 0
     np.testing.assert_allclose(begun.logits(images), alone[0].logits(images), atol=0.02)
-    done = fracture("predict", *films, "--model", both / "model.pt", "--csv", tmp_path / "both.csv")
+    done = fracture("predict", *radiographs, "--model", both / "model.pt", "--csv", tmp_path / "both.csv")
     assert done.returncode == 0 and pd.read_csv(tmp_path / "both.csv")["score"].between(0, 1).all()
     table = pd.read_csv(both / "predictions.csv")
     assert set(table["split"]) == {"val", "test"} and table["score"].between(0, 1).all()
-    assert fracture("explain", *films, "--model", both / "model.pt", "--out", tmp_path / "maps2").returncode == 0
+    assert fracture("explain", *radiographs, "--model", both / "model.pt", "--out", tmp_path / "maps2").returncode == 0
     done = fracture("join", tmp_path / "data", *models, "--weights", "--out", tmp_path / "one")
     assert done.returncode == 2 and f"{models[1]}: was begun with seed 1; expected 0, as {model}" in done.stderr
-    third = ["--out", tmp_path / "third", "--model", "taught_lite0", *options, "--point", 0]
+    third = ["--out", tmp_path / "third", "--model", "localizing_efficientnet", *options, "--point", 0]
     assert fracture("train", tmp_path / "data", *third).returncode == 0
     models, one = [model, tmp_path / "third" / "model.pt"], tmp_path / "mean"
     done = fracture("join", tmp_path / "data", *models, "--weights", "--out", one)
@@ -196,7 +198,18 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     for name, value in joined.model.state_dict().items():
         np.testing.assert_allclose(value, (first[name] + second[name]) / 2, rtol=1e-5, atol=1e-6, err_msg=name)
     assert set(pd.read_csv(one / "predictions.csv")["split"]) == {"val", "test"}
-    larger = ["--out", tmp_path / "larger", "--model", "taught_lite0", "--size", 96, "--epochs", 1, "--tune", "most"]
+    larger = [
+        "--out",
+        tmp_path / "larger",
+        "--model",
+        "localizing_efficientnet",
+        "--size",
+        96,
+        "--epochs",
+        1,
+        "--tune",
+        "most",
+    ]
     done = fracture("train", tmp_path / "data", *larger, "--learning-rate", 1e-9, "--start", model)
     assert done.returncode == 0, done.stderr
     later = load_classifier(tmp_path / "larger" / "model.pt")
@@ -214,48 +227,50 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     done = fracture("join", tmp_path / "data", model, small, "--out", tmp_path / "one")
     assert done.returncode == 2 and f"{small}: is" in done.stderr and not (tmp_path / "one").exists()
     (tmp_path / "data" / "annotations.json").unlink()
-    done = fracture("train", tmp_path / "data", "--out", tmp_path / "other", "--model", "taught_lite0", *options)
+    done = fracture(
+        "train", tmp_path / "data", "--out", tmp_path / "other", "--model", "localizing_efficientnet", *options
+    )
     assert done.returncode == 2 and "has no annotations.json; expected outlines of fractures" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_the_shipped_checkpoints_are_ready_to_use(tmp_path: Path) -> None:
-    films = sorted((ROOT / "data" / "demo" / "test" / "Fractured").glob("*.jpg"))[:3]
+    images = sorted((ROOT / "data" / "demo" / "test" / "Fractured").glob("*.jpg"))[:3]
     shipped = sorted((ROOT / "data" / "checkpoints").glob("*.pt"))
     assert len(shipped) == 2
     for model in shipped:
         classifier = load_classifier(model)
         assert model.stat().st_size < 20e6 and {"sensitivity=0.90", "sensitivity=0.95"} <= set(classifier.thresholds)
-        done = fracture("predict", *films, "--model", model, "--csv", tmp_path / f"{model.stem}.csv")
+        done = fracture("predict", *images, "--model", model, "--csv", tmp_path / f"{model.stem}.csv")
         assert done.returncode == 0, done.stderr
         assert pd.read_csv(tmp_path / f"{model.stem}.csv")["score"].between(0, 1).all()
     for command in (("predict", "--csv", tmp_path / "default.csv"), ("explain", "--out", tmp_path / "maps")):
-        done = fracture(command[0], *films, *command[1:])
+        done = fracture(command[0], *images, *command[1:])
         assert done.returncode == 0 and "fracatlas-taught-lite0.md" in done.stdout, done.stderr
     same = pd.read_csv(tmp_path / "fracatlas-taught-lite0.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "default.csv"), same)
-    assert len(list((tmp_path / "maps").glob("*.png"))) == len(films)
-    taught = load_classifier(ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.pt")
-    assert {"sensitivity=0.90", "sensitivity=0.95"} <= set(taught.looking_twice().thresholds)
+    assert len(list((tmp_path / "maps").glob("*.png"))) == len(images)
+    localizing = load_classifier(ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.pt")
+    assert {"sensitivity=0.90", "sensitivity=0.95"} <= set(localizing.with_tta().thresholds)
     small = tmp_path / "once.pt"
     payload = torch.load(ROOT / "data" / "checkpoints" / "demo-small-cnn.pt", weights_only=True)
     payload["values"]["extra"].pop("two looks", None)
     torch.save(payload, small)
-    done = fracture("predict", *films, "--model", small, "--csv", tmp_path / "two.csv", "--looks", 2)
+    done = fracture("predict", *images, "--model", small, "--csv", tmp_path / "two.csv", "--looks", 2)
     assert done.returncode == 2 and f"{small}: the network (small_cnn) was calibrated for one look" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "two.csv").exists()
-    assert taught.is_taught and "CC BY 4.0" in taught.extra["attribution"]
+    assert localizing.localizes and "CC BY 4.0" in localizing.extra["attribution"]
     assert (ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.md").is_file()
 
 
 @pytest.mark.parametrize("size", [(90, 60), (60, 90), (64, 64), (400, 130), (31, 200)], ids=str)
-def test_a_map_lies_on_the_film_as_it_lay_on_the_square(size: tuple[int, int]) -> None:
+def test_a_map_lies_on_the_image_as_it_lay_on_the_square(size: tuple[int, int]) -> None:
     """To the square and back: nothing is mirrored, turned, shifted or stretched."""
     width, height = size
     rows, columns = np.mgrid[:height, :width]
     image = (120 * columns / width + 100 * rows / height).astype(np.uint8)
     image[height // 5 : height // 3, width // 8 : width // 3] = 255
-    back = to_film(to_square(image, 96).astype(np.float32), image)
+    back = to_image(to_square(image, 96).astype(np.float32), image)
     assert back.shape == image.shape and back.dtype == np.float32
     inner = np.s_[height // 10 : -height // 10, width // 10 : -width // 10]
     assert np.abs(back - image)[inner].mean() < 6
@@ -270,7 +285,7 @@ def with_outline(root: Path) -> Path:
     """A folder of wide images, one of whose fractures is outlined, high up and far to the right."""
     folder = plain_folder(root, splits={"train": 2, "val": 2}, size=(96, 48))
     coco = {
-        "images": [{"id": 1, "file_name": "train/fractured/film000.jpg"}],
+        "images": [{"id": 1, "file_name": "train/fractured/image000.jpg"}],
         "annotations": [{"image_id": 1, "bbox": [72, 6, 12, 8]}],
     }
     (folder / "annotations.json").write_text(json.dumps(coco))
@@ -282,7 +297,7 @@ def test_an_outline_lies_where_the_image_shows_it(tmp_path: Path) -> None:
     folder = with_outline(tmp_path)
     frame = load_manifest(folder)
     train, val = outlines(folder, frame, 64)
-    place = list(frame[frame["split"] == "train"]["file"]).index("train/fractured/film000.jpg")
+    place = list(frame[frame["split"] == "train"]["file"]).index("train/fractured/image000.jpg")
     rows, columns = np.nonzero(train[place])
     assert (rows.min(), rows.max()) == pytest.approx((16 + 4, 16 + 9), abs=1)
     assert (columns.min(), columns.max()) == pytest.approx((48, 56), abs=1)
@@ -293,9 +308,9 @@ def test_what_explain_draws_lies_on_the_image(tmp_path: Path, monkeypatch: pytes
     drawn: dict[str, dict[str, Any]] = {}
     real = plots.triptych
 
-    def seen(film: np.ndarray, heat: np.ndarray, shown: np.ndarray, **options: Any) -> Any:
-        drawn[options["title"].split(":")[0]] = {"film": film, "heat": heat, "shown": shown, **options}
-        return real(film, heat, shown, **options)
+    def seen(image: np.ndarray, heat: np.ndarray, shown: np.ndarray, **options: Any) -> Any:
+        drawn[options["title"].split(":")[0]] = {"image": image, "heat": heat, "shown": shown, **options}
+        return real(image, heat, shown, **options)
 
     monkeypatch.setattr(plots, "triptych", seen)
     folder, model = with_outline(tmp_path / "data"), ROOT / "data" / "checkpoints" / "demo-small-cnn.pt"
@@ -303,15 +318,15 @@ def test_what_explain_draws_lies_on_the_image(tmp_path: Path, monkeypatch: pytes
     assert len(drawn) == 8
     classifier = load_classifier(model)
     for name, parts in drawn.items():
-        film = read_grey(folder / name)
-        square = to_square(film, classifier.size)
+        image = read_grey(folder / name)
+        square = to_square(image, classifier.size)
         with GradCAM(classifier.model, classifier.model.stage4) as cam:
-            heat = to_film(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), film)
-        assert np.array_equal(parts["film"], film) and np.allclose(parts["heat"], heat, atol=1e-5)
-        assert np.array_equal(parts["shown"], overlay(film, normalise(heat)[0]))
-        outlined = name == "train/fractured/film000.jpg"
+            heat = to_image(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), image)
+        assert np.array_equal(parts["image"], image) and np.allclose(parts["heat"], heat, atol=1e-5)
+        assert np.array_equal(parts["shown"], overlay(image, normalise(heat)[0]))
+        outlined = name == "train/fractured/image000.jpg"
         assert (parts["mask"] is not None) == outlined
         if outlined:
-            expected = np.zeros_like(film)
+            expected = np.zeros_like(image)
             expected[6:15, 72:85] = 1
             assert np.array_equal(parts["mask"], expected)

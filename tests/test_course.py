@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fracturelib.models.shipped import PRETRAINED_SPLITS
-from fracturelib.training.config import Recipe
+from fracturelib.training.config import TrainConfig
 from fracturelib.tutorial import (
     DEMO,
     classifier_line,
@@ -23,13 +23,13 @@ from fracturelib.tutorial import (
     some_of_each,
     train_course_model,
 )
-from tests.films import plain_folder
 from tests.own_folders import FOLDERS
+from tests.radiographs import plain_folder
 
 
 @pytest.fixture
 def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of a few films that is not the demo set, and no runs."""
+    """A folder of a few images that is not the demo set, and no runs."""
     manifest = pd.read_csv(DEMO / "manifest.csv").groupby(["split", "label"]).head(1)
     for file in manifest["file"]:
         (tmp_path / "few" / file).parent.mkdir(parents=True, exist_ok=True)
@@ -48,15 +48,15 @@ def test_the_demo_set_gets_its_own_classifier(monkeypatch: pytest.MonkeyPatch, t
         assert classifier_line(real=real) == "Classifier: the shipped one, trained on the demo set"
 
 
-def test_other_films_get_the_network_for_real_films_where_it_is_asked_for(few: Path) -> None:
+def test_other_images_get_the_network_for_real_images_where_it_is_asked_for(few: Path) -> None:
     assert open_classifier().architecture["name"] == "small_cnn"
     assert "run notebook 02" in classifier_line()
-    assert open_classifier(real=True).is_taught
-    assert classifier_line(real=True) == "Classifier: the shipped one for real films, trained on FracAtlas"
-    assert open_explorer().classifier.is_taught
+    assert open_classifier(real=True).localizes
+    assert classifier_line(real=True) == "Classifier: the shipped one for real images, trained on FracAtlas"
+    assert open_explorer().classifier.localizes
 
 
-def test_it_says_when_it_learnt_from_the_films_that_are_to_judge_it(few: Path) -> None:
+def test_it_says_when_it_learnt_from_the_images_that_are_to_judge_it(few: Path) -> None:
     known = pd.read_csv(PRETRAINED_SPLITS).set_index("name")["split"]
     manifest = pd.read_csv(few / "manifest.csv")
     judged = manifest.index[manifest["split"] != "train"]
@@ -67,7 +67,7 @@ def test_it_says_when_it_learnt_from_the_films_that_are_to_judge_it(few: Path) -
     manifest.loc[judged[0], "file"] = new
     manifest.to_csv(few / "manifest.csv", index=False)
     assert learnt_from(manifest) == 1
-    assert "; 1 films of val and test are called like films that it learnt from" in classifier_line(real=True)
+    assert "; 1 images of val and test are called like images that it learnt from" in classifier_line(real=True)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_without_a_test_of_both_classes_val_is_judged_on_and_the_first_line_says
     val, test = open_split("val"), open_split("test")
     assert list(val.frame["file"]) == list(test.frame["file"])
     shipped = open_predictions()
-    train_course_model(Recipe(size=32, epochs=1))
+    train_course_model(TrainConfig(size=32, epochs=1))
     assert (run_folder() / "predictions.csv").is_file()
     for found in (shipped, open_predictions()):  # with the shipped network, and with the reader's own
         parts = [found[found["split"] == s] for s in ("val", "test")]
@@ -132,6 +132,6 @@ def test_a_folder_without_val_says_so(own: Path, splits: dict[str, int]) -> None
 def test_some_of_each_takes_as_many_of_both() -> None:
     labels = np.array([0, 1, 0, 0, 1, 0, 0])
     for count, expected in ((1, 1), (2, 2), (5, 2)):
-        sound, fractured = some_of_each(labels, count, seed=1)
-        assert len(sound) == len(fractured) == expected
-        assert (labels[sound] == 0).all() and (labels[fractured] == 1).all()
+        negative, fractured = some_of_each(labels, count, seed=1)
+        assert len(negative) == len(fractured) == expected
+        assert (labels[negative] == 0).all() and (labels[fractured] == 1).all()

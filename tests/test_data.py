@@ -11,7 +11,7 @@ from fracturelib._io.files import InputError
 from fracturelib.data.coco import Annotation, fracture_mask
 from fracturelib.data.dataset import data_folder, fingerprint, load_annotations, load_manifest, require_both_classes
 from fracturelib.data.labels import CLASSES, class_label
-from tests.films import film, plain_folder, save
+from tests.radiographs import plain_folder, radiograph, save
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_a_plain_folder_needs_no_manifest(tmp_path: Path) -> None:
     assert frame.groupby("split")["label"].agg(["size", "sum"]).to_dict("list") == {"size": [6, 4], "sum": [3, 2]}
     assert (frame["group"] == frame["file"]).all() and frame["file"].is_monotonic_increasing
     assert set(zip(frame["width"], frame["height"], strict=True)) == {(48, 64)}
-    assert frame["file"].iloc[0] == "Validation/fractured/film000.jpg"
+    assert frame["file"].iloc[0] == "Validation/fractured/image000.jpg"
 
 
-def test_unreadable_films_are_listed_not_fatal(tmp_path: Path) -> None:
+def test_unreadable_images_are_listed_not_fatal(tmp_path: Path) -> None:
     folder = plain_folder(tmp_path, splits={"train": 2, "val": 2})
     (folder / "train" / "fractured" / "empty.jpg").touch()
     (folder / "train" / "fractured" / "text.jpg").write_text("this is no picture")
@@ -54,17 +54,17 @@ def test_unreadable_films_are_listed_not_fatal(tmp_path: Path) -> None:
     assert load_manifest(folder).attrs["unreadable"] == frame.attrs["unreadable"]
 
 
-def test_a_film_that_is_mended_is_seen(tmp_path: Path) -> None:
+def test_an_image_that_is_mended_is_seen(tmp_path: Path) -> None:
     folder = plain_folder(tmp_path, splits={"train": 2, "val": 2})
     (folder / "train" / "fractured" / "empty.jpg").touch()
     assert len(load_manifest(folder)) == 8
-    save(film(1), folder / "train" / "fractured" / "empty.jpg")
+    save(radiograph(1), folder / "train" / "fractured" / "empty.jpg")
     assert len(load_manifest(folder)) == 9
 
 
 def with_manifest(folder: Path, **columns: object) -> Path:
-    save(film(1), folder / "train" / "Fractured" / "a.jpg")
-    save(film(2), folder / "val" / "Not Fractured" / "b.jpg")
+    save(radiograph(1), folder / "train" / "Fractured" / "a.jpg")
+    save(radiograph(2), folder / "val" / "Not Fractured" / "b.jpg")
     table = pd.DataFrame(
         {
             "file": ["train/Fractured/a.jpg", "val/Not Fractured/b.jpg"],
@@ -105,7 +105,7 @@ def test_a_manifest_that_breaks_the_contract(tmp_path: Path, columns: dict[str, 
         load_manifest(with_manifest(tmp_path, **columns))
 
 
-def test_a_listed_film_that_is_gone(tmp_path: Path) -> None:
+def test_a_listed_image_that_is_gone(tmp_path: Path) -> None:
     folder = with_manifest(tmp_path)
     (folder / "val" / "Not Fractured" / "b.jpg").unlink()
     frame = load_manifest(folder)
@@ -150,7 +150,7 @@ def test_the_fingerprint_changes_with_what_matters(tmp_path: Path) -> None:
 
 def test_both_classes_are_required() -> None:
     frame = pd.DataFrame({"label": [1, 1]})
-    with pytest.raises(InputError, match="train: has only 'Fractured' films; expected both"):
+    with pytest.raises(InputError, match="train: has only 'Fractured' images; expected both"):
         require_both_classes(frame, "train")
     require_both_classes(pd.DataFrame({"label": [1, 0]}), "train")
 
@@ -161,8 +161,8 @@ def test_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("FRACTURE_DATA", str(tmp_path))
     assert data_folder() == tmp_path
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("FRACTURE_DATA", "~/films")
-    assert data_folder() == tmp_path / "films"
+    monkeypatch.setenv("FRACTURE_DATA", "~/images")
+    assert data_folder() == tmp_path / "images"
 
 
 def test_a_relative_data_folder_is_meant_from_where_it_was_typed(

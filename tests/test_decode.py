@@ -18,8 +18,8 @@ from fracturelib._io.files import InputError
 from fracturelib.data.decode import DAMAGED_EXIF, decode, image_size, orientation, read_grey
 from fracturelib.data.pixels import FIRST_OF_SEVERAL, noted
 from tests.conftest import ROOT
-from tests.films import film, plain_folder, save
 from tests.pictures import chunk, png, tiff
+from tests.radiographs import plain_folder, radiograph, save
 
 CASES = ROOT / "tests" / "reference" / "cases" / "images"
 RAMP = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (32, 1))
@@ -72,9 +72,11 @@ def test_tiff_in_all_eight_orientations(tmp_path: Path, how: str, direction: int
             pixels.get(how, stored), orientation=direction, order=">" if how == "big-endian" else "<",
             tile=32 if how == "tiles" else 0, deflate=how == "deflate", apart=how == "planes",
         ))  # fmt: skip
-    upright = TURN[direction](stored)
+    inversion_detector = TURN[direction](stored)
     grey = read_grey(path)
-    assert grey.shape == upright.shape and np.abs(grey.astype(int) - upright).max() <= (3 if how == "jpeg" else 0)
+    assert grey.shape == inversion_detector.shape and np.abs(grey.astype(int) - inversion_detector).max() <= (
+        3 if how == "jpeg" else 0
+    )
     assert image_size(path) == grey.shape[::-1] and orientation(path) == direction
 
 
@@ -246,7 +248,7 @@ def test_damaged_files_are_named(name: str) -> None:
 
 
 def test_a_cut_png_is_named_by_its_size_too(tmp_path: Path) -> None:
-    path = saved(tmp_path / "image.png", film(1, width=400, height=400))
+    path = saved(tmp_path / "image.png", radiograph(1, width=400, height=400))
     write(path, path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match=r"image.png: damaged or truncated \("):
         image_size(path)

@@ -17,7 +17,7 @@ from fracturelib._io.files import InputError
 from fracturelib.data.decode import decode, image_size, read_grey
 from fracturelib.data.pixels import FIRST_OF_SEVERAL
 from tests.conftest import ROOT
-from tests.films import film
+from tests.radiographs import radiograph
 from tests.test_decode import measured, refused, write
 from tests.test_images import dicom
 
@@ -304,7 +304,7 @@ def recompressed(path: Path, syntax: str) -> Path:
 )
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_compressed_pixels_are_as_uncompressed(tmp_path: Path, syntax: str, bits: int) -> None:
-    values = film(1, width=64, height=80).astype(int) * (2**bits - 1) // 255
+    values = radiograph(1, width=64, height=80).astype(int) * (2**bits - 1) // 255
     path = dicom(tmp_path / "plain.dcm", values, BitsStored=bits, HighBit=bits - 1, WindowCenter=2 ** (bits - 1),
                  WindowWidth=2**bits)  # fmt: skip
     if bits == 8:
@@ -317,7 +317,7 @@ def test_compressed_pixels_are_as_uncompressed(tmp_path: Path, syntax: str, bits
 
 
 def test_jpeg_of_12_bits(tmp_path: Path) -> None:
-    values = film(1, width=64, height=80).astype(int) * 16
+    values = radiograph(1, width=64, height=80).astype(int) * 16
     path = dicom(tmp_path / "plain.dcm", values, WindowCenter=2048, WindowWidth=4096)
     grey = read_grey(recompressed(path, "JPEGExtendedProcess2_4"))
     assert np.abs(grey.astype(int) - read_grey(path)).max() <= 6

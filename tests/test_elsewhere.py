@@ -1,4 +1,4 @@
-"""Films of another department: each change does what it says and nothing else, and patients stay whole."""
+"""Images of another department: each change does what it says and nothing else, and patients stay whole."""
 
 from pathlib import Path
 
@@ -15,23 +15,23 @@ from fracturelib.shift.acquisition import (
     Site,
     case_mix,
     delivered,
-    film_boxes,
     halfway,
+    image_boxes,
     inside,
     one_at_a_time,
-    open_elsewhere,
+    open_external,
     whole_squares,
 )
-from tests.films import film, plain_folder
+from tests.radiographs import plain_folder, radiograph
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZE = 64
 
 
 def squares(n: int = 6, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """Films of 48 x 64 in their squares, and where they lie."""
-    images = np.stack([to_square(film(i, fractured=bool(i % 2)), size) for i in range(n)])
-    return images, film_boxes([48] * n, [64] * n, size)
+    """Images of 48 x 64 in their squares, and where they lie."""
+    images = np.stack([to_square(radiograph(i, fractured=bool(i % 2)), size) for i in range(n)])
+    return images, image_boxes([48] * n, [64] * n, size)
 
 
 def padding(images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -49,17 +49,17 @@ def test_home_changes_nothing_and_gives_a_copy() -> None:
 
 
 @pytest.mark.parametrize("site", [OLD_DETECTOR, *one_at_a_time(OLD_DETECTOR).values()])
-def test_a_site_changes_films_but_neither_shape_nor_padding_nor_the_original(site: Site) -> None:
+def test_a_site_changes_images_but_neither_shape_nor_padding_nor_the_original(site: Site) -> None:
     images, boxes = squares(12, 224)
     before = images.copy()
     found = delivered(images, site, boxes=boxes, seed=3)
     assert found.shape == images.shape and found.dtype == np.uint8
     assert np.array_equal(images, before) and not np.array_equal(found, images)
-    assert not padding(found, boxes).any(), "the square's padding is no part of the film"
+    assert not padding(found, boxes).any(), "the square's padding is no part of the image"
     assert np.array_equal(found, delivered(images, site, boxes=boxes, seed=3))
 
 
-def test_a_film_gets_the_same_whatever_comes_after_it() -> None:
+def test_an_image_gets_the_same_whatever_comes_after_it() -> None:
     images, boxes = squares()
     whole = delivered(images, OLD_DETECTOR, boxes=boxes)
     assert np.array_equal(whole[:2], delivered(images[:2], OLD_DETECTOR, boxes=boxes[:2]))
@@ -86,7 +86,7 @@ def test_each_change_is_what_it_says() -> None:
     assert np.array_equal(delivered(images, OLD_DETECTOR, boxes=whole), delivered(images, OLD_DETECTOR))
 
 
-def test_the_share_of_inverted_films_is_met() -> None:
+def test_the_share_of_inverted_images_is_met() -> None:
     images = np.zeros((400, 8, 8), np.uint8)
     turned = delivered(images, Site(inverted=0.25)).any(axis=(1, 2)).mean()
     assert turned == pytest.approx(0.25, abs=0.07)
@@ -156,14 +156,14 @@ def test_errors_name_the_argument() -> None:
 
 
 def test_a_real_hospital_is_read_from_the_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FRACTURE_ELSEWHERE", raising=False)
-    assert open_elsewhere(32) is None
+    monkeypatch.delenv("FRACTURE_EXTERNAL", raising=False)
+    assert open_external(32) is None
     plain_folder(tmp_path / "there", splits={"train": 2, "val": 3, "test": 4})
-    monkeypatch.setenv("FRACTURE_ELSEWHERE", str(tmp_path / "there"))
-    found = open_elsewhere(32)
+    monkeypatch.setenv("FRACTURE_EXTERNAL", str(tmp_path / "there"))
+    found = open_external(32)
     assert found is not None
-    frame, films = found
-    assert set(frame["split"]) == {"test"} and films.shape == (8, 32, 32) and frame["label"].sum() == 4
+    frame, images = found
+    assert set(frame["split"]) == {"test"} and images.shape == (8, 32, 32) and frame["label"].sum() == 4
     plain_folder(tmp_path / "other", splits={"train": 2, "val": 3})
-    other = open_elsewhere(32, tmp_path / "other")
+    other = open_external(32, tmp_path / "other")
     assert other is not None and set(other[0]["split"]) == {"val"}

@@ -13,7 +13,7 @@ from fracturelib._io.files import InputError
 from fracturelib.tutorial import SHIPPED_MODEL
 from fracturelib.viz.explain_page import INDEX, index_page
 from fracturelib.workflows import explain_paths
-from tests.films import film, save
+from tests.radiographs import radiograph, save
 
 
 class Page(HTMLParser):
@@ -37,10 +37,10 @@ class Page(HTMLParser):
 
 def test_explain_leaves_a_page_that_leads_to_every_picture(tmp_path: Path) -> None:
     for i, name in enumerate(("a.jpg", "sub/ü #1?.png", "sub/100% <b>.png", "z.jpg")):
-        save(film(i, fractured=i % 2 == 0), tmp_path / "films" / name)
-    (tmp_path / "films" / "broken.jpg").write_bytes(b"no image")
+        save(radiograph(i, fractured=i % 2 == 0), tmp_path / "images" / name)
+    (tmp_path / "images" / "broken.jpg").write_bytes(b"no image")
     out = tmp_path / "out"
-    frame = explain_paths([tmp_path / "films"], SHIPPED_MODEL, out, progress=False)
+    frame = explain_paths([tmp_path / "images"], SHIPPED_MODEL, out, progress=False)
     page = Page((out / INDEX).read_text(encoding="utf-8"))
     pictures = page.values("img", "src")
     assert all((out / unquote(src)).is_file() for src in pictures)
@@ -53,12 +53,12 @@ def test_explain_leaves_a_page_that_leads_to_every_picture(tmp_path: Path) -> No
     assert "not for clinical use" in text and "sub/100% <b>.png" in text
     (reason,) = frame.loc[frame["picture"] == "", "reason"]
     assert reason in text
-    explain_paths([tmp_path / "films" / "a.jpg"], SHIPPED_MODEL, out, progress=False)  # its own page it may replace
+    explain_paths([tmp_path / "images" / "a.jpg"], SHIPPED_MODEL, out, progress=False)  # its own page it may replace
     assert (out / INDEX).read_text().count("<article>") == 1
 
 
 def test_a_page_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    save(film(0), tmp_path / "a.jpg")
+    save(radiograph(0), tmp_path / "a.jpg")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / INDEX).write_text("<h1>my own page</h1>")
     with pytest.raises(InputError, match=r"index\.html"):

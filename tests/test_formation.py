@@ -1,4 +1,4 @@
-"""The view of how a film comes to be: real path lengths, real physics, and nothing left behind."""
+"""The view of how an image comes to be: real path lengths, real physics, and nothing left behind."""
 
 import cv2
 import ipywidgets as widgets
@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from fracturelib._io.files import InputError
-from fracturelib.simulate import film_formation
-from fracturelib.simulate.film import formed
-from fracturelib.viz.image_formation import PANELS, FormationView, panels
+from fracturelib.simulate import image_formation
+from fracturelib.simulate.image import formed
+from fracturelib.viz.image_formation import PANELS, ImageFormationView, panels
 
 
-def decoded(view: FormationView) -> np.ndarray:
+def decoded(view: ImageFormationView) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(view.picture.value, np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
 def test_both_knobs_change_the_picture_and_the_physics() -> None:
-    view = FormationView(seed=5)
+    view = ImageFormationView(seed=5)
     first, through = decoded(view), view.formation.transmission
     view.kv.value = 110
     assert not np.array_equal(first, decoded(view))
@@ -28,16 +28,18 @@ def test_both_knobs_change_the_picture_and_the_physics() -> None:
 
 
 def test_a_tick_of_the_voltage_casts_no_bone() -> None:
-    view = FormationView(seed=5)
+    view = ImageFormationView(seed=5)
     misses = view.lengths.cache_info().misses
     view.kv.value = 100
     assert view.lengths.cache_info().misses == misses
     view.close()
 
 
-def test_it_shows_what_film_formation_gives() -> None:
-    view = FormationView(seed=5, kv=60, gap=3)
-    alone = film_formation("forearm", seed=5, kv=60, view="frontal", fracture="transverse", gap=3, severity=0, size=300)
+def test_it_shows_what_image_formation_gives() -> None:
+    view = ImageFormationView(seed=5, kv=60, gap=3)
+    alone = image_formation(
+        "forearm", seed=5, kv=60, view="frontal", fracture="transverse", gap=3, severity=0, size=300
+    )
     assert np.array_equal(view.formation.image, alone.image)
     shown = panels(alone)
     assert list(shown) == list(PANELS) and np.array_equal(shown["image"], alone.image)
@@ -46,7 +48,7 @@ def test_it_shows_what_film_formation_gives() -> None:
 
 
 def test_a_voltage_out_of_range_is_refused() -> None:
-    view = FormationView(seed=5)
+    view = ImageFormationView(seed=5)
     with pytest.raises(InputError, match="kv is 500; expected 40 to 120"):
         formed(view.lengths(2.0), "forearm", seed=5, kv=500)
     view.close()
@@ -60,8 +62,8 @@ def test_closing_frees_its_widgets() -> None:
     def alive() -> int:
         return len(registry) if registry is not None else len(widgets.Widget.widgets)
 
-    FormationView(seed=5).close()
+    ImageFormationView(seed=5).close()
     before = alive()
     for _ in range(5):
-        FormationView(seed=5).close()
+        ImageFormationView(seed=5).close()
     assert alive() == before

@@ -61,7 +61,7 @@ def says_too_much(_: list[str]) -> int:
 
 
 def warns_past_python(_: list[str]) -> int:
-    os.write(2, b"film.py:1: UserWarning: something\n")
+    os.write(2, b"image.py:1: UserWarning: something\n")
     return 0
 
 

@@ -11,11 +11,11 @@ from fracturelib.explain.gradcam import GradCAM, combined
 from fracturelib.explain.localization import (
     energy_in_mask,
     found_parts,
-    judge_films,
+    judge_images,
     marked,
     otsu_cut,
     peak,
-    peak_in_mask,
+    pointing_game,
     rank_accuracy,
 )
 from fracturelib.explain.overlay import COLOUR_MAPS, normalise, overlay, upsample
@@ -56,10 +56,10 @@ def made(cls: type[nn.Module] = Tiny, **options: object) -> nn.Module:
 
 
 def by_definition(model: nn.Module, layer: nn.Module, x: torch.Tensor, pick: object) -> np.ndarray:
-    """Grad-CAM with a full backward pass and a copy of the model's activations, one film at a time."""
+    """Grad-CAM with a full backward pass and a copy of the model's activations, one image at a time."""
     model.eval()
     result = []
-    for film in x:
+    for image in x:
         kept: list[torch.Tensor] = []
 
         def hook(
@@ -71,7 +71,7 @@ def by_definition(model: nn.Module, layer: nn.Module, x: torch.Tensor, pick: obj
 
         handle = layer.register_forward_hook(hook)
         with torch.enable_grad():
-            pick(model(film[None].clone().requires_grad_()))[0].backward()  # type: ignore[operator]
+            pick(model(image[None].clone().requires_grad_()))[0].backward()  # type: ignore[operator]
         handle.remove()
         weights = kept[-1].grad.mean(dim=(2, 3), keepdim=True)
         result.append((weights * kept[-1]).sum(1)[0].relu().detach().numpy())
@@ -238,28 +238,31 @@ def test_upsampling_keeps_the_place() -> None:
 
 
 @pytest.mark.parametrize("colour_map", COLOUR_MAPS)
-def test_the_overlay_leaves_the_film_where_nothing_is(colour_map: str) -> None:
-    film = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+def test_the_overlay_leaves_the_image_where_nothing_is(colour_map: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
     heat = np.zeros((16, 16), np.float32)
     heat[:4], heat[4:8] = 1, 0.2
-    shown = overlay(film, heat, opacity=0.6, threshold=0.5, colour_map=colour_map)
+    shown = overlay(image, heat, opacity=0.6, threshold=0.5, colour_map=colour_map)
     assert shown.shape == (16, 16, 3) and shown.dtype == np.uint8
-    assert (shown[4:] == film[4:, :, None]).all() and (shown[:4] != film[:4, :, None]).any()
-    assert (overlay(film, heat, opacity=0) == film[..., None]).all()
+    assert (shown[4:] == image[4:, :, None]).all() and (shown[:4] != image[:4, :, None]).any()
+    assert (overlay(image, heat, opacity=0) == image[..., None]).all()
 
 
 @pytest.mark.parametrize("colour_map", COLOUR_MAPS)
 def test_the_overlay_has_the_colours_of_matplotlib(colour_map: str) -> None:
     from matplotlib import colormaps
 
-    film, heat = np.full((4, 4), 100, np.uint8), np.full((4, 4), 0.7, np.float32)
+    image, heat = np.full((4, 4), 100, np.uint8), np.full((4, 4), 0.7, np.float32)
     expected = 0.65 * 100 + 0.35 * 255 * np.array(colormaps[colour_map](0.7)[:3])
-    assert np.abs(overlay(film, heat, opacity=0.5, colour_map=colour_map)[0, 0] - expected).max() < 3
+    assert np.abs(overlay(image, heat, opacity=0.5, colour_map=colour_map)[0, 0] - expected).max() < 3
 
 
 def test_evidence_at_the_threshold_is_shown() -> None:
-    film, heat = np.full((2, 2), 100, np.uint8), np.array([[0.5, 0.25], [0.5, 1.0]], np.float32)
-    assert (overlay(film, heat, threshold=0.5) != film[..., None]).any(axis=2).tolist() == [[True, False], [True, True]]
+    image, heat = np.full((2, 2), 100, np.uint8), np.array([[0.5, 0.25], [0.5, 1.0]], np.float32)
+    assert (overlay(image, heat, threshold=0.5) != image[..., None]).any(axis=2).tolist() == [
+        [True, False],
+        [True, True],
+    ]
 
 
 def test_between_two_places_a_map_is_linear() -> None:
@@ -268,7 +271,7 @@ def test_between_two_places_a_map_is_linear() -> None:
 
 
 def test_the_overlay_names_what_does_not_fit() -> None:
-    with pytest.raises(InputError, match=r"heat has shape \(2, 2\); expected that of the film"):
+    with pytest.raises(InputError, match=r"heat has shape \(2, 2\); expected that of the image"):
         overlay(np.zeros((3, 3), np.uint8), np.zeros((2, 2), np.float32))
     with pytest.raises(InputError, match="colour_map is 'jet'; expected one of inferno"):
         overlay(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.float32), colour_map="jet")
@@ -285,13 +288,13 @@ def test_a_network_in_double_precision_is_explained() -> None:
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_layout_of_memory_changes_no_map(strict: bool) -> None:
-    model, films = made(Depthwise, strict=strict), X.repeat(1, 3, 1, 1) * torch.tensor([1, -1, 0.5])[:, None, None]
+    model, images = made(Depthwise, strict=strict), X.repeat(1, 3, 1, 1) * torch.tensor([1, -1, 0.5])[:, None, None]
     for layer in (model.first, model.second):
-        expected = by_definition(model, layer, films, lambda z: z[:, 1])
+        expected = by_definition(model, layer, images, lambda z: z[:, 1])
         with GradCAM(model, layer) as cam:
             model.calls = 0
-            first, calls = cam(films), model.calls
-            second = cam(films)
+            first, calls = cam(images), model.calls
+            second = cam(images)
         assert np.abs(first - expected).max() < 1e-6 and np.array_equal(first, second) and expected.max() > 0
         assert (calls, model.calls) == ((2, 3) if strict else (1, 2)), "a layout that was refused is not tried again"
 
@@ -320,13 +323,13 @@ def test_a_map_that_is_not_finite_is_not_without_evidence(odd: float) -> None:
         "levels": lambda: levels(heat),
         "draw": lambda: draw(image, heat),
         "peak": lambda: peak(heat),
-        "peak_in_mask": lambda: peak_in_mask(heat, mask),
+        "pointing_game": lambda: pointing_game(heat, mask),
         "energy_in_mask": lambda: energy_in_mask(heat, mask),
         "rank_accuracy": lambda: rank_accuracy(heat, mask),
         "marked": lambda: marked(heat, 0.5),
         "otsu_cut": lambda: otsu_cut(heat),
         "found_parts": lambda: found_parts(heat, mask, 0.5),
-        "judge_films": lambda: judge_films(heat[None], mask[None], tolerance=1, cut=0.5),
+        "judge_images": lambda: judge_images(heat[None], mask[None], tolerance=1, cut=0.5),
         "rank_correlation": lambda: rank_correlation(np.zeros_like(heat), heat),
         "ssim": lambda: ssim(heat, np.zeros_like(heat)),
         "combined": lambda: combined(torch.from_numpy(heat)[None, None], torch.ones(1, 1, 16, 16)),

@@ -1,4 +1,4 @@
-"""Every kind of film that hospitals and web sites hand out."""
+"""Every kind of image that hospitals and web sites hand out."""
 
 import warnings
 from pathlib import Path
@@ -14,7 +14,7 @@ from fracturelib._io.files import InputError
 from fracturelib.data.decode import image_size, read_grey
 from fracturelib.data.images import load_images, square_geometry, to_square
 from fracturelib.data.masks import mask_to_square
-from tests.films import film, plain_folder, save
+from tests.radiographs import plain_folder, radiograph, save
 
 RAMP = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (32, 1))
 
@@ -42,7 +42,7 @@ def dicom(path: Path, values: np.ndarray, *, photometric: str = "MONOCHROME2", *
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_lossless_kinds_give_the_same_grey(tmp_path: Path, mode: str, suffix: str) -> None:
-    path = tmp_path / f"film{suffix}"
+    path = tmp_path / f"image{suffix}"
     Image.fromarray(RAMP).convert(mode).save(path)
     assert np.abs(read_grey(path).astype(int) - RAMP).max() <= 1
     assert image_size(path) == (64, 32)
@@ -50,33 +50,33 @@ def test_lossless_kinds_give_the_same_grey(tmp_path: Path, mode: str, suffix: st
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_jpeg_kinds_give_nearly_the_same_grey(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "film.jpg"
+    path = tmp_path / "image.jpg"
     Image.fromarray(RAMP).convert(mode).save(path, quality=95)
     assert np.abs(read_grey(path).astype(int) - RAMP).max() <= 4
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])
 def test_more_than_8_bits(tmp_path: Path, bits: int) -> None:
-    path = save(np.uint16(RAMP.astype(int) * (2**bits - 1) // 255), tmp_path / "film.png")
+    path = save(np.uint16(RAMP.astype(int) * (2**bits - 1) // 255), tmp_path / "image.png")
     assert np.abs(read_grey(path).astype(int) - RAMP).max() <= 1
 
 
 def test_transparent_parts_are_black(tmp_path: Path) -> None:
     pixels = np.full((32, 32, 4), 200, np.uint8)
     pixels[:, :16, 3], pixels[:, 16:, 3] = 0, 255
-    grey = read_grey(save(pixels, tmp_path / "film.png"))
+    grey = read_grey(save(pixels, tmp_path / "image.png"))
     assert (grey[:, :16] == 0).all() and (grey[:, 16:] == 200).all()
 
 
 @pytest.mark.parametrize("direction", range(1, 9))
 def test_the_exif_orientation_is_applied(tmp_path: Path, direction: int) -> None:
-    upright = film(1, width=24, height=32)
+    inversion_detector = radiograph(1, width=24, height=32)
     back = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: np.transpose,
             6: lambda a: np.rot90(a, 1), 7: lambda a: np.rot90(a.T, 2), 8: lambda a: np.rot90(a, -1)}  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = direction
-    path = save(np.ascontiguousarray(back[direction](upright)), tmp_path / "film.png", exif=exif)
-    assert np.array_equal(read_grey(path), upright)
+    path = save(np.ascontiguousarray(back[direction](inversion_detector)), tmp_path / "image.png", exif=exif)
+    assert np.array_equal(read_grey(path), inversion_detector)
     assert image_size(path) == (24, 32)
 
 
@@ -117,7 +117,7 @@ def test_a_thin_mask_never_vanishes() -> None:
     assert not mask_to_square(np.zeros_like(mask), 64).any()
 
 
-def test_films_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = plain_folder(tmp_path, splits={"train": 3})
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.jpg"))
     decoded: list[Path] = []
@@ -133,7 +133,7 @@ def test_films_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert np.array_equal(first[2], to_square(read_grey(folder / files[2]), 32))
     load_images(folder, files, size=40)
     assert len(decoded) == 12
-    save(film(99), folder / files[0])
+    save(radiograph(99), folder / files[0])
     assert not np.array_equal(load_images(folder, files, size=32)[0], first[0])
 
 
@@ -144,17 +144,17 @@ def test_the_cache_may_be_written_to_in_memory_only(tmp_path: Path) -> None:
     assert not (load_images(folder, files, size=32)[0] == 7).all()
 
 
-def test_a_film_that_cannot_be_read_leaves_no_cache(tmp_path: Path, own_cache: Path) -> None:
+def test_an_image_that_cannot_be_read_leaves_no_cache(tmp_path: Path, own_cache: Path) -> None:
     folder = plain_folder(tmp_path, splits={"train": 2})
-    bad = folder / "train" / "fractured" / "film000.jpg"
+    bad = folder / "train" / "fractured" / "image000.jpg"
     bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
     before = sorted(own_cache.iterdir())
-    with pytest.raises(InputError, match=r"film000.jpg: damaged or truncated"):
-        load_images(folder, ["train/fractured/film001.jpg", "train/fractured/film000.jpg"], size=32)
+    with pytest.raises(InputError, match=r"image000.jpg: damaged or truncated"):
+        load_images(folder, ["train/fractured/image001.jpg", "train/fractured/image000.jpg"], size=32)
     assert sorted(own_cache.iterdir()) == before
 
 
-def test_no_films() -> None:
+def test_no_images() -> None:
     assert load_images(Path(), [], size=32).shape == (0, 32, 32)
 
 

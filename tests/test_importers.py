@@ -23,16 +23,18 @@ from fracturelib.data.layouts import read_fracatlas
 from fracturelib.data.published import consecutive_groups
 from fracturelib.models.classifier import load_classifier
 from fracturelib.models.shipped import PRETRAINED, PRETRAINED_SPLITS
-from tests.films import film, plain_folder, save
+from tests.radiographs import plain_folder, radiograph, save
 
 
 def made_up_fracatlas(root: Path, n: int = 60) -> Path:
-    """The published layout with made-up films: every third fractured, hands in even tens and hips in odd ones."""
+    """The published layout with made-up images: every third fractured, hands in even tens and hips in odd ones."""
     rows, images, annotations = [], [], []
     for i in range(n):
         name, fractured = f"IMG{i:07d}.jpg", i % 3 == 0
         hand = (i // 10) % 2 == 0
-        save(film(i, fractured=fractured), root / "images" / ("Fractured" if fractured else "Non_fractured") / name)
+        save(
+            radiograph(i, fractured=fractured), root / "images" / ("Fractured" if fractured else "Non_fractured") / name
+        )
         rows.append([name, int(hand), 0, int(not hand), 0, 0, 0, 0, int(fractured), int(fractured), 1, 0, 0])
         if fractured:
             images.append({"id": i, "file_name": name, "width": 48, "height": 64})
@@ -55,7 +57,7 @@ def test_fracatlas_as_published(tmp_path: Path) -> None:
     source = made_up_fracatlas(tmp_path / "FracAtlas")
     report = import_dataset(source, tmp_path / "out", progress=False)
     frame = load_manifest(tmp_path / "out")
-    assert report.films == len(frame) == 60 and report.changed and not report.left_out and not report.notes
+    assert report.images == len(frame) == 60 and report.changed and not report.left_out and not report.notes
     assert set(frame["region"]) == {"hand", "hip"} and set(frame["view"]) == {"frontal"}
     assert set(frame["split"]) == {"train", "val", "test"}
     assert frame.groupby("group")["split"].nunique().max() == 1
@@ -92,12 +94,12 @@ def test_folder_and_mask_overrule_the_table(tmp_path: Path) -> None:
     masked = source / "images" / "Fractured" / "IMG0000006.jpg"
     masked.rename(source / "images" / "Non_fractured" / "IMG0000006.jpg")
     found = read_fracatlas(source)
-    label = found.films.set_index("name")["label"]
+    label = found.images.set_index("name")["label"]
     assert label["IMG0000004.jpg"] == 0 and label["IMG0000006.jpg"] == 1
     notes = "\n".join(found.notes)
-    assert "1 films are not in dataset.csv: IMG0000005.jpg" in notes
-    assert "2 films have another label in dataset.csv than their folder; the folder holds: IMG0000004.jpg" in notes
-    assert "1 films called not fractured have a mask; the mask holds: IMG0000006.jpg" in notes
+    assert "1 images are not in dataset.csv: IMG0000005.jpg" in notes
+    assert "2 images have another label in dataset.csv than their folder; the folder holds: IMG0000004.jpg" in notes
+    assert "1 images called not fractured have a mask; the mask holds: IMG0000006.jpg" in notes
 
 
 def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
     before = {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in (tmp_path / "out").rglob("*")}
     second = import_dataset(source, tmp_path / "out", progress=False)
     assert not second.changed and "nothing was changed" in second.summary
-    assert (second.films, second.groups, second.counts) == (first.films, first.groups, first.counts)
+    assert (second.images, second.groups, second.counts) == (first.images, first.groups, first.counts)
     assert before == {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in (tmp_path / "out").rglob("*")}
 
 
@@ -123,21 +125,21 @@ def test_what_is_in_the_way_stays(tmp_path: Path, occupied: str) -> None:
     if occupied == "by another import":
         import_dataset(source, tmp_path / "out", seed=1, progress=False)
     else:
-        save(film(1), tmp_path / "out" / "mine.jpg")
+        save(radiograph(1), tmp_path / "out" / "mine.jpg")
     before = digests(tmp_path / "out")
     with pytest.raises(InputError, match="expected a new folder"):
         import_dataset(source, tmp_path / "out", progress=False)
     assert digests(tmp_path / "out") == before
 
 
-def test_unreadable_films_are_left_out_and_listed(tmp_path: Path) -> None:
+def test_unreadable_images_are_left_out_and_listed(tmp_path: Path) -> None:
     source = made_up_fracatlas(tmp_path / "FracAtlas", 30)
     half = source / "images" / "Fractured" / "IMG0000000.jpg"
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     (source / "images" / "Non_fractured" / "IMG0000001.jpg").write_bytes(b"")
     report = import_dataset(source, tmp_path / "out", progress=False)
     assert [f for f, _ in report.left_out] == ["Fractured/IMG0000000.jpg", "Non_fractured/IMG0000001.jpg"]
-    assert report.films == 28 and "left out: 2" in report.summary
+    assert report.images == 28 and "left out: 2" in report.summary
     assert len(json.loads((tmp_path / "out" / "import.json").read_text())["left_out"]) == 2
 
 
@@ -146,7 +148,7 @@ def test_class_folders_with_splits_keep_them(tmp_path: Path, splits: dict[str, i
     report = import_dataset(plain_folder(tmp_path / "in", splits=splits), tmp_path / "out", progress=False)
     expected = dict(zip(("train", "val", "test"), splits.values(), strict=False))
     assert report.counts == {s: {"Fractured": n, "Not Fractured": n} for s, n in expected.items()}
-    assert (tmp_path / "out" / "train" / "Not Fractured" / "film000.jpg").is_file()
+    assert (tmp_path / "out" / "train" / "Not Fractured" / "image000.jpg").is_file()
 
 
 def test_class_folders_without_splits_are_split(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_class_folders_without_splits_are_split(tmp_path: Path) -> None:
 def test_patients_by_a_pattern_stay_together(tmp_path: Path) -> None:
     for i in range(60):
         name = f"patient{i // 3:02d}_view{i % 3}.png"
-        save(film(i, fractured=i % 2 == 0), tmp_path / "in" / ("fractured" if i % 2 == 0 else "normal") / name)
+        save(radiograph(i, fractured=i % 2 == 0), tmp_path / "in" / ("fractured" if i % 2 == 0 else "normal") / name)
     import_dataset(tmp_path / "in", tmp_path / "out", group_pattern=r"patient(\d+)", progress=False)
     frame = load_manifest(tmp_path / "out")
     assert frame["group"].nunique() == 20 and frame.groupby("group")["split"].nunique().max() == 1
@@ -172,13 +174,13 @@ def test_patients_by_a_pattern_stay_together(tmp_path: Path) -> None:
         import_dataset(tmp_path / "in", tmp_path / "no", group_pattern=r"patient(", progress=False)
 
 
-def test_byte_identical_films_share_a_group(tmp_path: Path) -> None:
+def test_byte_identical_images_share_a_group(tmp_path: Path) -> None:
     plain_folder(tmp_path, splits={"in": 20})
     for i in range(10):
-        shutil.copy(tmp_path / "in" / "fractured" / "film000.jpg", tmp_path / "in" / "fractured" / f"copy{i}.jpg")
+        shutil.copy(tmp_path / "in" / "fractured" / "image000.jpg", tmp_path / "in" / "fractured" / f"copy{i}.jpg")
     import_dataset(tmp_path / "in", tmp_path / "out", progress=False)
     frame = load_manifest(tmp_path / "out")
-    copies = frame[frame["file"].str.contains("copy|fractured/film000", case=False) & (frame["label"] == 1)]
+    copies = frame[frame["file"].str.contains("copy|fractured/image000", case=False) & (frame["label"] == 1)]
     assert len(copies) == 11 and copies["group"].nunique() == 1 and copies["split"].nunique() == 1
 
 
@@ -192,7 +194,7 @@ def test_a_hook_joins_groups(tmp_path: Path) -> None:
 
 def test_a_leak_in_the_source_is_said(tmp_path: Path) -> None:
     folder = plain_folder(tmp_path / "in", splits={"train": 3, "val": 3})
-    shutil.copy(folder / "train" / "fractured" / "film000.jpg", folder / "val" / "fractured" / "again.jpg")
+    shutil.copy(folder / "train" / "fractured" / "image000.jpg", folder / "val" / "fractured" / "again.jpg")
     report = import_dataset(folder, tmp_path / "out", progress=False)
     assert any("1 groups are in more than one split" in note for note in report.notes)
 
@@ -212,7 +214,7 @@ def test_nothing_readable(tmp_path: Path) -> None:
     for name in ("fractured", "normal"):
         (tmp_path / "in" / name).mkdir(parents=True)
         (tmp_path / "in" / name / "a.jpg").write_text("no picture")
-    with pytest.raises(InputError, match="none of 2 films can be read"):
+    with pytest.raises(InputError, match="none of 2 images can be read"):
         import_dataset(tmp_path / "in", tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
@@ -293,7 +295,7 @@ def test_three_images_a_class_are_imported_and_can_be_trained_on(tmp_path: Path)
     assert report.counts == {s: {"Fractured": 1, "Not Fractured": 1} for s in ("train", "val", "test")}
     shutil.rmtree(tmp_path / "out")
     for name in ("fractured", "not fractured"):
-        (tmp_path / "in" / name / "film000.jpg").unlink()
+        (tmp_path / "in" / name / "image000.jpg").unlink()
     report = import_dataset(tmp_path / "in", tmp_path / "out", progress=False)
     assert set(report.counts) == {"train", "val"} and "too few patients for a test split" in report.notes[-1]
 
@@ -313,12 +315,12 @@ def test_a_changed_label_file_is_another_import(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("direction", range(1, 9))
-def test_annotations_are_turned_with_the_film(tmp_path: Path, direction: int) -> None:
+def test_annotations_are_turned_with_the_image(tmp_path: Path, direction: int) -> None:
     stored = np.zeros((40, 60), np.uint8)
     stored[5:12, 20:41] = 255
     exif = Image.Exif()
     exif[0x0112] = direction
-    path = save(stored, tmp_path / "film.png", exif=exif)
+    path = save(stored, tmp_path / "image.png", exif=exif)
     from fracturelib.data.decode import read_grey
 
     shown = read_grey(path)
@@ -331,18 +333,18 @@ def test_annotations_are_turned_with_the_film(tmp_path: Path, direction: int) ->
 
 def test_fracatlas_itself(fracatlas: Path, tmp_path: Path) -> None:
     found = read_fracatlas(fracatlas)
-    assert len(found.films) == 3218 and int(found.films["label"].sum()) == 577
-    assert len(found.annotations) == 577 and found.films.groupby("group").size().max() <= 12
+    assert len(found.images) == 3218 and int(found.images["label"].sum()) == 577
+    assert len(found.annotations) == 577 and found.images.groupby("group").size().max() <= 12
 
 
 def made_up_mura(root: Path, patients: int = 8) -> Path:
-    """The published layout with made-up films: each patient with a study of two films, every other one abnormal."""
+    """The published layout with made-up images: each patient with a study of two images, every other one abnormal."""
     for i in range(patients):
         split, kind = ("valid" if i % 4 == 3 else "train"), ("positive" if i % 2 else "negative")
         region = "XR_WRIST" if i < patients // 2 else "XR_ELBOW"
         study = root / split / region / f"patient{i:05d}" / f"study1_{kind}"
         for j in (1, 2):
-            save(film(2 * i + j, fractured=bool(i % 2)), study / f"image{j}.png")
+            save(radiograph(2 * i + j, fractured=bool(i % 2)), study / f"image{j}.png")
         (study / "._image1.png").write_bytes(b"of a Mac")
     (root / "train_labeled_studies.csv").write_text("")
     return root
@@ -359,18 +361,20 @@ def test_mura_as_published(tmp_path: Path) -> None:
 
 def test_mura_that_is_not_as_published(tmp_path: Path) -> None:
     source = made_up_mura(tmp_path / "MURA-v1.1")
-    stray = save(film(99), source / "train" / "XR_WRIST" / "patient00001" / "image1.png")
+    stray = save(radiograph(99), source / "train" / "XR_WRIST" / "patient00001" / "image1.png")
     with pytest.raises(InputError, match=rf"{stray}: not MURA's layout; expected XR_REGION"):
         import_dataset(source, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 
 def made_up_graz(root: Path, n: int = 40, names: str = "") -> Path:
-    """The published layout with made-up 16-bit films in two parts: two of each patient, every third fractured."""
+    """The published layout with made-up 16-bit images in two parts: two of each patient, every third fractured."""
     rows = []
     for i in range(n):
         stem, fractured = f"{i // 2:04d}_{i:010d}_01_WRI-{'LR'[i % 2]}1_M011", i % 3 == 0
-        save(film(i, fractured=fractured).astype(np.uint16) * 257, root / f"images_part{1 + i % 2}" / f"{stem}.png")
+        save(
+            radiograph(i, fractured=fractured).astype(np.uint16) * 257, root / f"images_part{1 + i % 2}" / f"{stem}.png"
+        )
         rows.append([stem, i // 2, 11.5, "LR"[i % 2], 1 + i % 2, 1.0 if fractured else None, 1.0 if i == 5 else None])
         labels = root / "folder_structure" / "yolov5" / "labels"
         labels.mkdir(parents=True, exist_ok=True)
@@ -396,15 +400,15 @@ def test_graz_as_published(tmp_path: Path, names: str) -> None:
     assert {a.bbox for found in annotations.values() for a in found} == {(18.0, 12.0, 12.0, 8.0)}
 
 
-def test_graz_with_films_and_rows_missing(tmp_path: Path) -> None:
+def test_graz_with_images_and_rows_missing(tmp_path: Path) -> None:
     source = made_up_graz(tmp_path / "GRAZ")
     table = pd.read_csv(source / "dataset.csv", dtype=str)
     (source / "images_part1" / f"{table['filestem'][0]}.png").unlink()
     table.drop(index=1).to_csv(source / "dataset.csv", index=False)
     report = import_dataset(source, tmp_path / "out", progress=False)
-    assert report.films == 38
-    assert report.notes[0].startswith("1 rows of dataset.csv have no film: 0000_")
-    assert report.notes[1].startswith("1 films are not in dataset.csv and were left out: 0000_")
+    assert report.images == 38
+    assert report.notes[0].startswith("1 rows of dataset.csv have no image: 0000_")
+    assert report.notes[1].startswith("1 images are not in dataset.csv and were left out: 0000_")
     labels = next((source / "folder_structure").rglob(f"{table['filestem'][3]}.txt"))
     labels.write_text("3 0.5 wide\n")
     with pytest.raises(InputError, match=r"'3 0.5 wide' is not a YOLO label; expected class, x, y, width, height"):
@@ -469,7 +473,7 @@ def test_a_table_that_has_decided_what_is_left_out(tmp_path: Path) -> None:
         import_dataset(source, tmp_path / "none", listed_only=True, progress=False)
 
 
-def test_the_table_of_the_shipped_network_gives_the_films_that_it_was_trained_on(
+def test_the_table_of_the_shipped_network_gives_the_images_that_it_was_trained_on(
     tmp_path: Path, fracatlas: Path
 ) -> None:
     everything = Drop(copies=True, contradictions=True, broken=True)
@@ -482,7 +486,7 @@ def test_the_table_of_the_shipped_network_gives_the_films_that_it_was_trained_on
     [
         ("file,split\na.jpg,train\n", "has no column name; expected name and split"),
         ("name,split\na.jpg,dev\n", "split is 'dev'; expected one of train, val, test, left out"),
-        ("name,split\na.jpg,train\n", "names none of the 60 films; expected names such as IMG0000000.jpg"),
+        ("name,split\na.jpg,train\n", "names none of the 60 images; expected names such as IMG0000000.jpg"),
         ("", "not a table"),
     ],
 )
@@ -494,12 +498,12 @@ def test_tables_of_splits_that_are_refused(tmp_path: Path, text: str, said: str)
     assert not (tmp_path / "out").exists()
 
 
-def test_graz_with_a_damaged_film_and_a_strange_label(tmp_path: Path) -> None:
+def test_graz_with_a_damaged_image_and_a_strange_label(tmp_path: Path) -> None:
     source = made_up_graz(tmp_path / "GRAZ")
     table = pd.read_csv(source / "dataset.csv", dtype=str)
     (source / "images_part1" / f"{table['filestem'][0]}.png").write_bytes(b"no picture")
     report = import_dataset(source, tmp_path / "out", progress=False)
-    assert report.films == 39 and [file.split("/")[-1] for file, _ in report.left_out] == [
+    assert report.images == 39 and [file.split("/")[-1] for file, _ in report.left_out] == [
         f"{table['filestem'][0]}.png"
     ]
     table.assign(fracture_visible="perhaps").to_csv(source / "dataset.csv", index=False)

@@ -19,8 +19,8 @@ from fracturelib._io import parts as _parts
 from fracturelib._io.files import atomic_path, temporary_folder
 from fracturelib._io.parts import part_of, sweep
 from tests.conftest import ROOT
-from tests.films import plain_folder
 from tests.processes import Place, within
+from tests.radiographs import plain_folder
 
 LONG = bool(os.environ.get("FRACTURE_LONG"))
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL here")
@@ -31,8 +31,8 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """data/, the same without splits as a zip, and a model."""
     root = tmp_path_factory.mktemp("given")
     plain_folder(root / "data", splits={"train": 24, "val": 12})
-    plain_folder(root, splits={"films": 60}, size=(480, 640))
-    shutil.make_archive(str(root / "films"), "zip", root / "films")
+    plain_folder(root, splits={"images": 60}, size=(480, 640))
+    shutil.make_archive(str(root / "images"), "zip", root / "images")
     place = Place(root / "model")
     place.finish(COMMANDS["train"](root, place.out))
     return root
@@ -48,9 +48,9 @@ def _simulate(given: Path, out: Path) -> list[str]:
 
 
 COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {
-    "import": lambda given, out: ["data", "import", str(given / "films.zip"), str(out / "set")],
+    "import": lambda given, out: ["data", "import", str(given / "images.zip"), str(out / "set")],
     "audit": lambda given, out: [
-        "audit", str(given / "films"), "--json", str(out / "audit.json"), "--html", str(out / "audit.html"),
+        "audit", str(given / "images"), "--json", str(out / "audit.json"), "--html", str(out / "audit.html"),
     ],
     "simulate": _simulate,
     "train": _train,
@@ -59,7 +59,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {
         "--csv", str(out / "scores.csv"),
     ],
 }  # fmt: skip
-BAR = {"import": "copying", "audit": "looking", "simulate": "film", "train": "epoch", "predict": "predicting"}
+BAR = {"import": "copying", "audit": "looking", "simulate": "image", "train": "epoch", "predict": "predicting"}
 
 
 def kill_after(seconds: float, place: Place, arguments: list[str]) -> None:
@@ -123,13 +123,13 @@ def leave_behind(folder: Path, name: str) -> list[Path]:
     return sorted(set(folder.iterdir()) - before)
 
 
-@pytest.mark.parametrize("name", ["out", "film.jpg", "k" * 244 + ".csv", "é" * 120 + ".csv", "a." + "b" * 240])
+@pytest.mark.parametrize("name", ["out", "image.jpg", "k" * 244 + ".csv", "é" * 120 + ".csv", "a." + "b" * 240])
 def test_the_next_use_removes_what_the_dead_left(name: str, tmp_path: Path) -> None:
     left = leave_behind(tmp_path, name)
     assert len(left) == 2 and all(p.name.startswith(".") and ".part" in p.name for p in left)
     mine = part_of(tmp_path / name)
     mine.write_text("of a live process")
-    foreign = [".a.part", ".film.jpg.part", "film.0badcafe-1-1-0badcafe.part", ".film.12345678.part.jpg"]
+    foreign = [".a.part", ".image.jpg.part", "image.0badcafe-1-1-0badcafe.part", ".image.12345678.part.jpg"]
     for other in foreign:
         (tmp_path / other).write_text("not ours")
     with atomic_path(tmp_path / name) as temporary:

@@ -27,7 +27,7 @@ from fracturelib.data.decode import read_grey
 from fracturelib.models.classifier import Classifier, save_classifier
 from fracturelib.models.registry import build_model
 from fracturelib.workflows import collect, predict_paths, training_frame
-from tests.films import film
+from tests.radiographs import radiograph
 from tests.test_images import dicom
 
 Boxes = tuple[tuple[float, ...], ...]
@@ -57,7 +57,9 @@ class Made:
         number = len(self.truth)
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = film(number + 1000 * (sum(map(ord, self.root.name)) % 89), fractured=bool(label), width=W, height=H)
+        pixels = radiograph(
+            number + 1000 * (sum(map(ord, self.root.name)) % 89), fractured=bool(label), width=W, height=H
+        )
         if kind == ".dcm":
             dicom(path, pixels.astype(np.uint16) * 16)
         else:
@@ -159,7 +161,7 @@ def regions_before_classes(m: Made) -> Made:
 
 @layout
 def folders_below_classes(m: Made) -> Made:
-    return m.fill("{split}/{label}/{unit}/film.png")
+    return m.fill("{split}/{label}/{unit}/image.png")
 
 
 @layout
@@ -236,7 +238,7 @@ def no_suffix_but_an_image(m: Made) -> Made:
     for split in ("train", "val"):
         for label, name in enumerate(("Normal", "Fracture")):
             for kind in (".jpg", ".png", ".tif", ".bmp", ".webp"):
-                m.image(f"{split}/{name}/film_{kind[1:]}", label, split, kind=kind)
+                m.image(f"{split}/{name}/image_{kind[1:]}", label, split, kind=kind)
         m.text(f"{split}/Fracture/notes", "no image")
     m.said = "not taken: 2 files (2 without suffix)"
     return m
@@ -306,7 +308,7 @@ def a_misspelt_class_in_test(m: Made) -> Made:
 
 @layout
 def no_val(m: Made) -> Made:
-    m.train = "has no val films; expected"
+    m.train = "has no val images; expected"
     return m.fill(PLAIN, {"train": "train", "test": "test"})
 
 
@@ -404,14 +406,14 @@ def a_manifest_and_strangers(m: Made) -> Made:
 @layout
 def an_image_listed_twice(m: Made) -> Made:
     rows = rows_for(m)
-    m.refused = "./img//0.png is there twice (as img/0.png); expected one row a film"
+    m.refused = "./img//0.png is there twice (as img/0.png); expected one row an image"
     return listed(m, [*rows, rows[0] | {"file": "./img//0.png", "split": "val"}])
 
 
 @layout
 def an_image_listed_twice_in_two_cases(m: Made) -> Made:
     rows = rows_for(m)
-    m.refused = "IMG/0.png is there twice (as img/0.png); expected one row a film"
+    m.refused = "IMG/0.png is there twice (as img/0.png); expected one row an image"
     return listed(m, [*rows, rows[0] | {"file": "IMG/0.png", "split": "val"}])
 
 
@@ -717,7 +719,7 @@ def of_audit(folder: Path) -> tuple[dict[str, Row], str]:
     source = read_source_folder(folder)
     rows = (
         (p, None if pd.isna(r.label) else int(r.label), r.split, r.group or r.file, source.boxes.get(r.file, []))
-        for p, r in zip(source.paths, source.films.itertuples(), strict=True)
+        for p, r in zip(source.paths, source.images.itertuples(), strict=True)
         if is_readable(p)
     )
     return seen(rows), "\n".join([*source.notes, *source.errors])
@@ -823,7 +825,7 @@ def test_all_commands_see_the_same(name: str, tmp_path: Path, model: Path) -> No
     ("name", "verdict"),
     [
         ("a_misspelt_class_in_test", "cannot be used as it is: "),
-        ("a_patient_in_two_splits", "1 patients have films in more than one"),
+        ("a_patient_in_two_splits", "1 patients have images in more than one"),
         ("an_image_listed_twice", "is there twice"),
         ("mura_as_published", ""),
     ],
@@ -834,7 +836,7 @@ def test_the_audit_is_of_what_was_read(name: str, verdict: str, tmp_path: Path) 
     audit, source = audit_folder(m.root), read_source_folder(m.root)
     assert verdict in audit.verdict and m.refused in audit.verdict and (not verdict or not audit.clean)
     columns = ["file", "split", "label", "group"]
-    pd.testing.assert_frame_equal(audit.films[columns], source.films[columns])
+    pd.testing.assert_frame_equal(audit.images[columns], source.images[columns])
 
 
 def table(folder: Path) -> pd.DataFrame:

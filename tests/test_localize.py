@@ -15,15 +15,15 @@ from fracturelib.explain.localization import (
     EMPTY,
     FIGURES,
     Judged,
-    ceiling_films,
+    ceiling_images,
     ceiling_map,
     centre_map,
-    chance_films,
+    chance_images,
     components,
     energy_in_mask,
     found_parts,
     grown,
-    judge_films,
+    judge_images,
     judge_maps,
     judged_table,
     marked,
@@ -32,7 +32,7 @@ from fracturelib.explain.localization import (
     overlap,
     parts_precision,
     peak,
-    peak_in_mask,
+    pointing_game,
     possible_peaks,
     rank_accuracy,
     tolerance_at,
@@ -62,14 +62,14 @@ def random_case(seed: int, *, levels: int = 6, side: int = 8) -> tuple[np.ndarra
     return heat, mask
 
 
-def random_films(seed: int, films: int = 9, side: int = 24) -> tuple[np.ndarray, np.ndarray]:
+def random_images(seed: int, images: int = 9, side: int = 24) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    masks = np.zeros((films, side, side), np.uint8)
+    masks = np.zeros((images, side, side), np.uint8)
     for mask in masks:
         for _ in range(rng.integers(1, 3)):
             top, left = rng.integers(0, side - 8, 2)
             mask[top : top + rng.integers(2, 8), left : left + rng.integers(2, 8)] = 1
-    noise = rng.standard_normal((films, side, side))
+    noise = rng.standard_normal((images, side, side))
     blurred = np.stack([cv2.GaussianBlur(m + 0.6 * n, (0, 0), 1.5) for m, n in zip(masks, noise, strict=True)])
     return blurred.astype(np.float32), masks
 
@@ -83,7 +83,7 @@ def test_the_peak() -> None:
     (5, 10, 0, True), (7, 13, 0, True), (8, 13, 0, False), (8, 13, 1, True), (12, 12, 4, False), (12, 12, 5, True),
 ])  # fmt: skip
 def test_the_pointing_game(row: int, column: int, tolerance: int, hit: bool) -> None:
-    assert peak_in_mask(heat_at(row, column), MASK, tolerance=tolerance) is hit
+    assert pointing_game(heat_at(row, column), MASK, tolerance=tolerance) is hit
 
 
 def test_the_tolerance_is_stated_at_384_pixels() -> None:
@@ -95,11 +95,11 @@ def test_the_tolerance_is_stated_at_384_pixels() -> None:
 def test_an_empty_map_is_a_miss_and_not_an_error() -> None:
     everything = np.ones((20, 20), np.uint8)
     for heat in (np.zeros((20, 20), np.float32), np.full((20, 20), -1, np.float32)):
-        assert not peak_in_mask(heat, everything)
+        assert not pointing_game(heat, everything)
         assert energy_in_mask(heat, everything) == 0 and rank_accuracy(heat, everything) == 0
         assert not marked(heat, 0.0).any() and otsu_cut(heat) == 0
-        judged = judge_films(heat[None], MASK[None], tolerance=9, cut=0.0)
-        assert judged.empty == 1 and (judged.films[list(FIGURES)].to_numpy() == 0).all()
+        judged = judge_images(heat[None], MASK[None], tolerance=9, cut=0.0)
+        assert judged.empty == 1 and (judged.images[list(FIGURES)].to_numpy() == 0).all()
         assert parts_precision(judged) == 0
 
 
@@ -119,7 +119,7 @@ def test_growing_is_by_distance() -> None:
 
 
 def test_shapes_must_fit() -> None:
-    for measure in (peak_in_mask, energy_in_mask, rank_accuracy):
+    for measure in (pointing_game, energy_in_mask, rank_accuracy):
         with pytest.raises(InputError, match=r"heat has shape \(2, 2\); expected that of the mask"):
             measure(np.zeros((2, 2), np.float32), MASK)
 
@@ -155,7 +155,7 @@ def test_only_energy_and_cuts_mind_a_change_that_keeps_the_order(seed: int) -> N
     heat, mask = random_case(seed)
     changed = np.sign(heat) * np.abs(heat) ** 3
     assert rank_accuracy(heat, mask) == rank_accuracy(changed, mask)
-    assert peak_in_mask(heat, mask) == peak_in_mask(changed, mask)
+    assert pointing_game(heat, mask) == pointing_game(changed, mask)
     assert energy_in_mask(7 * heat, mask) == pytest.approx(energy_in_mask(heat, mask))
     assert otsu_cut(7 * heat) == otsu_cut(heat)
 
@@ -192,7 +192,7 @@ def test_otsu_has_the_largest_variance_between(seed: int) -> None:
 
 
 def test_the_cut_is_tuned_by_brute_force() -> None:
-    heats, masks = random_films(1)
+    heats, masks = random_images(1)
     cuts = [0.1, 0.3, 0.5, 0.7]
     means = [np.mean([overlap(h > c * h.max(), m) for h, m in zip(heats, masks, strict=True)]) for c in cuts]
     assert tuned_cut(heats, masks, cuts) == cuts[int(np.argmax(means))]
@@ -223,12 +223,12 @@ def test_parts_find_fractures_once() -> None:
     assert hit.tolist() == [True, False] and fractures == 1
 
 
-def detections(film: list[int], strength: list[float], hit: list[bool], fractures: list[int]) -> Judged:
+def detections(image: list[int], strength: list[float], hit: list[bool], fractures: list[int]) -> Judged:
     import pandas as pd
 
     columns = [*FIGURES, EMPTY]
     frame = pd.DataFrame(np.zeros((len(fractures), len(columns))), columns=columns)
-    return Judged(frame, np.array(film, np.int64), np.array(strength), np.array(hit), np.array(fractures))
+    return Judged(frame, np.array(image, np.int64), np.array(strength), np.array(hit), np.array(fractures))
 
 
 def test_average_precision_by_hand() -> None:
@@ -248,15 +248,15 @@ def test_average_precision_by_hand() -> None:
 @settings(max_examples=60, deadline=None)
 def test_average_precision_by_definition_and_by_weights(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    films = int(rng.integers(1, 6))
-    film = rng.integers(0, films, rng.integers(0, 12))
-    strength, hit = rng.integers(0, 5, len(film)) / 4, rng.random(len(film)) < 0.5
-    fractures = np.bincount(film[hit], minlength=films) + rng.integers(0, 2, films) + 1
-    judged = detections(list(film), list(strength), list(hit), list(fractures))
-    weights = rng.integers(0, 3, films)
+    images = int(rng.integers(1, 6))
+    image = rng.integers(0, images, rng.integers(0, 12))
+    strength, hit = rng.integers(0, 5, len(image)) / 4, rng.random(len(image)) < 0.5
+    fractures = np.bincount(image[hit], minlength=images) + rng.integers(0, 2, images) + 1
+    judged = detections(list(image), list(strength), list(hit), list(fractures))
+    weights = rng.integers(0, 3, images)
     weights[0] += 1
-    again = np.repeat(np.arange(films), weights)
-    parts = [np.flatnonzero(film == i) for i in again]
+    again = np.repeat(np.arange(images), weights)
+    parts = [np.flatnonzero(image == i) for i in again]
     places = np.concatenate(parts).astype(int)
     all_hits, all_strengths = hit[places], strength[places]
     total = fractures[again].sum()
@@ -268,56 +268,56 @@ def test_average_precision_by_definition_and_by_weights(seed: int) -> None:
     assert parts_precision(judged, weights) == pytest.approx(expected)
 
 
-def test_judging_films_is_judging_each() -> None:
-    heats, masks = random_films(2)
+def test_judging_images_is_judging_each() -> None:
+    heats, masks = random_images(2)
     heats[3] = -1
-    judged = judge_films(heats, masks, tolerance=2, cut=0.4)
-    assert list(judged.films.columns) == [*FIGURES, EMPTY] and judged.empty == 1
+    judged = judge_images(heats, masks, tolerance=2, cut=0.4)
+    assert list(judged.images.columns) == [*FIGURES, EMPTY] and judged.empty == 1
     for i, (heat, mask) in enumerate(zip(heats, masks, strict=True)):
         expected = [
-            peak_in_mask(heat, mask), peak_in_mask(heat, mask, tolerance=2), energy_in_mask(heat, mask),
+            pointing_game(heat, mask), pointing_game(heat, mask, tolerance=2), energy_in_mask(heat, mask),
             rank_accuracy(heat, mask), overlap(marked(heat, otsu_cut(heat)), mask), overlap(marked(heat, 0.4), mask),
             i == 3,
         ]  # fmt: skip
-        assert judged.films.iloc[i].tolist() == pytest.approx([float(e) for e in expected])
-        assert judged.strength[judged.film == i].tolist() == found_parts(heat, mask, 0.4)[0].tolist()
+        assert judged.images.iloc[i].tolist() == pytest.approx([float(e) for e in expected])
+        assert judged.strength[judged.image == i].tolist() == found_parts(heat, mask, 0.4)[0].tolist()
     assert judged.hit.any() and not judged.hit.all()
 
 
 def test_the_mask_itself_is_perfect_in_every_figure() -> None:
-    _, masks = random_films(3)
-    judged = judge_films(masks.astype(np.float32), masks, tolerance=0, cut=0.5)
-    assert (judged.films[list(FIGURES)] == 1).all(axis=None) and parts_precision(judged) == 1 and judged.empty == 0
+    _, masks = random_images(3)
+    judged = judge_images(masks.astype(np.float32), masks, tolerance=0, cut=0.5)
+    assert (judged.images[list(FIGURES)] == 1).all(axis=None) and parts_precision(judged) == 1 and judged.empty == 0
 
 
 def test_what_cannot_be_judged_is_said() -> None:
-    heats, masks = random_films(4)
+    heats, masks = random_images(4)
     with pytest.raises(InputError, match="mask 2 is empty; expected a fracture in each"):
-        judge_films(heats, np.where(np.arange(len(masks))[:, None, None] == 2, 0, masks), tolerance=1, cut=0.5)
+        judge_images(heats, np.where(np.arange(len(masks))[:, None, None] == 2, 0, masks), tolerance=1, cut=0.5)
     with pytest.raises(InputError, match="heats has shape"):
-        judge_films(heats[1:], masks, tolerance=1, cut=0.5)
+        judge_images(heats[1:], masks, tolerance=1, cut=0.5)
     with pytest.raises(InputError, match="not finite; expected numbers"):
-        judge_films(np.where(heats > 0.5, np.nan, heats), masks, tolerance=1, cut=0.5)
-    with pytest.raises(InputError, match=r"masks has shape .* at least one film"):
-        chance_films(masks[:0], tolerance=1)
+        judge_images(np.where(heats > 0.5, np.nan, heats), masks, tolerance=1, cut=0.5)
+    with pytest.raises(InputError, match=r"masks has shape .* at least one image"):
+        chance_images(masks[:0], tolerance=1)
 
 
 def test_chance_is_what_random_maps_reach_in_the_mean() -> None:
-    _, masks = random_films(5, films=4)
+    _, masks = random_images(5, images=4)
     rng = np.random.default_rng(0)
-    chance = chance_films(masks, tolerance=2)
-    drawn = [judge_films(rng.random(masks.shape, np.float32), masks, tolerance=2, cut=0.5).films for _ in range(400)]
+    chance = chance_images(masks, tolerance=2)
+    drawn = [judge_images(rng.random(masks.shape, np.float32), masks, tolerance=2, cut=0.5).images for _ in range(400)]
     mean = sum(drawn) / len(drawn)
     for name in ("pointing", "pointing, near", "energy", "rank accuracy"):
-        assert np.abs(chance.films[name] - mean[name]).max() < (0.1 if "pointing" in name else 0.01), name
-        assert abs((chance.films[name] - mean[name]).mean()) < 0.03
+        assert np.abs(chance.images[name] - mean[name]).max() < (0.1 if "pointing" in name else 0.01), name
+        assert abs((chance.images[name] - mean[name]).mean()) < 0.03
     for name in ("IoU, Otsu", "IoU, tuned"):
-        assert (chance.films[name] >= mean[name]).all(), "the whole film is the best blind choice"
-        assert chance.films[name].tolist() == [m.mean() for m in masks]
+        assert (chance.images[name] >= mean[name]).all(), "the whole image is the best blind choice"
+        assert chance.images[name].tolist() == [m.mean() for m in masks]
     assert parts_precision(chance) == 0
     large = np.ones((2, 8, 8), np.uint8)
     large[1, :, 3:] = 0
-    assert parts_precision(chance_films(large, tolerance=0)) == pytest.approx(0.5 * 0.5)
+    assert parts_precision(chance_images(large, tolerance=0)) == pytest.approx(0.5 * 0.5)
 
 
 def test_the_centre() -> None:
@@ -342,9 +342,9 @@ def test_the_ceiling_map_holds_shares_of_area() -> None:
 
 
 def test_at_full_resolution_there_is_no_ceiling() -> None:
-    _, masks = random_films(6)
-    judged = ceiling_films(masks, masks.shape[1:], tolerance=0, cut=0.5)
-    assert (judged.films[list(FIGURES)] == 1).all(axis=None) and parts_precision(judged) == 1
+    _, masks = random_images(6)
+    judged = ceiling_images(masks, masks.shape[1:], tolerance=0, cut=0.5)
+    assert (judged.images[list(FIGURES)] == 1).all(axis=None) and parts_precision(judged) == 1
 
 
 @given(SEEDS)
@@ -355,15 +355,15 @@ def test_no_map_of_the_grid_passes_the_ceiling(seed: int) -> None:
     top, left = rng.integers(0, 20, 2)
     mask[top : top + rng.integers(1, 5), left : left + rng.integers(1, 5)] = 1
     grid = (4, 3)
-    best = ceiling_films(mask[None], grid, tolerance=1, cut=0.5).films.iloc[0]
+    best = ceiling_images(mask[None], grid, tolerance=1, cut=0.5).images.iloc[0]
     for _ in range(10):
         coarse = rng.random(grid).astype(np.float32) ** rng.choice([1, 8, 40])
         heat = upsample(coarse, (24, 24))
         place = peak(heat)
         assert place is not None and possible_peaks(grid, (24, 24))[place]
         assert energy_in_mask(heat, mask) <= best["energy"] + 1e-5
-        assert peak_in_mask(heat, mask) <= best["pointing"]
-        assert peak_in_mask(heat, mask, tolerance=1) <= best["pointing, near"]
+        assert pointing_game(heat, mask) <= best["pointing"]
+        assert pointing_game(heat, mask, tolerance=1) <= best["pointing, near"]
     # and it is reached: by the best single place
     single = [upsample(np.eye(12, dtype=np.float32)[i].reshape(grid), (24, 24)) for i in range(12)]
     assert max(energy_in_mask(h, mask) for h in single) == pytest.approx(most_energy(mask, grid), abs=1e-5)
@@ -372,17 +372,17 @@ def test_no_map_of_the_grid_passes_the_ceiling(seed: int) -> None:
 def test_a_fracture_between_the_places_cannot_be_pointed_at() -> None:
     mask = np.zeros((32, 32), np.uint8)
     mask[15:17, 15:17] = 1  # the corner of four places of a grid of 2 x 2, whose centres are at 7.5 and 23.5
-    judged = ceiling_films(mask[None], (2, 2), tolerance=2, cut=0.5)
-    assert judged.films["pointing"][0] == 0 and judged.films["pointing, near"][0] == 0
-    assert ceiling_films(mask[None], (2, 2), tolerance=11, cut=0.5).films["pointing, near"][0] == 1
+    judged = ceiling_images(mask[None], (2, 2), tolerance=2, cut=0.5)
+    assert judged.images["pointing"][0] == 0 and judged.images["pointing, near"][0] == 0
+    assert ceiling_images(mask[None], (2, 2), tolerance=11, cut=0.5).images["pointing, near"][0] == 1
 
 
 def test_the_table_resamples_patients_together() -> None:
-    heats, masks = random_films(7)
+    heats, masks = random_images(7)
     groups = [0, 0, 0, 1, 1, 2, 3, 4, 4]
     judged = {
-        "map": judge_films(heats, masks, tolerance=2, cut=0.4),
-        "centre": judge_films(np.stack([centre_map(24)] * 9), masks, tolerance=2, cut=0.4),
+        "map": judge_images(heats, masks, tolerance=2, cut=0.4),
+        "centre": judge_images(np.stack([centre_map(24)] * 9), masks, tolerance=2, cut=0.4),
     }
     table = judged_table(judged, groups, n=60, seed=3)
     assert list(table["who"].unique()) == ["map", "centre"] and len(table) == 2 * (len(FIGURES) + 2)
@@ -390,11 +390,11 @@ def test_the_table_resamples_patients_together() -> None:
     for w in draws(group_codes(groups, 9), 60, 3):
         again = np.repeat(np.arange(9), w)
         for who, one in judged.items():
-            repeated = judge_films(
+            repeated = judge_images(
                 (heats if who == "map" else np.stack([centre_map(24)] * 9))[again], masks[again], tolerance=2, cut=0.4
             )
-            samples[who].append([*repeated.films[list(FIGURES)].mean(), parts_precision(repeated)])
-            assert len(one.films) == 9
+            samples[who].append([*repeated.images[list(FIGURES)].mean(), parts_precision(repeated)])
+            assert len(one.images) == 9
     for who in judged:
         rows = table[table["who"] == who].set_index("metric").loc[[*FIGURES, AP]]
         for name, q in (("low", 0.025), ("high", 0.975)):
@@ -409,13 +409,13 @@ def test_the_table_resamples_patients_together() -> None:
     first = table[table["who"] == "map"]
     assert (first[["first_minus", "first_minus_low", "first_minus_high"]] == 0).all(axis=None)
     plain = table[table["who"] == "centre"].set_index("metric")
-    assert plain.loc["energy", "value"] == pytest.approx(judged["centre"].films["energy"].mean())
+    assert plain.loc["energy", "value"] == pytest.approx(judged["centre"].images["energy"].mean())
     alone = judge_maps(heats, masks, groups, tolerance=2, cut=0.4, n=60, seed=3)
     assert np.allclose(alone[["value", "low", "high"]], first[["value", "low", "high"]])
 
 
-def test_films_of_one_patient_are_one_witness() -> None:
-    heats, masks = random_films(8, films=12)
+def test_images_of_one_patient_are_one_witness() -> None:
+    heats, masks = random_images(8, images=12)
     wide, narrow = (
         judge_maps(np.repeat(heats[:4], 3, 0), np.repeat(masks[:4], 3, 0), groups, tolerance=1, cut=0.4, n=400)
         for groups in (np.repeat(np.arange(4), 3), None)
@@ -425,9 +425,9 @@ def test_films_of_one_patient_are_one_witness() -> None:
 
 
 def test_the_table_says_what_does_not_fit() -> None:
-    heats, masks = random_films(9)
-    one, fewer = (judge_films(heats[:k], masks[:k], tolerance=1, cut=0.5) for k in (9, 8))
-    with pytest.raises(InputError, match=r"judged\['b'\] has 8 films; expected 9, as the first"):
+    heats, masks = random_images(9)
+    one, fewer = (judge_images(heats[:k], masks[:k], tolerance=1, cut=0.5) for k in (9, 8))
+    with pytest.raises(InputError, match=r"judged\['b'\] has 8 images; expected 9, as the first"):
         judged_table({"a": one, "b": fewer})
     with pytest.raises(InputError, match="group has 2 values; expected 9"):
         judged_table({"a": one}, [1, 2])
@@ -439,7 +439,7 @@ def test_what_no_sample_changes_is_not_certain() -> None:
     masks = np.zeros((6, 16, 16), np.uint8)
     masks[:, 4:8, 4:8] = 1
     right, wrong = masks.astype(np.float32), np.roll(masks, 8, axis=2).astype(np.float32)
-    judged = {name: judge_films(heat, masks, tolerance=1, cut=0.5) for name, heat in (("a", right), ("b", wrong))}
+    judged = {name: judge_images(heat, masks, tolerance=1, cut=0.5) for name, heat in (("a", right), ("b", wrong))}
     table = judged_table(judged, [0, 0, 1, 1, 2, 2], n=50).set_index(["who", "metric"])
     least = wilson_interval(3, 3).low
     for metric in ("pointing", "energy", "IoU, tuned", "AP at IoU 0.5"):
@@ -448,5 +448,5 @@ def test_what_no_sample_changes_is_not_certain() -> None:
         assert (second["value"], second["low"], second["high"]) == pytest.approx((0, 0, 1 - least)), metric
         assert (first[["first_minus", "first_minus_low", "first_minus_high"]] == 0).all()
         assert second["first_minus"] == 1 and second["first_minus_low"] == pytest.approx(1 - 2**0.5 * (1 - least))
-    few = judged_table({"a": chance_films(masks, tolerance=1)}, n=20).set_index("metric")
+    few = judged_table({"a": chance_images(masks, tolerance=1)}, n=20).set_index("metric")
     assert few.loc["pointing", "value"] == 1 / 16 and np.isnan(few.loc["pointing", ["low", "high"]].astype(float)).all()

@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next film, and the environment has the last word."""
+"""Freed memory is kept for the next image, and the environment has the last word."""
 
 import os
 import platform
@@ -16,9 +16,9 @@ from fracturelib._io.memory import keep_freed_memory
 from fracturelib.models.classifier import load_classifier
 
 classifier = load_classifier(PRETRAINED)
-films = np.zeros((16, 384, 384), np.uint8)
-classifier.scores(films[:1])
-batch = classifier.tensor(films)  # all at once, as in a training
+images = np.zeros((16, 384, 384), np.uint8)
+classifier.scores(images[:1])
+batch = classifier.tensor(images)  # all at once, as in a training
 pages = [0]
 with torch.inference_mode():
     for _ in range(8):
@@ -29,7 +29,7 @@ print(int(keep_freed_memory()), int(np.median(np.diff(pages)[3:])))
 
 
 def faults(**environment: str) -> tuple[bool, int]:
-    """Whether memory is kept, and how many fresh pages a batch of sixteen films takes: the median of five, after three.
+    """Whether memory is kept, and how many fresh pages a batch of sixteen takes: the median of five, after three.
 
     Not the second batch alone: until freed blocks of every size lie where the next ones fit, and now and then later,
     one block needs new room.

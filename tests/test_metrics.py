@@ -30,7 +30,7 @@ Case = tuple[np.ndarray, np.ndarray]
 
 @st.composite
 def cases(draw: st.DrawFn, both: bool = True) -> Case:
-    """Labels and scores with many ties, up to 60 films; with both classes if asked."""
+    """Labels and scores with many ties, up to 60 images; with both classes if asked."""
     n = draw(st.integers(2, 60))
     y = np.array(draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)))
     if both:
@@ -81,17 +81,17 @@ def test_every_row_of_the_sweep_is_the_confusion_there(case: Case) -> None:
 @given(cases(), st.floats(0, 1))
 def test_rates_are_scikit_learns(case: Case, threshold: float) -> None:
     y, score = case
-    called = (score >= threshold).astype(int)
+    predicted = (score >= threshold).astype(int)
     counts = confusion_at(y, score, threshold)
-    tn, fp, fn, tp = sk.confusion_matrix(y, called, labels=[0, 1]).ravel()
+    tn, fp, fn, tp = sk.confusion_matrix(y, predicted, labels=[0, 1]).ravel()
     assert (counts.tp, counts.fp, counts.fn, counts.tn) == (tp, fp, fn, tn)
-    assert counts.accuracy == sk.accuracy_score(y, called)
-    assert counts.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(y, called))
-    assert counts.f1 == pytest.approx(sk.f1_score(y, called))
-    assert counts.f_beta(2) == pytest.approx(sk.fbeta_score(y, called, beta=2, zero_division=0))
-    if 0 < called.sum() < len(y):
-        assert counts.mcc == pytest.approx(sk.matthews_corrcoef(y, called))
-        assert counts.precision == sk.precision_score(y, called)
+    assert counts.accuracy == sk.accuracy_score(y, predicted)
+    assert counts.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(y, predicted))
+    assert counts.f1 == pytest.approx(sk.f1_score(y, predicted))
+    assert counts.f_beta(2) == pytest.approx(sk.fbeta_score(y, predicted, beta=2, zero_division=0))
+    if 0 < predicted.sum() < len(y):
+        assert counts.mcc == pytest.approx(sk.matthews_corrcoef(y, predicted))
+        assert counts.precision == sk.precision_score(y, predicted)
 
 
 def test_small_published_case() -> None:
@@ -200,17 +200,18 @@ def test_infinite_scores_have_an_order() -> None:
 def test_undefined_figures_say_why() -> None:
     nobody = Confusion(tp=0, fp=0, fn=3, tn=4)
     assert (
-        np.isnan(nobody.precision) and nobody.undefined("precision") == "undefined, because no film is called fractured"
+        np.isnan(nobody.precision)
+        and nobody.undefined("precision") == "undefined, because no image is predicted fractured"
     )
     assert nobody.sensitivity == 0 and nobody.undefined("sensitivity") is None
-    assert np.isnan(nobody.lr_plus) and "no film is called" in (nobody.undefined("lr_plus") or "")
+    assert np.isnan(nobody.lr_plus) and "no image is called" in (nobody.undefined("lr_plus") or "")
     everybody = Confusion(tp=3, fp=4, fn=0, tn=0)
-    assert "every film is called" in (everybody.undefined("npv") or "")
-    assert "every film is called" in (everybody.undefined("lr_minus") or "")
+    assert "every image is called" in (everybody.undefined("npv") or "")
+    assert "every image is called" in (everybody.undefined("lr_minus") or "")
     assert Confusion(2, 0, 1, 4).lr_plus == np.inf and Confusion(2, 1, 1, 0).lr_minus == np.inf
     sound_only = Confusion(tp=0, fp=1, fn=0, tn=4)
     for name in ("sensitivity", "youden", "mcc", "lr_plus", "balanced_accuracy"):
-        assert np.isnan(getattr(sound_only, name)) and "no film is fractured" in (sound_only.undefined(name) or "")
+        assert np.isnan(getattr(sound_only, name)) and "no image is fractured" in (sound_only.undefined(name) or "")
     for counts in (nobody, everybody, sound_only, Confusion(0, 0, 2, 0), Confusion(0, 0, 0, 2), Confusion(2, 0, 0, 0)):
         for name in ("sensitivity", "specificity", "precision", "npv", "f1", "mcc", "youden", "lr_plus", "lr_minus"):
             value = getattr(counts, name)

@@ -29,7 +29,7 @@ TRUTH = [0, 1, 0, 0, 1, 1, 1, 1, 1, 0]
 
 
 def made(n: int, *, slope: float = 1.0, intercept: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Films whose chance of a fracture is expit(slope * logit(score) + intercept)."""
+    """Images whose chance of a fracture is expit(slope * logit(score) + intercept)."""
     rng = np.random.default_rng(seed)
     score = expit(rng.normal(scale=1.5, size=n) - 0.5)
     return (rng.random(n) < expit(slope * logit(score) + intercept)).astype(int), score
@@ -76,7 +76,7 @@ def test_reliability_by_width_is_scikit_learns(case: Case) -> None:
     # Theirs puts a score on an edge to the upper bin, so only scores off the edges can be compared.
     if not np.isin(np.round(score * 7, 9), range(8)).any():
         assert np.allclose(found["observed"], observed) and np.allclose(found["mean_score"], said)
-    assert found["films"].sum() == len(y) and found["fractured"].sum() == y.sum()
+    assert found["images"].sum() == len(y) and found["fractured"].sum() == y.sum()
     assert ((found["low"] <= found["observed"]) & (found["observed"] <= found["high"])).all()
 
 
@@ -94,8 +94,8 @@ def test_equal_mass_keeps_ties_together_and_forgets_the_order() -> None:
 def test_groups_widen_reliability() -> None:
     y, score = made(200, seed=1)
     y, score, group = np.repeat(y, 4), np.repeat(score, 4), np.repeat(np.arange(200), 4)
-    by_film, by_group = reliability(y, score, bins=5), reliability(y, score, bins=5, group=group, n=400)
-    wide = (by_group["high"] - by_group["low"]) / (by_film["high"] - by_film["low"])
+    by_image, by_group = reliability(y, score, bins=5), reliability(y, score, bins=5, group=group, n=400)
+    wide = (by_group["high"] - by_group["low"]) / (by_image["high"] - by_image["low"])
     assert 1.6 < wide.mean() < 2.4
 
 

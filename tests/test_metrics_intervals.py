@@ -43,7 +43,7 @@ def asah(oracles: Path) -> pd.DataFrame:
 
 
 def clustered(seed: int, *, groups: int = 80, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and groups; the films of a group share label and most of their score."""
+    """Labels, scores and groups; the images of a group share label and most of their score."""
     rng = np.random.default_rng(seed)
     size = rng.integers(1, 5, groups)
     label = (rng.random(groups) < 0.4).astype(int)
@@ -120,7 +120,7 @@ def test_delong_is_its_definition(case: Case) -> None:
     assert aucs[0] == pytest.approx(roc_auc(y, score), abs=1e-12)
     if min(wins.shape) < 2:
         assert np.isnan(found[0, 0])
-        assert "one film" in (delong_interval(y, score).undefined or "")
+        assert "one image" in (delong_interval(y, score).undefined or "")
     else:
         expected = wins.mean(axis=1).var(ddof=1) / len(above) + wins.mean(axis=0).var(ddof=1) / len(below)
         assert found[0, 0] == pytest.approx(expected, abs=1e-12)
@@ -142,7 +142,7 @@ def test_delong_where_it_is_undefined() -> None:
     assert np.isnan([none.value, none.low, none.high]).all() and "none of the 2" in (none.undefined or "")
     perfect = delong_interval([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
     assert (perfect.low, perfect.value, perfect.high) == (newcombe_auc_limits(1.0, 2, 2)[0], 1, 1)
-    assert perfect.note == "DeLong's variance is 0: Newcombe's interval of 2 + 2 films"
+    assert perfect.note == "DeLong's variance is 0: Newcombe's interval of 2 + 2 images"
     same = delong_test([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], [0.2, 0.7, 0.6, 0.8])
     assert same.difference == 0 and np.isnan(same.p) and "rank alike" in (same.undefined or "")
 
@@ -162,7 +162,7 @@ def test_wilson_is_its_formula(case: tuple[int, int], level: float) -> None:
 
 
 def test_wilson_at_the_edges() -> None:
-    assert np.isnan(wilson_interval(0, 0).value) and "no films" in (wilson_interval(0, 0).undefined or "")
+    assert np.isnan(wilson_interval(0, 0).value) and "no images" in (wilson_interval(0, 0).undefined or "")
     with pytest.raises(InputError, match="0 <= successes <= n"):
         wilson_interval(3, 2)
     assert str(Interval(0.5, 0.25, 0.75)) == "0.50 (0.25 to 0.75)"
@@ -176,7 +176,7 @@ def test_mcnemar_counts_what_only_one_gets_right() -> None:
     assert found.statistic == 13 and found.p == pytest.approx(2 * 0.5**13)
     assert found.difference == pytest.approx(0.75 - 0.10)
     same = mcnemar_test(y, a, a)
-    assert same.difference == 0 and np.isnan(same.p) and "same films" in (same.undefined or "")
+    assert same.difference == 0 and np.isnan(same.p) and "same images" in (same.undefined or "")
 
 
 # Bootstrap
@@ -215,8 +215,8 @@ def test_the_seed_decides() -> None:
 
 def test_groups_widen_the_interval() -> None:
     y, score, group = clustered(3)
-    by_group, by_film = group_bootstrap(roc_auc, y, score, group), group_bootstrap(roc_auc, y, score)
-    assert by_group.high - by_group.low > 1.2 * (by_film.high - by_film.low)
+    by_group, by_image = group_bootstrap(roc_auc, y, score, group), group_bootstrap(roc_auc, y, score)
+    assert by_group.high - by_group.low > 1.2 * (by_image.high - by_image.low)
 
 
 def test_bca_is_scipys() -> None:
@@ -237,7 +237,7 @@ def test_bca_moves_a_skewed_interval() -> None:
     assert better.low == pytest.approx(plain.low, abs=0.05)
 
 
-def test_group_bootstrap_is_close_to_delong_for_independent_films() -> None:
+def test_group_bootstrap_is_close_to_delong_for_independent_images() -> None:
     rng = np.random.default_rng(2)
     y = (rng.random(600) < 0.3).astype(int)
     score = rng.normal(size=600) + y
@@ -249,7 +249,7 @@ def test_bootstrap_where_it_is_undefined() -> None:
     found = group_bootstrap(roc_auc, [0, 0, 0], [0.1, 0.2, 0.3], n=50)
     assert np.isnan([found.value, found.low, found.high]).all()
     assert found.resamples == 0 and "none of the 3" in (found.undefined or "")
-    # With one fractured film some samples have none: they are left out, and counted.
+    # With one fractured image some samples have none: they are left out, and counted.
     rare = group_bootstrap(roc_auc, [0] * 9 + [1], np.arange(10) / 10, n=500)
     assert 200 < rare.resamples < 450
 
@@ -258,7 +258,7 @@ def test_bootstrap_where_it_is_undefined() -> None:
     ("options", "message"),
     [
         ({"group": [1, 2]}, "group has 2 values; expected 3"),
-        ({"group": ["a", None, "b"]}, "missing for 1 films"),
+        ({"group": ["a", None, "b"]}, "missing for 1 images"),
         ({"method": "normal"}, "'percentile' or 'bca'"),
         ({"n": 0}, "at least one resample"),
         ({"level": 1.0}, "between 0 and 1"),
@@ -383,7 +383,7 @@ def test_one_patient_is_no_sample() -> None:
 
 
 def test_what_varies_is_as_it_was() -> None:
-    """One film of forty wrong: percentiles, as before."""
+    """One image of forty wrong: percentiles, as before."""
     y, score, group = perfect(20)
     score[0] = 0.95
     found = group_bootstrap(roc_auc, y, score, group, n=400, seed=3)
@@ -394,13 +394,13 @@ def test_what_varies_is_as_it_was() -> None:
 
 @pytest.mark.parametrize("patients", [3, 5, 12])
 def test_intervals_of_perfect_scores_hold_the_truth(patients: int) -> None:
-    """Films so easy that most small samples are perfect: a point would miss the truth each time."""
+    """Images so easy that most small samples are perfect: a point would miss the truth each time."""
     rng = np.random.default_rng(patients)
     truth = {"auc": stats.norm.cdf(3.2 / 2**0.5), "sensitivity": stats.norm.cdf(1.6)}
     held, points, trials = {"auc": 0, "sensitivity": 0}, 0, 300
     for _ in range(trials):
         y = np.repeat(np.arange(2 * patients) % 2, 2)
-        score = 3.2 * y + np.repeat(rng.normal(size=2 * patients), 2)  # two films alike of each patient
+        score = 3.2 * y + np.repeat(rng.normal(size=2 * patients), 2)  # two images alike of each patient
         group = np.repeat(np.arange(2 * patients), 2)
         for name, metric in (("auc", roc_auc), ("sensitivity", rate_at("sensitivity", 1.6))):
             found = group_bootstrap(metric, y, score, group, n=60)
@@ -446,13 +446,13 @@ def test_calls_that_are_alike_may_differ_elsewhere() -> None:
 def test_mcnemar_where_nobody_differs() -> None:
     both = mcnemar_test([1] * 10, [True] * 10, [True] * 10)
     most = wilson_interval(0, 10).high
-    assert (both.low, both.high) == pytest.approx((-most, most)) and "Wilson's of 10 films" in both.note
+    assert (both.low, both.high) == pytest.approx((-most, most)) and "Wilson's of 10 images" in both.note
     apart = mcnemar_test([1] * 10, [True] * 10, [False] * 10)
     assert apart.difference == 1 and apart.high == 1 and apart.low == pytest.approx(1 - 2**0.5 * most)
     assert apart.p == pytest.approx(2 * 0.5**10)
 
 
-def test_a_comparison_of_one_film_each_is_undefined_and_no_crash() -> None:
+def test_a_comparison_of_one_image_each_is_undefined_and_no_crash() -> None:
     found = delong_unpaired([1], [0.5], [0], [0.5])
     assert np.isnan(found.p) and found.undefined is not None
 

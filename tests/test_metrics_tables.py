@@ -1,4 +1,4 @@
-"""The tables: figures, intervals, and honesty where there are too few films."""
+"""The tables: figures, intervals, and honesty where there are too few images."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from fracturelib.metrics.summary import by_subgroup, compare_models, operating_p
 
 
 @pytest.fixture
-def films() -> pd.DataFrame:
+def images() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(120), 2)
     y = (rng.random(120) < 0.4).astype(int)[group]
@@ -20,8 +20,8 @@ def films() -> pd.DataFrame:
     return pd.DataFrame({"label": y, "score": score, "group": group.astype(str), "region": region})
 
 
-def test_operating_point(films: pd.DataFrame) -> None:
-    y, score, group = films["label"], films["score"], films["group"]
+def test_operating_point(images: pd.DataFrame) -> None:
+    y, score, group = images["label"], images["score"], images["group"]
     counts = confusion_at(y, score, 0.5)
     table = operating_point_table(y, score, 0.5, group, n=500).set_index("metric")
     for name, row in table.iterrows():
@@ -34,19 +34,19 @@ def test_operating_point(films: pd.DataFrame) -> None:
     assert wider.mean() > 1.15
 
 
-def test_operating_point_by_wilson(films: pd.DataFrame) -> None:
-    table = operating_point_table(films["label"], films["score"], 0.5, interval="wilson").set_index("metric")
-    counts = confusion_at(films["label"], films["score"], 0.5)
+def test_operating_point_by_wilson(images: pd.DataFrame) -> None:
+    table = operating_point_table(images["label"], images["score"], 0.5, interval="wilson").set_index("metric")
+    counts = confusion_at(images["label"], images["score"], 0.5)
     expected = wilson_interval(counts.tp, counts.tp + counts.fn)
     assert (table.loc["sensitivity", "low"], table.loc["sensitivity", "high"]) == (expected.low, expected.high)
     assert np.isnan(table.loc["youden", "low"]) and not np.isnan(table.loc["youden", "value"])
 
 
-def test_undefined_figures_have_a_note(films: pd.DataFrame) -> None:
-    table = operating_point_table(films["label"], films["score"], 2.0, films["group"], n=50).set_index("metric")
+def test_undefined_figures_have_a_note(images: pd.DataFrame) -> None:
+    table = operating_point_table(images["label"], images["score"], 2.0, images["group"], n=50).set_index("metric")
     row = table.loc["precision"]
     assert np.isnan([row["value"], row["low"], row["high"]]).all() and row["note"].endswith(
-        "no film is called fractured"
+        "no image is predicted fractured"
     )
     with pytest.raises(InputError, match="'group' or 'wilson'"):
         operating_point_table([0, 1], [0.1, 0.2], 0.5, interval="exact")
@@ -54,8 +54,8 @@ def test_undefined_figures_have_a_note(films: pd.DataFrame) -> None:
         operating_point_table([0, 1], [0.1, 0.2], 0.5, names=["recall"])
 
 
-def test_all_found_is_not_certainty(films: pd.DataFrame) -> None:
-    y, score, group = films["label"], films["score"], films["group"]
+def test_all_found_is_not_certainty(images: pd.DataFrame) -> None:
+    y, score, group = images["label"], images["score"], images["group"]
     table = operating_point_table(y, score, float(score[y == 1].min()), group, n=100).set_index("metric")
     row, patients = table.loc["sensitivity"], group[y == 1].nunique()
     assert row["value"] == row["high"] == 1 and row["numerator"] == 2 * patients
@@ -64,29 +64,29 @@ def test_all_found_is_not_certainty(films: pd.DataFrame) -> None:
     assert nothing["value"] == nothing["low"] == 0 and nothing["high"] == wilson_interval(0, patients).high
 
 
-def test_subgroups(films: pd.DataFrame) -> None:
-    table = by_subgroup(films, "region", threshold=0.5, n=100)
+def test_subgroups(images: pd.DataFrame) -> None:
+    table = by_subgroup(images, "region", threshold=0.5, n=100)
     assert list(table.index) == ["hand", "wrist", "hip"]
-    assert table["fractured"].sum() == films["label"].sum()
-    hand = films[films["region"] == "hand"]
+    assert table["fractured"].sum() == images["label"].sum()
+    hand = images[images["region"] == "hand"]
     assert table.loc["hand", "auc"] == roc_auc(hand["label"], hand["score"])
     assert table.loc["hand", "auc_low"] < table.loc["hand", "auc"] < table.loc["hand", "auc_high"]
     few = table.loc["hip"]
     assert few["fractured"] + few["not_fractured"] == 10 and np.isnan(few[["auc", "auc_low", "auc_high"]]).all()
 
 
-def test_nothing_is_claimed_for_few_films_of_a_class(films: pd.DataFrame) -> None:
-    kinds = films.assign(fracture_type=np.where(films["label"] == 1, "hairline", None))
+def test_nothing_is_claimed_for_few_images_of_a_class(images: pd.DataFrame) -> None:
+    kinds = images.assign(fracture_type=np.where(images["label"] == 1, "hairline", None))
     table = by_subgroup(kinds, "fracture_type", threshold=0.5, n=100)
     assert list(table.index) == ["hairline"] and table.loc["hairline", "not_fractured"] == 0
     assert np.isnan(table.loc["hairline", "auc"]) and table.loc["hairline", "sensitivity_low"] > 0
     assert by_subgroup(kinds.assign(x=None), "x", threshold=0.5).empty
     with pytest.raises(InputError, match="has no column view"):
-        by_subgroup(films, "view", threshold=0.5)
+        by_subgroup(images, "view", threshold=0.5)
 
 
-def test_two_models(films: pd.DataFrame) -> None:
-    y, score, group = films["label"].to_numpy(), films["score"].to_numpy(), films["group"]
+def test_two_models(images: pd.DataFrame) -> None:
+    y, score, group = images["label"].to_numpy(), images["score"].to_numpy(), images["group"]
     worse = np.clip(score + np.random.default_rng(1).normal(scale=0.5, size=len(y)), 0, 1)
     table = compare_models(y, score, worse, group, threshold_a=0.5, threshold_b=0.4, n=300)
     assert (table["difference"] - (table["a"] - table["b"])).abs().max() < 1e-12

@@ -116,27 +116,27 @@ def test_other_rules_are_refused(text: str) -> None:
 
 def test_a_missing_class_is_refused() -> None:
     for rule in ("sensitivity=0.9", "youden", "f_beta=1", "cost=2:1"):
-        with pytest.raises(InputError, match="no film is fractured"):
+        with pytest.raises(InputError, match="no image is fractured"):
             choose_threshold([0, 0], [0.1, 0.2], rule)
-    with pytest.raises(InputError, match="no film is not fractured"):
+    with pytest.raises(InputError, match="no image is not fractured"):
         choose_threshold([1, 1], [0.1, 0.2], "specificity=0.9")
     with pytest.raises(InputError, match=r"target is 1\.5"):
         threshold_for_sensitivity([0, 1], [0.1, 0.2], 1.5)
 
 
 @pytest.fixture
-def films() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def images() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(100), 3)
     y = (rng.random(100) < 0.4).astype(int)[group]
     return y, 1 / (1 + np.exp(-(rng.normal(size=300) + 1.5 * y - 0.7))), group
 
 
-def test_a_chosen_threshold_knows_where_it_comes_from(films) -> None:  # type: ignore[no-untyped-def]
-    y, score, group = films
+def test_a_chosen_threshold_knows_where_it_comes_from(images) -> None:  # type: ignore[no-untyped-def]
+    y, score, group = images
     point = choose_threshold(y, score, "sensitivity=0.9", group=group, n=300)
     assert point.threshold == threshold_for_sensitivity(y, score, 0.9)
-    assert (point.films, point.fractured, point.rule) == (300, y.sum(), "sensitivity=0.9")
+    assert (point.images, point.fractured, point.rule) == (300, y.sum(), "sensitivity=0.9")
     assert point.low < point.threshold < point.high and {point.low, point.high} <= set(score)
     shuffled = np.random.default_rng(1).permutation(300)
     assert scores_fingerprint(y[shuffled], score[shuffled]) == point.fingerprint
@@ -145,11 +145,11 @@ def test_a_chosen_threshold_knows_where_it_comes_from(films) -> None:  # type: i
         point.threshold = 0.5  # type: ignore[misc]
 
 
-def test_judging_it_on_its_own_films_warns(films) -> None:  # type: ignore[no-untyped-def]
-    y, score, group = films
+def test_judging_it_on_its_own_images_warns(images) -> None:  # type: ignore[no-untyped-def]
+    y, score, group = images
     val, test = slice(0, 150), slice(150, 300)
     point = choose_threshold(y[val], score[val], "youden")
-    with pytest.warns(SameDataWarning, match="chosen on these very films"):
+    with pytest.warns(SameDataWarning, match="chosen on these very images"):
         point.evaluate(y[val], score[val])
     with pytest.warns(SameDataWarning):
         operating_point_table(y[val][::-1], score[val][::-1], point, group[val], n=10)

@@ -87,11 +87,11 @@ def test_net_benefit_limits_hold_it_and_groups_widen_them() -> None:
     y = (rng.random(100) < 0.4).astype(int)
     score = np.clip(rng.normal(0.3 + 0.3 * y, 0.2), 0, 1)
     y, score, group = np.repeat(y, 4), np.repeat(score, 4), np.repeat(np.arange(100), 4)
-    by_film, by_group = (net_benefit(y, score, [0.2, 0.4], group=g, n=400) for g in (None, group))
-    for table in (by_film, by_group):
+    by_image, by_group = (net_benefit(y, score, [0.2, 0.4], group=g, n=400) for g in (None, group))
+    for table in (by_image, by_group):
         assert ((table["low"] < table["model"]) & (table["model"] < table["high"])).all()
         assert (table["gain_low"] < table["gain_high"]).all()
-    wide = (by_group["high"] - by_group["low"]) / (by_film["high"] - by_film["low"])
+    wide = (by_group["high"] - by_group["low"]) / (by_image["high"] - by_image["low"])
     assert 1.6 < wide.mean() < 2.4
 
 
@@ -106,13 +106,13 @@ def test_net_benefit_at_its_edges() -> None:
 @given(share, share, share)
 def test_predictive_values_are_counted(se: float, sp: float, prevalence: float) -> None:
     ppv, npv = predictive_values(se, sp, prevalence)
-    load = workload(se, sp, prevalence, films=1000)
+    load = workload(se, sp, prevalence, images=1000)
     assert ppv == pytest.approx(load.found / load.flagged)
     assert npv == pytest.approx((1000 - load.fractured - load.false_alarms) / (1000 - load.flagged))
     assert load.found + load.missed == pytest.approx(load.fractured)
 
 
-def test_predictive_values_at_the_films_own_prevalence_are_precision_and_npv() -> None:
+def test_predictive_values_at_the_images_own_prevalence_are_precision_and_npv() -> None:
     rng = np.random.default_rng(2)
     y = (rng.random(300) < 0.3).astype(int)
     score = rng.random(300) * 0.6 + 0.4 * y * rng.random(300)
@@ -149,8 +149,8 @@ def test_prevalence_is_found_without_labels() -> None:
 def test_workload() -> None:
     load = workload(0.9, 0.8, 0.1)
     found = (load.fractured, load.found, load.missed, load.false_alarms, load.flagged)
-    assert found == pytest.approx((100, 90, 10, 180, 270)) and load.films_per_find == pytest.approx(3)
-    assert workload(0, 0.5, 0.1).films_per_find == np.inf and np.isnan(workload(0, 1, 0.1).films_per_find)
+    assert found == pytest.approx((100, 90, 10, 180, 270)) and load.images_per_find == pytest.approx(3)
+    assert workload(0, 0.5, 0.1).images_per_find == np.inf and np.isnan(workload(0, 1, 0.1).images_per_find)
 
 
 @settings(max_examples=100, deadline=None)

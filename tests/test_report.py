@@ -18,18 +18,18 @@ from fracturelib.metrics.operating_point import choose_threshold, threshold_for_
 from fracturelib.viz.html_report import report
 
 
-def made(seed: int = 0, *, films: int = 120) -> pd.DataFrame:
-    """A table of scores with splits, patients, a region and another model's name for each film."""
+def made(seed: int = 0, *, images: int = 120) -> pd.DataFrame:
+    """A table of scores with splits, patients, a region and another model's name for each image."""
     rng = np.random.default_rng(seed)
-    group = np.arange(films) // 2
-    y = (rng.random(films // 2) < 0.4).astype(int)[group]
+    group = np.arange(images) // 2
+    y = (rng.random(images // 2) < 0.4).astype(int)[group]
     return pd.DataFrame(
         {
-            "file": [f"film{i}.png" for i in range(films)],
+            "file": [f"image{i}.png" for i in range(images)],
             "label": y,
             "group": group.astype(str),
-            "score": 1 / (1 + np.exp(-(rng.normal(size=films) + 1.5 * y - 0.8))),
-            "split": np.where(group < films // 4, "val", "test"),
+            "score": 1 / (1 + np.exp(-(rng.normal(size=images) + 1.5 * y - 0.8))),
+            "split": np.where(group < images // 4, "val", "test"),
             "region": np.where(group % 2, "hand", "<wrist>"),
         }
     )
@@ -66,7 +66,7 @@ def test_the_figures_are_those_of_the_library() -> None:
     assert part["auc"]["value"] == part["delong"]["value"] == roc_auc(test["label"], test["score"])
     row = part["operating_point"][0]
     assert row["metric"] == "sensitivity" and row["value"] == pytest.approx(counts.sensitivity)
-    assert part["films"] == len(test) and part["groups"] == test["group"].nunique() and not part["flatters"]
+    assert part["images"] == len(test) and part["groups"] == test["group"].nunique() and not part["flatters"]
     assert set(part["subgroups"]) == {"region"}
     assert set(evaluate(frame.drop(columns="split"), n=20)["splits"]) == {"all"}
 
@@ -88,7 +88,7 @@ def test_one_command_writes_everything(tmp_path: Path, capsys: pytest.CaptureFix
     result = json.loads((out / "evaluation.json").read_text())
     assert result["threshold"] == expected and result["operating_point"]["rule"] == "sensitivity=0.8"
     assert result["splits"]["val"]["flatters"] and not result["splits"]["test"]["flatters"]
-    assert f"{expected:.3f}, chosen by sensitivity=0.8" in printed and printed.count("very films") == 1
+    assert f"{expected:.3f}, chosen by sensitivity=0.8" in printed and printed.count("very images") == 1
     # The second model ranks alike on another scale: at its own threshold nothing differs.
     rows = result["splits"]["test"]["comparison"]["rows"]
     assert result["splits"]["test"]["comparison"]["threshold"] == pytest.approx(expected**2)
@@ -113,7 +113,7 @@ def test_one_class_gets_a_report_that_says_why(tmp_path: Path) -> None:
     assert "none of the" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_few_films_are_no_obstacle(tmp_path: Path) -> None:
+def test_few_images_are_no_obstacle(tmp_path: Path) -> None:
     frame = pd.DataFrame({"file": ["a", "b"], "label": [0, 1], "group": ["a", "b"], "score": [0.0, 1.0]})
     result = report(frame, tmp_path / "out", n=20)
     assert result["splits"]["all"]["auc"]["value"] == 1 and (tmp_path / "out" / "report.html").is_file()
@@ -146,7 +146,7 @@ def test_calling_nobody_can_be_the_rule(tmp_path: Path) -> None:
         (["--threshold", "0.5", "--threshold-from", "A"], "one or the other"),
         (["--threshold-from", "A", "--rule", "best"], "rule is 'best'"),
         (["--threshold-from", "nowhere.csv"], "no such file"),
-        (["--compare", "SHORT"], "has no score for 2 films"),
+        (["--compare", "SHORT"], "has no score for 2 images"),
         (["--compare", "OTHER"], "has another label"),
     ],
 )
@@ -165,21 +165,21 @@ def test_mistakes_are_one_line(
     assert message in error and error.count("\n") == 1 and not out.exists()
 
 
-def test_columns_that_part_the_films() -> None:
+def test_columns_that_part_the_images() -> None:
     frame = made().assign(constant=1, many=np.arange(120), hardware=np.arange(120) % 2, width=[300, 400] * 60)
     assert subgroup_columns(frame) == ["region", "hardware"]
 
 
-@pytest.mark.parametrize("films", [2, 10])
-def test_a_perfect_score_says_on_how_few_it_stands(films: int) -> None:
-    y = np.arange(films) % 2
-    frame = pd.DataFrame({"file": [f"{i}.png" for i in y.cumsum() + y.size + np.arange(films)], "label": y,
-                          "group": np.arange(films).astype(str), "score": 0.1 + 0.8 * y})  # fmt: skip
+@pytest.mark.parametrize("images", [2, 10])
+def test_a_perfect_score_says_on_how_few_it_stands(images: int) -> None:
+    y = np.arange(images) % 2
+    frame = pd.DataFrame({"file": [f"{i}.png" for i in y.cumsum() + y.size + np.arange(images)], "label": y,
+                          "group": np.arange(images).astype(str), "score": 0.1 + 0.8 * y})  # fmt: skip
     result = evaluate(frame, threshold=0.5, n=50)
-    part, groups, text = result["splits"]["all"], films // 2, format_table(result)
+    part, groups, text = result["splits"]["all"], images // 2, format_table(result)
     for name in ("auc", "average_precision"):
         row = part[name]
-        assert row["value"] == row["high"] == 1 and 0.15 < row["low"] < (0.25 if films == 2 else 0.8)
+        assert row["value"] == row["high"] == 1 and 0.15 < row["low"] < (0.25 if images == 2 else 0.8)
     auc = part["auc"]["low"]
     assert f"1.000 ({auc:.3f} to 1.000; no sample differs: Newcombe's interval of {groups} + {groups} groups)" in text
     assert f"Wilson's interval of {groups} groups" in text and "(1.000 to 1.000" not in text

@@ -11,12 +11,12 @@ from torch import nn
 
 from fracturelib._io.files import InputError
 from fracturelib.explain.gradcam import GradCAM
-from fracturelib.explain.localization import FIGURES, centre_map, chance_films, judge_films, judged_table
+from fracturelib.explain.localization import FIGURES, centre_map, chance_images, judge_images, judged_table
 from fracturelib.explain.overlay import upsample
 from fracturelib.explain.sanity_checks import (
     cascade,
     curve_area,
-    film_maps,
+    image_maps,
     learnt_parts,
     randomised,
     rank_correlation,
@@ -78,7 +78,7 @@ def test_an_unknown_part_is_named() -> None:
         randomised(trained(), ["stage9"])
 
 
-def test_the_cascade_goes_from_the_logits_back_to_the_film() -> None:
+def test_the_cascade_goes_from_the_logits_back_to_the_image() -> None:
     model = trained()
     names = ["head", "stage4", "stage3", "stage2", "stage1"]
     assert learnt_parts(model) == names
@@ -91,19 +91,19 @@ def test_the_cascade_goes_from_the_logits_back_to_the_film() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 32])
-def test_maps_of_many_films_are_the_maps_of_each(batch: int) -> None:
+def test_maps_of_many_images_are_the_maps_of_each(batch: int) -> None:
     classifier = Classifier(trained(), {"name": "small_cnn"}, 64, 0.4, 0.3)
     assert isinstance(classifier.model, SmallCNN)
-    films = np.random.default_rng(0).integers(0, 256, (5, 64, 64), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (5, 64, 64), np.uint8)
     layer = classifier.model.stage3
-    found = film_maps(classifier, films, layer, method="LayerCAM", relu=False, batch=batch)
+    found = image_maps(classifier, images, layer, method="LayerCAM", relu=False, batch=batch)
     assert found.shape == (5, 64, 64) and found.dtype == np.float32
     with GradCAM(classifier.model, layer) as cam:
-        for film, heat in zip(films, found, strict=True):
-            alone = upsample(cam(classifier.tensor(film[None]), method="LayerCAM", relu=False)[0], 64)
+        for image, heat in zip(images, found, strict=True):
+            alone = upsample(cam(classifier.tensor(image[None]), method="LayerCAM", relu=False)[0], 64)
             assert np.allclose(heat, alone, atol=1e-5) and np.abs(alone).max() > 1e-3
-    assert film_maps(classifier, films[:0], layer).shape == (0, 64, 64)
-    assert (film_maps(classifier, films, layer) >= 0).all()
+    assert image_maps(classifier, images[:0], layer).shape == (0, 64, 64)
+    assert (image_maps(classifier, images, layer) >= 0).all()
 
 
 @given(SEEDS)
@@ -191,9 +191,9 @@ def test_figures_show_what_is_in_the_tables() -> None:
     masks = np.zeros((4, 16, 16), np.uint8)
     masks[:, 3:8, 4:9] = 1
     judged = {
-        "map": judge_films(rng.random((4, 16, 16), np.float32), masks, tolerance=1, cut=0.5),
-        "chance": chance_films(masks, tolerance=1),
-        "centre": judge_films(np.stack([centre_map(16)] * 4), masks, tolerance=1, cut=0.5),
+        "map": judge_images(rng.random((4, 16, 16), np.float32), masks, tolerance=1, cut=0.5),
+        "chance": chance_images(masks, tolerance=1),
+        "centre": judge_images(np.stack([centre_map(16)] * 4), masks, tolerance=1, cut=0.5),
     }
     table = judged_table(judged, n=20)
     ax = baselines_plot(table).axes[0]

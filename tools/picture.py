@@ -19,7 +19,7 @@ REGIONS = ("forearm", "ankle", "wrist", "knee", "hand")
 
 
 def main(out: Path = ROOT / "docs" / "picture.png") -> None:
-    """The surest true positive of each region: the film with its fracture outlined, and the evidence below it."""
+    """The surest true positive of each region: the image with its fracture outlined, and the evidence below it."""
     classifier = load_classifier(SHIPPED_MODEL)
     frame = load_manifest(DEMO)
     frame = frame[(frame["split"] == "test") & (frame["label"] == 1)].reset_index(drop=True)
@@ -27,17 +27,17 @@ def main(out: Path = ROOT / "docs" / "picture.png") -> None:
     scores = classifier.scores(images)
     annotations = load_annotations(DEMO)
     chosen = [int(np.argmax(np.where(frame["region"] == region, scores, -1))) for region in REGIONS]
-    films, maps, masks = [], [], []
+    radiographs, maps, masks = [], [], []
     with GradCAM(classifier.model, list(stages(classifier.model).values())[-1]) as cam:
         for i in chosen:
             row = frame.iloc[i]
             heat = upsample(cam(classifier.tensor(images[i : i + 1]))[0], classifier.size)
-            films.append(images[i])
+            radiographs.append(images[i])
             maps.append(overlay(images[i], normalise(heat)[0]))
             mask = fracture_mask(annotations[row["file"]], width=row["width"], height=row["height"])
             masks.append(mask_to_square(mask, classifier.size))
     titles = [f"{frame.iloc[i]['region']}, score {scores[i]:.2f}" for i in chosen]
-    figure = montage([*films, *maps], [*titles, *[""] * len(maps)], masks=[*masks, *masks], columns=len(chosen))
+    figure = montage([*radiographs, *maps], [*titles, *[""] * len(maps)], masks=[*masks, *masks], columns=len(chosen))
     out.parent.mkdir(exist_ok=True)
     figure.savefig(out, dpi=110)
 

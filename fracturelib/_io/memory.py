@@ -1,4 +1,4 @@
-"""Memory that is kept for the next film instead of being given back and fetched again."""
+"""Memory that is kept for the next image instead of being given back and fetched again."""
 
 import ctypes
 import functools
@@ -15,7 +15,8 @@ def keep_freed_memory() -> bool:
 
     The outputs of a layer are tens of megabytes. The GNU C library fetches each block of such a size from the system
     and gives it back when it is freed, so that every layer of every batch pays for fresh pages: up to half of all time
-    on some machines. Kept, they cost more memory, nearly half in a training; in scoring, where few films are in work at
+    on some machines. Kept, they cost more memory, nearly half in a training; in scoring, where few images are in work
+    at
     once, none.
 
     Where another allocator is at work, nothing is done; nor where the environment sets the C library's options

@@ -1,4 +1,4 @@
-"""Which map carries most points of one film to those of another: each with place, size and angle."""
+"""Which map carries most points of one image to those of another: each with place, size and angle."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -23,20 +23,21 @@ OWN = ("file", "split", "label", "group", "copy_group", "readable", *PLAIN)
 
 
 @dataclass(frozen=True)
-class LookUp:
-    """What a mere look-up of copies would get on the test films.
+class CopyLookUp:
+    """What a mere look-up of copies would get on the test images.
 
     Attributes
     ----------
-    films, found : int
-        Test films, and those of which train or val holds a copy.
+    images, found : int
+        Test images, and those of which train or val holds a copy.
     accuracy, guessing : float
-        Share right if a film found gets its copy's label, and any other the commoner class; and if all get the latter.
+        Share right if an image found gets its copy's label, and any other the commoner class; and if all get the
+        latter.
     found_accuracy : float
         Share right among those found; NaN if none is.
     """
 
-    films: int
+    images: int
     found: int
     accuracy: float
     guessing: float
@@ -50,35 +51,35 @@ class Audit:
     Attributes
     ----------
     folder : Path
-    films : DataFrame
+    images : DataFrame
         One row an image file: file, split ("" if none), label (Int64), group, copy_group (int64), readable (bool), the
-        figures of `audit_films.PLAIN`, then metadata.
+        figures of `audit_images.PLAIN`, then metadata.
     problems : tuple of Problem
     copies : Copies
-        By row of `films`.
+        By row of `images`.
     leaks, contradictions : tuple of int
         Groups of copies (places in `copies.groups`) in more than one split, and with both labels.
     shared_patients : tuple of str
-        Patients (the manifest's group) with films in more than one split.
+        Patients (the manifest's group) with images in more than one split.
     lookup : LookUp or None
         None without train and test labels.
     shortcuts : tuple of Shortcut
-        Worst first; empty without enough films of both classes.
+        Worst first; empty without enough images of both classes.
     pictures : mapping
-        row of `films` -> (h, w) uint8, of films in groups of copies.
+        row of `images` -> (h, w) uint8, of images in groups of copies.
     notes, errors : tuple of str
         What was taken for what, what was not taken, and what is to be known of how images were read; and why the folder
         cannot be trained on as it is.
     """
 
     folder: Path
-    films: pd.DataFrame
+    images: pd.DataFrame
     problems: tuple[Problem, ...]
     copies: Copies
     leaks: tuple[int, ...]
     contradictions: tuple[int, ...]
     shared_patients: tuple[str, ...]
-    lookup: LookUp | None
+    lookup: CopyLookUp | None
     shortcuts: tuple[Shortcut, ...]
     pictures: Mapping[int, NDArray[np.uint8]]
     notes: tuple[str, ...] = ()
@@ -86,7 +87,7 @@ class Audit:
 
     @property
     def extra(self) -> int:
-        """Films that are copies of another: how many fewer radiographs than films there are."""
+        """Images that are copies of another: how many fewer radiographs than images there are."""
         return sum(len(group) - 1 for group in self.copies.groups)
 
     @property
@@ -98,23 +99,23 @@ class Audit:
     @property
     def verdict(self) -> str:
         """One line: the worst that was found."""
-        films = len(self.films)
+        images = len(self.images)
         if self.errors:
             return f"This set cannot be used as it is: {self.errors[0]}"
         if self.lookup and self.lookup.found:
             look = self.lookup
             return (
-                f"A score on this test set means little: {look.found} of {look.films} test films are copies of "
-                f"training films, and looking those up without any network gets {100 * look.accuracy:.0f} % right."
+                f"A score on this test set means little: {look.found} of {look.images} test images are copies of "
+                f"training images, and looking those up without any network gets {100 * look.accuracy:.0f} % right."
             )
         if self.leaks:
             return f"The splits leak: {len(self.leaks)} radiographs are in more than one of them."
         if self.shared_patients:
-            return f"The splits leak: {len(self.shared_patients)} patients have films in more than one of them."
+            return f"The splits leak: {len(self.shared_patients)} patients have images in more than one of them."
         if self.contradictions:
             return f"The labels contradict each other: {len(self.contradictions)} radiographs have both."
         if self.copies.groups:
-            return f"{self.extra} of {films} films are copies of others: split by radiograph, not by file."
+            return f"{self.extra} of {images} images are copies of others: split by radiograph, not by file."
         if suspects := [s for s in self.shortcuts if s.suspect]:
             worst = suspects[0]
             return (
@@ -122,18 +123,18 @@ class Audit:
             )
         if self.problems:
             return f"{len({p.file for p in self.problems})} files need a look; there are no copies and no shortcuts."
-        return f"Clean: {films} films, no copies, nothing broken, no shortcut found."
+        return f"Clean: {images} images, no copies, nothing broken, no shortcut found."
 
     def summary(self) -> pd.DataFrame:
-        """By split ("all" if there are none): films, radiographs, fractured, not_fractured, unlabelled, unreadable."""
-        names = [s for s in (*SPLITS, "") if (self.films["split"] == s).any()]
+        """By split ("all" if there are none): images, radiographs, fractured, not_fractured, unlabelled, unreadable."""
+        names = [s for s in (*SPLITS, "") if (self.images["split"] == s).any()]
         rows = []
         for name in names:
-            part = self.films[self.films["split"] == name]
+            part = self.images[self.images["split"] == name]
             rows.append(
                 {
                     "split": name or ("all" if len(names) == 1 else "none"),
-                    "films": len(part),
+                    "images": len(part),
                     "radiographs": part["copy_group"].nunique(),
                     "fractured": int((part["label"] == 1).sum()),
                     "not_fractured": int((part["label"] == 0).sum()),
@@ -144,39 +145,39 @@ class Audit:
         return pd.DataFrame(rows)
 
     def balance(self) -> pd.DataFrame:
-        """By split and by region and view where they are known: column, value, films, fractured, share."""
+        """By split and by region and view where they are known: column, value, images, fractured, share."""
         rows = []
-        for column in ("split", *(c for c in BALANCED_BY if c in self.films)):
-            known = self.films[self.films["label"].notna() & self.films[column].notna()]
+        for column in ("split", *(c for c in BALANCED_BY if c in self.images)):
+            known = self.images[self.images["label"].notna() & self.images[column].notna()]
             for value, part in known.groupby(known[column].astype(str)):
                 fractured = int((part["label"] == 1).sum())
                 rows.append(
                     {
                         "column": column,
                         "value": str(value) or "none",
-                        "films": len(part),
+                        "images": len(part),
                         "fractured": fractured,
                         "share": fractured / len(part),
                     }
                 )
-        return pd.DataFrame(rows, columns=["column", "value", "films", "fractured", "share"])
+        return pd.DataFrame(rows, columns=["column", "value", "images", "fractured", "share"])
 
     def advice(self) -> list[str]:
         """What to do about it, most urgent first."""
         said = []
         if self.leaks or self.shared_patients:
             said.append(
-                "Do not report a score on these splits. Import the films without their splits: `fracture data import` "
+                "Do not report a score on these splits. Import the images without their splits: `fracture data import` "
                 "keeps copies and patients together."
             )
         if self.contradictions:
             said.append("Ask a reader which label holds, or leave both out: --drop-contradictions.")
         if self.copies.groups:
-            said.append("Keep one film of each radiograph: `fracture data import DIR OUT --drop-copies`.")
+            said.append("Keep one image of each radiograph: `fracture data import DIR OUT --drop-copies`.")
         if any(p.kind in ("unreadable", "blank") for p in self.problems):
             said.append("Fetch broken files again, or leave them out: --drop-broken.")
         if self.errors or any(p.kind not in ("unreadable", "blank") for p in self.problems):
-            said.append("Correct names, table and the annotations where they disagree with the films.")
+            said.append("Correct names, table and the annotations where they disagree with the images.")
         if any(s.suspect for s in self.shortcuts):
             said.append(
                 "Compare every network with what the shortcuts reach, and report its AUC within their strata: a "
@@ -186,9 +187,9 @@ class Audit:
 
 
 def audit_folder(folder: str | Path, *, progress: bool = False, seed: int = 0) -> Audit:
-    """Look at every film of a folder, whatever its layout, and say what is wrong with it as a data set.
+    """Look at every image of a folder, whatever its layout, and say what is wrong with it as a data set.
 
-    What was computed of each film is kept in the cache by its content: a second run, or one after a stop, goes on.
+    What was computed of each image is kept in the cache by its content: a second run, or one after a stop, goes on.
 
     Raises
     ------
@@ -198,38 +199,38 @@ def audit_folder(folder: str | Path, *, progress: bool = False, seed: int = 0) -
     source = read_source_folder(folder)
     looks = look_at(source.paths, progress=progress)
     copies = find_copies(looks, progress=progress)
-    films = _table(source.films, looks, copies)
-    problems = [*_broken(films, looks), *check_boxes(source, list(films["width"]), list(films["height"]))]
+    images = _table(source.images, looks, copies)
+    problems = [*_broken(images, looks), *check_boxes(source, list(images["width"]), list(images["height"]))]
     groups = copies.groups
-    split, label = films["split"].to_numpy(), films["label"].to_numpy(dtype=float, na_value=np.nan)
+    split, label = images["split"].to_numpy(), images["label"].to_numpy(dtype=float, na_value=np.nan)
     return Audit(
         folder=Path(folder),
-        films=films,
+        images=images,
         problems=tuple(sorted([*source.problems, *problems], key=lambda p: (p.kind, p.file, p.detail))),
         copies=copies,
         leaks=tuple(i for i, g in enumerate(groups) if len(set(split[g]) - {""}) > 1),
         contradictions=tuple(i for i, g in enumerate(groups) if {0.0, 1.0} <= set(label[g])),
-        shared_patients=_shared(films),
-        lookup=_look_up(films),
-        shortcuts=_shortcuts(films, seed),
+        shared_patients=_shared(images),
+        lookup=_look_up(images),
+        shortcuts=_shortcuts(images, seed),
         pictures={i: looks[i].small for group in groups for i in group},
-        notes=(*source.notes, *noted({file: look.notes for file, look in zip(films["file"], looks, strict=True)})),
+        notes=(*source.notes, *noted({file: look.notes for file, look in zip(images["file"], looks, strict=True)})),
         errors=tuple(source.errors),
     )
 
 
-def _table(films: pd.DataFrame, looks: list[Look], copies: Copies) -> pd.DataFrame:
+def _table(images: pd.DataFrame, looks: list[Look], copies: Copies) -> pd.DataFrame:
     plain = pd.DataFrame(np.array([look.plain for look in looks]), columns=list(PLAIN))
     readable = [not look.reason for look in looks]
-    first = films[["file", "split", "label", "group"]].assign(copy_group=copies.group, readable=readable)
-    rest = films.drop(columns=["file", "split", "label", "group"])
+    first = images[["file", "split", "label", "group"]].assign(copy_group=copies.group, readable=readable)
+    rest = images.drop(columns=["file", "split", "label", "group"])
     rest = rest.rename(columns={c: f"{c} (table)" for c in rest.columns if c in OWN})
     return pd.concat([first, plain, rest], axis=1)
 
 
-def _broken(films: pd.DataFrame, looks: list[Look]) -> list[Problem]:
+def _broken(images: pd.DataFrame, looks: list[Look]) -> list[Problem]:
     found = []
-    for file, look in zip(films["file"], looks, strict=True):
+    for file, look in zip(images["file"], looks, strict=True):
         if look.reason:
             found.append(Problem("unreadable", file, look.reason.split("\n")[0]))
         elif look.plain[PLAIN.index("contrast")] < 0.5:
@@ -237,14 +238,14 @@ def _broken(films: pd.DataFrame, looks: list[Look]) -> list[Problem]:
     return found
 
 
-def _shared(films: pd.DataFrame) -> tuple[str, ...]:
-    known = films[(films["group"] != "") & (films["split"] != "")]
+def _shared(images: pd.DataFrame) -> tuple[str, ...]:
+    known = images[(images["group"] != "") & (images["split"] != "")]
     spread = known.groupby("group")["split"].nunique()
     return tuple(sorted(map(str, spread.index[spread > 1])))
 
 
-def _look_up(films: pd.DataFrame) -> LookUp | None:
-    labelled = films[films["label"].notna()]
+def _look_up(images: pd.DataFrame) -> CopyLookUp | None:
+    labelled = images[images["label"].notna()]
     test = labelled[labelled["split"] == "test"]
     seen = labelled[labelled["split"].isin(["train", "val"])]
     if test.empty or seen.empty:
@@ -253,10 +254,10 @@ def _look_up(films: pd.DataFrame) -> LookUp | None:
     known = seen.groupby("copy_group")["label"].mean().astype(float)
     told = test["copy_group"].map(known)
     found = told.notna().to_numpy()
-    called = np.where(found, (told.fillna(0) >= 0.5).astype(float), commoner)
-    right = called == test["label"].to_numpy(dtype=float)
-    return LookUp(
-        films=len(test),
+    predicted = np.where(found, (told.fillna(0) >= 0.5).astype(float), commoner)
+    right = predicted == test["label"].to_numpy(dtype=float)
+    return CopyLookUp(
+        images=len(test),
         found=int(found.sum()),
         accuracy=float(right.mean()),
         guessing=float((test["label"].to_numpy(dtype=float) == commoner).mean()),
@@ -264,11 +265,11 @@ def _look_up(films: pd.DataFrame) -> LookUp | None:
     )
 
 
-def _shortcuts(films: pd.DataFrame, seed: int) -> tuple[Shortcut, ...]:
-    good = films[films["label"].notna() & films["readable"]]
+def _shortcuts(images: pd.DataFrame, seed: int) -> tuple[Shortcut, ...]:
+    good = images[images["label"].notna() & images["readable"]]
     if good.empty:
         return ()
-    own = [group or f"film {i}" for i, group in zip(good.index, good["group"], strict=True)]
+    own = [group or f"image {i}" for i, group in zip(good.index, good["group"], strict=True)]
     groups = joined(own, [str(g) for g in good["copy_group"]])
     variables: dict[str, Any] = {name: good[name] for name in PLAIN}
     kinds = ["picture"] * len(PLAIN)

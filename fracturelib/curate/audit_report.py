@@ -5,22 +5,22 @@ The JSON, whose names and meanings stay within a `version`:
     format, version     "fracture-audit", 1
     folder, verdict     as given; one line
     clean               true if nothing was found (exit code 0)
-    splits              [{split, films, radiographs, fractured, not_fractured, unlabelled, unreadable}]; radiographs
-                        are films without their copies; split is "all" where there are none
+    splits              [{split, images, radiographs, fractured, not_fractured, unlabelled, unreadable}]; radiographs
+                        are images without their copies; split is "all" where there are none
     problems            [{kind, file, detail}], kinds as in `audit_source.KINDS`
     groups              [{files, splits, labels, leak, contradiction, links: [{first, second, how, likeness}]}], largest
                         first; labels are 0, 1 or null, one for each file; likeness is 0..1
-    copies              films that are copies of another
+    copies              images that are copies of another
     leaks               groups in more than one split
     contradictions      groups with both labels
-    shared_patients     [patient]: those with films in more than one split
-    lookup              null, or {films, found, accuracy, guessing, found_accuracy}: test films, those with a copy in
+    shared_patients     [patient]: those with images in more than one split
+    lookup              null, or {images, found, accuracy, guessing, found_accuracy}: test images, those with a copy in
                         train or val, and the shares right by looking up, by always saying the commoner class, and
                         among those found (null if none)
-    shortcuts           [{name, kind, auc, low, high, films, describes, suspect}], worst first; auc is cross-validated
+    shortcuts           [{name, kind, auc, low, high, images, describes, suspect}], worst first; auc is cross-validated
                         by groups, with a 95 % interval; describes: filled in for one class only
     notes               [line]: what was taken for what, what was not taken, how patients are known and images read
-    balance             [{column, value, films, fractured, share}]
+    balance             [{column, value, images, fractured, share}]
     advice              [line], most urgent first
 """
 
@@ -53,7 +53,7 @@ table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .8rem;border-bottom:1px solid #ccc;text-align:left;vertical-align:top;overflow-wrap:anywhere}
 caption{text-align:left;font-weight:600}.wide{overflow-x:auto}.verdict{font-size:1.3rem;border-left:6px solid #D55E00;
 padding:.4rem 1rem;background:#fdf3ec}.clean{border-color:#009E73;background:#eef8f4}
-.group{margin:1.2rem 0}.films{display:flex;flex-wrap:wrap;gap:.6rem}figure{margin:0;width:11rem}
+.group{margin:1.2rem 0}.images{display:flex;flex-wrap:wrap;gap:.6rem}figure{margin:0;width:11rem}
 img{max-width:100%;height:10rem;object-fit:contain;background:#000}figcaption{font-size:.8rem;overflow-wrap:anywhere}
 .bad{color:#A33C00;font-weight:600}
 """
@@ -78,7 +78,7 @@ def to_dict(audit: Audit) -> dict[str, Any]:
         "shortcuts": [
             _finite(
                 {"name": s.name, "kind": s.kind, "auc": s.auc.value, "low": s.auc.low, "high": s.auc.high}
-                | {"films": s.films, "describes": s.describes, "suspect": s.suspect}
+                | {"images": s.images, "describes": s.describes, "suspect": s.suspect}
             )
             for s in audit.shortcuts
         ],
@@ -98,8 +98,8 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _groups(audit: Audit) -> list[dict[str, Any]]:
-    files, splits = list(audit.films["file"]), list(audit.films["split"])
-    labels = [None if pd.isna(v) else int(v) for v in audit.films["label"]]
+    files, splits = list(audit.images["file"]), list(audit.images["split"])
+    labels = [None if pd.isna(v) else int(v) for v in audit.images["label"]]
     links: dict[int, list[dict[str, Any]]] = {}
     for copy in audit.copies.found:
         link = {"first": files[copy.first], "second": files[copy.second], "how": copy.how}
@@ -122,8 +122,9 @@ def to_text(audit: Audit) -> str:
     lines = [audit.verdict, ""]
     for row in audit.summary().to_dict("records"):
         lines.append(
-            f"  {row['split']}: {row['films']} films, {row['radiographs']} radiographs; {row['fractured']} fractured, "
-            f"{row['not_fractured']} not" + (f", {row['unlabelled']} without a label" if row["unlabelled"] else "")
+            f"  {row['split']}: {row['images']} images, {row['radiographs']} radiographs; "
+            f"{row['fractured']} fractured, {row['not_fractured']} not"
+            + (f", {row['unlabelled']} without a label" if row["unlabelled"] else "")
         )
     lines += [f"  note: {note}" for note in audit.notes]
     lines += _copy_lines(audit)
@@ -157,8 +158,8 @@ def _copy_lines(audit: Audit) -> list[str]:
         )
     if look := audit.lookup:
         lines.append(
-            f"Looking up copies alone gets {100 * look.accuracy:.1f} % of {look.films} test films right; always saying "
-            f"the commoner class, {100 * look.guessing:.1f} %."
+            f"Looking up copies alone gets {100 * look.accuracy:.1f} % of {look.images} test images right; "
+            f"always saying the commoner class, {100 * look.guessing:.1f} %."
         )
     return lines
 
@@ -169,13 +170,13 @@ def to_html(audit: Audit) -> str:
     advice = "".join(f"<li>{escape(line)}</li>" for line in audit.advice())
     parts = [
         f"<p class='{mood}'>{escape(audit.verdict)}</p>",
-        _table("Films", audit.summary()),
+        _table("Images", audit.summary()),
         *_html_copies(audit),
         *_html_problems(audit),
         *_html_shortcuts(audit),
         _table("Balance", audit.balance().round({"share": 3})),
         f"<h2>What to do</h2><ol>{advice}</ol>",
-        "<p>Copies are found by shared points and then by laying one film upon the other; a pair counts if its fine "
+        "<p>Copies are found by shared points and then by laying one image upon the other; a pair counts if its fine "
         "structure agrees. For education and research, not for clinical use.</p>",
     ]
     return (
@@ -213,20 +214,20 @@ def _html_copies(audit: Audit) -> list[str]:
 
 
 def _html_group(audit: Audit, group: dict[str, Any], rows: Sequence[int]) -> str:
-    says = [f"{len(rows)} films of one radiograph"]
+    says = [f"{len(rows)} images of one radiograph"]
     says += ["<span class=bad>in more than one split</span>"] if group["leak"] else []
     says += ["<span class=bad>both labels</span>"] if group["contradiction"] else []
     how = {link["second"]: link["how"] for link in group["links"]}
     figures = []
     for row in rows[:PER_GROUP]:
-        file, label = audit.films["file"].iloc[row], audit.films["label"].iloc[row]
+        file, label = audit.images["file"].iloc[row], audit.images["label"].iloc[row]
         said = "" if pd.isna(label) else ("fractured" if label == 1 else "not fractured")
         caption = "<br>".join(escape(t) for t in (file, said, how.get(file, "")) if t)
         figures.append(
             f'<figure><img alt="{escape(file)}" src="{_inline(audit, row)}"><figcaption>{caption}</figcaption></figure>'
         )
     more = f"<p>... and {len(rows) - PER_GROUP} more</p>" if len(rows) > PER_GROUP else ""
-    return f"<div class=group><p>{', '.join(says)}</p><div class=films>{''.join(figures)}</div>{more}</div>"
+    return f"<div class=group><p>{', '.join(says)}</p><div class=images>{''.join(figures)}</div>{more}</div>"
 
 
 def _inline(audit: Audit, row: int) -> str:
@@ -249,13 +250,13 @@ def _html_problems(audit: Audit) -> list[str]:
 
 def _html_shortcuts(audit: Audit) -> list[str]:
     if not audit.shortcuts:
-        return ["<h2>Shortcuts</h2><p>There are too few labelled films of both classes to look for them.</p>"]
+        return ["<h2>Shortcuts</h2><p>There are too few labelled images of both classes to look for them.</p>"]
     rows = [
         {
             "variable": s.name,
             "kind": s.kind,
             "AUC (95 % interval)": str(s.auc),
-            "films": s.films,
+            "images": s.images,
             "verdict": "describes the fracture" if s.describes else "suspect" if s.suspect else "",
         }
         for s in audit.shortcuts

@@ -14,7 +14,7 @@ LEFT_OUT_FILE = "left_out.csv"
 
 @dataclass(frozen=True)
 class Drop:
-    """What to leave out: all but one of each radiograph's copies; radiographs with both labels; broken films."""
+    """What to leave out: all but one of each radiograph's copies; radiographs with both labels; broken images."""
 
     copies: bool = False
     contradictions: bool = False
@@ -23,39 +23,39 @@ class Drop:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A film that is not taken over: its file, a kind (unreadable, broken, contradiction, copy or listed), and why."""
+    """An image that is not taken over: its file, a kind (unreadable, broken, contradiction, copy, listed), and why."""
 
     file: str
     kind: str
     reason: str
 
 
-def with_copies(films: pd.DataFrame, *, progress: bool) -> pd.DataFrame:
-    """The films with a column import_copy: a number that films share that are one radiograph."""
-    return films.assign(import_copy=copies_in(list(films["path"]), progress=progress).group)
+def with_copies(images: pd.DataFrame, *, progress: bool) -> pd.DataFrame:
+    """The images with a column import_copy: a number that images share that are one radiograph."""
+    return images.assign(import_copy=copies_in(list(images["path"]), progress=progress).group)
 
 
 def repaired(
-    films: pd.DataFrame, annotations: dict[str, list[Annotation]], drop: Drop
+    images: pd.DataFrame, annotations: dict[str, list[Annotation]], drop: Drop
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """The films that stay, and those that are left out.
+    """The images that stay, and those that are left out.
 
     Parameters
     ----------
-    films : DataFrame
-        key, file (as it is to be called in the log), label, width, height, import_contrast (0 for a blank film),
-        import_bytes and import_copy; and perhaps import_decided: whether a film stays, whatever `drop` says.
+    images : DataFrame
+        key, file (as it is to be called in the log), label, width, height, import_contrast (0 for a blank image),
+        import_bytes and import_copy; and perhaps import_decided: whether an image stays, whatever `drop` says.
     annotations : dict
         key -> instances.
     drop : Drop
     """
     out: dict[int, LeftOut] = {}
-    stay = films["import_decided"] if "import_decided" in films else pd.Series(False, index=films.index)
+    stay = images["import_decided"] if "import_decided" in images else pd.Series(False, index=images.index)
     if drop.broken:
-        for row in films[~stay].itertuples():
+        for row in images[~stay].itertuples():
             if reason := _broken(row, annotations.get(str(row.key), [])):
                 out[int(str(row.Index))] = LeftOut(str(row.file), "broken", reason)
-    for _, group in films[~films.index.isin(list(out))].groupby("import_copy"):
+    for _, group in images[~images.index.isin(list(out))].groupby("import_copy"):
         if len(group) == 1:
             continue
         if drop.contradictions and group["label"].nunique() > 1:
@@ -66,7 +66,7 @@ def repaired(
             kept = _best(group[stay[group.index]] if stay[group.index].any() else group, annotations)
             for i in group.index[(group.index != kept) & ~stay[group.index]]:
                 out[i] = LeftOut(group.at[i, "file"], "copy", f"a copy of {group.at[kept, 'file']}")
-    stays = films[~films.index.isin(list(out))].reset_index(drop=True)
+    stays = images[~images.index.isin(list(out))].reset_index(drop=True)
     return stays, [out[i] for i in sorted(out)]
 
 
@@ -77,12 +77,12 @@ def _broken(row: object, instances: Sequence[Annotation]) -> str:
     for x, y, w, h in (a.bbox for a in instances):
         turned = x + w <= height + 1 and y + h <= width + 1
         if not (x >= -1 and y >= -1 and x + w <= width + 1 and y + h <= height + 1) and not turned:
-            return f"box {x:g}, {y:g}, {w:g}, {h:g} leaves the film of {width} x {height} pixels"
+            return f"box {x:g}, {y:g}, {w:g}, {h:g} leaves the image of {width} x {height} pixels"
     return ""
 
 
 def _best(group: pd.DataFrame, annotations: dict[str, list[Annotation]]) -> int:
-    """The film to keep: an annotated one before others, then the largest in pixels, then in bytes, then the first."""
+    """The image to keep: an annotated one before others, then the largest in pixels, then in bytes, then the first."""
     annotated = group["key"].astype(str).isin(list(annotations))
     pixels = group["width"] * group["height"]
     order = np.lexsort((group["file"], -group["import_bytes"], -pixels, ~annotated))

@@ -1,4 +1,4 @@
-"""Who is a copy of whom: candidates for all films at once, each then laid upon the other; and the groups they make."""
+"""Who is a copy of whom: candidates for all images at once, each then laid upon the other; and the groups they make."""
 
 import os
 import warnings
@@ -17,24 +17,24 @@ from tqdm.auto import tqdm
 
 from fracturelib.curate.keypoints import Look, look_at
 from fracturelib.curate.overexposed import LEAST_BURNT, burnt_copies, burnt_share
-from fracturelib.curate.registration import Meeting, alike_both_ways, meet_each
+from fracturelib.curate.registration import Registration, alike_both_ways, register_each
 
 Floats = NDArray[np.float32]
 
 VOCABULARY, REDUCED = 512, 16  # words, and dimensions in which they are told apart
-NEIGHBOURS = 5  # candidates, a film; planted copies that are not among the first four are not among sixteen either
-FEW_POINTS = 10  # with fewer, a film burnt to white is no copy at first sight
-MANY = 30  # candidates of a film that is truncated: many of its points are gone
+NEIGHBOURS = 5  # candidates, an image; planted copies that are not among the first four are not among sixteen either
+FEW_POINTS = 10  # with fewer, an image burnt to white is no copy at first sight
+MANY = 30  # candidates of an image that is truncated: many of its points are gone
 
 
 @dataclass(frozen=True)
 class Copy:
-    """Two films that are one radiograph.
+    """Two images that are one radiograph.
 
     Attributes
     ----------
     first, second : int
-        Which films, in the order in which they were given; first < second.
+        Which images, in the order in which they were given; first < second.
     how : str
         What was done to one to get the other, such as "mirrored, turned by 90 degrees"; "identical bytes".
     likeness : float
@@ -49,14 +49,14 @@ class Copy:
 
 @dataclass(frozen=True)
 class Copies:
-    """Which films are one radiograph.
+    """Which images are one radiograph.
 
     Attributes
     ----------
     group : (n,) int64
-        Of each film; a film without copies has its own. Numbered by first appearance.
+        Of each image; an image without copies has its own. Numbered by first appearance.
     found : tuple of Copy
-        What joins them, in the order of the films.
+        What joins them, in the order of the images.
     """
 
     group: NDArray[np.int64]
@@ -64,19 +64,19 @@ class Copies:
 
     @property
     def groups(self) -> list[list[int]]:
-        """The films of each group of two or more, largest first."""
+        """The images of each group of two or more, largest first."""
         order = np.argsort(self.group, kind="stable")
         parts = np.split(order, np.flatnonzero(np.diff(self.group[order])) + 1) if len(order) else []
         return sorted(([int(i) for i in part] for part in parts if len(part) > 1), key=lambda g: (-len(g), g))
 
 
 def copies_in(paths: Sequence[Path], *, progress: bool = False) -> Copies:
-    """Look at films (or remember it) and find copies among them. Files that cannot be read may be copies, too."""
+    """Look at images (or remember it) and find copies among them. Files that cannot be read may be copies, too."""
     return find_copies(look_at(paths, progress=progress), progress=progress)
 
 
 def find_copies(looks: Sequence[Look], *, progress: bool = False) -> Copies:
-    """Which films are one radiograph: re-encoded, resized, cropped a little, turned, mirrored, inverted, truncated ...
+    """Which images are one radiograph: re-encoded, resized, cropped a little, turned, mirrored, inverted, truncated ...
 
     Two views, or two exposures, of one patient are not copies.
 
@@ -107,16 +107,16 @@ def find_copies(looks: Sequence[Look], *, progress: bool = False) -> Copies:
 
 
 def _verified(looks: Sequence[Look], pairs: Sequence[tuple[int, int]], burnt: set[int], progress: bool) -> list[Copy]:
-    """Those pairs that are copies; what little is left of burnt films may be alike in strangers, too."""
+    """Those pairs that are copies; what little is left of burnt images may be alike in strangers, too."""
     others: dict[int, list[int]] = {}
     for a, b in pairs:
         others.setdefault(a, []).append(b)
     found = []
-    # Each pair is small: one thread a film is faster than many threads for one product of matrices.
+    # Each pair is small: one thread an image is faster than many threads for one product of matrices.
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        laid = pool.map(lambda a: meet_each(looks[a], [looks[b] for b in others[a]]), others)
+        laid = pool.map(lambda a: register_each(looks[a], [looks[b] for b in others[a]]), others)
         bar = tqdm(
-            zip(others, laid, strict=True), total=len(others), desc="comparing", unit="film", disable=not progress
+            zip(others, laid, strict=True), total=len(others), desc="comparing", unit="image", disable=not progress
         )
         try:
             for a, meetings in bar:
@@ -135,7 +135,7 @@ def _components(n: int, found: Sequence[Copy]) -> NDArray[np.int64]:
     return connected_components(graph, directed=False)[1].astype(np.int64) if n else np.zeros(0, np.int64)
 
 
-def in_words(meeting: Meeting, a: Look, b: Look) -> str:
+def in_words(meeting: Registration, a: Look, b: Look) -> str:
     """What was done to a to get b, as far as it can be seen."""
     said = []
     if meeting.mirrored:
@@ -154,9 +154,9 @@ def in_words(meeting: Meeting, a: Look, b: Look) -> str:
 
 
 def signatures(looks: Sequence[Look], *, seed: int = 0) -> Floats:
-    """One vector a film, unit length, near for films that share points: VLAD (Jegou et al. 2010), (n, d) float32.
+    """One vector an image, unit length, near for images that share points: VLAD (Jegou et al. 2010), (n, d) float32.
 
-    Its words are learnt from the films themselves.
+    Its words are learnt from the images themselves.
     """
     rng = np.random.default_rng(seed)
     each = max(4, 30_000 // len(looks))
@@ -185,9 +185,9 @@ def _some(rows: NDArray, most: int, rng: np.random.Generator) -> NDArray:
 
 
 def candidate_pairs(signature: Floats, k: int = NEIGHBOURS, *, many: Sequence[int] = ()) -> list[tuple[int, int]]:
-    """Pairs of films of which one is among the k most like the other: i < j, in order.
+    """Pairs of images of which one is among the k most like the other: i < j, in order.
 
-    The films `many` have up to `MANY` candidates, n more in all.
+    The images `many` have up to `MANY` candidates, n more in all.
     """
     n = len(signature)
     k = min(k, n - 1)

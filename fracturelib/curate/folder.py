@@ -21,7 +21,7 @@ class Source:
     ----------
     folder : Path
     paths : list of Path
-    films : DataFrame
+    images : DataFrame
         file (shown, relative), split ("" if none), label (Int64, missing if unknown), group ("" if unknown), then
         metadata; one row for each path.
     problems : list of Problem
@@ -37,7 +37,7 @@ class Source:
 
     folder: Path
     paths: list[Path]
-    films: pd.DataFrame
+    images: pd.DataFrame
     problems: list[Problem] = field(default_factory=list)
     boxes: dict[str, list[tuple[float, float, float, float]]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Source:
 
 
 def read_source_folder(folder: str | Path) -> Source:
-    """List a folder's films, whatever its layout: with or without splits, classes, manifest.
+    """List a folder's images, whatever its layout: with or without splits, classes, manifest.
 
     Raises
     ------
@@ -59,20 +59,20 @@ def read_source_folder(folder: str | Path) -> Source:
         raise InputError(f"{printable(folder)}: no such folder; expected a folder of X-rays")
     found = read_folder(folder)
     left = found.not_taken()
-    if found.films.empty:
+    if found.images.empty:
         seen = f" ({left})" if left else ""
         raise InputError(
             f"{printable(folder)}: has no image{seen}; expected files such as .jpg, .png or .dcm, at any depth"
         )
-    films = found.films.drop(columns=["path", "name"]).assign(file=[printable(f) for f in found.films["file"]])
+    images = found.images.drop(columns=["path", "name"]).assign(file=[printable(f) for f in found.images["file"]])
     listed = {}
-    if {"width", "height"} <= set(films.columns):
-        rows = films[["file", "width", "height"]].dropna().itertuples(index=False)
+    if {"width", "height"} <= set(images.columns):
+        rows = images[["file", "width", "height"]].dropna().itertuples(index=False)
         listed = {str(file): (int(width), int(height)) for file, width, height in rows}
     return Source(
         folder=folder,
-        paths=list(found.films["path"]),
-        films=films.drop(columns=["width", "height"], errors="ignore"),
+        paths=list(found.images["path"]),
+        images=images.drop(columns=["width", "height"], errors="ignore"),
         problems=found.problems,
         boxes={printable(file): [a.bbox for a in instances] for file, instances in found.annotations.items()},
         sizes={printable(file): size for file, size in found.sizes.items()},
@@ -83,9 +83,9 @@ def read_source_folder(folder: str | Path) -> Source:
 
 
 def check_boxes(source: Source, width: list[float], height: list[float]) -> list[Problem]:
-    """Boxes that leave the film, and films that are not as their annotations take them to be; sizes in pixels."""
+    """Boxes that leave the image, and images that are not as their annotations take them to be; sizes in pixels."""
     found = []
-    rows = zip(source.films["file"], source.paths, width, height, strict=True)
+    rows = zip(source.images["file"], source.paths, width, height, strict=True)
     for file, path, w, h in rows:
         if not w > 0:
             continue

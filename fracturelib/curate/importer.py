@@ -32,7 +32,7 @@ from fracturelib.data.pixels import noted
 
 __all__ = ["ImportReport", "import_dataset", "joined", "split_by_group", "turn", "unzip", "write_coco"]
 IMPORT_FILE = "import.json"
-NOT_TAKEN = "left out"  # the split of a film that a table leaves out
+NOT_TAKEN = "left out"  # the split of an image that a table leaves out
 WORKING = (  # columns for the import only
     "path", "name", "key", "import_copy", "import_contrast", "import_bytes", "import_group", "import_decided",
 )  # fmt: skip
@@ -44,7 +44,7 @@ class ImportReport:
 
     folder: Path
     kind: str
-    films: int
+    images: int
     groups: int
     counts: dict[str, dict[str, int]]
     left_out: tuple[tuple[str, str], ...]
@@ -54,13 +54,13 @@ class ImportReport:
     @property
     def summary(self) -> str:
         """Some lines for the terminal."""
-        head = f"{self.folder}: {self.films} films of {self.groups} groups from {self.kind}"
+        head = f"{self.folder}: {self.images} images of {self.groups} groups from {self.kind}"
         lines = [head if self.changed else f"{head}; it was there already, nothing was changed"]
         for split, count in self.counts.items():
             lines.append(f"  {split}: " + ", ".join(f"{n} {name}" for name, n in count.items()))
         lines += [f"  note: {printable(note)}" for note in self.notes]
         if self.left_out:
-            lines.append(f"  left out: {len(self.left_out)} films (all in {LEFT_OUT_FILE})")
+            lines.append(f"  left out: {len(self.left_out)} images (all in {LEFT_OUT_FILE})")
             lines += [f"    {printable(file)}: {printable(reason)}" for file, reason in self.left_out[:5]]
         return "\n".join(lines)
 
@@ -91,61 +91,64 @@ def import_dataset(
     seed : int
         Of the split, where the source has none.
     group_pattern : str, optional
-        A regular expression; its first group, found in a film's path, is the patient.
+        A regular expression; its first group, found in an image's path, is the patient.
     splits : Path, optional
-        A table with the columns name (of a film's file) and split, such as the one beside a checkpoint: the split that
-        its network was trained on. Films that it does not name are test films, unless their group says otherwise. If
-        some are "left out" there, the table has decided, so that an import is the same on every machine: those are left
+        A table with the columns name (of an image's file) and split, such as the one beside a checkpoint: the split
+        that its network was trained on. Images that it does not name are test images, unless their group says
+        otherwise. If some are "left out" there, the table has decided, so that an import is the same on every machine:
+        those are left
         out, the others that it names stay whatever `drop` says, and are in the groups of its column group, if any.
     listed_only : bool
-        Leave out also the films that the table does not name: the very films that a checkpoint was judged on.
+        Leave out also the images that the table does not name: the very images that a checkpoint was judged on.
     merge_groups : callable, optional
         (paths, groups) -> groups: joins more groups, after those that hold copies of one radiograph were joined.
     drop : Drop
-        What to leave out besides films that cannot be read; all that is left out is listed in `left_out.csv`.
+        What to leave out besides images that cannot be read; all that is left out is listed in `left_out.csv`.
     progress : bool
         Show a bar.
 
     Raises
     ------
     InputError
-        If the source has no known layout or no readable film, `out` holds something else, or `listed_only` is given
+        If the source has no known layout or no readable image, `out` holds something else, or `listed_only` is given
         without a table.
     """
     source, out = Path(source), Path(out)
     if listed_only and splits is None:
-        raise InputError("listed_only is given without splits; expected the table that names the films")
+        raise InputError("listed_only is given without splits; expected the table that names the images")
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; expected a data set")
     with _opened(source, out) as folder:
         found = _read(folder, group_pattern)
         options = f"{seed} {group_pattern} {drop}"
         if splits is not None:
-            found.films = found.films.assign(**_as_listed(found.films, splits, listed_only))
+            found.images = found.images.assign(**_as_listed(found.images, splits, listed_only))
             options += hashlib.sha256(splits.read_bytes()).hexdigest() + (" listed only" if listed_only else "")
         signature = _signature(found, options=options)
         earlier = _earlier(out, signature)
         if earlier is not None:
             return earlier
-        films, left_out, seen = _decodable(found.films, progress)
+        images, left_out, seen = _decodable(found.images, progress)
         found.notes += seen
-        if films.empty:
+        if images.empty:
             raise InputError(
-                f"{source}: none of {len(left_out)} films can be read ({left_out[0].file}: {left_out[0].reason})"
+                f"{source}: none of {len(left_out)} images can be read ({left_out[0].file}: {left_out[0].reason})"
             )
-        films, listed = _left_out_as_listed(films, splits)
+        images, listed = _left_out_as_listed(images, splits)
         left_out += listed
-        if "import_decided" in films and films["import_decided"].all():
-            films = films.assign(import_copy=range(len(films)))  # the table leaves nothing for copies to decide
+        if "import_decided" in images and images["import_decided"].all():
+            images = images.assign(import_copy=range(len(images)))  # the table leaves nothing for copies to decide
         else:
-            films = with_copies(films, progress=progress)
-        films["group"] = _merged(films, merge_groups)
-        films, dropped = repaired(films, found.annotations, drop)
-        if films.empty:
-            raise InputError(f"{source}: none of {len(dropped)} films is left ({dropped[0].file}: {dropped[0].reason})")
+            images = with_copies(images, progress=progress)
+        images["group"] = _merged(images, merge_groups)
+        images, dropped = repaired(images, found.annotations, drop)
+        if images.empty:
+            raise InputError(
+                f"{source}: none of {len(dropped)} images is left ({dropped[0].file}: {dropped[0].reason})"
+            )
         left_out += dropped
-        films, notes = _with_splits(films, seed)
-        return _write(found, films, left_out, notes, out, signature, progress)
+        images, notes = _with_splits(images, seed)
+        return _write(found, images, left_out, notes, out, signature, progress)
 
 
 @contextmanager
@@ -167,32 +170,32 @@ def _read(folder: Path, group_pattern: str | None) -> Found:
     found.require()
     taken = found.taken
     if taken.empty:
-        if (found.films["split"] != "").any() or found.films["label"].notna().any():
+        if (found.images["split"] != "").any() or found.images["label"].notna().any():
             raise InputError(f"{folder}: has no image in its class folders; expected files such as name.jpg")
         raise unknown_layout(folder)
     group = taken["group"].where(taken["group"] != "", taken["file"])
-    films = taken.assign(label=taken["label"].astype("int64"), group=group).rename(columns={"file": "key"})
-    films = films.drop(columns=["width", "height"], errors="ignore")
+    images = taken.assign(label=taken["label"].astype("int64"), group=group).rename(columns={"file": "key"})
+    images = images.drop(columns=["width", "height"], errors="ignore")
     if not found.is_split:
-        films = films.drop(columns="split")
-    elif missing := [split for split in ("train", "val") if not (films["split"] == split).any()]:
+        images = images.drop(columns="split")
+    elif missing := [split for split in ("train", "val") if not (images["split"] == split).any()]:
         found.notes.append(
             f"the source has no {' and no '.join(missing)}: training needs both; "
             "make one in the source, or import its images without their splits"
         )
     found.notes += filter(None, [found.not_taken()])
-    found.films = films.sort_values("path").reset_index(drop=True)
+    found.images = images.sort_values("path").reset_index(drop=True)
     return found
 
 
 def _signature(found: Found, *, options: str) -> str:
     """Changes with what is to be imported, whatever file of the source says it."""
     digest = hashlib.sha256(options.encode())
-    for path, key in sorted(found.films[["path", "key"]].itertuples(index=False)):
+    for path, key in sorted(found.images[["path", "key"]].itertuples(index=False)):
         digest.update(f"{key}|{path.stat().st_size if path.exists() else -1}\n".encode(errors="surrogatepass"))
         for one in found.annotations.get(key, []):
             digest.update(b"".join(p.tobytes() for p in one.polygons))
-    table = found.films.drop(columns="path").sort_values("key")
+    table = found.images.drop(columns="path").sort_values("key")
     digest.update(table.to_csv(index=False, lineterminator="\n").encode(errors="surrogatepass"))
     return digest.hexdigest()[:16]
 
@@ -207,11 +210,11 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["signature"] != signature:
-            raise InputError(f"{out}: holds another import (other films, seed or groups); expected a new folder")
+            raise InputError(f"{out}: holds another import (other images, seed or groups); expected a new folder")
         return ImportReport(
             folder=out,
             kind=kept["kind"],
-            films=kept["films"],
+            images=kept["images"],
             groups=kept["groups"],
             counts=kept["counts"],
             left_out=tuple((f, r) for f, r in kept["left_out"]),
@@ -224,8 +227,8 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
         raise InputError(f"{path}: not what an import left ({type(error).__name__}); expected a new folder") from None
 
 
-def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
-    """Films with file (for the log), width, height, contrast and bytes, those that cannot be read, and notes."""
+def _decodable(images: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
+    """Images with file (for the log), width, height, contrast and bytes, those that cannot be read, and notes."""
     notes: dict[str, tuple[str, ...]] = {}
 
     def look(path: Path) -> tuple[int, int, float, int] | str:
@@ -238,12 +241,12 @@ def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         seen = list(
-            tqdm(pool.map(look, films["path"]), total=len(films), desc="reading", unit="film", disable=not progress)
+            tqdm(pool.map(look, images["path"]), total=len(images), desc="reading", unit="image", disable=not progress)
         )
     good = np.array([not isinstance(s, str) for s in seen], dtype=bool)
-    files = [f"{path.parent.name}/{path.name}" for path in films["path"]]
+    files = [f"{path.parent.name}/{path.name}" for path in images["path"]]
     left_out = [LeftOut(f, "unreadable", s) for f, s in zip(files, seen, strict=True) if isinstance(s, str)]
-    readable = films.assign(file=files)[good].reset_index(drop=True)
+    readable = images.assign(file=files)[good].reset_index(drop=True)
     values = np.array([s for s in seen if not isinstance(s, str)]).reshape(-1, 4)
     for i, name in enumerate(("width", "height", "import_contrast", "import_bytes")):
         readable[name] = values[:, i] if name == "import_contrast" else values[:, i].astype(np.int64)
@@ -251,24 +254,24 @@ def _decodable(films: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[
 
 
 def _merged(
-    films: pd.DataFrame, merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None
+    images: pd.DataFrame, merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None
 ) -> list[str]:
     """Groups, joined where two hold copies of one radiograph, and where `merge_groups` says so."""
-    groups = joined(list(films["group"].astype(str)), list(films["import_copy"].astype(str)))
+    groups = joined(list(images["group"].astype(str)), list(images["import_copy"].astype(str)))
     if merge_groups:
-        groups = list(merge_groups(list(films["path"]), groups))
-    if "import_decided" not in films:
+        groups = list(merge_groups(list(images["path"]), groups))
+    if "import_decided" not in images:
         return groups
-    # A film that is not listed goes to the listed group that it shares a group with.
-    listed = list(films["import_group"])
+    # An image that is not listed goes to the listed group that it shares a group with.
+    listed = list(images["import_group"])
     host = {group: name for group, name in reversed(list(zip(groups, listed, strict=True))) if name}
     return [name or host.get(group, group) for group, name in zip(groups, listed, strict=True)]
 
 
-def _as_listed(films: pd.DataFrame, path: Path, listed_only: bool) -> dict[str, pd.Series]:
-    """Of each film what a table has: split (if it is not named, "test"), and whether and in which group it stays.
+def _as_listed(images: pd.DataFrame, path: Path, listed_only: bool) -> dict[str, pd.Series]:
+    """Of each image what a table has: split (if it is not named, "test"), and whether and in which group it stays.
 
-    Whether a film stays is decided by tables that say of some that they are left out, and where only those stay that
+    Whether an image stays is decided by tables that say of some that they are left out, and where only those stay that
     are listed; else it is open.
     """
     table = read_table(path, text=("name", "split", "group"))
@@ -278,105 +281,105 @@ def _as_listed(films: pd.DataFrame, path: Path, listed_only: bool) -> dict[str, 
     strange = table.loc[~table["split"].isin([*SPLITS, NOT_TAKEN]), "split"]
     if len(strange):
         raise InputError(f"{path}: split is {strange.iloc[0]!r}; expected one of {', '.join([*SPLITS, NOT_TAKEN])}")
-    if not films["name"].isin(table["name"]).any():
+    if not images["name"].isin(table["name"]).any():
         raise InputError(
-            f"{path}: names none of the {len(films)} films; expected names such as {films['name'].iloc[0]}"
+            f"{path}: names none of the {len(images)} images; expected names such as {images['name'].iloc[0]}"
         )
     table = table.drop_duplicates("name").set_index("name")
-    listed = {"split": films["name"].map(table["split"]).fillna(NOT_TAKEN if listed_only else "test")}
+    listed = {"split": images["name"].map(table["split"]).fillna(NOT_TAKEN if listed_only else "test")}
     if listed_only or (table["split"] == NOT_TAKEN).any():
-        group = films["name"].map(table["group"]) if "group" in table else films["group"]
-        listed["import_group"] = group.where(films["name"].isin(table.index)).fillna("").astype(str)
-        listed["import_decided"] = films["name"].isin(table.index)
+        group = images["name"].map(table["group"]) if "group" in table else images["group"]
+        listed["import_group"] = group.where(images["name"].isin(table.index)).fillna("").astype(str)
+        listed["import_decided"] = images["name"].isin(table.index)
     return listed
 
 
-def _left_out_as_listed(films: pd.DataFrame, path: Path | None) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """The films that a table does not leave out, and those that it does."""
-    if "import_decided" not in films:
-        return films, []
-    taken = films["split"] != NOT_TAKEN
+def _left_out_as_listed(images: pd.DataFrame, path: Path | None) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """The images that a table does not leave out, and those that it does."""
+    if "import_decided" not in images:
+        return images, []
+    taken = images["split"] != NOT_TAKEN
     table = path.name if path else ""
     out = [
         LeftOut(file, "listed", f"left out by {table}" if named else f"not in {table}")
-        for file, named in films.loc[~taken, ["file", "import_decided"]].itertuples(index=False)
+        for file, named in images.loc[~taken, ["file", "import_decided"]].itertuples(index=False)
     ]
-    return films[taken].reset_index(drop=True), out
+    return images[taken].reset_index(drop=True), out
 
 
-def _with_splits(films: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
-    if "split" in films:
-        return in_one_split(films)
-    if films["label"].nunique() < 2:
-        return films.assign(split=split_by_group(films["label"].astype(str), films["group"], seed=seed)), [
-            f"there are only {CLASSES[films['label'].iloc[0]]!r} films: nothing can be learnt from them"
+def _with_splits(images: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
+    if "split" in images:
+        return in_one_split(images)
+    if images["label"].nunique() < 2:
+        return images.assign(split=split_by_group(images["label"].astype(str), images["group"], seed=seed)), [
+            f"there are only {CLASSES[images['label'].iloc[0]]!r} images: nothing can be learnt from them"
         ]
-    strata = films["label"].astype(str) + (" " + films["region"].astype(str) if "region" in films else "")
-    films = films.assign(split=split_by_group(strata, films["group"], seed=seed))
-    few = [] if (films["split"] == "test").any() else ["too few patients for a test split that holds both classes"]
-    return films, few
+    strata = images["label"].astype(str) + (" " + images["region"].astype(str) if "region" in images else "")
+    images = images.assign(split=split_by_group(strata, images["group"], seed=seed))
+    few = [] if (images["split"] == "test").any() else ["too few patients for a test split that holds both classes"]
+    return images, few
 
 
 def _write(
     found: Found,
-    films: pd.DataFrame,
+    images: pd.DataFrame,
     left_out: list[LeftOut],
     notes: list[str],
     out: Path,
     signature: str,
     progress: bool,
 ) -> ImportReport:
-    films["file"] = distinct_names(
+    images["file"] = distinct_names(
         [
             "/".join([split, CLASSES[label], *map(safe_name, str(name).split("/"))])
-            for split, label, name in zip(films["split"], films["label"], films["name"], strict=True)
+            for split, label, name in zip(images["split"], images["label"], images["name"], strict=True)
         ]
     )
-    films = films.sort_values("file").reset_index(drop=True)
+    images = images.sort_values("file").reset_index(drop=True)
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
     with atomic_path(out) as temporary:
         temporary.mkdir()
-        for row in tqdm(films.itertuples(), total=len(films), desc="copying", unit="film", disable=not progress):
+        for row in tqdm(images.itertuples(), total=len(images), desc="copying", unit="image", disable=not progress):
             target = temporary / str(row.file)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(row.path, target)
         first = ["file", "split", "label", "group", "width", "height"]
-        rest = [c for c in films.columns if c not in [*first, *WORKING]]
-        write_table(films[first + rest], temporary / MANIFEST)
+        rest = [c for c in images.columns if c not in [*first, *WORKING]]
+        write_table(images[first + rest], temporary / MANIFEST)
         if left_out:
             write_table(pd.DataFrame([asdict(one) for one in left_out]), temporary / LEFT_OUT_FILE)
-        instances, turned = _instances(found, films)
+        instances, turned = _instances(found, images)
         if instances:
-            write_coco(temporary / ANNOTATIONS, films, instances)
+            write_coco(temporary / ANNOTATIONS, images, instances)
         counts = {
             split: {
-                CLASSES[label]: int(((films["split"] == split) & (films["label"] == label)).sum()) for label in (1, 0)
+                CLASSES[label]: int(((images["split"] == split) & (images["label"] == label)).sum()) for label in (1, 0)
             }
             for split in SPLITS
-            if (films["split"] == split).any()
+            if (images["split"] == split).any()
         }
         report = ImportReport(
             folder=out,
             kind=found.kind,
-            films=len(films),
-            groups=int(films["group"].nunique()),
+            images=len(images),
+            groups=int(images["group"].nunique()),
             counts=counts,
             left_out=tuple((one.file, one.reason) for one in left_out),
             notes=(*found.notes, *notes, *turned),
             changed=True,
         )
-        kept = {name: getattr(report, name) for name in ("kind", "films", "groups", "counts", "left_out", "notes")} | {
+        kept = {name: getattr(report, name) for name in ("kind", "images", "groups", "counts", "left_out", "notes")} | {
             "signature": signature
         }
         (temporary / IMPORT_FILE).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return report
 
 
-def _instances(found: Found, films: pd.DataFrame) -> tuple[dict[str, list[Annotation]], list[str]]:
-    """Annotations by the new file name, turned with the film where its EXIF turns it."""
+def _instances(found: Found, images: pd.DataFrame) -> tuple[dict[str, list[Annotation]], list[str]]:
+    """Annotations by the new file name, turned with the image where its EXIF turns it."""
     result, turned = {}, []
-    for row in films.itertuples():
+    for row in images.itertuples():
         if row.key not in found.annotations:
             continue
         instances = found.annotations[str(row.key)]
@@ -393,6 +396,6 @@ def _instances(found: Found, films: pd.DataFrame) -> tuple[dict[str, list[Annota
                 )
         result[str(row.file)] = instances
     notes = [
-        f"{len(turned)} films are turned by their EXIF orientation against their annotations: {', '.join(turned[:5])}"
+        f"{len(turned)} images are turned by their EXIF orientation against their annotations: {', '.join(turned[:5])}"
     ]
     return result, notes if turned else []

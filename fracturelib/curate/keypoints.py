@@ -1,4 +1,4 @@
-"""Each film looked at once: can it be read, what are its plain figures, and by which points would one know a copy?"""
+"""Each image looked at once: can it be read, what are its plain figures, and by which points would one know a copy?"""
 
 import errno
 import hashlib
@@ -26,15 +26,15 @@ from fracturelib.data.pixels import MAX_PIXELS
 
 LOOK_VERSION = 2  # a part of the cache's name: raise it when what is kept changes
 SIDE = 160  # long side, in pixels, of the small picture in which points are sought
-POINTS = 100  # at most, of one film
-CHUNK = 64  # films between two writes to the cache
+POINTS = 100  # at most, of one image
+CHUNK = 64  # images between two writes to the cache
 PLAIN = ("width", "height", "aspect", "bytes", "mean", "contrast", "border")
-FLAT = 12  # grey levels: a row at the edge that varies less is fill, not film
+FLAT = 12  # grey levels: a row at the edge that varies less is fill, not image
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is kept of a film.
+    """What is kept of an image.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Look:
         The figures named in `PLAIN`: pixels, pixels, width / height, bytes, mean and standard deviation of the grey
         values (0..255), mean of the outermost 2 %; NaN if it cannot be read.
     small : (h, w) uint8
-        The film without flat edges, long side `SIDE`; of a truncated film the part that is left; empty if none is.
+        The image without flat edges, long side `SIDE`; of a truncated image the part that is left; empty if none is.
     points : (k, 4) float32
         x, y and size in pixels of `small`, and angle in degrees, of at most `POINTS` SIFT points.
     words : (k, 128) uint8
@@ -65,7 +65,7 @@ class Look:
 
 
 def look_at(paths: Sequence[Path], *, progress: bool = False) -> list[Look]:
-    """Look at films, or remember having done so.
+    """Look at images, or remember having done so.
 
     What was computed is kept in the cache by content, so that a moved, renamed or second copy costs nothing, and a run
     that was stopped goes on where it was.
@@ -88,11 +88,11 @@ def look_at(paths: Sequence[Path], *, progress: bool = False) -> list[Look]:
         with _memory() as memory:
             known = memory.read(list(path_of))
             missing = [digest for digest in path_of if digest not in known]
-            bar = tqdm(total=len(path_of), initial=len(known), desc="looking", unit="film", disable=not progress)
+            bar = tqdm(total=len(path_of), initial=len(known), desc="looking", unit="image", disable=not progress)
             with bar:
                 rest = iter(missing)
                 while chunk := list(islice(rest, CHUNK)):
-                    # Films under way when the user stops are lost, those of earlier chunks are kept.
+                    # Images under way when the user stops are lost, those of earlier chunks are kept.
                     found = list(pool.map(lambda digest: _look(path_of[digest], digest), chunk))
                     found = [_salvaged(path_of[one.digest], one) if one.reason else one for one in found]
                     memory.write(found)
@@ -135,10 +135,10 @@ def _look(path: Path, digest: str) -> Look:
 
 
 def _salvaged(path: Path, look: Look) -> Look:
-    """What is left of a truncated film, so that its whole copies can be found; it stays unreadable."""
-    if not look.reason.startswith("damaged or truncated") or not (film := _salvage(path)).size:
+    """What is left of a truncated image, so that its whole copies can be found; it stays unreadable."""
+    if not look.reason.startswith("damaged or truncated") or not (image := _salvage(path)).size:
         return look
-    small = shrunk(trimmed(film))
+    small = shrunk(trimmed(image))
     return Look(look.digest, look.reason, look.plain, small, *points_of(small))
 
 
@@ -154,42 +154,42 @@ def _salvage(path: Path) -> NDArray[np.uint8]:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _plain(film: NDArray[np.uint8], size: int) -> NDArray[np.float64]:
-    height, width = film.shape
-    mean, contrast = (float(v[0, 0]) for v in cv2.meanStdDev(film))
+def _plain(image: NDArray[np.uint8], size: int) -> NDArray[np.float64]:
+    height, width = image.shape
+    mean, contrast = (float(v[0, 0]) for v in cv2.meanStdDev(image))
     edge = max(1, round(0.02 * min(height, width)))
-    inner = film[edge:-edge, edge:-edge]
-    border = (mean * film.size - float(inner.sum(dtype=np.int64))) / (film.size - inner.size)
+    inner = image[edge:-edge, edge:-edge]
+    border = (mean * image.size - float(inner.sum(dtype=np.int64))) / (image.size - inner.size)
     return np.array([width, height, width / height, size, mean, contrast, border])
 
 
-def trimmed(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The film without flat rows and columns at its edges: padding, black borders, the fill of a truncated file."""
+def trimmed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image without flat rows and columns at its edges: padding, black borders, the fill of a truncated file."""
     for axis in (1, 0):
-        spread = film.max(axis=axis).astype(np.int16) - film.min(axis=axis)
+        spread = image.max(axis=axis).astype(np.int16) - image.min(axis=axis)
         alive = np.flatnonzero(spread > FLAT)
         if len(alive):
             kept = slice(alive[0], alive[-1] + 1)
-            film = film[kept] if axis == 1 else film[:, kept]
-    return film
+            image = image[kept] if axis == 1 else image[:, kept]
+    return image
 
 
-def shrunk(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The film with its long side `SIDE`."""
-    scale = SIDE / max(film.shape)
-    size = max(8, round(film.shape[1] * scale)), max(8, round(film.shape[0] * scale))
+def shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image with its long side `SIDE`."""
+    scale = SIDE / max(image.shape)
+    size = max(8, round(image.shape[1] * scale)), max(8, round(image.shape[0] * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(np.ascontiguousarray(film), size, interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=how), np.uint8)
 
 
-def is_film(small: NDArray[np.uint8]) -> NDArray[np.float32]:
+def is_image(small: NDArray[np.uint8]) -> NDArray[np.float32]:
     """1 where a picture has structure, 0 in and beside what is perfectly flat: black corners, fill, saturation."""
     square = np.ones((3, 3), np.uint8)
     flat = (cv2.dilate(small, square) - cv2.erode(small, square) <= 1).astype(np.uint8)
-    film = 1 - cv2.dilate(cv2.morphologyEx(flat, cv2.MORPH_OPEN, square), np.ones((7, 7), np.uint8))
-    film[:4] = film[-4:] = 0
-    film[:, :4] = film[:, -4:] = 0
-    return film.astype(np.float32)
+    image = 1 - cv2.dilate(cv2.morphologyEx(flat, cv2.MORPH_OPEN, square), np.ones((7, 7), np.uint8))
+    image[:4] = image[-4:] = 0
+    image[:, :4] = image[:, -4:] = 0
+    return image.astype(np.float32)
 
 
 def evened(small: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -257,9 +257,9 @@ class _Memory:
         try:
             for start in range(0, len(digests), 500):
                 part = digests[start : start + 500]
-                marks = ",".join("?" * len(part))
+                placeholders = ",".join("?" * len(part))
                 for digest, blob in self.connection.execute(
-                    f"select digest, cast(look as blob) from looks where digest in ({marks})", part
+                    f"select digest, cast(look as blob) from looks where digest in ({placeholders})", part
                 ):
                     content = unsealed(blob)
                     if content is not None and content.startswith(digest.encode()):

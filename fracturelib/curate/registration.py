@@ -1,4 +1,4 @@
-"""Lay one film upon another: by which turn, mirror and stretch do they meet, and do they then show the same?"""
+"""Lay one image upon another: by which turn, mirror and stretch do they meet, and do they then show the same?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelib.curate.affine import LEAST_POINTS, fitted
-from fracturelib.curate.keypoints import Look, is_film
+from fracturelib.curate.keypoints import Look, is_image
 
 Floats = NDArray[np.float32]
 
-# What becomes of the 4 x 4 x 8 bins of a SIFT descriptor when its film is mirrored, or its grey values are inverted.
+# What becomes of the 4 x 4 x 8 bins of a SIFT descriptor when its image is mirrored, or its grey values are inverted.
 _BINS = np.arange(128).reshape(4, 4, 8)
 
 _MIRROR, _INVERT = _BINS[::-1][:, :, -np.arange(8) % 8].ravel(), _BINS[::-1, ::-1].ravel()
@@ -32,8 +32,8 @@ WINDOW = 21  # pixels, of the correlation round each pixel
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """How film a lies upon film b.
+class Registration:
+    """How image a lies upon image b.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Meeting:
     likeness : float
         Median over the pictures of the local correlation of their fine structure: -1..1.
     overlap : float
-        Share of the smaller film's structure that lies upon the other's: 0..1.
+        Proportion of the smaller image's structure that lies upon the other's: 0..1.
     finer : bool
         Whether the map was made to look as alike as can be: even strangers do so a little, then.
     """
@@ -80,7 +80,7 @@ class Meeting:
     def is_copy(self) -> bool:
         """Whether the two are one radiograph: they look alike, the more so the fewer and the less exact their points.
 
-        The limits were chosen on planted copies of simulated and of real films against their nearest strangers, among
+        The limits were chosen on planted copies of simulated and of real images against their nearest strangers, among
         them retakes of one patient (benchmarks/audit.py).
         """
         most = MOST_DIFFERENT_IF_FINER if self.finer else MOST_DIFFERENT
@@ -95,12 +95,12 @@ class Meeting:
         return float((1.01 - self.likeness) * off)
 
 
-def meet(a: Look, b: Look) -> Meeting | None:
+def register(a: Look, b: Look) -> Registration | None:
     """How a lies upon b, if they share enough points; else None."""
-    return meet_each(a, [b])[0]
+    return register_each(a, [b])[0]
 
 
-def meet_each(a: Look, others: Sequence[Look]) -> list[Meeting | None]:
+def register_each(a: Look, others: Sequence[Look]) -> list[Registration | None]:
     """How a lies upon each of the others."""
     ours = unit(alike_both_ways(a.words))
     found = [by_points(a, ours, b) for b in others]
@@ -110,18 +110,18 @@ def meet_each(a: Look, others: Sequence[Look]) -> list[Meeting | None]:
     ]
 
 
-def is_worth_it(meeting: Meeting, least: float = LEAST_SHARE) -> bool:
-    """Whether enough points meet, in a way in which films are changed, to look closer."""
+def is_worth_it(meeting: Registration, least: float = LEAST_SHARE) -> bool:
+    """Whether enough points meet, in a way in which images are changed, to look closer."""
     return meeting.share >= least and _stretch(meeting) <= MOST_STRETCH
 
 
-def _stretch(meeting: Meeting) -> float:
+def _stretch(meeting: Registration) -> float:
     long, short = np.linalg.svd(meeting.affine[:, :2], compute_uv=False)
     return float(long / max(short, 1e-9))
 
 
 def alike_both_ways(words: NDArray[np.uint8]) -> Floats:
-    """Descriptors that stay the same when a film is mirrored or inverted: (k, 128) uint8 -> (k, 128) float32.
+    """Descriptors that stay the same when an image is mirrored or inverted: (k, 128) uint8 -> (k, 128) float32.
 
     Each bin and its images under the two changes are replaced by the absolute values of their four sums and
     differences (the characters of the group of both changes).
@@ -135,7 +135,7 @@ def unit(rows: Floats) -> Floats:
     return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-6)
 
 
-def by_points(a: Look, ours: Floats, b: Look) -> Meeting | None:
+def by_points(a: Look, ours: Floats, b: Look) -> Registration | None:
     """How a lies upon b by their points alone, of which `ours` are the descriptors of a, alike both ways."""
     if min(len(a.words), len(b.words)) < LEAST_POINTS:
         return None
@@ -143,7 +143,7 @@ def by_points(a: Look, ours: Floats, b: Look) -> Meeting | None:
     there, back = alike.argmax(axis=1), alike.argmax(axis=0)
     chosen = np.flatnonzero(back[there] == np.arange(len(there)))
     theirs = b.words[there[chosen]].astype(np.float32)
-    # How alike the points are in each of the four ways that one film may be changed into the other.
+    # How alike the points are in each of the four ways that one image may be changed into the other.
     changed = a.words[chosen].astype(np.float32)[:, CHANGED_BINS]  # pairs, 4, 128
     cosine = np.einsum("pcd,pd->cp", changed, theirs) / 512**2
     ways = (-(cosine > ALIKE).sum(axis=1)).argsort(kind="stable")[:2]  # the right one may come second
@@ -153,12 +153,12 @@ def by_points(a: Look, ours: Floats, b: Look) -> Meeting | None:
 
 def _in_one_way(
     a: Look, b: Look, ours: NDArray[np.int64], theirs: NDArray[np.int64], cosine: Floats, way: int
-) -> Meeting | None:
+) -> Registration | None:
     alike = cosine[way] > ALIKE
     return by_pairs(a, b, ours[alike], theirs[alike], way)
 
 
-def by_pairs(a: Look, b: Look, ours: NDArray[np.int64], theirs: NDArray[np.int64], way: int) -> Meeting | None:
+def by_pairs(a: Look, b: Look, ours: NDArray[np.int64], theirs: NDArray[np.int64], way: int) -> Registration | None:
     """How a, changed in one of the `CHANGES`, lies upon b, if its points `ours` may be the points `theirs` of b."""
     mirrored, inverted = CHANGES[way]
     points = changed_points(a, mirrored=mirrored, inverted=inverted)
@@ -167,11 +167,11 @@ def by_pairs(a: Look, b: Look, ours: NDArray[np.int64], theirs: NDArray[np.int64
         return None
     affine, met, offset = found
     seen = min(_inside(points, affine, b), _inside(b.points, _back(affine), a))
-    return Meeting(mirrored, inverted, affine, met, min(1.0, met / max(seen, 1)), offset)
+    return Registration(mirrored, inverted, affine, met, min(1.0, met / max(seen, 1)), offset)
 
 
 def changed_points(look: Look, *, mirrored: bool, inverted: bool) -> Floats:
-    """The points of the film when it is mirrored or inverted: (k, 4) x, y, size, angle."""
+    """The points of the image when it is mirrored or inverted: (k, 4) x, y, size, angle."""
     points = look.points.copy()
     if mirrored:
         points[:, 0] = look.small.shape[1] - 1 - points[:, 0]
@@ -189,17 +189,17 @@ def _inside(points: Floats, affine: NDArray[np.float64], other: Look) -> int:
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two pictures, the first to be carried by `affine` to the second, which is the coarser; and where each is film."""
+    """Two pictures, the first to be carried by `affine` to the coarser second; and where each shows an image at all."""
 
     a: Floats
-    a_film: Floats
+    a_image: Floats
     b: Floats
-    b_film: Floats
+    b_image: Floats
     affine: NDArray[np.float64]
     scale: float
 
 
-def compared(a: Look, b: Look, meeting: Meeting) -> Meeting:
+def compared(a: Look, b: Look, meeting: Registration) -> Registration:
     """The meeting with likeness and overlap, its map made finer where that may decide."""
     pair = _pair(a, b, meeting)
     likeness, overlap = _likeness(pair, pair.affine)
@@ -214,17 +214,17 @@ def compared(a: Look, b: Look, meeting: Meeting) -> Meeting:
     return found
 
 
-def _pair(a: Look, b: Look, meeting: Meeting) -> _Pair:
+def _pair(a: Look, b: Look, meeting: Registration) -> _Pair:
     ours, theirs = a.small.astype(np.float32), b.small.astype(np.float32)
-    our_film, their_film = is_film(a.small), is_film(b.small)
+    our_image, their_image = is_image(a.small), is_image(b.small)
     if meeting.mirrored:
-        ours, our_film = np.ascontiguousarray(ours[:, ::-1]), np.ascontiguousarray(our_film[:, ::-1])
+        ours, our_image = np.ascontiguousarray(ours[:, ::-1]), np.ascontiguousarray(our_image[:, ::-1])
     if meeting.inverted:
         ours = 255 - ours
     if meeting.scale <= 1:
-        return _Pair(ours, our_film, theirs, their_film, meeting.affine, meeting.scale)
+        return _Pair(ours, our_image, theirs, their_image, meeting.affine, meeting.scale)
     back = _back(meeting.affine)
-    return _Pair(theirs, their_film, ours, our_film, back, 1 / meeting.scale)
+    return _Pair(theirs, their_image, ours, our_image, back, 1 / meeting.scale)
 
 
 def _likeness(pair: _Pair, affine: NDArray[np.float64]) -> tuple[float, float]:
@@ -234,31 +234,31 @@ def _likeness(pair: _Pair, affine: NDArray[np.float64]) -> tuple[float, float]:
         carried = cv2.GaussianBlur(carried, (0, 0), 0.5 * float(np.sqrt(pair.scale**-2 - 1)))
     matrix, size = affine.astype(np.float32), (width, height)
     laid = cv2.warpAffine(carried, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    film = ((cv2.warpAffine(pair.a_film, matrix, size) > 0.99) & (pair.b_film > 0)).astype(np.float32)
-    x, y = (fine * film for fine in _bands(film, 0.8, 2.2, np.asarray(laid, np.float32), pair.b))
+    image = ((cv2.warpAffine(pair.a_image, matrix, size) > 0.99) & (pair.b_image > 0)).astype(np.float32)
+    x, y = (fine * image for fine in _bands(image, 0.8, 2.2, np.asarray(laid, np.float32), pair.b))
     xy, xx, yy = (cv2.blur(v, (WINDOW, WINDOW)) for v in (x * y, x * x, y * y))
-    seen = (film > 0) & (cv2.blur(film, (WINDOW, WINDOW)) > 0.3)
+    seen = (image > 0) & (cv2.blur(image, (WINDOW, WINDOW)) > 0.3)
     if seen.sum() < 300:
         return -1.0, 0.0
     energy = np.sqrt(np.maximum(xx * yy, 0))[seen]
     local = xy[seen] / np.maximum(energy, 1e-3)
     weight = np.sqrt(energy)
-    # A lead marker is the strongest structure of many films and the same on all of them: it must not decide.
+    # A lead marker is the strongest structure of many images and the same on all of them: it must not decide.
     weight = np.minimum(weight, np.quantile(weight, 0.7))
     order = np.argsort(local)
     running = np.cumsum(weight[order])
-    area = min(float(pair.b_film.sum()), float(pair.a_film.sum()) * pair.scale**2)
-    return float(local[order][np.searchsorted(running, running[-1] / 2)]), min(1.0, float(film.sum()) / area)
+    area = min(float(pair.b_image.sum()), float(pair.a_image.sum()) * pair.scale**2)
+    return float(local[order][np.searchsorted(running, running[-1] / 2)]), min(1.0, float(image.sum()) / area)
 
 
 def _back(affine: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(cv2.invertAffineTransform(affine), np.float64)
 
 
-def _bands(film: Floats, fine: float, coarse: float, *pictures: Floats) -> list[Floats]:
+def _bands(image: Floats, fine: float, coarse: float, *pictures: Floats) -> list[Floats]:
     """What a blur leaves of pictures and a wider one does not; black corners and fill do not shine into it."""
-    little, more = (np.maximum(cv2.GaussianBlur(film, (0, 0), sigma), 1e-3) for sigma in (fine, coarse))
-    seen = [x * film for x in pictures]
+    little, more = (np.maximum(cv2.GaussianBlur(image, (0, 0), sigma), 1e-3) for sigma in (fine, coarse))
+    seen = [x * image for x in pictures]
     return [
         np.asarray(cv2.GaussianBlur(x, (0, 0), fine) / little - cv2.GaussianBlur(x, (0, 0), coarse) / more, np.float32)
         for x in seen
@@ -268,13 +268,13 @@ def _bands(film: Floats, fine: float, coarse: float, *pictures: Floats) -> list[
 def _aligned(pair: _Pair) -> NDArray[np.float64] | None:
     """A finer map by the enhanced correlation coefficient (Evangelidis & Psarakis 2008, doi 10.1109/TPAMI.2008.113).
 
-    Of fine structure alone, as strong everywhere: a bright edge, of the film or of a lead marker, must not decide.
+    Of fine structure alone, as strong everywhere: a bright edge, of the image or of a lead marker, must not decide.
     """
     wide = 1 / pair.scale
-    a = _even_band(pair.a, pair.a_film, wide)
-    b = _even_band(pair.b, pair.b_film, 1.0)
+    a = _even_band(pair.a, pair.a_image, wide)
+    b = _even_band(pair.b, pair.b_image, 1.0)
     back: NDArray[Any] = _back(pair.affine).astype(np.float32)
-    both = pair.a_film * cv2.warpAffine(pair.b_film, back, pair.a.shape[::-1])
+    both = pair.a_image * cv2.warpAffine(pair.b_image, back, pair.a.shape[::-1])
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 1e-4)
     try:
         _, back = cv2.findTransformECC(b, a, back, cv2.MOTION_AFFINE, stop, (both > 0.99).astype(np.uint8), 1)
@@ -283,7 +283,7 @@ def _aligned(pair: _Pair) -> NDArray[np.float64] | None:
     return _back(np.asarray(back, np.float64))
 
 
-def _even_band(x: Floats, film: Floats, scale: float) -> Floats:
-    (band,) = _bands(film, scale, 3 * scale, x)
-    seen = np.maximum(cv2.blur(film, (15, 15)), 0.01)
-    return np.asarray(band / np.sqrt(cv2.blur(band * band * film, (15, 15)) / seen + 0.05), np.float32)
+def _even_band(x: Floats, image: Floats, scale: float) -> Floats:
+    (band,) = _bands(image, scale, 3 * scale, x)
+    seen = np.maximum(cv2.blur(image, (15, 15)), 0.01)
+    return np.asarray(band / np.sqrt(cv2.blur(band * band * image, (15, 15)) / seen + 0.05), np.float32)

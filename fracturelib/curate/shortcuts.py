@@ -32,7 +32,7 @@ class Shortcut:
         "picture" (size, file, grey values), "order" (number in the file's name), "metadata" or "all".
     auc : Interval
         Cross-validated by groups: the mean over folds; 95 % by drawing whole groups.
-    films : int
+    images : int
         That have a value.
     describes : bool
         Whether it is only filled in for one class: then it describes the fracture, and is nothing to guess from.
@@ -41,7 +41,7 @@ class Shortcut:
     name: str
     kind: str
     auc: Interval
-    films: int
+    images: int
     describes: bool = False
 
     @property
@@ -51,7 +51,7 @@ class Shortcut:
 
 
 def number_in_name(names: Sequence[str]) -> Scores:
-    """Rank of each film by the numbers in its name, letters aside: (n,) float64; NaN where there is none."""
+    """Rank of each image by the numbers in its name, letters aside: (n,) float64; NaN where there is none."""
     keys = [tuple(int(part) for part in re.findall(r"[0-9]{1,15}", name.rsplit("/", 1)[-1])) for name in names]
     rank = {key: i for i, key in enumerate(sorted(set(keys) - {()}))}
     return np.array([rank.get(key, NAN) for key in keys], dtype=np.float64)
@@ -70,7 +70,7 @@ def find_shortcuts(
         Of each column.
     label : (n,) of 0 and 1
     group : (n,)
-        Films of one patient, and copies of one film, share a group, and a fold.
+        Images of one patient, and copies of one image, share a group, and a fold.
     seed : int
         Of folds and bootstrap.
     """
@@ -126,7 +126,7 @@ Guess = Callable[[Scores, NDArray[np.int64], Scores], Scores]
 
 
 def _guess_by_bins(x: Scores, y: NDArray[np.int64], other: Scores) -> Scores:
-    """The share of fractured films among those of the same value, or of the same twelfth."""
+    """The proportion of fractured images among those of the same value, or of the same twelfth."""
     known = x[np.isfinite(x)]
     values = np.unique(known)
     edges = values if len(values) <= 20 else np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))

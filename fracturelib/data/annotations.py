@@ -106,13 +106,13 @@ def labels_from_annotations(found: Found, boxes: Yolo, cocos: list[tuple[str, Co
         return
     seen = {image for _, coco in cocos for image in coco.images} | boxes.labelled
     near = {_mirrored(f) for f in boxes.files if f.endswith(".txt")}
-    silent = [f for f in found.films["file"] if f not in seen and boxes.labelled and f.rpartition("/")[0] in near]
+    silent = [f for f in found.images["file"] if f not in seen and boxes.labelled and f.rpartition("/")[0] in near]
     if silent:
         found.notes.append(f"{len(silent)} images have no YOLO file, and count as not fractured, such as {silent[0]}")
     seen |= set(silent)
-    label = [1 if f in found.annotations else 0 if f in seen else None for f in found.films["file"]]
+    label = [1 if f in found.annotations else 0 if f in seen else None for f in found.images["file"]]
     found.kind = "YOLO labels" if boxes.found else "COCO annotations"
-    found.films["label"] = pd.array(label, dtype="Int64")
+    found.images["label"] = pd.array(label, dtype="Int64")
 
 
 def _mirrored(text: str) -> str:
@@ -122,9 +122,9 @@ def _mirrored(text: str) -> str:
 
 def compare(found: Found) -> None:
     """Labels against outlines."""
-    if not any(file in found.annotations for file in found.films["file"]):
+    if not any(file in found.annotations for file in found.images["file"]):
         return
-    for file, label in zip(found.films["file"], found.films["label"], strict=True):
+    for file, label in zip(found.images["file"], found.images["label"], strict=True):
         if label is pd.NA:
             continue
         if label == 0 and file in found.annotations:

@@ -24,7 +24,7 @@ MAX_PIXELS = 100_000_000
 
 @dataclass(frozen=True)
 class Annotation:
-    """One fracture on a film: polygons of (k, 2) float x, y, and bbox x, y, width, height, in pixels."""
+    """One fracture on an image: polygons of (k, 2) float x, y, and bbox x, y, width, height, in pixels."""
 
     polygons: tuple[NDArray[np.float64], ...]
     bbox: tuple[float, float, float, float]
@@ -67,7 +67,7 @@ def read_coco(path: Path) -> Coco:
         images = {_id(image["id"]): image for image in coco["images"]}
         names = {number: str(image["file_name"]) for number, image in images.items()}
         annotations, categories = list(coco["annotations"]), list(coco.get("categories") or [])
-        called = {_id(c["id"]): str(c.get("name", c["id"])) for c in categories}
+        predicted = {_id(c["id"]): str(c.get("name", c["id"])) for c in categories}
     except Exception as error:  # of a file that is anything: depth, digits, types, encodings
         reason = printable(f"{type(error).__name__} {error}".splitlines()[0])[:200]
         raise InputError(
@@ -78,16 +78,16 @@ def read_coco(path: Path) -> Coco:
         size = _numbers([image.get("width"), image.get("height")])
         if size is not None and min(size) >= 1:
             result.sizes[names[number]] = (int(size[0]), int(size[1]))
-    taken = {number for number, name in called.items() if means_fracture(name)}
-    if len(called) == 1 and means_fracture(path.stem.replace("_", " ")):
-        taken = set(called)  # the file says what its only category is
+    taken = {number for number, name in predicted.items() if means_fracture(name)}
+    if len(predicted) == 1 and means_fracture(path.stem.replace("_", " ")):
+        taken = set(predicted)  # the file says what its only category is
     passed: Counter[str] = Counter()
     for annotation in annotations:
         try:
             name = names[_id(annotation["image_id"])]
             category = annotation.get("category_id")
-            if called and category is not None and _id(category) not in taken:
-                passed[called.get(_id(category), f"number {category}")] += 1
+            if predicted and category is not None and _id(category) not in taken:
+                passed[predicted.get(_id(category), f"number {category}")] += 1
                 continue
             instance, fault = _instance(annotation, result.sizes.get(name))
         except Exception as error:
@@ -97,7 +97,7 @@ def read_coco(path: Path) -> Coco:
             result.faults.append((name, fault))
         if instance is not None:
             result.found.setdefault(name, []).append(instance)
-    result.note = _note(path, [n for i, n in called.items() if i in taken], passed)
+    result.note = _note(path, [n for i, n in predicted.items() if i in taken], passed)
     return result
 
 
@@ -216,7 +216,7 @@ def _unpacked(text: str) -> list[int]:
 
 
 def fracture_mask(annotations: Sequence[Annotation], *, width: int, height: int) -> NDArray[np.uint8]:
-    """Where the film is fractured: (height, width) uint8, 1 inside any polygon, 0 elsewhere."""
+    """Where the image is fractured: (height, width) uint8, 1 inside any polygon, 0 elsewhere."""
     mask = np.zeros((height, width), np.uint8)
     for annotation in annotations:
         for points in annotation.polygons:
@@ -243,11 +243,11 @@ def turn(annotation: Annotation, width: int, height: int, direction: int) -> Ann
     return Annotation(tuple(moved(p) for p in annotation.polygons), bbox)
 
 
-def write_coco(path: Path, films: pd.DataFrame, instances: dict[str, list[Annotation]]) -> None:
-    """Write annotations.json: every film of the manifest is an image, every fracture an instance."""
+def write_coco(path: Path, radiographs: pd.DataFrame, instances: dict[str, list[Annotation]]) -> None:
+    """Write annotations.json: every image of the manifest is an image, every fracture an instance."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number, row in enumerate(films.itertuples()):
+    for number, row in enumerate(radiographs.itertuples()):
         images.append({"id": number, "file_name": row.file, "width": int(row.width), "height": int(row.height)})
         for a in instances.get(str(row.file), []):
             annotations.append(

@@ -33,20 +33,20 @@ def data_folder() -> Path:
 
 
 def load_manifest(folder: str | Path) -> pd.DataFrame:
-    """One row a film.
+    """One row an image.
 
     Parameters
     ----------
     folder : str or Path
         A data set with a `manifest.csv`, or only `train/`, `val/` and perhaps `test/` with class folders; then the
-        manifest is made by walking them, and each film is its own group.
+        manifest is made by walking them, and each image is its own group.
 
     Returns
     -------
     DataFrame
         file (str, relative to `folder`, with /), split (train, val, test), label (int64, 1 = fractured), group (str),
         width, height (int64, pixels), then any metadata. Sorted by file. `attrs["unreadable"]` lists (file, reason) of
-        films that were left out, and
+        images that were left out, and
         `attrs["notes"]` what else the reader should know.
 
     Raises
@@ -71,7 +71,7 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
     unreadable = [*((file, "no such file") for file in found.missing), *frame.attrs["unreadable"]]
     if frame.empty:
         reason = f" ({printable(unreadable[0][0])}: {unreadable[0][1]})" if unreadable else ""
-        raise InputError(f"{folder}: has no readable film{reason}; expected images in its class folders")
+        raise InputError(f"{folder}: has no readable image{reason}; expected images in its class folders")
     first = ["file", "split", "label", "group", "width", "height"]
     frame = frame[first + [c for c in frame.columns if c not in first]]
     frame = frame.sort_values("file", kind="stable").reset_index(drop=True)
@@ -82,7 +82,7 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
 
 
 def _with_sizes(folder: Path, frame: pd.DataFrame, *, decode: bool) -> pd.DataFrame:
-    """Add width and height, and leave out what cannot be read. `decode` reads each film whole, once."""
+    """Add width and height, and leave out what cannot be read. `decode` reads each image whole, once."""
     unreadable: list[tuple[str, str]] = []
     known = {"width", "height"} <= set(frame.columns) and frame[["width", "height"]].notna().all(axis=None)
     if known:
@@ -100,12 +100,12 @@ def _with_sizes(folder: Path, frame: pd.DataFrame, *, decode: bool) -> pd.DataFr
 
 
 def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[tuple[int, int] | str]:
-    """Width and height of each film, or why it cannot be read; remembered in the cache while files stay as they are."""
-    marks = []
+    """Width and height of each image, or why it cannot be read; cached while files stay as they are."""
+    stamps = []
     for file in files:
         stat = (folder / file).stat() if (folder / file).is_file() else None
-        marks.append(f"{file}|{stat.st_size}|{stat.st_mtime_ns}" if stat else file)
-    signs = [str(SIZES_VERSION), str(folder.resolve()), str(decode), *marks]
+        stamps.append(f"{file}|{stat.st_size}|{stat.st_mtime_ns}" if stat else file)
+    signs = [str(SIZES_VERSION), str(folder.resolve()), str(decode), *stamps]
     key = hashlib.sha256("\n".join(signs).encode(errors="surrogateescape")).hexdigest()[:24]
     memory = cache_dir() / f"sizes-{key}.json"
     known = read_sealed(memory)
@@ -128,7 +128,7 @@ def _probe_one(path: Path, decode: bool) -> tuple[int, int] | str:
 
 
 def load_annotations(folder: str | Path) -> dict[str, list[Annotation]]:
-    """The fractures of each film, by the manifest's `file`; empty without annotations.
+    """The fractures of each image, by the manifest's `file`; empty without annotations.
 
     Raises
     ------
@@ -143,15 +143,15 @@ def load_annotations(folder: str | Path) -> dict[str, list[Annotation]]:
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
-    """16 hexadecimal digits that change when a film, its label, its split or its group does."""
+    """16 hexadecimal digits that change when an image, its label, its split or its group does."""
     rows = frame.sort_values("file")[["file", "split", "label", "group", "width", "height"]]
     text = rows.to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def require_both_classes(frame: pd.DataFrame, name: str) -> None:
-    """Raise InputError unless there are films of both classes."""
+    """Raise InputError unless there are images of both classes."""
     found = sorted(set(frame["label"]))
     if found != [0, 1]:
-        only = f"only {CLASSES[found[0]]!r} films" if found else "no film"
+        only = f"only {CLASSES[found[0]]!r} images" if found else "no image"
         raise InputError(f"{name}: has {only}; expected both {CLASSES[1]!r} and {CLASSES[0]!r}")

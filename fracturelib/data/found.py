@@ -17,8 +17,8 @@ KINDS = {
     "row_without_image": "are in the table, but not in the folder",
     "image_without_row": "are in the folder, but not in the table",
     "annotation_without_image": "are annotated, but not in the folder",
-    "fracture_without_annotation": "are called fractured, and have no annotation, though others have",
-    "box_outside": "have a box that leaves the film",
+    "fracture_without_annotation": "are predicted fractured, and have no annotation, though others have",
+    "box_outside": "have a box that leaves the image",
     "turned": "are turned by their EXIF orientation against their annotations",
     "size_differs": "have annotations for another size",
     "table": "are tables or annotations that cannot be read or used",
@@ -54,7 +54,7 @@ class Found:
         Name of the layout.
     folder : Path
         What all names are relative to.
-    films : DataFrame
+    images : DataFrame
         One row an image: path (Path), file (str), name (str, of a copy), split ("" if none), label (Int64, missing if
         unknown), group (the patient, "" if unknown), then metadata.
     annotations : dict
@@ -76,7 +76,7 @@ class Found:
 
     kind: str
     folder: Path
-    films: pd.DataFrame
+    images: pd.DataFrame
     annotations: dict[str, list[Annotation]] = field(default_factory=dict)
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -89,13 +89,13 @@ class Found:
     @property
     def is_split(self) -> bool:
         """Whether any image is in a split."""
-        return bool((self.films["split"] != "").any())
+        return bool((self.images["split"] != "").any())
 
     @property
     def taken(self) -> pd.DataFrame:
         """The images that count: those with a label and, where there are splits, in one of them."""
-        counts = self.films["label"].notna() & ((self.films["split"] != "") | (not self.is_split))
-        return self.films[counts].reset_index(drop=True)
+        counts = self.images["label"].notna() & ((self.images["split"] != "") | (not self.is_split))
+        return self.images[counts].reset_index(drop=True)
 
     def require(self) -> None:
         """Raise InputError with the first error, if any."""
@@ -123,9 +123,9 @@ class Found:
             named = ", ".join(f"{n} {printable(kind)}" for kind, n in kinds.most_common(4))
             parts.append(f"{_count(self.others, 'file')} ({named}{', ...' if len(kinds) > 4 else ''})")
         if unlabelled:
-            bare = self.films.loc[self.films["label"].isna(), "file"]
-            away = self.films["label"].notna() & (self.films["split"] == "") & self.is_split
-            for images, why in ((bare, "without a label"), (self.films.loc[away, "file"], "in no split")):
+            bare = self.images.loc[self.images["label"].isna(), "file"]
+            away = self.images["label"].notna() & (self.images["split"] == "") & self.is_split
+            for images, why in ((bare, "without a label"), (self.images.loc[away, "file"], "in no split")):
                 if len(images):
                     parts.append(f"{_count(images, 'image')} {why} ({_some(images)})")
         for kind, what in (

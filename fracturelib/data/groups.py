@@ -17,7 +17,7 @@ FOLDS, TEST_FOLDS = 20, 3  # 15 % test, 15 % val, the rest train
 def split_by_group(
     strata: Sequence[str] | pd.Series, groups: Sequence[str] | pd.Series, *, seed: int
 ) -> NDArray[np.str_]:
-    """train, val or test for each film: 70, 15 and 15 %, whole groups, each stratum shared out alike: (n,) str.
+    """train, val or test for each image: 70, 15 and 15 %, whole groups, each stratum shared out alike: (n,) str.
 
     Each split holds both classes (a stratum's first word) wherever that is possible; where only two splits can, there
     is no test.
@@ -40,7 +40,7 @@ def _has_all(classes: pd.Series, split: NDArray[np.str_], name: str) -> bool:
 
 
 def _shared_out(strata: pd.Series, classes: pd.Series, groups: pd.Series, seed: int) -> NDArray[np.str_] | None:
-    """By folds; None where there are too few groups or films for any."""
+    """By folds; None where there are too few groups or images for any."""
     folds = min(FOLDS, groups.nunique(), int(classes.value_counts().max()))
     if folds < 3:
         return None
@@ -64,8 +64,8 @@ def _by_hand(classes: pd.Series, groups: pd.Series, seed: int) -> NDArray[np.str
     """Few groups: first what each split needs to hold all classes, from the smallest groups; then the rest."""
     table = pd.crosstab(groups, classes)
     order = np.random.default_rng(seed).permutation(len(table))
-    table = table.iloc[order].assign(films=lambda t: t.sum(axis=1)).sort_values("films", kind="stable")
-    mixed = list(table.index[(table.drop(columns="films") > 0).all(axis=1)])
+    table = table.iloc[order].assign(images=lambda t: t.sum(axis=1)).sort_values("images", kind="stable")
+    mixed = list(table.index[(table.drop(columns="images") > 0).all(axis=1)])
     pure = [list(table.index[(table[c] > 0) & ~table.index.isin(mixed)]) for c in sorted(set(classes))]
     kernels = [[one] for one in mixed] + [list(pair) for pair in zip(*pure, strict=False)] if len(pure) > 1 else [
         [one] for one in mixed
@@ -77,13 +77,13 @@ def _by_hand(classes: pd.Series, groups: pd.Series, seed: int) -> NDArray[np.str
     held = ("val", "test")[: len(kernels) - 1]
     chosen = dict(zip(held, kernels, strict=False))
     result = {group: split for split, kernel in chosen.items() for group in kernel}
-    sizes = {split: sum(int(table.at[g, "films"]) for g in kernel) for split, kernel in chosen.items()}
+    sizes = {split: sum(int(table.at[g, "images"]) for g in kernel) for split, kernel in chosen.items()}
     kept = set(kernels[-1])  # train holds all classes, too
     for group in [g for g in table.index if g not in result and g not in kept]:
         split = min(held, key=lambda s: sizes[s])
-        if sizes[split] + int(table.at[group, "films"]) <= round(len(groups) * TEST_FOLDS / FOLDS):
+        if sizes[split] + int(table.at[group, "images"]) <= round(len(groups) * TEST_FOLDS / FOLDS):
             result[group] = split
-            sizes[split] += int(table.at[group, "films"])
+            sizes[split] += int(table.at[group, "images"])
     return np.array([result.get(group, "train") for group in groups], dtype="<U5")
 
 
@@ -103,23 +103,25 @@ def joined(groups: Sequence[str], other: Sequence[str]) -> list[str]:
     return [first[int(component[i])] for i in g]
 
 
-def in_one_split(films: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def in_one_split(images: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Groups of the source that are in several of its splits, brought together in train, then val; and what was done.
 
-    Only test films that nothing else is like can show what a network is worth, so shared ones leave test. A split that
-    would lose a class by it keeps its films.
+    Only test images that nothing else is like can show what a network is worth, so shared ones leave test. A split that
+    would lose a class by it keeps its images.
     """
-    spread = films.groupby("group")["split"].nunique()
+    spread = images.groupby("group")["split"].nunique()
     shared = spread.index[spread > 1]
     if not len(shared):
-        return films, []
+        return images, []
     said = f"{len(shared)} groups are in more than one split of the source (such as {shared[0]})"
-    moved = films["split"].to_numpy(dtype=object).copy()
-    for _, part in films[films["group"].isin(shared)].groupby("group"):
+    moved = images["split"].to_numpy(dtype=object).copy()
+    for _, part in images[images["group"].isin(shared)].groupby("group"):
         target = "train" if (part["split"] == "train").any() else "val"
-        moved[films.index.get_indexer(part.index)] = target
-    before = set(zip(films["split"], films["label"], strict=True))
-    if set(zip(moved, films["label"], strict=True)) != before:
-        return films, [f"{said}: a score on them proves nothing, and moving them would empty a split"]
-    count = int((moved != films["split"].to_numpy()).sum())
-    return films.assign(split=moved), [f"{said}; {count} of their films were moved to train or val, away from the rest"]
+        moved[images.index.get_indexer(part.index)] = target
+    before = set(zip(images["split"], images["label"], strict=True))
+    if set(zip(moved, images["label"], strict=True)) != before:
+        return images, [f"{said}: a score on them proves nothing, and moving them would empty a split"]
+    count = int((moved != images["split"].to_numpy()).sum())
+    return images.assign(split=moved), [
+        f"{said}; {count} of their images were moved to train or val, away from the rest"
+    ]

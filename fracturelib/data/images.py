@@ -1,4 +1,4 @@
-"""Films as squares: grey, padded, resized once, and kept in one array so that an epoch never decodes a JPEG."""
+"""Images as squares: grey, padded, resized once, and kept in one array so that an epoch never decodes a JPEG."""
 
 import hashlib
 import os
@@ -22,18 +22,18 @@ SQUARE_VERSION = 2  # a part of the cache's key: raise it when the squares chang
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a film lies in its square.
+    """How an image lies in its square.
 
     Attributes
     ----------
     width, height : int
-        Of the film, in pixels.
+        Of the image, in pixels.
     size : int
         Side of the square, in pixels.
     scale : float
-        Square pixels for one film pixel.
+        Square pixels for one image pixel.
     left, top : int
-        Columns and rows of padding before the film.
+        Columns and rows of padding before the image.
     """
 
     width: int
@@ -45,31 +45,31 @@ class Geometry:
 
     @property
     def inside(self) -> tuple[int, int]:
-        """Width and height of the film in the square, in pixels."""
+        """Width and height of the image in the square, in pixels."""
         return max(1, round(self.width * self.scale)), max(1, round(self.height * self.scale))
 
     def to_square(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Film coordinates to square coordinates: (k, 2) x, y -> (k, 2)."""
+        """Image coordinates to square coordinates: (k, 2) x, y -> (k, 2)."""
         w, h = self.inside
         factor = np.array([w / self.width, h / self.height])
         return np.asarray(points, dtype=np.float64) * factor + [self.left, self.top]
 
     def to_image(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Square coordinates to film coordinates: (k, 2) x, y -> (k, 2)."""
+        """Square coordinates to image coordinates: (k, 2) x, y -> (k, 2)."""
         w, h = self.inside
         factor = np.array([self.width / w, self.height / h])
         return (np.asarray(points, dtype=np.float64) - [self.left, self.top]) * factor
 
 
 def square_geometry(width: int, height: int, size: int) -> Geometry:
-    """The longest side becomes `size`; the film is centred, with black beside it."""
+    """The longest side becomes `size`; the image is centred, with black beside it."""
     scale = size / max(width, height)
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
     return Geometry(width, height, size, scale, (size - w) // 2, (size - h) // 2)
 
 
 def to_square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A film in its square: (h, w) uint8 -> (size, size) uint8, padded with 0."""
+    """An image in its square: (h, w) uint8 -> (size, size) uint8, padded with 0."""
     geometry = square_geometry(image.shape[1], image.shape[0], size)
     smaller = geometry.scale < 1
     return _place(image, geometry, cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
@@ -84,7 +84,7 @@ def _place(image: NDArray[np.uint8], geometry: Geometry, interpolation: int) -> 
 
 
 def load_images(folder: str | Path, files: Sequence[str], *, size: int, progress: bool = False) -> NDArray[np.uint8]:
-    """Films as squares, decoded once and then read from one cached array.
+    """Images as squares, decoded once and then read from one cached array.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def load_images(folder: str | Path, files: Sequence[str], *, size: int, progress
     Raises
     ------
     InputError
-        Naming the first film that cannot be read.
+        Naming the first image that cannot be read.
     NoRoom
         Naming the cache's folder and the bytes that the squares need.
     """
@@ -139,7 +139,7 @@ def _decode_all(folder: Path, files: Sequence[str], size: int, target: Path, pro
     with new_array(target, np.uint8, shape) as append, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         decoded = pool.map(lambda file: to_square(read_grey(folder / file), size), files)
         try:
-            for square in tqdm(decoded, total=len(files), desc="decoding", unit="film", disable=not progress):
+            for square in tqdm(decoded, total=len(files), desc="decoding", unit="image", disable=not progress):
                 append(square)
         except BaseException:
             pool.shutdown(cancel_futures=True)

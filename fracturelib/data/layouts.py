@@ -31,7 +31,7 @@ from fracturelib.data.yolo import Yolo, read_yolo
 
 __all__ = ["KINDS", "Found", "Problem", "consecutive_groups", "read_folder", "read_fracatlas"]
 NEUTRAL = frozenset((  # folders that say nothing of a class
-    "images", "image", "imgs", "img", "pictures", "films", "xrays", "radiographs", "data", "files", "all",
+    "images", "image", "imgs", "img", "pictures", "images", "xrays", "radiographs", "data", "files", "all",
     "unlabelled", "unlabeled", "unknown",
 ))  # fmt: skip
 FURNITURE = re.compile(
@@ -142,8 +142,8 @@ def _by_folders(walk: Walk) -> pd.DataFrame:
         kept = [p for k, p in enumerate(folder.split("/")) if k not in (i, j) and not (k == 0 and plain(p) == "images")]
         rest = [p for p in kept if p and plain(p) != "images"][outer.count("/") if file.startswith(outer) else 0 :]
         rows.append((walk.folder / file, file, "/".join([*rest, name]), split_name, value))
-    films = pd.DataFrame(rows, columns=["path", "file", "name", "split", "label"], dtype=object)
-    return films.assign(label=pd.array(films["label"], dtype="Int64"), group="")
+    images = pd.DataFrame(rows, columns=["path", "file", "name", "split", "label"], dtype=object)
+    return images.assign(label=pd.array(images["label"], dtype="Int64"), group="")
 
 
 def _read_layout(found: Found, walk: Walk, root: str, outlines: bool, complete: bool) -> None:
@@ -152,7 +152,7 @@ def _read_layout(found: Found, walk: Walk, root: str, outlines: bool, complete: 
     listed = root + MANIFEST in others and add_manifest(found, walk, root, complete)
     table = "" if listed else _kind_of_table(found, root) if root + TABLE in others else ""
     mura = not listed and not table and is_mura(walk)
-    bare = not listed and not table and not mura and not found.films["label"].notna().any()
+    bare = not listed and not table and not mura and not found.images["label"].notna().any()
     boxes, cocos = Yolo(), []
     if outlines or table or bare:
         published = GRAZ_CLASSES if table == "GRAZ" else None
@@ -184,7 +184,7 @@ def _kind_of_table(found: Found, root: str) -> str:
     if "filestem" in header:
         return "GRAZ"
     return (
-        "FracAtlas" if "image_id" in header or any(f.startswith(f"{root}images/") for f in found.films["file"]) else ""
+        "FracAtlas" if "image_id" in header or any(f.startswith(f"{root}images/") for f in found.images["file"]) else ""
     )
 
 
@@ -195,7 +195,7 @@ def _check_folders(found: Found, listed: bool) -> None:
     spelt: dict[str, set[str]] = defaultdict(set)
     classes: set[str] = set()
     bare: set[str] = set()
-    for file, label in zip(found.films["file"], found.films["label"], strict=True):
+    for file, label in zip(found.images["file"], found.images["label"], strict=True):
         folders = file.split("/")[:-1]
         split = next((i for i, p in enumerate(folders) if plain(p) in SPLIT_OF), -1)
         if split >= 0:
@@ -210,7 +210,7 @@ def _check_folders(found: Found, listed: bool) -> None:
             found.notes.append(f"{', '.join(f'{n}/' for n in sorted(names))} are all {meant}, and were joined")
     _refuse_classes(found, classes, bare)
     if found.is_split:
-        away = found.films[(found.films["split"] == "") & found.films["label"].notna()]
+        away = found.images[(found.images["split"] == "") & found.images["label"].notna()]
         for top in sorted({f.split("/")[0] for f in away["file"] if "/" in f}):
             found.problems.append(Problem("split_folder", printable(top), f"expected {', '.join(SPLITS)}"))
 
@@ -235,17 +235,17 @@ def _refuse_classes(found: Found, classes: set[str], bare: set[str]) -> None:
 
 
 def _patients(found: Found, pattern: str | None) -> None:
-    files = list(found.films["file"])
+    files = list(found.images["file"])
     if pattern is not None:
         taken = found.taken["file"]
         groups = dict(zip(taken, _by_pattern(taken, pattern), strict=True))
-        found.films["group"] = [groups.get(f, "") for f in files]
-    elif files and (found.films["group"] == "").all():
+        found.images["group"] = [groups.get(f, "") for f in files]
+    elif files and (found.images["group"] == "").all():
         guess = guess_patients(files)
         if guess is None:
-            found.notes.append("no patient is known: each film is its own group; name patients with --group-pattern")
+            found.notes.append("no patient is known: each image is its own group; name patients with --group-pattern")
             return
-        found.films["group"], found.guessed = guess[0], True
+        found.images["group"], found.guessed = guess[0], True
         found.notes.append(
             f"patients are guessed from names like {printable(guess[1])}: {len(set(guess[0]))} of {len(files)} images; "
             "if that is wrong, name them with --group-pattern"

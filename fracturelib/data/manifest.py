@@ -37,19 +37,19 @@ def add_manifest(found: Found, walk: Walk, root: str, complete: bool) -> bool:
         note = f"rows of {MANIFEST} have no image"
         found.say("row_without_image", found.missing, f"in {MANIFEST} only", note)
     rows = table[table[IMAGE].notna()].drop_duplicates(IMAGE).set_index(IMAGE)
-    here = rows.reindex(found.films["file"])
-    unlisted = list(found.films.loc[~found.films["file"].isin(rows.index), "file"])
+    here = rows.reindex(found.images["file"])
+    unlisted = list(found.images.loc[~found.images["file"].isin(rows.index), "file"])
     found.say("image_without_row", unlisted, f"not in {MANIFEST}", f"images are not in {MANIFEST} and were left out")
-    folder_says = found.films["label"]
+    folder_says = found.images["label"]
     told = pd.array(here["label"], dtype="Int64")
     differs = ((folder_says != told) & folder_says.notna() & pd.Series(told).notna()).fillna(False)
-    for file, label in zip(found.films.loc[differs, "file"], folder_says[differs], strict=True):
+    for file, label in zip(found.images.loc[differs, "file"], folder_says[differs], strict=True):
         detail = f"folder says {'not ' * (1 - int(label))}fractured, {MANIFEST} the opposite"
         found.problems.append(Problem("labels_disagree", printable(file), detail))
     group = here["group"].fillna("").to_numpy() if "group" in here else ""
-    found.films = found.films.assign(split=here["split"].fillna("").to_numpy(), label=told, group=group)
+    found.images = found.images.assign(split=here["split"].fillna("").to_numpy(), label=told, group=group)
     rest = [c for c in table.columns if c not in ("file", IMAGE, "split", "label", "group", "path", "name")]
-    found.films = pd.concat([found.films, here[rest].reset_index(drop=True)], axis=1)
+    found.images = pd.concat([found.images, here[rest].reset_index(drop=True)], axis=1)
     return True
 
 
@@ -71,7 +71,7 @@ def _checked(found: Found, walk: Walk, table: pd.DataFrame, root: str, path: Pat
         key = image or cleaned(name)
         if key and key in seen:
             spelt = "" if seen[key] == name else f" (as {printable(seen[key])})"
-            wrong(f"{printable(name)} is there twice{spelt}; expected one row a film", "listed_twice")
+            wrong(f"{printable(name)} is there twice{spelt}; expected one row an image", "listed_twice")
         elif name and image is None:
             found.missing.append(root + cleaned(name))
         seen[key] = name

@@ -28,7 +28,7 @@ def mask_to_square(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def outlines(folder: Path, frame: pd.DataFrame, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of the films of train and of val: two (n, size, size) uint8 of 0 and 1.
+    """Masks of the images of train and of val: two (n, size, size) uint8 of 0 and 1.
 
     Raises
     ------

@@ -74,7 +74,7 @@ PATTERNS = (
     r"(?:^|/)(\d{2,})(?=[_-][^/]*$)",
 )
 
-MATCHED, LARGEST = 0.9, 0.2  # share of the images that a pattern must fit; of them that one patient may have
+MATCHED, LARGEST = 0.9, 0.2  # proportion of the images that a pattern must fit; of them that one patient may have
 
 
 def guess_patients(files: Sequence[str]) -> tuple[list[str], str] | None:

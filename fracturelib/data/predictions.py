@@ -18,9 +18,9 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path : str or Path
-        Separated by commas, semicolons or tabs, with the columns file (any name of the film, each once), label (0, 1 or
-        a class name), score (P(Fractured), 0..1), and perhaps group (the patient; the film itself where it is missing),
-        split and others.
+        Separated by commas, semicolons or tabs, with the columns file (any name of the image, each once), label (0, 1
+        or a class name), score (P(Fractured), 0..1), and perhaps group (the patient; the image itself where it is
+        missing), split and others.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     ------
     InputError
         If it is missing or no table, lacks a column or has no row; if a score is missing, not a number or outside 0..1;
-        if a film is there twice; if a label is unknown.
+        if an image is there twice; if a label is unknown.
     """
     path = Path(path)
     if not path.is_file():
@@ -54,12 +54,12 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
     if missing:
         raise InputError(f"{name}: has no column {', '.join(missing)}; expected {', '.join(REQUIRED)}")
     if frame.empty:
-        raise InputError(f"{name}: has no row; expected one for each film")
+        raise InputError(f"{name}: has no row; expected one for each image")
     if frame["file"].isna().any():
-        raise InputError(f"{name}: row {int(frame['file'].isna().argmax()) + 2} has no file; expected the film's name")
+        raise InputError(f"{name}: row {int(frame['file'].isna().argmax()) + 2} has no file; expected the image's name")
     if frame["file"].duplicated().any():
         raise InputError(
-            f"{name}: {frame['file'][frame['file'].duplicated()].iloc[0]} is there twice; expected one row a film"
+            f"{name}: {frame['file'][frame['file'].duplicated()].iloc[0]} is there twice; expected one row an image"
         )
     if frame["label"].isna().any():
         row = frame["file"][frame["label"].isna()].iloc[0]

@@ -15,7 +15,7 @@ from fracturelib.data.labels import SPLIT_OF, plain
 from fracturelib.data.walk import Walk
 from fracturelib.data.yolo import Yolo
 
-LONGEST_RUN = 12  # films; no patient of FracAtlas is known to have more
+LONGEST_RUN = 12  # images; no patient of FracAtlas is known to have more
 TABLE = "dataset.csv"
 REGIONS = ("hand", "leg", "hip", "shoulder")
 VIEWS = ("frontal", "lateral", "oblique")
@@ -43,35 +43,36 @@ def add_fracatlas(found: Found, table_file: str, *, complete: bool = True) -> No
     most `LONGEST_RUN` long, stand in for patients.
     """
     found.kind = "FracAtlas"
-    films = found.films.assign(name=[Path(file).name for file in found.films["file"]])
+    images = found.images.assign(name=[Path(file).name for file in found.images["file"]])
     table = _fracatlas_table(found.folder / table_file)
     if not found.annotations:
         found.notes.append("no COCO annotations: the masks are missing")
-    films = films.merge(table, on="name", how="left", indicator=True)
-    known = films["_merge"] == "both"
-    found.say("image_without_row", list(films.loc[~known, "file"]), f"not in {TABLE}", f"films are not in {TABLE}")
-    gone = list(table.loc[~table["name"].isin(films["name"]), "name"]) if complete else []
-    found.say("row_without_image", gone, f"in {TABLE} only", f"rows of {TABLE} have no film")
-    films["label"] = films["label"].fillna(films["table_label"])
-    differs = known & films["table_label"].notna() & (films["table_label"] != films["label"]).fillna(False)
+    images = images.merge(table, on="name", how="left", indicator=True)
+    known = images["_merge"] == "both"
+    found.say("image_without_row", list(images.loc[~known, "file"]), f"not in {TABLE}", f"images are not in {TABLE}")
+    gone = list(table.loc[~table["name"].isin(images["name"]), "name"]) if complete else []
+    found.say("row_without_image", gone, f"in {TABLE} only", f"rows of {TABLE} have no image")
+    images["label"] = images["label"].fillna(images["table_label"])
+    differs = known & images["table_label"].notna() & (images["table_label"] != images["label"]).fillna(False)
     found.say(
-        "labels_disagree", list(films.loc[differs, "file"]), f"folder and {TABLE} say the opposite of each other",
-        f"films have another label in {TABLE} than their folder; the folder holds",
+        "labels_disagree", list(images.loc[differs, "file"]), f"folder and {TABLE} say the opposite of each other",
+        f"images have another label in {TABLE} than their folder; the folder holds",
     )  # fmt: skip
-    masked = films["file"].isin(found.annotations)
+    masked = images["file"].isin(found.annotations)
     found.say(
-        "labels_disagree", list(films.loc[masked & (films["label"] == 0), "file"]), "called not fractured, has a mask",
-        "films called not fractured have a mask; the mask holds",
+        "labels_disagree", list(images.loc[masked & (images["label"] == 0), "file"]),
+        "called not fractured, has a mask",
+        "images called not fractured have a mask; the mask holds",
     )  # fmt: skip
     if found.annotations:
-        bare = list(films.loc[~masked & (films["label"] == 1), "file"])
-        found.say("fracture_without_annotation", bare, "has no mask", "fractured films have no mask")
-    films.loc[masked & films["label"].notna(), "label"] = 1
-    films = films.drop(columns=["_merge", "table_label"])
+        bare = list(images.loc[~masked & (images["label"] == 1), "file"])
+        found.say("fracture_without_annotation", bare, "has no mask", "fractured images have no mask")
+    images.loc[masked & images["label"].notna(), "label"] = 1
+    images = images.drop(columns=["_merge", "table_label"])
     for column in ("region", "view"):
-        films[column] = films[column].fillna("unknown")
-    films["group"] = consecutive_groups(films["name"], films["region"])
-    found.films = films.sort_values(["name", "file"]).reset_index(drop=True)
+        images[column] = images[column].fillna("unknown")
+    images["group"] = consecutive_groups(images["name"], images["region"])
+    found.images = images.sort_values(["name", "file"]).reset_index(drop=True)
 
 
 def _fracatlas_table(path: Path) -> pd.DataFrame:
@@ -107,12 +108,12 @@ def is_mura(walk: Walk) -> bool:
 def add_mura(found: Found) -> None:
     """MURA (Rajpurkar et al. 2017, arXiv 1712.06957): patients are known, places are not.
 
-    Its positive studies are *abnormal*: fractures, but also hardware, arthritis and lesions; every film of such a study
-    is called positive, whether it shows it or not.
+    Its positive studies are *abnormal*: fractures, but also hardware, arthritis and lesions; every image of such a
+    study is called positive, whether it shows it or not.
     """
     found.kind = "MURA"
     rows = []
-    for file in found.films["file"]:
+    for file in found.images["file"]:
         parts = file.split("/")
         study = MURA_STUDY.fullmatch(parts[-2]) if len(parts) >= 4 else None
         if study is None or not parts[-4].startswith(MURA_FOLDER):
@@ -124,7 +125,7 @@ def add_mura(found: Found) -> None:
         name = f"{region}-{parts[-3]}-study{study[1]}-{parts[-1]}"
         rows.append((name, int(study[2] == "positive"), parts[-3], region))
     added = pd.DataFrame(rows, columns=["name", "label", "group", "region"]).astype({"label": "Int64"})
-    found.films = found.films.assign(**{c: added[c].array for c in added.columns})
+    found.images = found.images.assign(**{c: added[c].array for c in added.columns})
     found.notes.append("MURA's positive means abnormal, not fractured: hardware, arthritis and lesions are among them")
 
 
@@ -140,41 +141,41 @@ def add_graz(found: Found, table_file: str, boxes: Yolo, *, complete: bool = Tru
     missing = [c for c in GRAZ_COLUMNS if c not in table.columns]
     if missing:
         raise InputError(f"{path}: has no column {', '.join(missing)}; expected GRAZPEDWRI-DX's table")
-    films = found.films.assign(name=[Path(f).name for f in found.films["file"]])
-    stem = pd.Series([Path(f).stem for f in films["file"]], dtype=str)
+    images = found.images.assign(name=[Path(f).name for f in found.images["file"]])
+    stem = pd.Series([Path(f).stem for f in images["file"]], dtype=str)
     gone = list(table.loc[~table["filestem"].isin(stem), "filestem"].astype(str)) if complete else []
-    found.say("row_without_image", gone, f"in {TABLE} only", f"rows of {TABLE} have no film")
+    found.say("row_without_image", gone, f"in {TABLE} only", f"rows of {TABLE} have no image")
     here = stem.isin(table["filestem"])
-    said = f"films are not in {TABLE} and were left out"
-    found.say("image_without_row", list(films.loc[~here, "file"]), f"not in {TABLE}", said)
+    said = f"images are not in {TABLE} and were left out"
+    found.say("image_without_row", list(images.loc[~here, "file"]), f"not in {TABLE}", said)
     again = here & stem.duplicated()
-    said = "films are there a second time and were left out"
-    found.say("listed_twice", list(films.loc[again, "file"]), "another image has its name", said)
+    said = "images are there a second time and were left out"
+    found.say("listed_twice", list(images.loc[again, "file"]), "another image has its name", said)
     if not here.any() and complete:
         raise InputError(
-            f"{found.folder}: no film of {TABLE} is there; expected files such as {table['filestem'].min()}.png"
+            f"{found.folder}: no image of {TABLE} is there; expected files such as {table['filestem'].min()}.png"
         )
     rows = table.drop_duplicates("filestem").set_index("filestem").reindex(stem.where(here & ~again)).reset_index()
     rows["known"] = (here & ~again).to_numpy()
-    films["label"] = _ones(found, path, rows, "fracture_visible")
-    films["group"] = rows["patient_id"].fillna("").to_numpy()
-    films["region"] = "wrist"
+    images["label"] = _ones(found, path, rows, "fracture_visible")
+    images["group"] = rows["patient_id"].fillna("").to_numpy()
+    images["region"] = "wrist"
     for column, name in GRAZ_METADATA.items():
         if column in rows:
-            films[name] = _ones(found, path, rows, column) if column in GRAZ_ONES else rows[column].to_numpy()
-    if "view" in films:
-        films["view"] = films["view"].map(GRAZ_VIEWS).fillna("unknown")
+            images[name] = _ones(found, path, rows, column) if column in GRAZ_ONES else rows[column].to_numpy()
+    if "view" in images:
+        images["view"] = images["view"].map(GRAZ_VIEWS).fillna("unknown")
     if not boxes.found:
         found.notes.append("no YOLO labels: the boxes are missing")
-    boxed = films["file"].isin(found.annotations)
-    bare = list(films.loc[boxed & (films["label"] == 0), "file"])
+    boxed = images["file"].isin(found.annotations)
+    bare = list(images.loc[boxed & (images["label"] == 0), "file"])
     found.say(
-        "labels_disagree", bare, "no fracture is visible, but boxed", "films without a visible fracture have a box"
+        "labels_disagree", bare, "no fracture is visible, but boxed", "images without a visible fracture have a box"
     )
     if boxes.found:
-        bare = list(films.loc[~boxed & (films["label"] == 1), "file"])
-        found.say("fracture_without_annotation", bare, "has no box", "fractured films have no box")
-    found.films = films.iloc[np.argsort(stem.to_numpy(), kind="stable")].reset_index(drop=True)
+        bare = list(images.loc[~boxed & (images["label"] == 1), "file"])
+        found.say("fracture_without_annotation", bare, "has no box", "fractured images have no box")
+    found.images = images.iloc[np.argsort(stem.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
 def _ones(found: Found, path: Path, rows: pd.DataFrame, column: str) -> pd.arrays.IntegerArray:
@@ -187,7 +188,7 @@ def _ones(found: Found, path: Path, rows: pd.DataFrame, column: str) -> pd.array
 
 
 def consecutive_groups(names: pd.Series, regions: pd.Series, *, longest: int = LONGEST_RUN) -> pd.Series:
-    """One group for each run of consecutive numbers of one region, cut after `longest`; named after its first film."""
+    """One group for each run of consecutive numbers of one region, cut after `longest`; named after its first image."""
     frame = pd.DataFrame({"name": names, "region": regions})
     frame["number"] = pd.to_numeric(frame["name"].str.extract(r"(\d+)", expand=False), errors="coerce").fillna(-1)
     frame = frame.sort_values(["number", "name"])

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in the film the evidence for a logit lies, as far as one layer can tell."""
+"""Grad-CAM: where in the image the evidence for a logit lies, as far as one layer can tell."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -38,7 +38,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
     -----
     The graph begins at the layer: its output becomes a leaf, and the gradient of the logit is asked for that leaf only.
     So what comes before the layer costs a plain forward pass, frozen weights do not matter, and no `.grad` is touched.
-    A network with depthwise convolutions is given its films in the channels-last layout, which these like better.
+    A network with depthwise convolutions is given its images in the channels-last layout, which these like better.
 
     Examples
     --------
@@ -173,7 +173,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
                 _require_finite(f"{what} {shown} gives", part)
         return found
 
-    def _mapped(self, name: str, film: tuple[int, ...]) -> Reshape:
+    def _mapped(self, name: str, image: tuple[int, ...]) -> Reshape:
         """How a layer's output becomes (n, k, h', w')."""
         module, shown = self.layers[name], name or type(self.layers[name]).__name__
 
@@ -185,7 +185,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
                         f"reshape makes {tuple(turned.shape)} of {tuple(output.shape)}; expected (n, k, h, w)"
                     )
                 return turned
-            match layout(module, tuple(output.shape), film):
+            match layout(module, tuple(output.shape), image):
                 case "channels last":
                     return output.permute(0, 3, 1, 2)
                 case "channels first":
@@ -209,16 +209,16 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         return self.model(x)
 
 
-def layout(module: nn.Module, shape: tuple[int, ...], film: tuple[int, ...]) -> str:
+def layout(module: nn.Module, shape: tuple[int, ...], image: tuple[int, ...]) -> str:
     """Whether a layer's (n, a, b, c) has its "channels first" or "channels last"; "unclear" if it cannot be told.
 
-    Places have the proportions of the film that they are places of, height and width (as far as strides that do not
+    Places have the proportions of the image that they are places of, height and width (as far as strides that do not
     divide it allow); if both readings do, or neither, the last part of the layer that has channels says how many they
     are, and on which axis it works.
     """
     parts = [m for m in module.modules() if isinstance(m, (*CHANNELS_SECOND, *CHANNELS_LAST))]
     own = channels_of(parts[-1]) if parts else None
-    plausible = [_proportional((shape[i], shape[i + 1]), film) for i in (2, 1)]
+    plausible = [_proportional((shape[i], shape[i + 1]), image) for i in (2, 1)]
     for fits in (plausible, [own == shape[1], own == shape[3]]):
         if fits[0] != fits[1]:
             return "channels first" if fits[0] else "channels last"
@@ -237,11 +237,11 @@ def channels_of(module: nn.Module) -> int:
     return int(module.normalized_shape[-1])  # type: ignore[index]
 
 
-def _proportional(places: tuple[int, int], film: tuple[int, ...]) -> bool:
-    """Whether a grid divides a film evenly, give or take a place at each side."""
-    if len(film) != 2:
+def _proportional(places: tuple[int, int], image: tuple[int, ...]) -> bool:
+    """Whether a grid divides an image evenly, give or take a place at each side."""
+    if len(image) != 2:
         return True
-    return abs(places[0] * film[1] - places[1] * film[0]) <= sum(film)
+    return abs(places[0] * image[1] - places[1] * image[0]) <= sum(image)
 
 
 def _require_finite(what: str, values: Tensor) -> None:

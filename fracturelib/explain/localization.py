@@ -42,7 +42,7 @@ def peak(heat: Heat) -> tuple[int, int] | None:
 
 
 def tolerance_at(size: int, *, pixels: int = 15, reference: int = 384) -> int:
-    """A tolerance that is stated for films of one size, on films of another: at 384 pixels 15, at 224 pixels 9."""
+    """A tolerance that is stated for images of one size, on images of another: at 384 pixels 15, at 224 pixels 9."""
     if size < 1:
         raise InputError(f"size is {size}; expected at least 1 pixel")
     return round(pixels * size / reference)
@@ -56,7 +56,7 @@ def grown(mask: Mask, tolerance: int) -> Mask:
     return np.asarray(cv2.dilate((np.asarray(mask) > 0).astype(np.uint8), disc), dtype=np.uint8)
 
 
-def peak_in_mask(heat: Heat, mask: Mask, *, tolerance: int = 0) -> bool:
+def pointing_game(heat: Heat, mask: Mask, *, tolerance: int = 0) -> bool:
     """The pointing game (Zhang et al. 2018, doi 10.1007/s11263-017-1059-x): does the peak lie in the fracture?
 
     Parameters
@@ -73,7 +73,7 @@ def peak_in_mask(heat: Heat, mask: Mask, *, tolerance: int = 0) -> bool:
 
 
 def energy_in_mask(heat: Heat, mask: Mask) -> float:
-    """Share of the evidence that lies in the fracture, 0..1 (Wang et al. 2020, doi 10.1109/CVPRW50498.2020.00020).
+    """Proportion of the evidence that lies in the fracture, 0..1 (Wang et al. 2020, doi 10.1109/CVPRW50498.2020.00020).
 
     A map without evidence has none in the fracture: 0.
     """
@@ -84,7 +84,7 @@ def energy_in_mask(heat: Heat, mask: Mask) -> float:
 
 
 def rank_accuracy(heat: Heat, mask: Mask) -> float:
-    """Share of the k strongest pixels that lie in the fracture, which has k pixels (Arras et al. 2022).
+    """Proportion of the k strongest pixels that lie in the fracture, which has k pixels (Arras et al. 2022).
 
     doi 10.1016/j.inffus.2021.11.008. It does not ask how strong, only in which order: a map that is squared stays as
     good as it was.
@@ -115,7 +115,7 @@ def rank_accuracy(heat: Heat, mask: Mask) -> float:
 
 
 def marked(heat: Heat, cut: float) -> NDArray[np.bool_]:
-    """Where the evidence is more than a share `cut` (0..1) of the map's own maximum: (h, w) float32 -> (h, w) bool."""
+    """Where the evidence exceeds `cut` (0..1) times the map's own maximum: (h, w) float32 -> (h, w) bool."""
     top = highest_of(heat)
     return np.asarray(heat > cut * top) if top > 0 else np.zeros(heat.shape, bool)
 
@@ -123,7 +123,7 @@ def marked(heat: Heat, cut: float) -> NDArray[np.bool_]:
 def otsu_cut(heat: Heat) -> float:
     """The cut that parts a map into two kinds of pixels (Otsu 1979, doi 10.1109/TSMC.1979.4310076), on 256 levels.
 
-    Needs no masks, so nothing is tuned. As a share of the map's own maximum, 0..1.
+    Needs no masks, so nothing is tuned. As a proportion of the map's own maximum, 0..1.
     """
     top = highest_of(heat)
     if top <= 0:
@@ -141,7 +141,7 @@ def overlap(region: NDArray[np.bool_], mask: Mask) -> float:
 
 
 def tuned_cut(heats: Heat, masks: Mask, cuts: Sequence[float] | Values = CUTS) -> float:
-    """The cut with the best mean IoU: for the validation films, so that the test films are judged at a fixed one.
+    """The cut with the best mean IoU: for the validation images, so that the test images are judged at a fixed one.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def tuned_cut(heats: Heat, masks: Mask, cuts: Sequence[float] | Values = CUTS) -
     cuts : sequence of float
         Shares of a map's maximum to try; the first of equally good ones is taken.
     """
-    _films_fit(heats, masks)
+    _images_fit(heats, masks)
     means = [np.mean([overlap(marked(h, c), m) for h, m in zip(heats, masks, strict=True)]) for c in cuts]
     return float(cuts[int(np.argmax(means))])
 
@@ -198,22 +198,22 @@ def found_parts(heat: Heat, mask: Mask, cut: float, *, iou: float = 0.5) -> tupl
 
 @dataclass(frozen=True)
 class Judged:
-    """What there is to say of each film's map; figures and intervals are means over films.
+    """What there is to say of each image's map; figures and intervals are means over images.
 
     Attributes
     ----------
-    films : DataFrame
-        One row a film: `FIGURES` in 0..1, and "empty maps", 1 where there was no evidence at all.
-    film : (d,) int64
-        Which film a detection is of.
+    images : DataFrame
+        One row an image: `FIGURES` in 0..1, and "empty maps", 1 where there was no evidence at all.
+    image : (d,) int64
+        Which image a detection is of.
     strength : (d,) float64
     hit : (d,) bool
     fractures : (n,) int64
-        How many there are to find in each film.
+        How many there are to find in each image.
     """
 
-    films: pd.DataFrame
-    film: NDArray[np.int64]
+    images: pd.DataFrame
+    image: NDArray[np.int64]
     strength: Values
     hit: NDArray[np.bool_]
     fractures: NDArray[np.int64]
@@ -221,12 +221,12 @@ class Judged:
     @property
     def empty(self) -> int:
         """How many maps had no evidence at all; each of them is a miss in every figure."""
-        return int(self.films[EMPTY].sum())
+        return int(self.images[EMPTY].sum())
 
 
-def _films_fit(heats: Heat | None, masks: Mask) -> None:
+def _images_fit(heats: Heat | None, masks: Mask) -> None:
     if masks.ndim != 3 or not len(masks):
-        raise InputError(f"masks has shape {masks.shape}; expected (films, height, width), with at least one film")
+        raise InputError(f"masks has shape {masks.shape}; expected (images, height, width), with at least one image")
     if heats is not None and heats.shape != masks.shape:
         raise InputError(f"heats has shape {heats.shape}; expected that of the masks, {masks.shape}")
     if heats is not None and not np.isfinite(heats).all():
@@ -236,30 +236,30 @@ def _films_fit(heats: Heat | None, masks: Mask) -> None:
         raise InputError(f"mask {bare[0]} is empty; expected a fracture in each, because only known ones can be judged")
 
 
-def judge_films(heats: Heat, masks: Mask, *, tolerance: int, cut: float) -> Judged:
+def judge_images(heats: Heat, masks: Mask, *, tolerance: int, cut: float) -> Judged:
     """Every figure of every map.
 
     Parameters
     ----------
     heats : (n, h, w) float32
-        Evidence, at the films' size.
+        Evidence, at the images' size.
     masks : (n, h, w) of 0 and 1
         None of them empty.
     tolerance : int
         Pixels beside the mask that still count as pointing near; see `tolerance_at`.
     cut : float
-        Share of a map's maximum for the tuned IoU and for the parts; see `tuned_cut`.
+        Proportion of a map's maximum for the tuned IoU and for the parts; see `tuned_cut`.
 
     Raises
     ------
     InputError
         If shapes do not fit, a value is not finite, or a mask is empty.
     """
-    _films_fit(heats, masks)
+    _images_fit(heats, masks)
     rows, parts = [], []
     for heat, mask in zip(heats, masks, strict=True):
-        near = peak_in_mask(heat, mask, tolerance=tolerance)
-        points = peak_in_mask(heat, mask), near
+        near = pointing_game(heat, mask, tolerance=tolerance)
+        points = pointing_game(heat, mask), near
         amounts = energy_in_mask(heat, mask), rank_accuracy(heat, mask)
         bounds = overlap(marked(heat, otsu_cut(heat)), mask), overlap(marked(heat, cut), mask)
         rows.append((*points, *amounts, *bounds, peak(heat) is None))
@@ -273,15 +273,15 @@ def judge_films(heats: Heat, masks: Mask, *, tolerance: int, cut: float) -> Judg
     )
 
 
-def chance_films(masks: Mask, *, tolerance: int) -> Judged:
+def chance_images(masks: Mask, *, tolerance: int) -> Judged:
     """What blind choice gives, in expectation and exactly: for (n, h, w) masks.
 
     A pixel drawn at random lies in the mask as often as the mask is large, and so do evidence that is spread at random
-    and the first pixels of a random order. For the overlap, and as the one part of the map, the whole film is marked.
-    No blind choice of a share p of the film betters that on average: the intersection is p m in expectation and the
-    union at least max(p, m), so that the overlap is at most min(p, m), and m is what the whole film gets.
+    and the first pixels of a random order. For the overlap, and as the one part of the map, the whole image is marked.
+    No blind choice of a proportion p of the image betters that on average: the intersection is p m in expectation and
+    the union at least max(p, m), so that the overlap is at most min(p, m), and m is what the whole image gets.
     """
-    _films_fit(None, masks)
+    _images_fit(None, masks)
     share = (np.asarray(masks) > 0).mean(axis=(1, 2))
     near = np.array([grown(mask, tolerance).mean() for mask in masks])
     whole = [found_parts(np.ones(mask.shape, np.float32), mask, 0.0) for mask in masks]
@@ -296,7 +296,7 @@ def chance_films(masks: Mask, *, tolerance: int) -> Judged:
 
 
 def centre_map(size: int, *, spread: float = 0.25) -> Heat:
-    """A map that always points at the middle of the film: a Gaussian, `spread` sides wide, (size, size) float32.
+    """A map that always points at the middle of the image: a Gaussian, `spread` sides wide, (size, size) float32.
 
     Pointing, rank accuracy and a tuned IoU do not depend on the spread, only on the order of the pixels.
     """
@@ -310,7 +310,8 @@ def centre_map(size: int, *, spread: float = 0.25) -> Heat:
 def ceiling_map(mask: Mask, grid: tuple[int, int]) -> Heat:
     """The map of somebody who knows the fracture but has only the layer's grid: (h, w) of 0 and 1 -> (h, w) float32.
 
-    Each place of the grid (rows, columns) holds the share of its area that is fracture, and is enlarged as any map.
+    Each place of the grid (rows, columns) holds the proportion of its area that is fracture, and is enlarged as any
+    map.
     """
     height, width = mask.shape
     _check_grid(grid, mask)
@@ -325,7 +326,7 @@ def _check_grid(grid: tuple[int, int], mask: Mask) -> None:
 
 
 def most_energy(mask: Mask, grid: tuple[int, int]) -> float:
-    """The largest share of its evidence that any map of a grid can have in the mask: (h, w) of 0 and 1 -> 0..1.
+    """The largest proportion of its evidence that any map of a grid can have in the mask: (h, w) of 0 and 1 -> 0..1.
 
     The evidence in the mask and in all are both sums over the grid's places, so that the best map has one place only.
     """
@@ -347,34 +348,34 @@ def _spread(places: int, size: int) -> Values:
     return upsample(np.eye(places, dtype=np.float32), (size, places)).astype(np.float64)
 
 
-def ceiling_films(masks: Mask, grid: tuple[int, int], *, tolerance: int, cut: float) -> Judged:
+def ceiling_images(masks: Mask, grid: tuple[int, int], *, tolerance: int, cut: float) -> Judged:
     """What the layer's resolution allows: no map on a grid (rows, columns) can point better or have more energy inside.
 
     In the other figures it is the map that knows the fracture, `ceiling_map`, which a map made for one of them alone
-    may still better a little. Parameters as for `judge_films`.
+    may still better a little. Parameters as for `judge_images`.
     """
-    _films_fit(None, masks)
-    known = judge_films(np.stack([ceiling_map(m, grid) for m in masks]), masks, tolerance=tolerance, cut=cut)
+    _images_fit(None, masks)
+    known = judge_images(np.stack([ceiling_map(m, grid) for m in masks]), masks, tolerance=tolerance, cut=cut)
     places = possible_peaks(grid, masks.shape[1:])
     best = {
         "pointing": [float((places & (m > 0)).any()) for m in masks],
         "pointing, near": [float((places & (grown(m, tolerance) > 0)).any()) for m in masks],
         "energy": [most_energy(m, grid) for m in masks],
     }
-    return replace(known, films=known.films.assign(**best))
+    return replace(known, images=known.images.assign(**best))
 
 
 def parts_precision(judged: Judged, weights: Weights | None = None) -> float:
-    """Average precision of the parts as detections, over all films (Everingham et al. 2010).
+    """Average precision of the parts as detections, over all images (Everingham et al. 2010).
 
     doi 10.1007/s11263-009-0275-4. The area under precision against recall, the precision at a recall being the best at
-    that recall or a higher one. There are only fractured films here: false alarms on sound ones are not in it.
+    that recall or a higher one. There are only fractured images here: false alarms on negative ones are not in it.
 
     Parameters
     ----------
     judged : Judged
     weights : (n,) int64, optional
-        How often each film counts.
+        How often each image counts.
     """
     w = np.ones(len(judged.fractures), np.int64) if weights is None else weights
     truths = int(w @ judged.fractures)
@@ -384,16 +385,16 @@ def parts_precision(judged: Judged, weights: Weights | None = None) -> float:
         return 0.0
     order = np.argsort(-judged.strength, kind="stable")
     last = np.append(np.flatnonzero(np.diff(judged.strength[order])), len(order) - 1)  # equal ones come together
-    drawn = w[judged.film[order]]
-    called, right = np.cumsum(drawn)[last], np.cumsum(drawn * judged.hit[order])[last]
-    precision = right / np.maximum(called, 1)
+    drawn = w[judged.image[order]]
+    predicted, right = np.cumsum(drawn)[last], np.cumsum(drawn * judged.hit[order])[last]
+    precision = right / np.maximum(predicted, 1)
     best = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.diff(right, prepend=0) @ best) / truths
 
 
 def _resampled(judged: Judged, times: Weights) -> Values:
-    """Every figure of each sample of films: times (n, films) -> (n, figures), in the order of the table."""
-    means = times @ judged.films.to_numpy(np.float64) / times.sum(axis=1, keepdims=True)
+    """Every figure of each sample of images: times (n, images) -> (n, figures), in the order of the table."""
+    means = times @ judged.images.to_numpy(np.float64) / times.sum(axis=1, keepdims=True)
     parts = np.array([parts_precision(judged, w) for w in times])
     return np.column_stack([means[:, :-1], parts, means[:, -1]])
 
@@ -401,14 +402,14 @@ def _resampled(judged: Judged, times: Weights) -> Values:
 def judged_table(
     judged: Mapping[str, Judged], groups: Groups | None = None, *, n: int = 1000, seed: int = 0, level: float = 0.95
 ) -> pd.DataFrame:
-    """All figures of several kinds of maps of the same films, with intervals by drawing whole patients.
+    """All figures of several kinds of maps of the same images, with intervals by drawing whole patients.
 
     Parameters
     ----------
     judged : mapping of str to Judged
         By name, such as "map", "chance", "centre". The first is compared with each other one on the same draws.
-    groups : (films,), optional
-        The patient of each film.
+    groups : (images,), optional
+        The patient of each image.
     n, seed, level
         As for `group_bootstrap`.
 
@@ -417,17 +418,17 @@ def judged_table(
     DataFrame
         who, metric, value, low, high (0..1; "empty maps" is their share), and first_minus, first_minus_low,
         first_minus_high: the first's figure minus this one's. A figure that is 0 or 1 in every sample has Wilson's
-        interval, with groups in place of films; one of another value that is the same in every sample has none: NaN.
+        interval, with groups in place of images; one of another value that is the same in every sample has none: NaN.
     """
     if not judged or n < 1 or not 0 < level < 1:
         raise InputError(f"judged has {len(judged)} kinds of maps, n is {n}, level {level}; expected at least one each")
-    lengths = {name: len(one.films) for name, one in judged.items()}
-    films = next(iter(lengths.values()))
+    lengths = {name: len(one.images) for name, one in judged.items()}
+    images = next(iter(lengths.values()))
     for name, length in lengths.items():
-        if length != films:
-            raise InputError(f"judged[{name!r}] has {length} films; expected {films}, as the first")
-    codes = group_codes(groups, films)
-    times = np.array([np.ones(films, np.int64), *draws(codes, n, seed)])  # the first row is the films as they are
+        if length != images:
+            raise InputError(f"judged[{name!r}] has {length} images; expected {images}, as the first")
+    codes = group_codes(groups, images)
+    times = np.array([np.ones(images, np.int64), *draws(codes, n, seed)])  # the first row is the images as they are
     figures = {name: _resampled(one, times) for name, one in judged.items()}
     first, groups_in = next(iter(figures.values())), int(codes.max()) + 1
     rows = []
@@ -466,7 +467,7 @@ def judge_maps(
 ) -> pd.DataFrame:
     """Every figure of one kind of maps with its interval: metric, value, low, high.
 
-    Parameters as for `judge_films` and `judged_table`.
+    Parameters as for `judge_images` and `judged_table`.
     """
-    judged = judge_films(heats, masks, tolerance=tolerance, cut=cut)
+    judged = judge_images(heats, masks, tolerance=tolerance, cut=cut)
     return judged_table({"": judged}, groups, n=n, seed=seed, level=level)[["metric", "value", "low", "high"]]

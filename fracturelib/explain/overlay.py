@@ -16,7 +16,7 @@ COLOUR_MAPS = {
 
 
 def upsample(heat: Maps, size: int | tuple[int, int]) -> Maps:
-    """A map at the size of the film, bilinearly: (h', w') float32 -> (size, size), or (height, width), float32."""
+    """A map at the size of the image, bilinearly: (h', w') float32 -> (size, size), or (height, width), float32."""
     height, width = (size, size) if isinstance(size, int) else size
     large = cv2.resize(np.ascontiguousarray(heat, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(large, dtype=np.float32)
@@ -53,13 +53,13 @@ def normalise(heat: Maps, *, top: float | None = None) -> tuple[Maps, bool]:
 
 
 def overlay(
-    film: NDArray[np.uint8], heat: Maps, *, opacity: float = 0.5, threshold: float = 0.0, colour_map: str = "inferno"
+    image: NDArray[np.uint8], heat: Maps, *, opacity: float = 0.5, threshold: float = 0.0, colour_map: str = "inferno"
 ) -> NDArray[np.uint8]:
-    """Heat over film. Where there is no evidence the film is left as it is.
+    """Heat over image. Where there is no evidence the image is left as it is.
 
     Parameters
     ----------
-    film : (h, w) uint8
+    image : (h, w) uint8
     heat : (h, w) float32 in 0..1
     opacity : float
         Of the strongest evidence, 0..1; weaker evidence is as much more transparent.
@@ -72,13 +72,13 @@ def overlay(
     -------
     (h, w, 3) uint8 RGB
     """
-    if film.shape != heat.shape:
-        raise InputError(f"heat has shape {heat.shape}; expected that of the film, {film.shape}")
+    if image.shape != heat.shape:
+        raise InputError(f"heat has shape {heat.shape}; expected that of the image, {image.shape}")
     if colour_map not in COLOUR_MAPS:
         raise InputError(f"colour_map is {colour_map!r}; expected one of {', '.join(COLOUR_MAPS)}")
     highest_of(heat)
     levels = np.clip(np.round(heat * 255), 0, 255).astype(np.uint8)
     colours = cv2.cvtColor(cv2.applyColorMap(levels, COLOUR_MAPS[colour_map]), cv2.COLOR_BGR2RGB)
     weight = (opacity * np.where(heat >= threshold, heat, 0)).astype(np.float32)[..., None]
-    grey = np.repeat(film[..., None], 3, axis=2)
+    grey = np.repeat(image[..., None], 3, axis=2)
     return np.clip(np.round(grey * (1 - weight) + colours * weight), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Change the film and watch the score: slow, but it asks the network itself, not its gradients."""
+"""Change the image and watch the score: slow, but it asks the network itself, not its gradients."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ BASELINES = ("mean", "blur")
 
 
 def logits_of(model: nn.Module, batches: Iterable[Tensor], target: str | int = "fractured") -> Iterator[Tensor]:
-    """The chosen logit of films, batch by batch: (n, channels, h, w) Tensors -> (n,) float32 Tensors.
+    """The chosen logit of images, batch by batch: (n, channels, h, w) Tensors -> (n,) float32 Tensors.
 
     Modes are as they were when the last batch is done. Raises InputError if a logit is not finite.
     """
@@ -46,7 +46,7 @@ def score_cam(
     relu: bool = True,
     progress: Progress | None = None,
 ) -> Maps:
-    """Each channel weighs what the logit gains where it alone lets the film through (Wang et al. 2020).
+    """Each channel weighs what the logit gains where it alone lets the image through (Wang et al. 2020).
 
     doi 10.1109/CVPRW50498.2020.00020. Needs one forward pass a channel.
 
@@ -57,11 +57,11 @@ def score_cam(
     x : (1, channels, h, w) float32 Tensor
     target : str or int
     batch : int
-        Masked films in one pass.
+        Masked images in one pass.
     relu : bool
         Keep only positive values.
     progress : callable, optional
-        Told the share that is done, 0..1.
+        Told the proportion that is done, 0..1.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def score_cam(
         A mean of activations, weighted by a softmax of logits: not in logit units.
     """
     if len(x) != 1:
-        raise InputError(f"x holds {len(x)} films; expected one")
+        raise InputError(f"x holds {len(x)} images; expected one")
     with GradCAM(model, layer) as cam:
         activation = next(iter(cam.evidence(x, target).values()))[0][0]  # (k, h', w')
     low, high = activation.amin(dim=(1, 2), keepdim=True), activation.amax(dim=(1, 2), keepdim=True)
@@ -100,7 +100,7 @@ def occlusion(
     relu: bool = True,
     progress: Progress | None = None,
 ) -> Maps:
-    """How much of the logit is lost when a square is covered by the film's mean (Zeiler & Fergus 2014).
+    """How much of the logit is lost when a square is covered by the image's mean (Zeiler & Fergus 2014).
 
     doi 10.1007/978-3-319-10590-1_53.
 
@@ -112,11 +112,11 @@ def occlusion(
     side, stride : int
         Of the square, and from one place to the next, in pixels.
     batch : int
-        Covered films in one pass.
+        Covered images in one pass.
     relu : bool
         Keep only losses.
     progress : callable, optional
-        Told the share that is done, 0..1.
+        Told the proportion that is done, 0..1.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def occlusion(
         At each place of the square, mean over the squares that cover it, on a grid of `stride`.
     """
     if len(x) != 1:
-        raise InputError(f"x holds {len(x)} films; expected one")
+        raise InputError(f"x holds {len(x)} images; expected one")
     height, width = x.shape[2:]
     if not 1 <= stride <= side <= min(height, width):
         raise InputError(f"side is {side}, stride {stride}; expected 1 <= stride <= side <= {min(height, width)}")
@@ -135,10 +135,10 @@ def occlusion(
 
     def covered() -> Iterator[Tensor]:
         for start in range(0, len(places), batch):
-            films = x.repeat(len(places[start : start + batch]), 1, 1, 1)
-            for film, (top, left) in zip(films, places[start:], strict=False):
-                film[:, top : top + side, left : left + side] = fill[0]
-            yield films
+            images = x.repeat(len(places[start : start + batch]), 1, 1, 1)
+            for image, (top, left) in zip(images, places[start:], strict=False):
+                image[:, top : top + side, left : left + side] = fill[0]
+            yield images
 
     whole = float(next(logits_of(model, [x], target))[0])
     lost = np.zeros((height, width), np.float64)
@@ -158,7 +158,7 @@ def occlusion(
 
 
 def without(x: Tensor, box: tuple[int, int, int, int]) -> Tensor:
-    """Films with a rectangle (top, left, height, width, in pixels) covered by each film's mean: a copy."""
+    """Images with a rectangle (top, left, height, width, in pixels) covered by each image's mean: a copy."""
     top, left, height, width = box
     covered = x.clone()
     covered[:, :, top : top + height, left : left + width] = x.mean(dim=(2, 3), keepdim=True)
@@ -181,15 +181,16 @@ def ordered_curves(
     model : nn.Module
     x : (1, channels, h, w) float32 Tensor
     heat : (h', w') float32
-        Enlarged to the film; ties are broken by position.
+        Enlarged to the image; ties are broken by position.
     steps : int
     baseline : str
-        What stands where nothing is shown: the film's "mean", or the film after a strong "blur".
+        What stands where nothing is shown: the image's "mean", or the image after a strong "blur".
 
     Returns
     -------
     share, deletion, insertion : (steps + 1,) float64
-        Share of pixels that went or came, and the logit then. A good map makes the first fall and the second rise soon.
+        Proportion of pixels that went or came, and the logit then. A good map makes the first fall and the second rise
+        soon.
     """
     if baseline not in BASELINES:
         raise InputError(f"baseline is {baseline!r}; expected one of {', '.join(BASELINES)}")

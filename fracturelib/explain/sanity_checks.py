@@ -17,7 +17,7 @@ from fracturelib.metrics.bootstrap import Groups, group_codes
 from fracturelib.models.classifier import Classifier, batches
 
 
-def film_maps(
+def image_maps(
     classifier: Classifier,
     images: NDArray[np.uint8],
     layer: nn.Module,
@@ -26,7 +26,7 @@ def film_maps(
     relu: bool = True,
     batch: int = 32,
 ) -> Maps:
-    """The maps of many films, at the films' size: images (n, size, size) uint8 -> (n, size, size) float32.
+    """The maps of many images, at the images' size: images (n, size, size) uint8 -> (n, size, size) float32.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def film_maps(
     method, relu
         As for `GradCAM`.
     batch : int
-        Films in one pass; no map depends on it.
+        Images in one pass; no map depends on it.
     """
     found = [np.empty((0, *images.shape[1:]), np.float32)]
     with GradCAM(classifier.model, layer) as cam:
@@ -74,12 +74,12 @@ def randomised(model: nn.Module, parts: Sequence[str], *, seed: int = 0) -> nn.M
 
 
 def learnt_parts(model: nn.Module) -> list[str]:
-    """The children that hold learnt weights, from the logits back to the film."""
+    """The children that hold learnt weights, from the logits back to the image."""
     return [name for name, child in model.named_children() if any(True for _ in child.parameters())][::-1]
 
 
 def cascade(model: nn.Module, *, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
-    """The network losing its memory from the logits back to the film (Adebayo et al. 2018, arXiv 1810.03292).
+    """The network losing its memory from the logits back to the image (Adebayo et al. 2018, arXiv 1810.03292).
 
     Yields the name of the part that was randomised last, and a copy in which it and all later ones are.
     """
@@ -141,15 +141,15 @@ def ssim(a: Maps, b: Maps, *, span: float = 1.0, sigma: float = 1.5) -> float:
     return float((above / ((mx * mx + my * my + c1) * (vx + vy + c2))).mean())
 
 
-def strangers(groups: Groups | None, films: int, *, n: int, seed: int = 0) -> NDArray[np.int64]:
-    """Random pairs of films of different patients: (n, 2) int64. What two maps have in common without any cause."""
-    codes = group_codes(groups, films)
+def strangers(groups: Groups | None, images: int, *, n: int, seed: int = 0) -> NDArray[np.int64]:
+    """Random pairs of images of different patients: (n, 2) int64. What two maps have in common without any cause."""
+    codes = group_codes(groups, images)
     if len(np.unique(codes)) < 2:
         raise InputError(f"groups has {len(np.unique(codes))} patient; expected at least two")
     rng = np.random.default_rng(seed)
     pairs = np.empty((0, 2), np.int64)
     while len(pairs) < n:
-        drawn = rng.integers(0, films, (2 * n, 2))
+        drawn = rng.integers(0, images, (2 * n, 2))
         pairs = np.concatenate([pairs, drawn[codes[drawn[:, 0]] != codes[drawn[:, 1]]]])
     return pairs[:n]
 

@@ -37,7 +37,7 @@ def threshold_line(result: Mapping[str, Any]) -> str:
         return f"threshold {at:.3f}, as given"
     spread = f", {point['low']:.3f} to {point['high']:.3f} with other patients" if np.isfinite(point["low"]) else ""
     return (
-        f"threshold {at:.3f}, chosen by {point['rule']} on {point['films']} films "
+        f"threshold {at:.3f}, chosen by {point['rule']} on {point['images']} images "
         f"({point['fractured']} fractured){spread}"
     )
 
@@ -47,10 +47,10 @@ def format_table(result: Mapping[str, Any]) -> str:
     lines = [result["notice"], threshold_line(result)]
     for name, part in result["splits"].items():
         lines.append(
-            f"\n{printable(name)}: {part['films']} films of {part['groups']} groups, {part['fractured']} fractured"
+            f"\n{printable(name)}: {part['images']} images of {part['groups']} groups, {part['fractured']} fractured"
         )
         if part["flatters"]:
-            lines.append("  the threshold was chosen on these very films: what it reaches here flatters")
+            lines.append("  the threshold was chosen on these very images: what it reaches here flatters")
         if part["undefined"]:
             lines.append(f"  AUC {part['undefined']}")
         for key, label in (("auc", "AUC"), ("average_precision", "average precision")):

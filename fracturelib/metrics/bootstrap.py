@@ -1,4 +1,4 @@
-"""Intervals of any figure by drawing patients, not films, with replacement."""
+"""Intervals of any figure by drawing patients, not images, with replacement."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,20 +37,20 @@ Groups: TypeAlias = Sequence[object] | NDArray[Any] | pd.Series
 
 
 def group_codes(group: Groups | None, n: int) -> Weights:
-    """Groups as numbers 0..g-1, in the order in which they first appear: (n,) int64; each film its own if None."""
+    """Groups as numbers 0..g-1, in the order in which they first appear: (n,) int64; each image its own if None."""
     if group is None:
         return np.arange(n)
     values = np.asarray(group, dtype=object)
     if values.ndim != 1 or len(values) != n:
-        raise InputError(f"group has {len(values)} values; expected {n}, one for each film")
+        raise InputError(f"group has {len(values)} values; expected {n}, one for each image")
     codes = pd.factorize(values)[0]
     if (codes < 0).any():
-        raise InputError(f"group is missing for {int((codes < 0).sum())} films; expected one for each")
+        raise InputError(f"group is missing for {int((codes < 0).sum())} images; expected one for each")
     return codes.astype(np.int64)
 
 
 def draws(codes: Weights, n: int, seed: int) -> Iterator[Weights]:
-    """How often each film is in each of `n` samples, drawing whole groups with replacement: n times (films,)."""
+    """How often each image is in each of `n` samples, drawing whole groups with replacement: n times (images,)."""
     groups = int(codes.max()) + 1
     own = groups == len(codes)
     rng = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def rate_at(name: str, threshold: float) -> RateAt:
 
 
 def weighted(metric: Metric, y: Labels, score: Scores) -> Callable[[Weights], float]:
-    """The metric of a sample that holds film i weights[i] times: without making the sample, where that is known how."""
+    """The metric of a sample that holds image i weights[i] times: without making the sample, where there is a way."""
     if metric is roc_auc:
         return _weighted_auc(y, score)
     if metric is average_precision:
@@ -119,18 +119,20 @@ def _weighted_average_precision(y: Labels, score: Scores) -> Callable[[Weights],
 
     def average(w: Weights) -> float:
         drawn = w[order]
-        called, tp = np.cumsum(drawn)[last], np.cumsum(drawn * fractured)[last]
+        predicted, tp = np.cumsum(drawn)[last], np.cumsum(drawn * fractured)[last]
         if not tp[-1]:
             return NAN
-        precision = tp / np.maximum(called, 1)
+        precision = tp / np.maximum(predicted, 1)
         return float(np.diff(tp, prepend=0) @ precision / tp[-1])
 
     return average
 
 
 def _weighted_rate(metric: RateAt, y: Labels, score: Scores) -> Callable[[Weights], float]:
-    called = score >= metric.threshold
-    cells = np.stack([called & (y == 1), called & (y == 0), ~called & (y == 1), ~called & (y == 0)], 1).astype(np.int64)
+    predicted = score >= metric.threshold
+    cells = np.stack(
+        [predicted & (y == 1), predicted & (y == 0), ~predicted & (y == 1), ~predicted & (y == 0)], 1
+    ).astype(np.int64)
     return lambda w: float(getattr(Confusion(*(int(c) for c in w @ cells)), metric.name))
 
 
@@ -190,8 +192,8 @@ def group_bootstrap(
         much faster than others.
     y, score : (n,)
     group : (n,), optional
-        The patient of each film; each film its own if not given. Films of one patient are alike, and drawing them one
-        by one makes the interval too narrow (Field & Welsh 2007, doi 10.1111/j.1467-9868.2007.00593.x).
+        The patient of each image; each image its own if not given. Images of one patient are alike, and drawing them
+        one by one makes the interval too narrow (Field & Welsh 2007, doi 10.1111/j.1467-9868.2007.00593.x).
     n : int
         Resamples.
     seed : int
@@ -214,7 +216,7 @@ def group_bootstrap(
     defined = values[np.isfinite(values)]
     name = f"group bootstrap, {method}"
     if not len(defined) or not np.isfinite(value):
-        reason = undefined_reason(labels) or "undefined on these films"
+        reason = undefined_reason(labels) or "undefined on these images"
         return Interval(value, NAN, NAN, level, name, len(defined), reason)
     if unvarying(defined, value):
         (low, high), words = unvarying_limits(metric, labels, scores, codes, level=level)
@@ -229,7 +231,7 @@ def group_bootstrap(
 
 
 def unvarying(values: Scores, value: float) -> bool:
-    """Whether every sample gives what the films as they are give."""
+    """Whether every sample gives what the images as they are give."""
     values = values[np.isfinite(values)]
     return bool(len(values)) and float(np.abs(values - value).max()) < 1e-12
 
@@ -239,7 +241,7 @@ def unvarying_limits(
 ) -> tuple[Limits, str]:
     """Limits of a figure that is the same in every sample of groups, and what they are, in words.
 
-    Groups take the place of films. An AUC has Newcombe's limits (`newcombe_auc_limits`). A share of 0 or 1 has
+    Groups take the place of images. An AUC has Newcombe's limits (`newcombe_auc_limits`). A proportion of 0 or 1 has
     Wilson's; an average precision, too, among the groups with a fracture, as the score form of the binomial interval
     of Boyd et al. 2013 (doi 10.1007/978-3-642-40994-3_29); F1 by way of the proportion that it stands for (Hand et al.
     2021, doi 10.1007/s10994-021-05964-1); Youden's J and the balanced accuracy by adding those of sensitivity and
@@ -247,47 +249,47 @@ def unvarying_limits(
     """
     groups = int(codes.max()) + 1
 
-    def behind(films: NDArray[np.bool_]) -> int:
-        return len(np.unique(codes[films]))
+    def behind(images: NDArray[np.bool_]) -> int:
+        return len(np.unique(codes[images]))
 
-    def share(value: float, films: NDArray[np.bool_]) -> tuple[Limits, str]:
-        if value not in (0, 1) or not films.any():
+    def share(value: float, images: NDArray[np.bool_]) -> tuple[Limits, str]:
+        if value not in (0, 1) or not images.any():
             return none
-        n = behind(films)
+        n = behind(images)
         return wilson_limits(round(value) * n, n, level=level), f"no sample differs: Wilson's interval of {n} groups"
 
     none = (NAN, NAN), f"interval undefined, because no sample of {groups} group{'s' * (groups > 1)} differs"
     value = float(metric(y, score))
-    fractured, sound = y == 1, y == 0
-    if metric is roc_auc and fractured.any() and sound.any():
-        m, n = behind(fractured), behind(sound)
+    fractured, negative = y == 1, y == 0
+    if metric is roc_auc and fractured.any() and negative.any():
+        m, n = behind(fractured), behind(negative)
         words = f"no sample differs: Newcombe's interval of {m} + {n} groups"
         return newcombe_auc_limits(value, m, n, level=level), words
     if metric is average_precision:
         return share(value, fractured)
     if not isinstance(metric, RateAt):
         return none
-    called = score >= metric.threshold
+    predicted = score >= metric.threshold
     if metric.name == "f1":
-        (low, high), words = share(value, called | fractured)
+        (low, high), words = share(value, predicted | fractured)
         return (f1_from(low), f1_from(high)), words
     if metric.name in ("youden", "balanced_accuracy"):
         values = [rate_at(name, metric.threshold)(y, score) for name in ("sensitivity", "specificity")]
-        (first, words), (second, _) = share(values[0], fractured), share(values[1], sound)
+        (first, words), (second, _) = share(values[0], fractured), share(values[1], negative)
         low, high = added_limits((values[0], values[1]), first, second)
         if np.isnan(low + high):
             return none
         limits = (low - 1, high - 1) if metric.name == "youden" else (low / 2, high / 2)
-        return limits, f"no sample differs: Wilson's intervals of {behind(fractured)} + {behind(sound)} groups"
-    inside = behind_rate(metric.name, y, called)
+        return limits, f"no sample differs: Wilson's intervals of {behind(fractured)} + {behind(negative)} groups"
+    inside = behind_rate(metric.name, y, predicted)
     return none if inside is None else share(value, inside)
 
 
-def behind_rate(name: str, y: Labels, called: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Which films are in the denominator of a proportion, (n,) bool; None if the figure is none."""
+def behind_rate(name: str, y: Labels, predicted: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Which images are in the denominator of a proportion, (n,) bool; None if the figure is none."""
     everybody = np.ones(len(y), bool)
     return {
-        "sensitivity": y == 1, "specificity": y == 0, "precision": called, "npv": ~called,
+        "sensitivity": y == 1, "specificity": y == 0, "precision": predicted, "npv": ~predicted,
         "accuracy": everybody, "alert_rate": everybody, "prevalence": everybody,
     }.get(name)  # fmt: skip
 
@@ -315,7 +317,7 @@ def paired_group_bootstrap(
     level: float = 0.95,
     method: str = "percentile",
 ) -> Comparison:
-    """Difference of two models on the same films, each sample of patients given to both.
+    """Difference of two models on the same images, each sample of patients given to both.
 
     Parameters
     ----------
@@ -329,7 +331,7 @@ def paired_group_bootstrap(
     Returns
     -------
     Comparison
-        p: two-sided, twice the smaller share of samples on one side of no difference, at least 1 / (n + 1).
+        p: two-sided, twice the smaller proportion of samples on one side of no difference, at least 1 / (n + 1).
 
     Notes
     -----
@@ -350,7 +352,7 @@ def paired_group_bootstrap(
     values = drawn[:, 0] - drawn[:, 1]
     name = f"paired group bootstrap, {method}"
     if not len(values) or not np.isfinite(difference):
-        reason = undefined_reason(labels) or "undefined on these films"
+        reason = undefined_reason(labels) or "undefined on these images"
         return Comparison(value_a, value_b, difference, NAN, NAN, NAN, NAN, name, reason)
     same = first == second and np.array_equal(scores_a, scores_b)
     if first == second and first in (roc_auc, average_precision) and 0 < value_a < 1:
@@ -381,17 +383,17 @@ def unvarying_difference(
 ) -> tuple[Limits, str]:
     """Limits of a difference that is the same in every sample of groups, and what they are, in words.
 
-    Two models that call the same films alike differ by at most the share of films that they call otherwise, of which
-    there was none in so many groups: Wilson's upper limit. Where each figure is the same in every sample (`each`), its
-    limits come from those of both (`difference_limits`). Else there are none: NaN.
+    Two models that call the same images alike differ by at most the proportion of images that they call otherwise, of
+    which there was none in so many groups: Wilson's upper limit. Where each figure is the same in every sample
+    (`each`), its limits come from those of both (`difference_limits`). Else there are none: NaN.
     """
     first, second = metrics
     if isinstance(first, RateAt) and isinstance(second, RateAt) and first.name == second.name:
-        called = [score >= metric.threshold for score, metric in zip(scores, (first, second), strict=True)]
+        predicted = [score >= metric.threshold for score, metric in zip(scores, (first, second), strict=True)]
         names = ("sensitivity", "specificity") if first.name == "youden" else (first.name,)
-        parts = [behind_rate(name, y, called[0]) for name in names]
+        parts = [behind_rate(name, y, predicted[0]) for name in names]
         counts = [0 if part is None else len(np.unique(codes[part])) for part in parts]
-        if all(counts) and np.array_equal(called[0], called[1]):
+        if all(counts) and np.array_equal(predicted[0], predicted[1]):
             most = float(np.hypot.reduce([wilson_limits(0, n, level=level)[1] for n in counts]))
             of = " + ".join(map(str, counts))
             return (-most, most), f"called alike in all of {of} groups: Wilson's upper limit of those that are not"
@@ -468,8 +470,8 @@ def _roc_heights(tp: Labels, fp: Labels, x: Scores) -> Scores:
 def _pr_heights(tp: Labels, fp: Labels, x: Scores) -> Scores:
     if not tp[-1]:
         return np.full(len(x), NAN)
-    called = tp + fp
+    predicted = tp + fp
     # The first threshold whose sensitivity reaches x and that calls anybody.
     at = np.searchsorted(tp, np.maximum(x * tp[-1] - 1e-9, 0), "left")
-    at = np.maximum(np.minimum(at, len(tp) - 1), int(np.argmax(called > 0)))
-    return tp[at] / called[at]
+    at = np.maximum(np.minimum(at, len(tp) - 1), int(np.argmax(predicted > 0)))
+    return tp[at] / predicted[at]

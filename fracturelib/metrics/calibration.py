@@ -23,7 +23,7 @@ BINNINGS = ("mass", "width")
 def bin_of(score: Scores, bins: int, by: str) -> NDArray[np.int64]:
     """Which of `bins` bins each score is in: (n,) of 0..bins-1.
 
-    By "width", bin k is (k / bins, (k + 1) / bins], and 0 is in the first. By "mass" bins hold equally many films, as
+    By "width", bin k is (k / bins, (k + 1) / bins], and 0 is in the first. By "mass" bins hold equally many images, as
     far as equal scores, which stay together, allow.
     """
     if by not in BINNINGS or bins < 1:
@@ -45,40 +45,40 @@ def reliability(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Observed share of fractures against the mean score, by bins.
+    """Observed proportion of fractures against the mean score, by bins.
 
     Returns
     -------
     DataFrame
-        films, fractured, mean_score, observed, low, high; bins without films are left out. The interval is Wilson's,
+        images, fractured, mean_score, observed, low, high; bins without images are left out. The interval is Wilson's,
         or, with `group`, the percentiles of `n` samples of whole groups; of a bin that no sample changes, Wilson's of
-        its groups if the share is 0 or 1, else NaN.
+        its groups if the proportion is 0 or 1, else NaN.
     """
     labels, scores = checked_probabilities(y, score)
     place = bin_of(scores, bins, by)
-    films = np.bincount(place, minlength=bins)
+    images = np.bincount(place, minlength=bins)
     fractured = np.bincount(place, weights=labels, minlength=bins).astype(int)
-    kept = films > 0
+    kept = images > 0
     with np.errstate(invalid="ignore"):
-        means = np.bincount(place, weights=scores, minlength=bins) / films
+        means = np.bincount(place, weights=scores, minlength=bins) / images
     if group is None:
-        pairs = zip(fractured[kept], films[kept], strict=True)
+        pairs = zip(fractured[kept], images[kept], strict=True)
         found = [wilson_interval(int(k), int(m), level=level) for k, m in pairs]
         limits = np.array([(interval.low, interval.high) for interval in found]).T
     else:
         codes = group_codes(group, len(labels))
         limits = _reliability_limits(labels, place, kept, codes, n, seed, level)
         for i, k in enumerate(np.flatnonzero(kept)):
-            share = fractured[k] / films[k]
+            share = fractured[k] / images[k]
             if limits[0, i] == limits[1, i]:
                 groups = len(np.unique(codes[place == k]))
                 limits[:, i] = wilson_limits(round(share) * groups, groups, level=level) if share in (0, 1) else NAN
     return pd.DataFrame(
         {
-            "films": films[kept],
+            "images": images[kept],
             "fractured": fractured[kept],
             "mean_score": means[kept],
-            "observed": fractured[kept] / films[kept],
+            "observed": fractured[kept] / images[kept],
             "low": limits[0],
             "high": limits[1],
         }
@@ -93,7 +93,7 @@ def _reliability_limits(
     for weights in draws(codes, n, seed):
         with np.errstate(invalid="ignore"):
             shares.append(((weights * y) @ inside) / (weights @ inside))
-    # A bin that no drawn group has films in says nothing in that sample.
+    # A bin that no drawn group has images in says nothing in that sample.
     return np.nanquantile(np.array(shares), [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
@@ -102,7 +102,7 @@ def calibration_error(
 ) -> float:
     """Expected calibration error: mean gap between score and observed share, 0..1 (Naeini et al. 2015).
 
-    It falls with fewer bins and rises with fewer films, so compare it only at the same number of both.
+    It falls with fewer bins and rises with fewer images, so compare it only at the same number of both.
 
     Parameters
     ----------
@@ -114,8 +114,8 @@ def calibration_error(
     labels, scores = checked_probabilities(y, score)
     place = bin_of(scores, bins, by)
     gap = np.abs(np.bincount(place, weights=labels - scores, minlength=bins))
-    films = np.bincount(place, minlength=bins)
-    return float((gap[films > 0] / films[films > 0]).max() if worst else gap.sum() / len(labels))
+    images = np.bincount(place, minlength=bins)
+    return float((gap[images > 0] / images[images > 0]).max() if worst else gap.sum() / len(labels))
 
 
 def brier(y: ArrayLike, score: ArrayLike) -> float:
@@ -125,7 +125,7 @@ def brier(y: ArrayLike, score: ArrayLike) -> float:
 
 
 def log_loss(y: ArrayLike, score: ArrayLike) -> float:
-    """Mean cross-entropy in nats; infinite if a film was given probability 0 of what it is."""
+    """Mean cross-entropy in nats; infinite if an image was given probability 0 of what it is."""
     labels, scores = checked_probabilities(y, score)
     with np.errstate(divide="ignore"):
         return float(-np.log(np.where(labels == 1, scores, 1 - scores)).mean())
@@ -143,7 +143,7 @@ class BrierParts:
     resolution : float
         How far observed shares are from the prevalence; more is better.
     uncertainty : float
-        prevalence * (1 - prevalence): of the films, not of the model.
+        prevalence * (1 - prevalence): of the images, not of the model.
     within : float
         What differences inside of bins add; 0 if all scores of a bin are equal.
     skill : float
@@ -162,15 +162,15 @@ def brier_parts(y: ArrayLike, score: ArrayLike, *, bins: int | None = 10, by: st
     """Decompose the Brier score; `bins=None` takes each distinct score as a bin, and `within` is 0."""
     labels, scores = checked_probabilities(y, score)
     place = np.unique(scores, return_inverse=True)[1] if bins is None else bin_of(scores, bins, by)
-    films = np.bincount(place)
-    used = films > 0
-    films = films[used]
-    observed = np.bincount(place, weights=labels)[used] / films
-    said = np.bincount(place, weights=scores)[used] / films
+    images = np.bincount(place)
+    used = images > 0
+    images = images[used]
+    observed = np.bincount(place, weights=labels)[used] / images
+    said = np.bincount(place, weights=scores)[used] / images
     share = labels.mean()
     total = brier(labels, scores)
-    reliable = float((films * (said - observed) ** 2).sum() / len(labels))
-    resolved = float((films * (observed - share) ** 2).sum() / len(labels))
+    reliable = float((images * (said - observed) ** 2).sum() / len(labels))
+    resolved = float((images * (observed - share) ** 2).sum() / len(labels))
     uncertain = float(share * (1 - share))
     within = total - (reliable - resolved + uncertain)
     return BrierParts(total, reliable, resolved, uncertain, within, 1 - ratio(total, uncertain))
@@ -259,7 +259,7 @@ class CalibrationLine:
 def calibration_line(
     y: ArrayLike, score: ArrayLike, *, group: Groups | None = None, level: float = 0.95
 ) -> CalibrationLine:
-    """Calibration slope and intercept with Wald intervals; robust to films of one group being alike if it is given.
+    """Calibration slope and intercept with Wald intervals; robust to images of one group being alike if it is given.
 
     The robust variance is the clustered sandwich (Liang & Zeger 1986, doi 10.1093/biomet/73.1.13).
     """
@@ -324,13 +324,13 @@ class Calibrator:
 
 
 def fit_calibrator(y: ArrayLike, score: ArrayLike, method: str) -> Calibrator:
-    """Fit a calibrator on validation films; judge it on others.
+    """Fit a calibrator on validation images; judge it on others.
 
     Parameters
     ----------
     method : "temperature", "platt" or "isotonic"
         Temperature divides the logit by one number (Guo et al. 2017, arXiv 1706.04599). Platt also shifts it, with his
-        smoothed targets (Platt 1999). Isotonic is any rising steps (Zadrozny & Elkan 2002), and needs many films.
+        smoothed targets (Platt 1999). Isotonic is any rising steps (Zadrozny & Elkan 2002), and needs many images.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Counting: what a threshold does to labelled scores, at one threshold and at all of them.
 
-Labels are 0 (not fractured) and 1 (fractured); a film is called fractured if its score is at least the threshold.
+Labels are 0 (not fractured) and 1 (fractured); an image is predicted fractured if its score is at least the threshold.
 What cannot be computed is NaN, never 0, and `undefined_reason` or `Confusion.undefined` says why.
 """
 
@@ -58,22 +58,22 @@ def undefined_reason(y: ArrayLike) -> str | None:
     labels = np.asarray(y)
     positive = int((labels == 1).sum())
     if positive == 0:
-        return f"undefined, because none of the {len(labels)} films is fractured"
+        return f"undefined, because none of the {len(labels)} images is fractured"
     if positive == len(labels):
-        return f"undefined, because all of the {len(labels)} films are fractured"
+        return f"undefined, because all of the {len(labels)} images are fractured"
     return None
 
 
 # What each ratio divides by: if there is none of them, it is undefined.
-_NO_FRACTURED = "no film is fractured"
-_NO_SOUND = "every film is fractured"
-_NONE_CALLED = "no film is called fractured"
-_ALL_CALLED = "every film is called fractured"
+_NO_FRACTURED = "no image is fractured"
+_NO_SOUND = "every image is fractured"
+_NONE_CALLED = "no image is predicted fractured"
+_ALL_CALLED = "every image is predicted fractured"
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many films were called what: true and false positives, false and true negatives."""
+    """How many images were called what: true and false positives, false and true negatives."""
 
     tp: int
     fp: int
@@ -82,37 +82,37 @@ class Confusion:
 
     @property
     def n(self) -> int:
-        """All films."""
+        """All images."""
         return self.tp + self.fp + self.fn + self.tn
 
     @property
     def prevalence(self) -> float:
-        """Share of films that is fractured, 0..1."""
+        """Proportion of images that is fractured, 0..1."""
         return ratio(self.tp + self.fn, self.n)
 
     @property
     def sensitivity(self) -> float:
-        """Recall: of the fractured, the share that is called fractured, 0..1."""
+        """Recall: of the fractured, the proportion that is predicted fractured, 0..1."""
         return ratio(self.tp, self.tp + self.fn)
 
     @property
     def specificity(self) -> float:
-        """Of those not fractured, the share that is not called fractured, 0..1."""
+        """Of those not fractured, the proportion that is not predicted fractured, 0..1."""
         return ratio(self.tn, self.tn + self.fp)
 
     @property
     def precision(self) -> float:
-        """Positive predictive value: of those called fractured, the share that is, 0..1."""
+        """Positive predictive value: of those predicted fractured, the proportion that is, 0..1."""
         return ratio(self.tp, self.tp + self.fp)
 
     @property
     def npv(self) -> float:
-        """Negative predictive value: of those not called fractured, the share that is not, 0..1."""
+        """Negative predictive value: of those not predicted fractured, the proportion that is not, 0..1."""
         return ratio(self.tn, self.tn + self.fn)
 
     @property
     def accuracy(self) -> float:
-        """Share of films that are called what they are, 0..1."""
+        """Proportion of images that are called what they are, 0..1."""
         return ratio(self.tp + self.tn, self.n)
 
     @property
@@ -148,7 +148,7 @@ class Confusion:
 
     @property
     def alert_rate(self) -> float:
-        """Share of films that is called fractured, 0..1."""
+        """Proportion of images that is predicted fractured, 0..1."""
         return ratio(self.tp + self.fp, self.n)
 
     def f_beta(self, beta: float) -> float:
@@ -186,10 +186,10 @@ def odds(above: float, below: float) -> float:
 def confusion_at(y: ArrayLike, score: ArrayLike, threshold: float) -> Confusion:
     """Counts at a threshold: (n,) labels, (n,) scores."""
     labels, scores = checked(y, score)
-    called = scores >= threshold
+    predicted = scores >= threshold
     positive = int(labels.sum())
-    tp = int(labels[called].sum())
-    fp = int(called.sum()) - tp
+    tp = int(labels[predicted].sum())
+    fp = int(predicted.sum()) - tp
     return Confusion(tp, fp, positive - tp, len(labels) - positive - fp)
 
 
@@ -225,11 +225,11 @@ def sweep(y: ArrayLike, score: ArrayLike, *, beta: float = 2.0) -> pd.DataFrame:
     if threshold[0] != np.inf:
         threshold, tp, fp = np.append(np.inf, threshold), np.append(0, tp), np.append(0, fp)
     positive, negative = int(tp[-1]), int(fp[-1])
-    fn, tn, called = positive - tp, negative - fp, tp + fp
+    fn, tn, predicted = positive - tp, negative - fp, tp + fp
     total, weight = positive + negative, beta**2
     with np.errstate(divide="ignore", invalid="ignore"):
         sensitivity, specificity = tp / np.float64(positive), tn / np.float64(negative)
-        margins = np.sqrt(called * np.float64(positive) * negative * (total - called))
+        margins = np.sqrt(predicted * np.float64(positive) * negative * (total - predicted))
         columns = {
             "threshold": threshold,
             "tp": tp,
@@ -238,17 +238,17 @@ def sweep(y: ArrayLike, score: ArrayLike, *, beta: float = 2.0) -> pd.DataFrame:
             "tn": tn,
             "sensitivity": sensitivity,
             "specificity": specificity,
-            "precision": tp / called,
-            "npv": tn / (total - called),
+            "precision": tp / predicted,
+            "npv": tn / (total - predicted),
             "accuracy": (tp + tn) / total,
             "balanced_accuracy": (sensitivity + specificity) / 2,
-            "f1": 2 * tp / (called + positive),
-            "f_beta": (1 + weight) * tp / (called + weight * positive),
-            "mcc": (tp * np.float64(total) - called * np.float64(positive)) / margins,
+            "f1": 2 * tp / (predicted + positive),
+            "f_beta": (1 + weight) * tp / (predicted + weight * positive),
+            "mcc": (tp * np.float64(total) - predicted * np.float64(positive)) / margins,
             "youden": sensitivity + specificity - 1,
             "lr_plus": sensitivity / (fp / np.float64(negative)),
             "lr_minus": (fn / np.float64(positive)) / specificity,
-            "alert_rate": called / total,
+            "alert_rate": predicted / total,
         }
     return pd.DataFrame(columns, copy=False)
 
@@ -272,7 +272,7 @@ def pr_curve(y: ArrayLike, score: ArrayLike) -> tuple[Scores, Scores, Scores]:
 
 
 def roc_auc(y: ArrayLike, score: ArrayLike) -> float:
-    """The chance that a fractured film has a higher score than one that is not; ties count one half.
+    """The chance that a fractured image has a higher score than one that is not; ties count one half.
 
     The Mann-Whitney statistic over the number of pairs (Hanley & McNeil 1982,
     doi 10.1148/radiology.143.1.7063747), counted in whole numbers and divided once. NaN if one class is missing: see
@@ -284,7 +284,7 @@ def roc_auc(y: ArrayLike, score: ArrayLike) -> float:
 
 
 def average_precision(y: ArrayLike, score: ArrayLike) -> float:
-    """Mean precision over the steps of recall, without interpolation, 0..1; NaN if no film is fractured."""
+    """Mean precision over the steps of recall, without interpolation, 0..1; NaN if no image is fractured."""
     _, tp, fp = cumulative_counts(y, score)
     if not tp[-1]:
         return float("nan")

@@ -1,4 +1,4 @@
-"""Is a classifier of any use, and to whom? Net benefit, predictive values, workload, and films left to people."""
+"""Is a classifier of any use, and to whom? Net benefit, predictive values, workload, and images left to people."""
 
 from dataclasses import dataclass
 
@@ -44,12 +44,12 @@ def net_benefit(
     group, n, seed, level
         For bootstrap limits by groups; none if `n` is 0.
     prevalence : float, optional
-        Where it will be used; that of these films if not given.
+        Where it will be used; that of these images if not given.
 
     Returns
     -------
     DataFrame
-        threshold, tp_rate, fp_rate (shares of all films), model, all (call everybody), none (call nobody: 0), low and
+        threshold, tp_rate, fp_rate (shares of all images), model, all (call everybody), none (call nobody: 0), low and
         high of model, and gain, gain_low, gain_high of the model over the better of the two.
     """
     labels, scores = checked_probabilities(y, score)
@@ -60,12 +60,12 @@ def net_benefit(
     hits, alarms, totals = _counts_by_group(labels, scores, t, codes)
 
     def curves(w: Weights) -> Scores:
-        fractured, sound = w @ totals
-        share = fractured / (fractured + sound) if prevalence is None else prevalence
+        fractured, negative = w @ totals
+        share = fractured / (fractured + negative) if prevalence is None else prevalence
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = t / (1 - t)
             true = share * (w @ hits) / fractured if share else np.zeros(len(t))
-            false = (1 - share) * (w @ alarms) / sound if share < 1 else np.zeros(len(t))
+            false = (1 - share) * (w @ alarms) / negative if share < 1 else np.zeros(len(t))
             model, everybody = true - false * rate, share - (1 - share) * rate
             model, everybody = np.where(t < 1, model, np.nan), np.where(t < 1, everybody, np.nan)
         return np.stack([true, false, model, everybody, model - np.maximum(everybody, 0)])
@@ -85,7 +85,7 @@ def net_benefit(
 
 
 def _counts_by_group(y: Labels, score: Scores, t: Scores, codes: Labels) -> tuple[Scores, Scores, Scores]:
-    """True and false positives of each group at each threshold (g, k), and its fractured and sound films (g, 2)."""
+    """True and false positives of each group at each threshold (g, k), and its fractured and negative images (g, 2)."""
     groups = int(codes.max()) + 1
     order = np.argsort(t)
     reached = np.searchsorted(t[order], score, "right")
@@ -135,8 +135,8 @@ def predictive_value_curve(
     labels, scores = checked(y, score)
     share = np.linspace(0.01, 0.99, 99) if prevalences is None else np.atleast_1d(_in_unit("prevalences", prevalences))
     codes = group_codes(group, len(labels))
-    called = scores >= threshold
-    cells = np.stack([labels * called, labels, (1 - labels) * ~called, 1 - labels], axis=1).astype(float)
+    predicted = scores >= threshold
+    cells = np.stack([labels * predicted, labels, (1 - labels) * ~predicted, 1 - labels], axis=1).astype(float)
     by_group = np.stack([np.bincount(codes, weights=column) for column in cells.T], axis=1)
 
     def values(w: Weights) -> Scores:
@@ -166,7 +166,7 @@ def predictive_value_curve(
 
 
 def prior_shift(score: ArrayLike, *, before: float, after: float) -> Scores:
-    """Scores as they would be where fractures are more or less common, the films of each class staying alike.
+    """Scores as they would be where fractures are more or less common, the images of each class staying alike.
 
     Saerens, Latinne & Decaestecker 2002, doi 10.1162/089976602753284446.
 
@@ -185,7 +185,7 @@ def prior_shift(score: ArrayLike, *, before: float, after: float) -> Scores:
 
 
 def estimate_prevalence(score: ArrayLike, *, before: float, steps: int = 1000) -> float:
-    """The prevalence among unlabelled films, by expectation and maximisation on their scores (Saerens et al. 2002)."""
+    """The prevalence among unlabelled images, by expectation and maximisation on their scores (Saerens et al. 2002)."""
     scores = _in_unit("score", score)
     share = before
     for _ in range(steps):
@@ -198,9 +198,9 @@ def estimate_prevalence(score: ArrayLike, *, before: float, steps: int = 1000) -
 
 @dataclass(frozen=True)
 class Workload:
-    """What a threshold means for so many films: how many are flagged, found, missed, and flagged for nothing."""
+    """What a threshold means for so many images: how many are flagged, found, missed, and flagged for nothing."""
 
-    films: float
+    images: float
     fractured: float
     flagged: float
     found: float
@@ -208,32 +208,32 @@ class Workload:
     false_alarms: float
 
     @property
-    def films_per_find(self) -> float:
-        """Flagged films that are read for each fracture found; infinite if none is found, NaN if none is flagged."""
+    def images_per_find(self) -> float:
+        """Flagged images that are read for each fracture found; infinite if none is found, NaN if none is flagged."""
         if not self.found:
             return float("inf") if self.flagged else float("nan")
         return self.flagged / self.found
 
 
-def workload(sensitivity: float, specificity: float, prevalence: float, *, films: float = 1000) -> Workload:
-    """Expected counts among `films` films at a prevalence."""
+def workload(sensitivity: float, specificity: float, prevalence: float, *, images: float = 1000) -> Workload:
+    """Expected counts among `images` images at a prevalence."""
     _in_unit("sensitivity, specificity or prevalence", [sensitivity, specificity, prevalence])
-    fractured = films * prevalence
-    found, alarms = fractured * sensitivity, (films - fractured) * (1 - specificity)
-    return Workload(films, fractured, found + alarms, found, fractured - found, alarms)
+    fractured = images * prevalence
+    found, alarms = fractured * sensitivity, (images - fractured) * (1 - specificity)
+    return Workload(images, fractured, found + alarms, found, fractured - found, alarms)
 
 
 def selective_prediction(y: ArrayLike, score: ArrayLike, threshold: float) -> pd.DataFrame:
-    """If the films nearest to the threshold are left to people, how good is the rest?
+    """If the images nearest to the threshold are left to people, how good is the rest?
 
-    Nearness is the difference of logits, so that a threshold of 0.1 has as much room below it as above. Films that are
+    Nearness is the difference of logits, so that a threshold of 0.1 has as much room below it as above. Images that are
     equally near stay together.
 
     Returns
     -------
     DataFrame
-        margin (falling), coverage (share of films that is decided), error (share of those that is wrong), sensitivity,
-        specificity (among those; NaN without the class).
+        margin (falling), coverage (proportion of images that is decided), error (proportion of those that is wrong),
+        sensitivity, specificity (among those; NaN without the class).
     """
     labels, scores = checked_probabilities(y, score)
     if not 0 < threshold < 1:
@@ -243,10 +243,10 @@ def selective_prediction(y: ArrayLike, score: ArrayLike, threshold: float) -> pd
     order = np.argsort(-margin, kind="stable")
     ranked = margin[order]
     last = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
-    y_ranked, called = labels[order], (scores >= threshold)[order]
+    y_ranked, predicted = labels[order], (scores >= threshold)[order]
     kept = last + 1
-    positive, hits = np.cumsum(y_ranked)[last], np.cumsum(y_ranked * called)[last]
-    rejected = np.cumsum((1 - y_ranked) * ~called)[last]
+    positive, hits = np.cumsum(y_ranked)[last], np.cumsum(y_ranked * predicted)[last]
+    rejected = np.cumsum((1 - y_ranked) * ~predicted)[last]
     with np.errstate(invalid="ignore"):
         return pd.DataFrame(
             {

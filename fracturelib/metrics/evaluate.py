@@ -37,9 +37,9 @@ def evaluate(
     frame : DataFrame
         As `read_predictions` gives it: label, score, group, perhaps split and metadata.
     threshold : float or OperatingPoint, optional
-        A film is called fractured if its score is at least this; 0.5 if not given.
+        An image is predicted fractured if its score is at least this; 0.5 if not given.
     compare : DataFrame, optional
-        Another model's scores of the same films.
+        Another model's scores of the same images.
     threshold_compare : float, optional
         The other model's threshold; the same if not given.
     seed, n : int
@@ -48,7 +48,7 @@ def evaluate(
     Returns
     -------
     dict
-        notice, threshold, operating_point (where it comes from, or None), splits: for each split (or "all") films,
+        notice, threshold, operating_point (where it comes from, or None), splits: for each split (or "all") images,
         groups, fractured, prevalence, flatters, undefined (the reason, or None), auc, average_precision (each value,
         low, high, note), delong, partial_auc, confusion, operating_point (rows), calibration, utility, subgroups,
         comparison.
@@ -56,11 +56,11 @@ def evaluate(
     Raises
     ------
     InputError
-        If the threshold is not in 0..1, or the other table has other films or labels.
+        If the threshold is not in 0..1, or the other table has other images or labels.
     """
     point = threshold if isinstance(threshold, OperatingPoint) else None
     at = 0.5 if threshold is None else float(point.threshold if point else threshold)  # type: ignore[arg-type]
-    # A rule may find that calling nobody is best; a user's number has to be a score.
+    # A rule may find that predicting nobody fractured is best; a user's number has to be a score.
     if not (0 <= at <= 1 or (point and at == np.inf)):
         raise InputError(f"--threshold is {at}; expected a number in 0..1")
     other = None if compare is None else aligned(frame, compare)
@@ -90,18 +90,18 @@ def splits_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def aligned(frame: pd.DataFrame, compare: pd.DataFrame) -> pd.Series:
-    """The other model's score of each film of `frame`, in its order.
+    """The other model's score of each image of `frame`, in its order.
 
     Raises
     ------
     InputError
-        If a film is missing there, or has another label.
+        If an image is missing there, or has another label.
     """
     other = compare.set_index("file").reindex(frame["file"])
     missing = other["score"].isna().to_numpy()
     if missing.any():
-        raise InputError(f"--compare: has no score for {int(missing.sum())} films, such as "
-                         f"{frame['file'][missing].iloc[0]}; expected the same films")  # fmt: skip
+        raise InputError(f"--compare: has no score for {int(missing.sum())} images, such as "
+                         f"{frame['file'][missing].iloc[0]}; expected the same images")  # fmt: skip
     differs = other["label"].to_numpy() != frame["label"].to_numpy()
     if differs.any():
         raise InputError(f"--compare: {frame['file'][differs].iloc[0]} has another label there; expected the same")
@@ -109,7 +109,7 @@ def aligned(frame: pd.DataFrame, compare: pd.DataFrame) -> pd.Series:
 
 
 def point_from(frame: pd.DataFrame, rule: str, *, seed: int = 0, n: int = 1000) -> OperatingPoint:
-    """Choose a threshold on the films of split "val", or on all if there are no splits.
+    """Choose a threshold on the images of split "val", or on all if there are no splits.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def judge(
         "delong": delong_interval(y, score),
     }
     return {
-        "films": len(y),
+        "images": len(y),
         "groups": int(frame["group"].nunique()),
         "fractured": int(y.sum()),
         "prevalence": float(y.mean()),
@@ -169,7 +169,7 @@ def judge(
 
 
 def utility(frame: pd.DataFrame, threshold: float, *, n: int, seed: int) -> dict[str, Any]:
-    """Net benefit at the threshold, and the work it makes among 1,000 films like these."""
+    """Net benefit at the threshold, and the work it makes among 1,000 images like these."""
     y, score = frame["label"].to_numpy(), frame["score"].to_numpy()
     counts = confusion_at(y, score, threshold)
     result: dict[str, Any] = {"net_benefit": None, "per_1000": None}
@@ -180,12 +180,12 @@ def utility(frame: pd.DataFrame, threshold: float, *, n: int, seed: int) -> dict
         }
     if undefined_reason(y) is None:
         load = workload(counts.sensitivity, counts.specificity, counts.prevalence)
-        result["per_1000"] = {**asdict(load), "films_per_find": load.films_per_find}
+        result["per_1000"] = {**asdict(load), "images_per_find": load.images_per_find}
     return result
 
 
 def subgroup_columns(frame: pd.DataFrame) -> list[str]:
-    """Columns that part the films into a few kinds."""
+    """Columns that part the images into a few kinds."""
     return [c for c in frame.columns if c not in NO_SUBGROUP and 2 <= frame[c].nunique() <= MOST_VALUES]
 
 

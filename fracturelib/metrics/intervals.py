@@ -1,4 +1,4 @@
-"""How sure is a figure, and do two models differ? Wilson, DeLong, McNemar: for films independent of each other."""
+"""How sure is a figure, and do two models differ? Wilson, DeLong, McNemar: for images independent of each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,16 +51,16 @@ class Interval:
 
 
 def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion (Wilson 1927); for films that are independent of each other."""
+    """Wilson's score interval of a proportion (Wilson 1927); for images that are independent of each other."""
     if not 0 <= successes <= n:
         raise InputError(f"successes is {successes} of n {n}; expected 0 <= successes <= n")
     if not n:
-        return Interval(NAN, NAN, NAN, level, "Wilson", undefined="undefined, because there are no films")
+        return Interval(NAN, NAN, NAN, level, "Wilson", undefined="undefined, because there are no images")
     return Interval(successes / n, *wilson_limits(successes, n, level=level), level, "Wilson")
 
 
 def delong_components(y: ArrayLike, score: ArrayLike) -> tuple[Scores, Scores]:
-    """Of each fractured film the share of sound ones below it, and of each sound film the share of fractured above.
+    """For each fractured image the proportion of negatives below it; for each negative that of fractured ones above.
 
     Ties count one half. By midranks, in O(n log n) (Sun & Xu 2014, doi 10.1109/LSP.2014.2337313).
 
@@ -77,23 +77,23 @@ def delong_components(y: ArrayLike, score: ArrayLike) -> tuple[Scores, Scores]:
 
 
 def delong_covariance(y: ArrayLike, scores: Sequence[ArrayLike]) -> tuple[Scores, Scores]:
-    """AUCs (k,) of k rankings of the same films and their covariance (k, k); NaN with under two films of a class.
+    """AUCs (k,) of k rankings of the same images and their covariance (k, k); NaN with under two images of a class.
 
     DeLong, DeLong & Clarke-Pearson 1988, doi 10.2307/2531595.
     """
     parts = [delong_components(y, score) for score in scores]
-    fractured, sound = np.array([p[0] for p in parts]), np.array([p[1] for p in parts])
-    m, n, k = fractured.shape[1], sound.shape[1], len(scores)
+    fractured, negative = np.array([p[0] for p in parts]), np.array([p[1] for p in parts])
+    m, n, k = fractured.shape[1], negative.shape[1], len(scores)
     if not m or not n:
         return np.full(k, NAN), np.full((k, k), NAN)
     if min(m, n) < 2:
         return fractured.mean(axis=1), np.full((k, k), NAN)
-    covariance = np.cov(fractured).reshape(k, k) / m + np.cov(sound).reshape(k, k) / n
+    covariance = np.cov(fractured).reshape(k, k) / m + np.cov(negative).reshape(k, k) / n
     return fractured.mean(axis=1), covariance
 
 
 def delong_interval(y: ArrayLike, score: ArrayLike, *, level: float = 0.95) -> Interval:
-    """AUC with DeLong's interval, cut to 0..1; for films that are independent of each other.
+    """AUC with DeLong's interval, cut to 0..1; for images that are independent of each other.
 
     With a perfect ranking its variance is 0, which is not certainty: the interval is Newcombe's then
     (`newcombe_auc_limits`), and the note says so.
@@ -103,12 +103,14 @@ def delong_interval(y: ArrayLike, score: ArrayLike, *, level: float = 0.95) -> I
     half = norm.ppf((1 + level) / 2) * spread
     reason = undefined_reason(y)
     if reason is None and np.isnan(spread):
-        reason = "interval undefined, because a class has one film only"
+        reason = "interval undefined, because a class has one image only"
     if reason is None and spread < 1e-9:
         fractured = int((np.asarray(y) == 1).sum())
-        sound = len(np.asarray(y)) - fractured
-        note = f"DeLong's variance is 0: Newcombe's interval of {fractured} + {sound} films"
-        return Interval(value, *newcombe_auc_limits(value, fractured, sound, level=level), level, "DeLong", note=note)
+        negative = len(np.asarray(y)) - fractured
+        note = f"DeLong's variance is 0: Newcombe's interval of {fractured} + {negative} images"
+        return Interval(
+            value, *newcombe_auc_limits(value, fractured, negative, level=level), level, "DeLong", note=note
+        )
     low, high = (max(0.0, value - half), min(1.0, value + half)) if reason is None else (NAN, NAN)
     return Interval(value, low, high, level, "DeLong", undefined=reason)
 
@@ -138,9 +140,9 @@ class Comparison:
 
 
 def delong_test(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Comparison:
-    """Do two models rank the same films equally well? Paired, two-sided.
+    """Do two models rank the same images equally well? Paired, two-sided.
 
-    Films are taken as independent; with several films a patient use `paired_group_bootstrap`.
+    Images are taken as independent; with several images a patient use `paired_group_bootstrap`.
     """
     aucs, covariance = delong_covariance(y, [a, b])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
@@ -150,7 +152,7 @@ def delong_test(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95
 
 
 def delong_unpaired(y_a: ArrayLike, a: ArrayLike, y_b: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Comparison:
-    """Do two models rank two different sets of films equally well? Welch's degrees of freedom, two-sided."""
+    """Do two models rank two different sets of images equally well? Welch's degrees of freedom, two-sided."""
     (auc_a, cov_a), (auc_b, cov_b) = delong_covariance(y_a, [a]), delong_covariance(y_b, [b])
     var_a, var_b = float(cov_a[0, 0]), float(cov_b[0, 0])
     below = var_a**2 / max(len(np.asarray(y_a)) - 1, 1) + var_b**2 / max(len(np.asarray(y_b)) - 1, 1)
@@ -181,15 +183,15 @@ def mcnemar_test(y: ArrayLike, called_a: ArrayLike, called_b: ArrayLike) -> Comp
     ----------
     y : (n,) of 0 and 1
     called_a, called_b : (n,) bool
-        What each calls fractured. Give the fractured films only to compare sensitivities, the sound ones only to
+        What each predicts fractured. Give the fractured images only to compare sensitivities, the negative ones only to
         compare specificities.
 
     Returns
     -------
     Comparison
-        a, b: share of films that each gets right; statistic: how many only a gets right; low and high: Wald's, or,
-        where that would be a point because the two are right on the same films or on no film together, from Wilson's
-        limits of each (`difference_limits`), and the note says so.
+        a, b: proportion of images that each gets right; statistic: how many only a gets right; low and high: Wald's,
+        or, where that would be a point because the two are right on the same images or on no image together, from
+        Wilson's limits of each (`difference_limits`), and the note says so.
     """
     labels, a = checked(y, np.asarray(called_a, dtype=float))
     _, b = checked(y, np.asarray(called_b, dtype=float))
@@ -197,15 +199,15 @@ def mcnemar_test(y: ArrayLike, called_a: ArrayLike, called_b: ArrayLike) -> Comp
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     n, discordant = len(labels), only_a + only_b
     difference = (only_a - only_b) / n
-    reason = None if discordant else "test undefined, because the two are right on the same films"
+    reason = None if discordant else "test undefined, because the two are right on the same images"
     p = float(binomtest(only_a, discordant).pvalue) if discordant else NAN
     half = norm.ppf(0.975) * np.sqrt(max(discordant - (only_a - only_b) ** 2 / n, 0.0)) / n
     low, high, note = float(difference - half), float(difference + half), ""
     if not half:
-        # Where no film differs, the difference is at most the share that does, of which none was seen.
+        # Where no image differs, the difference is at most the proportion that does, of which none was seen.
         ends = (1.0, 0.0) if difference > 0 else (0.0, 1.0 if discordant else 0.0)
         of_a, of_b = (wilson_limits(round(end) * n, n) for end in ends)
         low, high = difference_limits(ends[0], of_a, ends[1], of_b) if discordant else (-of_a[1], of_a[1])
-        note = f"Wald's interval is a point: Wilson's of {n} films"
+        note = f"Wald's interval is a point: Wilson's of {n} images"
     values = float(right_a.mean()), float(right_b.mean()), difference, low, high
     return Comparison(*values, only_a, p, "exact McNemar", reason, note)

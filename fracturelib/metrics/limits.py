@@ -13,7 +13,7 @@ def wilson_limits(successes: int, n: int, *, level: float = 0.95) -> Limits:
     return float(found.low), float(found.high)
 
 
-def newcombe_auc_limits(auc: float, fractured: int, sound: int, *, level: float = 0.95) -> Limits:
+def newcombe_auc_limits(auc: float, fractured: int, negative: int, *, level: float = 0.95) -> Limits:
     """Limits of an AUC that has any value, 0 and 1 among them: Newcombe's method 5.
 
     Those AUCs from which the one that was found is just as far as chance takes it, with the variance of Hanley & McNeil
@@ -27,10 +27,10 @@ def newcombe_auc_limits(auc: float, fractured: int, sound: int, *, level: float 
         How many there are of each class that are independent of each other, at least 1.
     """
     z = float(norm.ppf((1 + level) / 2))
-    more = (fractured + sound) / 2 - 1
+    more = (fractured + negative) / 2 - 1
 
     def beyond(limit: float) -> float:
-        spread = limit * (1 - limit) / (fractured * sound)
+        spread = limit * (1 - limit) / (fractured * negative)
         spread *= 1 + more * ((1 - limit) / (2 - limit) + limit / (1 + limit))
         return (auc - limit) ** 2 - z**2 * spread
 
@@ -56,5 +56,5 @@ def difference_limits(a: float, of_a: Limits, b: float, of_b: Limits) -> Limits:
 
 
 def f1_from(jaccard: float) -> float:
-    """F1 from the share TP / (TP + FP + FN), which is a proportion (Hand et al. 2021)."""
+    """F1 from the proportion TP / (TP + FP + FN), which is a proportion (Hand et al. 2021)."""
     return 2 * jaccard / (1 + jaccard)

@@ -17,12 +17,12 @@ from fracturelib.metrics.classification import Confusion, Labels, Scores, checke
 CLOSE = 1e-9
 GRAMMAR = (
     "'sensitivity=0.95', 'specificity=0.9', 'youden', 'f_beta=2', 'cost=10:1' (a missed fracture : a false alarm), "
-    "'cost=10:1@0.02' (at that prevalence), 'alerts=0.2' (share of films) or 'score=0.5'"
+    "'cost=10:1@0.02' (at that prevalence), 'alerts=0.2' (proportion of images) or 'score=0.5'"
 )
 
 
 class SameDataWarning(UserWarning):
-    """A threshold is judged on the films that it was chosen on: the result flatters."""
+    """A threshold is judged on the images that it was chosen on: the result flatters."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Rule:
     false_alarm : float
         For cost, that of a false alarm.
     prevalence : float or None
-        For cost, where it will be used; that of the films if None.
+        For cost, where it will be used; that of the images if None.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Rule:
             return float(threshold[np.argmax(tp / positive - fp / negative)])
         if self.name == "f_beta":
             weight = self.value**2
-            called = np.maximum(tp + fp, 1)
-            return float(threshold[np.argmax((1 + weight) * tp / (called + weight * positive))])
+            predicted = np.maximum(tp + fp, 1)
+            return float(threshold[np.argmax((1 + weight) * tp / (predicted + weight * positive))])
         share = positive / (positive + negative) if self.prevalence is None else self.prevalence
         missed = self.value * share * (positive - np.append(0, tp)) / positive
         alarms = self.false_alarm * (1 - share) * np.append(0, fp) / negative
@@ -87,7 +87,7 @@ def _lowest(threshold: Scores, reached: np.ndarray) -> float:
 
 def _require(count: int, name: str) -> None:
     if not count:
-        raise InputError(f"y: no film is {name}; expected at least one")
+        raise InputError(f"y: no image is {name}; expected at least one")
 
 
 def parse_rule(text: str) -> Rule:
@@ -131,7 +131,7 @@ def threshold_for_sensitivity(y: ArrayLike, score: ArrayLike, target: float) -> 
     Raises
     ------
     InputError
-        If no film is fractured, or `target` is not in 0..1.
+        If no image is fractured, or `target` is not in 0..1.
     """
     return _picked(Rule("sensitivity", _share("target", target)), y, score)
 
@@ -142,7 +142,7 @@ def threshold_for_specificity(y: ArrayLike, score: ArrayLike, target: float) -> 
     Raises
     ------
     InputError
-        If every film is fractured, or `target` is not in 0..1.
+        If every image is fractured, or `target` is not in 0..1.
     """
     return _picked(Rule("specificity", _share("target", target)), y, score)
 
@@ -168,14 +168,14 @@ def threshold_f_beta(y: ArrayLike, score: ArrayLike, beta: float = 2.0) -> float
 def threshold_for_cost(
     y: ArrayLike, score: ArrayLike, *, missed: float, false_alarm: float, prevalence: float | None = None
 ) -> float:
-    """The threshold with the least expected cost a film; the highest of several, infinity if calling nobody is best.
+    """The threshold of least expected cost per image; of several the highest; infinity if flagging nobody is best.
 
     Parameters
     ----------
     missed, false_alarm : float
         What a missed fracture and a false alarm cost, in one unit.
     prevalence : float, optional
-        Share of fractured films where it will be used; that of these films if not given.
+        Proportion of fractured images where it will be used; that of these images if not given.
     """
     if not (missed > 0 and false_alarm > 0):
         raise InputError(f"missed is {missed} and false_alarm {false_alarm}; expected positive costs")
@@ -184,7 +184,7 @@ def threshold_for_cost(
 
 
 def threshold_for_alerts(y: ArrayLike, score: ArrayLike, budget: float) -> float:
-    """The lowest score that, as threshold, flags at most the share `budget` (0..1) of films; infinity if none does."""
+    """The lowest score that, as threshold, flags at most `budget` (0..1) of all images; infinity if none does."""
     return _picked(Rule("alerts", _share("budget", budget)), y, score)
 
 
@@ -213,7 +213,7 @@ class OperatingPoint:
         How it was chosen, as `parse_rule` reads it.
     fingerprint : str
         Of the labelled scores that it was chosen on.
-    films, fractured : int
+    images, fractured : int
         How many they were.
     low, high : float
         Where it might as well have fallen: bootstrap limits by groups; NaN if not asked for.
@@ -222,22 +222,22 @@ class OperatingPoint:
     threshold: float
     rule: str
     fingerprint: str
-    films: int
+    images: int
     fractured: int
     low: float = float("nan")
     high: float = float("nan")
 
     def evaluate(self, y: ArrayLike, score: ArrayLike) -> Confusion:
-        """Counts at this threshold; a `SameDataWarning` if these are the films that it was chosen on."""
+        """Counts at this threshold; a `SameDataWarning` if these are the images that it was chosen on."""
         self.warn_if_same(y, score)
         return confusion_at(y, score, self.threshold)
 
     def warn_if_same(self, y: ArrayLike, score: ArrayLike) -> bool:
-        """Whether these are the films that it was chosen on, with a `SameDataWarning` if so."""
+        """Whether these are the images that it was chosen on, with a `SameDataWarning` if so."""
         same = scores_fingerprint(y, score) == self.fingerprint
         if same and not self.rule.startswith("score="):
             warnings.warn(
-                f"the threshold {self.threshold:.3f} ({self.rule}) was chosen on these very films: "
+                f"the threshold {self.threshold:.3f} ({self.rule}) was chosen on these very images: "
                 "its results on them flatter; judge it on others",
                 SameDataWarning,
                 stacklevel=3,
@@ -264,11 +264,11 @@ def choose_threshold(
     Parameters
     ----------
     y, score : (n,)
-        Of validation films.
+        Of validation images.
     rule : str or Rule
         Such as "sensitivity=0.95"; see `parse_rule`.
     group : (n,), optional
-        The patient of each film.
+        The patient of each image.
     n : int
         Bootstrap samples of whole groups for `low` and `high`; none if 0.
     """
@@ -284,7 +284,7 @@ def choose_threshold(
         threshold=_picked(rule, labels, scores),
         rule=str(rule),
         fingerprint=scores_fingerprint(labels, scores),
-        films=len(labels),
+        images=len(labels),
         fractured=int(labels.sum()),
         low=float(low),
         high=float(high),

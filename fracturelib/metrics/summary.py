@@ -64,19 +64,19 @@ def operating_point_table(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """What a threshold is worth on these films.
+    """What a threshold is worth on these images.
 
     Parameters
     ----------
     y, score : (n,)
     threshold : float or OperatingPoint
-        An `OperatingPoint` that was chosen on these very films gives a `SameDataWarning`.
+        An `OperatingPoint` that was chosen on these very images gives a `SameDataWarning`.
     group : (n,), optional
-        The patient of each film; each film its own if not given.
+        The patient of each image; each image its own if not given.
     names : sequence of str
         Properties of `Confusion`.
     interval : "group" or "wilson"
-        Percentiles of `n` samples of whole groups, or Wilson's interval of each proportion, which takes films as
+        Percentiles of `n` samples of whole groups, or Wilson's interval of each proportion, which takes images as
         independent, and which the other figures do not have.
     n, seed, level
         Of the bootstrap.
@@ -122,8 +122,8 @@ def resampled_counts(
 ) -> list[Confusion]:
     """Counts at a threshold in each of `n` samples of whole groups."""
     codes = group_codes(group, len(y))
-    called = score >= threshold
-    cells = [called & (y == 1), called & (y == 0), ~called & (y == 1), ~called & (y == 0)]
+    predicted = score >= threshold
+    cells = [predicted & (y == 1), predicted & (y == 0), ~predicted & (y == 1), ~predicted & (y == 0)]
     by_group = np.stack([np.bincount(codes, weights=cell) for cell in cells], axis=1)
     drawn = group_draws(codes, n, seed) @ by_group
     return [Confusion(*row) for row in drawn.astype(int).tolist()]
@@ -138,24 +138,24 @@ def by_subgroup(
     n: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """AUC, sensitivity and specificity in each value of a column, with how many films stand behind them.
+    """AUC, sensitivity and specificity in each value of a column, with how many images stand behind them.
 
     Parameters
     ----------
     frame : DataFrame
-        label, score, group and `column`; films without a value of it are left out.
+        label, score, group and `column`; images without a value of it are left out.
     column : str
         Any column of the manifest.
     threshold : float or OperatingPoint
     least : int
-        A figure from fewer films of its class is not given: NaN.
+        A figure from fewer images of its class is not given: NaN.
     n, seed : int
         Of the bootstrap by groups.
 
     Returns
     -------
     DataFrame
-        Index: the values of `column`, most films first. Columns: fractured, not_fractured (films, n+ and n-), auc,
+        Index: the values of `column`, most images first. Columns: fractured, not_fractured (images, n+ and n-), auc,
         sensitivity and specificity, each also with _low and _high.
     """
     missing = [c for c in ("label", "score", "group", column) if c not in frame]
@@ -171,8 +171,8 @@ def by_subgroup(
             found = group_bootstrap(roc_auc, y, score, group, n=n, seed=seed)
             figures["auc"] = found.value, found.low, found.high
         rates = operating_point_table(y, score, at, group, names=("sensitivity", "specificity"), n=n, seed=seed)
-        for rate, films in zip(rates.itertuples(), (positive, negative), strict=True):
-            if films >= max(least, 1):
+        for rate, images in zip(rates.itertuples(), (positive, negative), strict=True):
+            if images >= max(least, 1):
                 figures[rate.metric] = rate.value, rate.low, rate.high
         row: dict[str, float] = {"fractured": positive, "not_fractured": negative}
         for name, (value_here, low, high) in figures.items():
@@ -197,14 +197,14 @@ def compare_models(
     n: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Two models on the same films, each at its threshold.
+    """Two models on the same images, each at its threshold.
 
     Returns
     -------
     DataFrame
         metric, a, b, difference (a - b), low, high, p, test, note (why a test is undefined or an interval was made
         otherwise, else empty). AUC by DeLong and by groups; sensitivity and specificity by groups and by McNemar; the
-        rest by groups. Where several films are of one patient, believe those by groups.
+        rest by groups. Where several images are of one patient, believe those by groups.
     """
     labels, scores_a = checked(y, a)
     scores_b = checked(y, b)[1]

@@ -14,7 +14,7 @@ from fracturelib.models.localizer import STAGES
 from fracturelib.models.registry import MODELS
 from fracturelib.models.tensor_file import TensorHeader
 
-TWO_LOOKS = "two looks"  # of `Classifier.extra`: temperature and thresholds of two looks at a film
+TTA = "two looks"  # of `Classifier.extra`: temperature and thresholds of two looks at an image
 VALUES = {
     "architecture", "size", "mean", "std", "fingerprint", "temperature", "thresholds", "default_rule", "classes",
     "version", "extra",
@@ -52,17 +52,17 @@ def _is_name(value: object, *, longest: int = 200) -> bool:
 def check_values(values: Mapping[str, Any]) -> None:
     """Raise `Odd` unless these are the values of a classifier: what `Classifier` has, less its network.
 
-    A threshold may be infinite: then nobody is called fractured.
+    A threshold may be infinite: then nobody is predicted fractured.
     """
     if missing := sorted(VALUES - values.keys()):
         raise Odd(f"values is without {', '.join(missing)}", "all of them")
     if extra := [key for key in values if key not in VALUES | {"looks"}]:
         raise Odd(f"values is with {extra[0]}", f"{', '.join(sorted(VALUES))} and looks only")
     check_architecture(values["architecture"])
-    taught = values["architecture"]["name"] != "small_cnn"
-    least, most, step = (32, SIZES[1], 32) if taught else (*SIZES, 1)
+    localizing = values["architecture"]["name"] != "small_cnn"
+    least, most, step = (32, SIZES[1], 32) if localizing else (*SIZES, 1)
     if not _whole(values["size"]) or not least <= values["size"] <= most or values["size"] % step:
-        raise _odd("size", values["size"], f"{least} to {most} pixels" + (", a multiple of 32" if taught else ""))
+        raise _odd("size", values["size"], f"{least} to {most} pixels" + (", a multiple of 32" if localizing else ""))
     for name, (low, high) in (("mean", (0.0, 1.0)), ("std", DEVIATIONS)):
         if not _number(values[name]) or not low <= values[name] <= high:
             raise _odd(name, values[name], f"a number in {low:g}..{high:g}")
@@ -87,7 +87,7 @@ def _check_calibration(values: Mapping[str, Any], of: str, rule: str) -> None:
         raise _odd(f"thresholds{of}", thresholds, "a threshold for each rule")
     for name, value in thresholds.items():
         if not (_number(value) and 0 <= value <= 1) and not (type(value) is float and value == math.inf):
-            raise _odd(f"threshold of {name}{of}", value, "a score in 0..1, or inf where nobody is called fractured")
+            raise _odd(f"threshold of {name}{of}", value, "a score in 0..1, or inf where nobody is predicted fractured")
     if rule not in thresholds:
         raise Odd(f"thresholds{of} is for {', '.join(thresholds) or 'no rule'}", f"one for {rule}, which decides")
 
@@ -104,11 +104,11 @@ def _check_extra(extra: object, rule: str) -> None:
         raise _odd("extra members", members, "a recipe for each")
     if not _is_name(extra.get("attribution", ""), longest=5000):
         raise _odd("extra attribution", extra["attribution"], "text")
-    if TWO_LOOKS in extra:
-        twice = extra[TWO_LOOKS]
+    if TTA in extra:
+        twice = extra[TTA]
         if not isinstance(twice, dict) or twice.keys() != {"temperature", "thresholds"}:
-            raise _odd(f"extra {TWO_LOOKS}", twice, "temperature and thresholds")
-        _check_calibration(twice, f" of {TWO_LOOKS}", rule)
+            raise _odd(f"extra {TTA}", twice, "temperature and thresholds")
+        _check_calibration(twice, f" of {TTA}", rule)
 
 
 def _check_plain(name: str, value: object, depth: int = 0) -> None:
@@ -148,7 +148,7 @@ def check_shapes(architecture: Mapping[str, Any], weights: Mapping[str, Any]) ->
     """Raise `Odd` unless these are the tensors that the network has, by name, shape and kind; nothing is allocated."""
     options = {k: v for k, v in architecture.items() if k != "name"}
     heads = {key.split(".")[1] for key in weights if isinstance(key, str) and key.startswith("heads.") and key[6:]}
-    if architecture["name"] == "taught_ensemble" and options.get("members", 2) != len(heads):
+    if architecture["name"] == "deep_ensemble" and options.get("members", 2) != len(heads):
         raise _odd("members", options.get("members", 2), f"{len(heads)}, as there are heads among the weights")
     try:
         with torch.device("meta"):

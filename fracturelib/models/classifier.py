@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from fracturelib._io.files import InputError, atomic_path, printable
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib.data.labels import CLASSES
-from fracturelib.models.checkpoint_checks import TWO_LOOKS, Odd, check_shapes, check_values, check_weights, refusal
+from fracturelib.models.checkpoint_checks import TTA, Odd, check_shapes, check_values, check_weights, refusal
 from fracturelib.models.registry import build_model
 from fracturelib.models.tensor_file import read_header, require_undamaged
 
 __all__ = [
-    "TWO_LOOKS", "Classifier", "batches", "describe", "fit_temperature", "load_classifier", "load_payload",
+    "TTA", "Classifier", "batches", "describe", "fit_temperature", "load_classifier", "load_payload",
     "model_logits", "normalised", "save_classifier", "scores_from_logits",
 ]  # fmt: skip
 FORMAT = "fracturelib checkpoint"
@@ -54,7 +54,7 @@ class Classifier:
     extra : dict
         Plain values worth keeping: attribution, recipe, results.
     looks : int
-        1: a film is scored as it is. 2: as it is and mirrored, with the mean of both logits, at twice the cost.
+        1: an image is scored as it is. 2: as it is and mirrored, with the mean of both logits, at twice the cost.
     """
 
     model: nn.Module
@@ -73,7 +73,7 @@ class Classifier:
 
     @property
     def threshold(self) -> float:
-        """A film is called fractured if its score is at least this."""
+        """An image is predicted fractured if its score is at least this."""
         return self.thresholds[self.default_rule]
 
     def tensor(self, images: NDArray[np.uint8]) -> Tensor:
@@ -86,8 +86,8 @@ class Classifier:
         found = [model_logits(self.model, look, mean=self.mean, std=self.std, batch=batch) for look in seen]
         return np.mean(found, axis=0)
 
-    def looking_twice(self) -> "Classifier":
-        """The same network with two looks at each film, and the temperature and the thresholds of two.
+    def with_tta(self) -> "Classifier":
+        """The same network with two looks at each image, and the temperature and the thresholds of two.
 
         Raises
         ------
@@ -96,12 +96,12 @@ class Classifier:
         """
         if self.looks == 2:
             return self
-        if not self.extra.get(TWO_LOOKS):
+        if not self.extra.get(TTA):
             raise InputError(
-                f"the network ({self.architecture['name']}) was calibrated for one look at a film; expected one "
+                f"the network ({self.architecture['name']}) was calibrated for one look at an image; expected one "
                 "calibrated for two as well, as `fracture train` leaves it"
             )
-        return replace(self, looks=2, **self.extra[TWO_LOOKS])
+        return replace(self, looks=2, **self.extra[TTA])
 
     def scores(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
         """P(Fractured) in 0..1, temperature applied: (n, size, size) uint8 -> (n,) float64.
@@ -121,21 +121,23 @@ class Classifier:
         return scores
 
     @property
-    def is_taught(self) -> bool:
-        """Whether the network was taught where, and has a map of its own."""
+    def localizes(self) -> bool:
+        """Whether the network was trained to localize, and has a map of its own."""
         return hasattr(self.model, "mark")
 
-    def marks(self, images: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
+    def localize(self, images: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
         """What a taught network marks as fracture: (n, size, size) uint8 -> (n, h', w') float32 in 0..1.
 
         Raises
         ------
         InputError
-            If the network was not taught where.
+            If the network was not trained to localize.
         """
         mark = getattr(self.model, "mark", None)
         if mark is None:
-            raise InputError(f"model {self.architecture['name']} was not taught where; expected taught_lite0")
+            raise InputError(
+                f"model {self.architecture['name']} was not trained to localize; expected localizing_efficientnet"
+            )
         keep_freed_memory()
         self.model.eval()
         found = []
@@ -162,7 +164,7 @@ def model_logits(
 ) -> NDArray[np.float64]:
     """Logits of a network in evaluation mode, its mode left as it was: (n, s, s) uint8 -> (n, 2) float64.
 
-    At most `batch` films at a time; of more than 224 pixels hardly more than one for each thread, so that what a layer
+    At most `batch` images at a time; of more than 224 pixels hardly more than one for each thread, so that what a layer
     leaves is still in the processor's cache when the next one takes it up, and memory does not grow with their size.
     """
     if images.ndim == 3 and images.shape[1] > 224:

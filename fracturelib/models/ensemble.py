@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from fracturelib.models.efficientnet_lite import Lite0
-from fracturelib.models.localizer import STAGES, TaughtHeads, TaughtLite0, looked_at
+from fracturelib.models.localizer import STAGES, LocalizingEfficientNet, LocalizingHeads, looked_at
 
 
-class SideBySide(nn.ModuleList):
+class ParallelStages(nn.ModuleList):
     """The same stage of several networks as one layer, each with its own channels: (n, m k, h, w) -> (n, m k', h', w').
 
     So a heat map of the layer is one map of all of them. With `common`, all of them read the same (n, k, h, w).
@@ -24,8 +24,8 @@ class SideBySide(nn.ModuleList):
         return torch.cat([stage(part) for stage, part in zip(self, parts, strict=True)], dim=1)
 
 
-class TaughtEnsemble(nn.Module):
-    """Several `TaughtLite0` that were trained apart, as one network: the means of their logits and of their maps.
+class DeepEnsemble(nn.Module):
+    """Several `LocalizingEfficientNet`, trained apart, as one network: the means of their logits and of their maps.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class TaughtEnsemble(nn.Module):
 
     Notes
     -----
-    A deep ensemble (Lakshminarayanan et al. 2017, arXiv 1612.01474). Scores are one look at each film, maps are
+    A deep ensemble (Lakshminarayanan et al. 2017, arXiv 1612.01474). Scores are one look at each image, maps are
     several, as those of a member.
     """
 
@@ -60,14 +60,14 @@ class TaughtEnsemble(nn.Module):
         features = [Lite0(folded=True) for _ in range(members)]
         self.stage1, self.stage2, self.stage3, self.stage4 = (
             getattr(features[0], name) if i < shared
-            else SideBySide((getattr(f, name) for f in features), common=i == shared)
+            else ParallelStages((getattr(f, name) for f in features), common=i == shared)
             for i, name in enumerate(STAGES)
         )  # fmt: skip
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.heads = nn.ModuleList(TaughtHeads(width) for _ in range(members))
+        self.heads = nn.ModuleList(LocalizingHeads(width) for _ in range(members))
 
     @classmethod
-    def of(cls, members: Sequence[TaughtLite0], *, maps: int | None = None) -> "TaughtEnsemble":
+    def of(cls, members: Sequence[LocalizingEfficientNet], *, maps: int | None = None) -> "DeepEnsemble":
         """An ensemble with the weights of networks of one width, which are copied; equal first stages are shared."""
         shared = 0
         while shared < len(STAGES) and _all_equal([getattr(m, STAGES[shared]) for m in members]):
@@ -80,10 +80,10 @@ class TaughtEnsemble(nn.Module):
             made.heads[i].load_state_dict(heads)
         return made
 
-    def member(self, i: int) -> TaughtLite0:
+    def member(self, i: int) -> LocalizingEfficientNet:
         """One of the networks that it was made of, with copies of its weights."""
         heads = self.heads[i]
-        made = TaughtLite0(heads.middle.out_channels)  # type: ignore[union-attr,arg-type]
+        made = LocalizingEfficientNet(heads.middle.out_channels)  # type: ignore[union-attr,arg-type]
         for name, stage in self.stages_of(i).items():
             getattr(made, name).load_state_dict(stage.state_dict())
         made.load_state_dict(heads.state_dict(), strict=False)
@@ -92,7 +92,7 @@ class TaughtEnsemble(nn.Module):
     def stages_of(self, i: int) -> dict[str, nn.Module]:
         """The stages that one member is computed by, by their names."""
         stages = {name: getattr(self, name) for name in STAGES}
-        return {name: stage[i] if isinstance(stage, SideBySide) else stage for name, stage in stages.items()}
+        return {name: stage[i] if isinstance(stage, ParallelStages) else stage for name, stage in stages.items()}
 
     def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Means of the logits (n, 2), and of the logits of each place (n, h/8, w/8)."""

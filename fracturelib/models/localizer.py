@@ -1,4 +1,4 @@
-"""A network that is taught where: EfficientNet-Lite0, a class head, and a head that marks fractures on a fine grid."""
+"""A network trained to localize: EfficientNet-Lite0, a class head, and a head that marks fractures on a fine grid."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,19 +8,19 @@ from torch import Tensor, nn
 
 from fracturelib.models.efficientnet_lite import CHANNELS, Lite0, fold, pretrained_lite0
 
-MIDDLE, FINE = 40, 112  # channels of stage2, on a grid of an eighth of the film, and of stage3, on a sixteenth
+MIDDLE, FINE = 40, 112  # channels of stage2, on a grid of an eighth of the image, and of stage3, on a sixteenth
 STRONGEST = 6  # places of the map whose mean speaks for a fracture
-ZOOMS = (7 / 6, 4 / 3)  # of the film, for its map: 448 and 512 pixels of 384
+ZOOMS = (7 / 6, 4 / 3)  # of the image, for its map: 448 and 512 pixels of 384
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
-def looked_at(marks: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The mean of the maps of a film that is looked at closely: enlarged by each of `ZOOMS`, as it is and mirrored.
+def looked_at(localize: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The mean of the maps of an image that is looked at closely: enlarged by each of `ZOOMS`, as it is and mirrored.
 
     Parameters
     ----------
     marks : callable
-        One look: films (n, 1, h, w) -> a logit for each place (n, h/8, w/8).
+        One look: images (n, 1, h, w) -> a logit for each place (n, h/8, w/8).
     x : (n, 1, h, w) float32
 
     Returns
@@ -32,14 +32,14 @@ def looked_at(marks: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     looks = []
     for zoom in ZOOMS:
         larger = [32 * max(1, round(side * zoom / 32)) for side in x.shape[2:]]
-        film = F.interpolate(x, size=larger, mode="bilinear", align_corners=False)
-        for found in (marks(film), marks(film.flip(3)).flip(2)):
+        image = F.interpolate(x, size=larger, mode="bilinear", align_corners=False)
+        for found in (localize(image), localize(image.flip(3)).flip(2)):
             looks.append(F.interpolate(found[:, None], size=grid, mode="bilinear", align_corners=False)[:, 0])
     return torch.stack(looks).mean(dim=0)
 
 
-class TaughtHeads(nn.Module):
-    """What judges the features of a film: a class head, and a head that marks places."""
+class LocalizingHeads(nn.Module):
+    """What judges the features of an image: a class head, and a head that marks places."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class TaughtHeads(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What the heads make of features: logits (n, 2), and of each place (n, h/8, w/8).
 
-        `keep` (n, 1280) is the dropout of a training step: zero, or one over the share that is kept.
+        `keep` (n, 1280) is the dropout of a training step: zero, or one over the proportion that is kept.
         """
         told = self.fine(fine) + self.context(whole)[:, :, None, None]
         told = F.interpolate(told, size=middle.shape[2:], mode="bilinear", align_corners=False)
@@ -75,8 +75,8 @@ class TaughtHeads(nn.Module):
         return torch.stack([logits[:, 0], logits[:, 1] + self.trust * strongest], dim=1), marked
 
 
-class TaughtLite0(TaughtHeads):
-    """Two logits of a film, and a logit for each place: (n, 1, h, w) float32 -> (n, 2), and `mark` -> (n, h/8, w/8).
+class LocalizingEfficientNet(LocalizingHeads):
+    """Two logits of an image, and a logit for each place: (n, 1, h, w) float32 -> (n, 2), and `mark` -> (n, h/8, w/8).
 
     Parameters
     ----------
@@ -88,9 +88,9 @@ class TaughtLite0(TaughtHeads):
     The input is (grey value / 255 - 0.5) / 0.5. The logit of "fractured" is that of the class head plus `trust` times
     the mean of the strongest places of the map, so that score and map are one model. The class head sees a grid of a
     thirty-second, on which a heat map lies beside the bone that it means; the map is learnt from outlines, on a grid
-    four times as fine. `forward` is one look at the film. `mark` looks at it four times: enlarged twice, and mirrored.
+    four times as fine. `forward` is one look at the image. `mark` looks at it four times: enlarged twice, and mirrored.
 
-    Nothing in it depends on the other films of a batch: the batch normalisation of the features is folded into their
+    Nothing in it depends on the other images of a batch: the batch normalisation of the features is folded into their
     convolutions.
     """
 
@@ -104,13 +104,13 @@ class TaughtLite0(TaughtHeads):
         self.add_heads(width)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, 1, h, w) -> middle (n, 40, h/8, w/8), fine (n, 112, h/16, w/16), the film as a whole (n, 1280)."""
+        """(n, 1, h, w) -> middle (n, 40, h/8, w/8), fine (n, 112, h/16, w/16), the image as a whole (n, 1280)."""
         middle = self.stage2(self.stage1(x.expand(-1, 3, -1, -1)))
         fine = self.stage3(middle)
         return middle, fine, self.whole(fine)
 
     def whole(self, fine: Tensor) -> Tensor:
-        """The film as a whole, (n, 1280), from the fine features."""
+        """The image as a whole, (n, 1280), from the fine features."""
         return self.pool(self.stage4(fine)).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,30 +119,30 @@ class TaughtLite0(TaughtHeads):
 
     def mark(self, x: Tensor) -> Tensor:
         """A logit of "a fracture is here" for each place of the grid, from several looks (`looked_at`)."""
-        return looked_at(lambda film: self.judge(*self.features(film))[1], x)
+        return looked_at(lambda image: self.judge(*self.features(image))[1], x)
 
 
-def mean_of_weights(members: Sequence[TaughtLite0]) -> TaughtLite0:
+def model_soup(members: Sequence[LocalizingEfficientNet]) -> LocalizingEfficientNet:
     """A network with the means of the weights of several that began alike, which are left as they are.
 
     Networks that were tuned from the same weights lie in one basin, and the mean of them is often better than each
     (Wortsman et al. 2022, arXiv 2203.05482), at the cost of one.
     """
-    made = TaughtLite0(members[0].middle.out_channels)
+    made = LocalizingEfficientNet(members[0].middle.out_channels)
     states = [m.state_dict() for m in members]
     made.load_state_dict({name: torch.stack([s[name] for s in states]).mean(dim=0) for name in states[0]})
     return made
 
 
-TUNES = ("heads", "last", "most", "all")
+UNFREEZE = ("heads", "last", "most", "all")
 
 
-def free(model: TaughtLite0, tune: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def free(model: LocalizingEfficientNet, tune: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Freeze all that is not to be tuned, in place; give what is left: of the heads, and of the features.
 
     Parameters
     ----------
-    model : TaughtLite0
+    model : LocalizingEfficientNet
     tune : str
         "heads"; "last", also the last stage; "most", also all stages but the first; "all". In "last" and "most" the
         filters that look about within one channel stay as ImageNet made them: there are few of them, and their
@@ -161,7 +161,7 @@ def free(model: TaughtLite0, tune: str) -> tuple[list[nn.Parameter], list[nn.Par
     return heads, tuned
 
 
-def with_imagenet(model: TaughtLite0) -> TaughtLite0:
+def with_imagenet_weights(model: LocalizingEfficientNet) -> LocalizingEfficientNet:
     """Give the features their ImageNet weights, in place."""
     pretrained = fold(pretrained_lite0())
     for name in STAGES:

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from fracturelib._io.files import InputError
-from fracturelib.models.ensemble import TaughtEnsemble
-from fracturelib.models.localizer import TaughtLite0
+from fracturelib.models.ensemble import DeepEnsemble
+from fracturelib.models.localizer import LocalizingEfficientNet
 from fracturelib.models.small_cnn import SmallCNN
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "small_cnn": SmallCNN,
-    "taught_lite0": TaughtLite0,
-    "taught_ensemble": TaughtEnsemble,
+    "localizing_efficientnet": LocalizingEfficientNet,
+    "deep_ensemble": DeepEnsemble,
 }
 
 

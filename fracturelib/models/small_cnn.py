@@ -16,7 +16,7 @@ def conv_block(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Se
 class LocalContrast(nn.Module):
     """Each grey value relative to its neighbourhood: (n, 1, h, w) -> (n, 1, h, w) float32. Nothing in it is learnt.
 
-    Minus the local mean, divided by the local standard deviation. How dark a film is depends on the exposure; a
+    Minus the local mean, divided by the local standard deviation. How dark an image is depends on the exposure; a
     fracture is a matter of neighbouring pixels (Jarrett et al. 2009, doi 10.1109/ICCV.2009.5459469).
 
     Parameters

@@ -1,4 +1,4 @@
-"""Another hospital: the same films as another department would deliver them, with another mix of patients."""
+"""Another hospital: the same images as another department would deliver them, with another mix of patients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -14,28 +14,28 @@ from fracturelib._io.files import InputError, named_folder
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.images import load_images, square_geometry
 
-Films = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 Boxes = NDArray[np.int64]
 DARK = 12  # grey values up to this are black: JPEG and the grain of a shutter are not exactly 0
 
 
 @dataclass(frozen=True)
 class Site:
-    """How a department delivers its films, against how home does; each default leaves a film as it is.
+    """How a department delivers its images, against how home does; each default leaves an image as it is.
 
     Attributes
     ----------
     blur : float
-        Standard deviation of the detector's point spread, as a share of the square's side (0..0.1).
+        Standard deviation of the detector's point spread, as a proportion of the square's side (0..0.1).
     noise : float
         Standard deviation of the detector's noise, in grey values before the display curve (0..100).
     gamma : float
-        Of the display curve, 255 (grey / 255) ** gamma: above 1 a film is darker, below 1 brighter (0.1..10).
+        Of the display curve, 255 (grey / 255) ** gamma: above 1 an image is darker, below 1 brighter (0.1..10).
     margin : float
-        A film is up to this share smaller, somewhere on a black ground, as where the whole detector is delivered and
+        An image is up to this share smaller, somewhere on a black ground, as where the whole detector is delivered and
         not only what was exposed (0..0.8).
     inverted : float
-        Share of films whose grey values are stored the other way round, bone dark: MONOCHROME1 that was read as
+        Proportion of images whose grey values are stored the other way round, bone dark: MONOCHROME1 that was read as
         MONOCHROME2 (DICOM PS3.3 C.7.6.3.1.2) (0..1).
     quality : int or None
         Of the JPEG that it stores, 1..100; None: stored without loss.
@@ -84,37 +84,37 @@ def halfway(site: Site, strength: float) -> Site:
     return Site(**parts, gamma=site.gamma**strength, quality=quality)
 
 
-def film_boxes(width: ArrayLike, height: ArrayLike, size: int) -> Boxes:
-    """Where films lie in their squares: (n,) widths and heights in pixels -> (n, 4) int64 left, top, width, height."""
+def image_boxes(width: ArrayLike, height: ArrayLike, size: int) -> Boxes:
+    """Where images lie in their squares: (n,) widths and heights in pixels -> (n, 4) int64 left, top, width, height."""
     found = [square_geometry(int(w), int(h), size) for w, h in zip(np.asarray(width), np.asarray(height), strict=True)]
     return np.array([(g.left, g.top, *g.inside) for g in found], np.int64).reshape(-1, 4)
 
 
-def whole_squares(images: Films) -> Boxes:
-    """Boxes of films that fill their squares: (n, s, s) -> (n, 4)."""
+def whole_squares(images: Images) -> Boxes:
+    """Boxes of images that fill their squares: (n, s, s) -> (n, 4)."""
     n, height, width = images.shape
     return np.tile(np.array([0, 0, width, height], np.int64), (n, 1))
 
 
-def inside(image: Films, box: ArrayLike) -> Films:
-    """The film without the square's padding, a view: (s, s), (4,) left, top, width, height -> (height, width)."""
+def inside(image: Images, box: ArrayLike) -> Images:
+    """The image without the square's padding, a view: (s, s), (4,) left, top, width, height -> (height, width)."""
     left, top, width, height = (int(v) for v in np.asarray(box))
     return image[top : top + height, left : left + width]
 
 
-def delivered(images: Films, site: Site, *, boxes: Boxes | None = None, seed: int = 0) -> Films:
-    """The same films as `site` would have delivered them.
+def delivered(images: Images, site: Site, *, boxes: Boxes | None = None, seed: int = 0) -> Images:
+    """The same images as `site` would have delivered them.
 
     In the order in which it happens: the detector blurs and adds noise, the display curve is applied, the margin is
     laid round, grey values are stored inverted or not, and the JPEG is written. Everything is in the resolution of the
-    squares. Film i gets the same noise whatever films come after it.
+    squares. Image i gets the same noise whatever images come after it.
 
     Parameters
     ----------
     images : (n, s, s) uint8
     site : Site
     boxes : (n, 4) int64, optional
-        Where films lie in their squares (`film_boxes`), so that the padding, which no hospital delivers, stays black;
+        Where images lie in their squares (`image_boxes`), so that the padding, which no hospital delivers, stays black;
         the whole squares if not given.
     seed : int
 
@@ -125,66 +125,66 @@ def delivered(images: Films, site: Site, *, boxes: Boxes | None = None, seed: in
 
     Notes
     -----
-    Gauss's noise of equal strength everywhere is a simplification: quantum noise grows where the film is bright.
+    Gauss's noise of equal strength everywhere is a simplification: quantum noise grows where the image is bright.
     """
     boxes = whole_squares(images) if boxes is None else boxes
     if len(boxes) != len(images):
-        raise InputError(f"boxes has {len(boxes)} rows; expected {len(images)}, one for each film")
+        raise InputError(f"boxes has {len(boxes)} rows; expected {len(images)}, one for each image")
     made = np.array(images)
     for i, box in enumerate(boxes):
-        film = inside(made[i], box)
-        film[:] = _one_film(film.copy(), site, max(images.shape[1:]), np.random.default_rng([seed, i]))
+        image = inside(made[i], box)
+        image[:] = _one_image(image.copy(), site, max(images.shape[1:]), np.random.default_rng([seed, i]))
     return made
 
 
-def _one_film(film: Films, site: Site, side: int, rng: np.random.Generator) -> Films:
+def _one_image(image: Images, site: Site, side: int, rng: np.random.Generator) -> Images:
     turned, smaller, place = rng.random() < site.inverted, site.margin * rng.uniform(0.3, 1), rng.random(2)
-    grain = rng.standard_normal(film.shape, dtype=np.float32)
-    grey = film.astype(np.float32)
+    grain = rng.standard_normal(image.shape, dtype=np.float32)
+    grey = image.astype(np.float32)
     if site.blur:
         grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), site.blur * side), np.float32)
     grey = np.clip(grey + site.noise * grain, 0, 255)
-    film = np.round(255 * (grey / 255) ** site.gamma).astype(np.uint8)
+    image = np.round(255 * (grey / 255) ** site.gamma).astype(np.uint8)
     if site.margin:
-        film = _with_margin(film, smaller, place)
+        image = _with_margin(image, smaller, place)
     if turned:
-        film = 255 - film
+        image = 255 - image
     if site.quality is not None:
-        stored = cv2.imencode(".jpg", film, [cv2.IMWRITE_JPEG_QUALITY, site.quality])[1]
-        film = np.asarray(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), np.uint8)
-    return film
+        stored = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, site.quality])[1]
+        image = np.asarray(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), np.uint8)
+    return image
 
 
-def _with_margin(film: Films, smaller: float, place: NDArray[np.float64]) -> Films:
-    """The film, `smaller` (a share), on a black ground of the size that it had; place (2,) in 0..1, from top left."""
-    height, width = film.shape
+def _with_margin(image: Images, smaller: float, place: NDArray[np.float64]) -> Images:
+    """The image, `smaller` by a factor, on black ground of the size that it had; place (2,) in 0..1, from top left."""
+    height, width = image.shape
     inner = (max(1, round(width * (1 - smaller))), max(1, round(height * (1 - smaller))))
     left, top = round(place[0] * (width - inner[0])), round(place[1] * (height - inner[1]))
-    framed = np.zeros_like(film)
-    framed[top : top + inner[1], left : left + inner[0]] = cv2.resize(film, inner, interpolation=cv2.INTER_AREA)
+    framed = np.zeros_like(image)
+    framed[top : top + inner[1], left : left + inner[0]] = cv2.resize(image, inner, interpolation=cv2.INTER_AREA)
     return framed
 
 
 def case_mix(
     label: ArrayLike, group: Sequence[object] | NDArray[Any] | pd.Series, prevalence: float, *, seed: int = 0
 ) -> NDArray[np.int64]:
-    """Films of a department with another share of fractures: whole patients are left out, drawn without replacement.
+    """Images of a department with another prevalence: whole patients are left out, drawn without replacement.
 
     If fractures are to be more common, patients without any are left out; if they are to be rarer, patients who have
-    one. The films that remain of each kind are as they were: a pure shift of the prior.
+    one. The images that remain of each kind are as they were: a pure shift of the prior.
 
     Parameters
     ----------
     label : (n,) of 0 and 1
     group : (n,)
     prevalence : float
-        Share of fractured films, between 0 and 1. It is met as nearly as whole patients allow.
+        Proportion of fractured images, between 0 and 1. It is met as nearly as whole patients allow.
     seed : int
 
     Returns
     -------
     (k,) int64
-        Which films remain, rising.
+        Which images remain, rising.
     """
     y, groups = np.asarray(label, np.int64), np.asarray(group, dtype=object)
     if not 0 < prevalence < 1:
@@ -192,38 +192,38 @@ def case_mix(
     if not 0 < y.sum() < len(y):
         raise InputError("label: a class is missing; expected both")
     codes = pd.factorize(groups)[0]
-    fractured, films = np.bincount(codes, weights=y), np.bincount(codes)
+    fractured, images = np.bincount(codes, weights=y), np.bincount(codes)
     rarer = prevalence < y.mean()
     spare = np.flatnonzero(fractured > 0 if rarer else fractured == 0)
     order = np.random.default_rng(seed).permutation(spare)
-    # How the share would be with the first k of them left out: k = 0, 1, ...
+    # How the proportion would be with the first k of them left out: k = 0, 1, ...
     left = y.sum() - np.append(0, np.cumsum(fractured[order]))
-    total = len(y) - np.append(0, np.cumsum(films[order]))
+    total = len(y) - np.append(0, np.cumsum(images[order]))
     gap = np.abs(np.divide(left, total, out=np.full(len(left), np.inf), where=total > 0) - prevalence)
     return np.flatnonzero(~np.isin(codes, order[: int(np.argmin(gap))])).astype(np.int64)
 
 
-def open_elsewhere(size: int, folder: str | Path | None = None) -> tuple[pd.DataFrame, Films] | None:
-    """Films of a real other hospital: the test split of a data folder, or its val split if it has no test.
+def open_external(size: int, folder: str | Path | None = None) -> tuple[pd.DataFrame, Images] | None:
+    """Images of a real other hospital: the test split of a data folder, or its val split if it has no test.
 
     Parameters
     ----------
     size : int
         Side of the squares, in pixels.
     folder : str or Path, optional
-        A data set as `load_manifest` reads it; `FRACTURE_ELSEWHERE` if not given.
+        A data set as `load_manifest` reads it; `FRACTURE_EXTERNAL` if not given.
 
     Returns
     -------
     (DataFrame, (n, size, size) uint8) or None
-        Rows of its manifest and its films; None if no folder is named.
+        Rows of its manifest and its images; None if no folder is named.
     """
-    folder = folder or named_folder("FRACTURE_ELSEWHERE")
+    folder = folder or named_folder("FRACTURE_EXTERNAL")
     if not folder:
         return None
     frame = load_manifest(folder)
     split = "test" if (frame["split"] == "test").any() else "val"
     frame = frame[frame["split"] == split].reset_index(drop=True)
     if frame["label"].nunique() < 2:
-        raise InputError(f"{folder}: its {split} films are all of one class; expected both")
+        raise InputError(f"{folder}: its {split} images are all of one class; expected both")
     return frame, load_images(folder, list(frame["file"]), size=size)

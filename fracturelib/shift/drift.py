@@ -11,7 +11,7 @@ from fracturelib._io.files import InputError
 from fracturelib.metrics.bootstrap import Groups, Metric, group_bootstrap, group_codes, paired_group_bootstrap, rate_at
 from fracturelib.metrics.calibration import calibration_error, calibration_line
 from fracturelib.metrics.classification import Scores, roc_auc
-from fracturelib.shift.acquisition import DARK, Boxes, Films, inside
+from fracturelib.shift.acquisition import DARK, Boxes, Images, inside
 
 
 # What it costs
@@ -27,7 +27,7 @@ def site_table(
     group : (n,)
     threshold : float
     n, seed
-        Of the bootstrap. Slope and intercept have Wald intervals, robust to films of one patient being alike.
+        Of the bootstrap. Slope and intercept have Wald intervals, robust to images of one patient being alike.
 
     Returns
     -------
@@ -60,14 +60,14 @@ def costs(
     n: int = 500,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """What each change does to AUC, sensitivity and specificity of the same films: paired, 95 % over patients.
+    """What each change does to AUC, sensitivity and specificity of the same images: paired, 95 % over patients.
 
     Parameters
     ----------
     y, before, group : (n,)
         Labels, scores as they were, patients.
     after : mapping of str to (n,)
-        Name of a change -> scores of the same films under it.
+        Name of a change -> scores of the same images under it.
     threshold : float
         The same before and after.
 
@@ -88,28 +88,28 @@ def costs(
 
 
 # Noticing it, without labels
-def film_statistics(images: Films, boxes: Boxes) -> pd.DataFrame:
-    """Plain grey statistics of each film, none of which knows anything of bones: (n, s, s), (n, 4) -> n rows.
+def image_statistics(images: Images, boxes: Boxes) -> pd.DataFrame:
+    """Plain grey statistics of each image, none of which knows anything of bones: (n, s, s), (n, 4) -> n rows.
 
     Returns
     -------
     DataFrame
-        mean, spread, dark and bright (5 and 95 % of pixels are below), black and white (share of pixels within 12 of
-        the end), sharpness (mean absolute Laplacian), grain (mean absolute difference from the median of 3 x 3).
+        mean, spread, dark and bright (5 and 95 % of pixels are below), black and white (proportion of pixels within 12
+        of the end), sharpness (mean absolute Laplacian), grain (mean absolute difference from the median of 3 x 3).
     """
     rows = []
     for image, box in zip(images, boxes, strict=True):
-        film = np.ascontiguousarray(inside(image, box))
-        grain = np.abs(film.astype(np.int16) - cv2.medianBlur(film, 3)).mean()
-        dark, bright = np.quantile(film, [0.05, 0.95])
-        black, white = (film <= DARK).mean(), (film >= 255 - DARK).mean()
-        sharp = np.abs(cv2.Laplacian(film, cv2.CV_32F)).mean()
-        rows.append((film.mean(), film.std(), dark, bright, black, white, sharp, grain))
+        radiograph = np.ascontiguousarray(inside(image, box))
+        grain = np.abs(radiograph.astype(np.int16) - cv2.medianBlur(radiograph, 3)).mean()
+        dark, bright = np.quantile(radiograph, [0.05, 0.95])
+        black, white = (radiograph <= DARK).mean(), (radiograph >= 255 - DARK).mean()
+        sharp = np.abs(cv2.Laplacian(radiograph, cv2.CV_32F)).mean()
+        rows.append((radiograph.mean(), radiograph.std(), dark, bright, black, white, sharp, grain))
     names = ["mean", "spread", "dark", "bright", "black", "white", "sharpness", "grain"]
     return pd.DataFrame(rows, columns=names, dtype=float)
 
 
-def score_gap(a: ArrayLike, b: ArrayLike) -> float:
+def ks_statistic(a: ArrayLike, b: ArrayLike) -> float:
     """Greatest difference of two cumulative distributions, 0..1 (Kolmogorov & Smirnov): (n,), (m,) -> float."""
     first, second = np.sort(np.asarray(a, float)), np.sort(np.asarray(b, float))
     if not len(first) or not len(second):
@@ -119,19 +119,19 @@ def score_gap(a: ArrayLike, b: ArrayLike) -> float:
     return float(np.abs(below[0] - below[1]).max())
 
 
-def permuted_p(
+def group_permutation_test(
     a: ArrayLike,
     b: ArrayLike,
     group_a: Groups,
     group_b: Groups,
     *,
-    statistic: Callable[[Scores, Scores], float] = score_gap,
+    statistic: Callable[[Scores, Scores], float] = ks_statistic,
     n: int = 999,
     seed: int = 0,
 ) -> float:
     """P value of a two-sample statistic by dealing out whole patients anew; at least 1 / (n + 1).
 
-    The textbook's p value takes films as independent, and is too small where patients have several.
+    The textbook's p value takes images as independent, and is too small where patients have several.
 
     Parameters
     ----------

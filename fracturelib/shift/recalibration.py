@@ -18,7 +18,7 @@ from fracturelib.metrics.operating_point import threshold_for_sensitivity
 
 # The prior
 def prior_likelihood(score: ArrayLike, shares: ArrayLike, *, before: float) -> Scores:
-    """Mean log-likelihood of unlabelled films for each prevalence, up to a constant: (n,), (k,) -> (k,).
+    """Mean log-likelihood of unlabelled images for each prevalence, up to a constant: (n,), (k,) -> (k,).
 
     Its maximum is what the expectation-maximisation of `estimate_prevalence` climbs to (Saerens, Latinne &
     Decaestecker 2002, doi 10.1162/089976602753284446). Scores are calibrated at the prevalence `before`.
@@ -30,7 +30,7 @@ def prior_likelihood(score: ArrayLike, shares: ArrayLike, *, before: float) -> S
 
 # Few labels
 def fit_intercept(y: ArrayLike, score: ArrayLike) -> Calibrator:
-    """Shift all logits by one number, so that the mean score is the share of fractures: the least that can be fitted.
+    """Shift all logits by one number, so that the mean score is the prevalence: the least that can be fitted.
 
     "Calibration in the large" (Steyerberg 2019, Clinical Prediction Models, ch. 15).
 
@@ -51,10 +51,10 @@ def fit_intercept(y: ArrayLike, score: ArrayLike) -> Calibrator:
     )
 
 
-def repair_and_judge(group: Groups, films: int, *, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Films to be labelled for the repair and films to judge it by: whole patients, so that none is in both.
+def repair_and_judge(group: Groups, images: int, *, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Images to be labelled for the repair and images to judge it by: whole patients, so that none is in both.
 
-    Patients are drawn at random until there are at least `films` films.
+    Patients are drawn at random until there are at least `images` images.
 
     Returns
     -------
@@ -64,19 +64,19 @@ def repair_and_judge(group: Groups, films: int, *, seed: int = 0) -> tuple[NDArr
     codes = group_codes(group, len(group))
     order = np.random.default_rng(seed).permutation(int(codes.max()) + 1)
     counted = np.cumsum(np.bincount(codes)[order])
-    if not 1 <= films <= counted[-1]:
-        raise InputError(f"films is {films}; expected 1..{counted[-1]}")
-    chosen = order[: int(np.searchsorted(counted, films)) + 1]
+    if not 1 <= images <= counted[-1]:
+        raise InputError(f"images is {images}; expected 1..{counted[-1]}")
+    chosen = order[: int(np.searchsorted(counted, images)) + 1]
     drawn = np.isin(codes, chosen)
     if drawn.all():
-        raise InputError(f"films is {films}: no patient is left to judge by; expected fewer")
+        raise InputError(f"images is {images}: no patient is left to judge by; expected fewer")
     return np.flatnonzero(drawn), np.flatnonzero(~drawn)
 
 
 def few_labels(
     y: ArrayLike, score: ArrayLike, group: Groups, sizes: Sequence[int], *, target: float = 0.9, draws: int = 200
 ) -> pd.DataFrame:
-    """What a new threshold and a new calibration are worth, by how many films were labelled for them.
+    """What a new threshold and a new calibration are worth, by how many images were labelled for them.
 
     Each draw labels other patients, and is judged on all those that it did not label. Draws without both classes in
     both parts are left out.
@@ -84,11 +84,11 @@ def few_labels(
     Parameters
     ----------
     y, score, group : (n,)
-        Of films from there.
+        Of images from there.
     sizes : sequence of int
-        How many films are labelled.
+        How many images are labelled.
     target : float
-        Sensitivity that the new threshold has to reach on the labelled films.
+        Sensitivity that the new threshold has to reach on the labelled images.
     draws : int
         For each size; draw k has seed k.
 
@@ -116,10 +116,10 @@ def few_labels(
 
 
 def fractures_needed(half_width: float, share: float = 0.9) -> int:
-    """The least number of fractured films that gives a sensitivity of `share` a 95 % interval of +- `half_width`.
+    """The least number of fractured images that gives a sensitivity of `share` a 95 % interval of +- `half_width`.
 
-    By Wilson's formula (`wilson_interval`), for films that are independent of each other; with several films a patient
-    it takes more.
+    By Wilson's formula (`wilson_interval`), for images that are independent of each other; with several images a
+    patient it takes more.
     """
     if not 0 < half_width < 0.5 or not 0 <= share <= 1:
         raise InputError(f"half_width is {half_width}, share {share}; expected one in 0..0.5 and one in 0..1")

@@ -1,7 +1,7 @@
 """Simulated radiographs whose truth is known to the pixel."""
 
-from fracturelib.simulate.dataset import film_of, make_film, plan_films, simulate_dataset
-from fracturelib.simulate.film import Formation, SimulatedImage, film_formation, simulate_image
+from fracturelib.simulate.dataset import image_of, make_image, plan_images, simulate_dataset
+from fracturelib.simulate.image import Formation, SimulatedImage, image_formation, simulate_image
 from fracturelib.simulate.physics import attenuation
 from fracturelib.simulate.regions import REGIONS
 from fracturelib.simulate.view import PathLengths, path_lengths
@@ -12,11 +12,11 @@ __all__ = [
     "PathLengths",
     "SimulatedImage",
     "attenuation",
-    "film_formation",
-    "film_of",
-    "make_film",
+    "image_formation",
+    "image_of",
+    "make_image",
     "path_lengths",
-    "plan_films",
+    "plan_images",
     "simulate_dataset",
     "simulate_image",
 ]

@@ -1,7 +1,7 @@
 """Bones and joints: the pack's volumes, and the pose of a patient.
 
 World axes, in mm: x to the body's left, y to the back, z up: the right limb of a standing person whose arms hang.
-A left limb is the mirror image of a right one: it is made as a right one, and its film is flipped.
+A left limb is the mirror image of a right one: it is made as a right one, and its image is flipped.
 """
 
 from dataclasses import dataclass, replace
@@ -87,7 +87,7 @@ def load_pack() -> tuple[dict[str, Bone], dict[str, Joint]]:
                 name, distance, pack[f"{name}/frame"], low, spacing, tuple(pack[f"{name}/joints"].tolist()), ends,
                 width=float(2 * np.sqrt(np.median(area[rows]) / np.pi)),
             )  # fmt: skip
-        for name in ("pelvis", "femur"):  # the other side, for films that show both
+        for name in ("pelvis", "femur"):  # the other side, for images that show both
             right = bones[name]
             bones[f"{name}_left"] = replace(
                 right, name=f"{name}_left", frame=np.diag([-1.0, 1, 1]) @ right.frame, joints=()

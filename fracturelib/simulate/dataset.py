@@ -1,4 +1,4 @@
-"""A whole data set: planned from the seed, made film by film on all cores, and joined at the end."""
+"""A whole data set: planned from the seed, made image by image on all cores, and joined at the end."""
 
 import json
 import multiprocessing
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from fracturelib._io.files import InputError, atomic_path
 from fracturelib._io.parts import sweep
 from fracturelib._io.processes import end_with_parent, interrupts_held
-from fracturelib.simulate.film import SimulatedImage, simulate_image
+from fracturelib.simulate.image import SimulatedImage, simulate_image
 from fracturelib.simulate.patient import PREVALENCE
 from fracturelib.simulate.regions import REGIONS, region_of
 from fracturelib.simulate.view import BOTH
@@ -55,8 +55,8 @@ RECIPE = "simulation.json"
 
 
 @dataclass(frozen=True)
-class Film:
-    """One film to make. `shortcut` says which accidents of the film agree with the label, and which do not."""
+class Image:
+    """One image to make. `shortcut` says which accidents of the image agree with the label, and which do not."""
 
     name: str
     split: str
@@ -64,18 +64,18 @@ class Film:
     region: str
     view: str
     seed: int
-    film: int
+    image: int
     broken: bool
     shortcut: tuple[tuple[str, bool], ...] = ()
 
 
-def plan_films(
+def plan_images(
     images: int, *, seed: int, regions: Sequence[str] = REGIONS, shortcut: dict[str, float] | None = None
-) -> list[Film]:
-    """What to make: patients with one to three films each; regions, splits and labels in even shares.
+) -> list[Image]:
+    """What to make: patients with one to three images each; regions, splits and labels in even shares.
 
-    In train and val a film agrees with its label in `marker`, `cast` or `exposure` with the given probability; in test
-    these keep their usual, independent frequency.
+    In train and val an image agrees with its label in `marker`, `cast` or `exposure` with the given probability; in
+    test these keep their usual, independent frequency.
     """
     rng = np.random.default_rng([seed, 4, images])
     counts: list[int] = []
@@ -84,7 +84,7 @@ def plan_films(
     counts[-1] -= sum(counts) - images
     splits = _splits(len(counts), len(regions), rng)
     broken = _even(len(counts), PREVALENCE, splits, len(regions), rng)
-    films = []
+    radiographs = []
     for patient, (count, split) in enumerate(zip(counts, splits, strict=True)):
         region = regions[patient % len(regions)]
         names = tuple(region_of(region).turn)
@@ -96,8 +96,8 @@ def plan_films(
                 (kind, bool(rng.uniform() < rate)) for kind, rate in (shortcut or {}).items() if split != "test"
             )
             group = f"P{patient:04d}"
-            films.append(
-                Film(
+            radiographs.append(
+                Image(
                     f"{group}_{i + 1}",
                     split,
                     group,
@@ -109,7 +109,7 @@ def plan_films(
                     agrees,
                 )
             )
-    return films
+    return radiographs
 
 
 def _splits(patients: int, regions: int, rng: np.random.Generator) -> list[str]:
@@ -136,26 +136,26 @@ def _even(patients: int, share: float, splits: list[str], regions: int, rng: np.
     return broken
 
 
-def make_film(film: Film, *, size: int = 320) -> SimulatedImage:
-    """Make one planned film."""
-    drawn = dict(film.shortcut)
+def make_image(image: Image, *, size: int = 320) -> SimulatedImage:
+    """Make one planned image."""
+    drawn = dict(image.shortcut)
 
     def make(label: bool) -> SimulatedImage:
         force = {kind: label == agrees for kind, agrees in drawn.items()}
         return simulate_image(
-            film.region,
-            seed=film.seed,
-            view=film.view,
-            fracture="any" if film.broken else None,
+            image.region,
+            seed=image.seed,
+            view=image.view,
+            fracture="any" if image.broken else None,
             size=size,
-            film=film.film,
+            image=image.image,
             marker=force.get("marker"),
             cast=force.get("cast"),
             poor=force.get("exposure"),
         )
 
-    made = make(film.broken)
-    if drawn and bool(made.masks) != film.broken:  # the fracture lies outside this film
+    made = make(image.broken)
+    if drawn and bool(made.masks) != image.broken:  # the fracture lies outside this image
         made = make(bool(made.masks))
     return made
 
@@ -173,25 +173,25 @@ def _instance(mask: np.ndarray) -> dict[str, Any] | None:
     return {"segmentation": polygons, "bbox": [x, y, w, h], "area": int(mask.sum()), "iscrowd": 0}
 
 
-def _write_film(film: Film, folder: Path, size: int) -> None:
-    made = make_film(film, size=size)
+def _write_image(image: Image, folder: Path, size: int) -> None:
+    made = make_image(image, size=size)
     label = int(bool(made.masks))
-    file = f"{film.split}/{CLASS_FOLDERS[label]}/{film.name}.jpg"
+    file = f"{image.split}/{CLASS_FOLDERS[label]}/{image.name}.jpg"
     height, width = made.image.shape
     with atomic_path(folder / file) as temporary:
         options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
         temporary.write_bytes(cv2.imencode(".jpg", made.image, options)[1].tobytes())
     record = {
         "file": file,
-        "split": film.split,
+        "split": image.split,
         "label": label,
-        "group": film.group,
+        "group": image.group,
         "width": width,
         "height": height,
         **made.metadata,
     }
     instances = [i for i in map(_instance, made.masks) if i is not None]
-    with atomic_path(folder / UNFINISHED / f"{film.name}.json") as temporary:
+    with atomic_path(folder / UNFINISHED / f"{image.name}.json") as temporary:
         temporary.write_text(json.dumps({"record": record, "instances": instances}))
 
 
@@ -207,12 +207,12 @@ def _begin(told_to_stop: Event) -> None:
 _stopped: Callable[[], bool] = bool  # of a worker: whether its parent has told it to stop
 
 
-def _work(films: list[Film], folder: Path, size: int) -> int:
-    for film in films:
+def _work(images: list[Image], folder: Path, size: int) -> int:
+    for image in images:
         if _stopped():
             break
-        _write_film(film, folder, size)
-    return len(films)
+        _write_image(image, folder, size)
+    return len(images)
 
 
 def simulate_dataset(
@@ -233,9 +233,9 @@ def simulate_dataset(
     out : str or Path
         The folder to make. What an interrupted call left there is kept, and the rest made.
     images : int
-        How many films, of about half as many patients.
+        How many images, of about half as many patients.
     seed : int
-        Decides everything: the same seed gives the same films, on any number of workers.
+        Decides everything: the same seed gives the same images, on any number of workers.
     size : int
         Long side in pixels.
     regions : sequence of str
@@ -258,31 +258,31 @@ def simulate_dataset(
     """
     folder = Path(out)
     _check(images, size, regions, shortcut, workers)
-    recipe = {"images": images, "seed": seed, "size": size, "regions": list(regions), "shortcut": shortcut or {}}
+    config = {"images": images, "seed": seed, "size": size, "regions": list(regions), "shortcut": shortcut or {}}
     done, begun = _recipe_of(folder / RECIPE), _recipe_of(folder / UNFINISHED / RECIPE)
-    if done == recipe and (folder / "manifest.csv").is_file():
+    if done == config and (folder / "manifest.csv").is_file():
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # of a call that was killed at its last moment
         return pd.read_csv(folder / "manifest.csv", keep_default_na=False)
     strange = folder.is_dir() and any(p.name != UNFINISHED for p in folder.iterdir())
     held = done if begun is None else begun
-    if held not in (None, recipe) or (begun is None and strange):
+    if held not in (None, config) or (begun is None and strange):
         raise InputError(
             f"{folder} is not empty and holds another data set; expected a new folder, or one that the same call began"
         )
     with atomic_path(folder / UNFINISHED / RECIPE) as temporary:
-        temporary.write_text(json.dumps(recipe))
-    films = plan_films(images, seed=seed, regions=regions, shortcut=shortcut)
-    waiting = [f for f in films if not (folder / UNFINISHED / f"{f.name}.json").is_file()]
-    _run(waiting, folder, size, workers or os.cpu_count() or 1, progress, len(films))
+        temporary.write_text(json.dumps(config))
+    radiographs = plan_images(images, seed=seed, regions=regions, shortcut=shortcut)
+    waiting = [f for f in radiographs if not (folder / UNFINISHED / f"{f.name}.json").is_file()]
+    _run(waiting, folder, size, workers or os.cpu_count() or 1, progress, len(radiographs))
     for split in SHARES:
         for name in CLASS_FOLDERS:
             sweep(folder / split / name)
-    return _join(folder, films, recipe)
+    return _join(folder, radiographs, config)
 
 
-def _run(films: list[Film], folder: Path, size: int, workers: int, progress: bool, total: int) -> None:
-    chunks = [films[i : i + 8] for i in range(0, len(films), 8)]
-    with tqdm(total=total, initial=total - len(films), unit="film", disable=not progress) as bar:
+def _run(images: list[Image], folder: Path, size: int, workers: int, progress: bool, total: int) -> None:
+    chunks = [images[i : i + 8] for i in range(0, len(images), 8)]
+    with tqdm(total=total, initial=total - len(images), unit="image", disable=not progress) as bar:
         if workers == 1 or len(chunks) < 2:
             for chunk in chunks:
                 bar.update(_work(chunk, folder, size))
@@ -305,11 +305,11 @@ def _run(films: list[Film], folder: Path, size: int, workers: int, progress: boo
                 pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _join(folder: Path, films: list[Film], recipe: dict[str, Any]) -> pd.DataFrame:
-    """Manifest and annotations from the records of all films; written last: a folder with a manifest is whole."""
+def _join(folder: Path, images: list[Image], config: dict[str, Any]) -> pd.DataFrame:
+    """Manifest and annotations from the records of all images; written last: a folder with a manifest is whole."""
     records, pictures, annotations = [], [], []
-    for number, film in enumerate(films, start=1):
-        made = json.loads((folder / UNFINISHED / f"{film.name}.json").read_text())
+    for number, image in enumerate(images, start=1):
+        made = json.loads((folder / UNFINISHED / f"{image.name}.json").read_text())
         record = made["record"]
         records.append(record)
         pictures.append(
@@ -328,7 +328,7 @@ def _join(folder: Path, films: list[Film], recipe: dict[str, Any]) -> pd.DataFra
     with atomic_path(folder / "annotations.json") as temporary:
         temporary.write_text(json.dumps(coco, separators=(",", ":")))
     with atomic_path(folder / RECIPE) as temporary:
-        temporary.write_text(json.dumps(recipe, indent=1))
+        temporary.write_text(json.dumps(config, indent=1))
     with atomic_path(folder / "manifest.csv") as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
     shutil.rmtree(folder / UNFINISHED)
@@ -362,13 +362,13 @@ def _check(
         raise InputError(f"workers is {workers}; expected at least 1")
 
 
-def film_of(folder: str | Path, name: str) -> Film:
-    """The plan of one film of a finished data set, by its name without folder and suffix, to make it again."""
-    recipe = _recipe_of(Path(folder) / RECIPE)
-    if recipe is None:
+def image_of(folder: str | Path, name: str) -> Image:
+    """The plan of one image of a finished data set, by its name without folder and suffix, to make it again."""
+    config = _recipe_of(Path(folder) / RECIPE)
+    if config is None:
         raise InputError(f"{folder} has no {RECIPE}; expected a folder made by simulate_dataset")
-    films = plan_films(recipe["images"], seed=recipe["seed"], regions=recipe["regions"], shortcut=recipe["shortcut"])
-    for film in films:
-        if film.name == name:
-            return film
-    raise InputError(f"{name!r} is no film of {folder}; expected a name such as {films[0].name}")
+    images = plan_images(config["images"], seed=config["seed"], regions=config["regions"], shortcut=config["shortcut"])
+    for image in images:
+        if image.name == name:
+            return image
+    raise InputError(f"{name!r} is no image of {folder}; expected a name such as {images[0].name}")

@@ -203,7 +203,8 @@ def _shattered(
 ) -> tuple[Piece, ...]:
     """What lies beyond the first surface: the far part of the bone, and between them two to five fragments.
 
-    Each surface along the bone splits off a share of what the ones before it left, so that fragments are of many sizes.
+    Each surface along the bone splits off a proportion of what the ones before it left, so that fragments are of many
+    sizes.
     """
     size = bone.width
     across = rough_cut(rng, bone, fraction, tilt=rng.uniform(0.3, 0.9), roughness=1.2)

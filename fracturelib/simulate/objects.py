@@ -28,7 +28,7 @@ class Things:
 
 @dataclass(frozen=True)
 class Frame:
-    """The collimator: share of the beam it lets through (h, w), and where the display is blanked (h, w) bool."""
+    """The collimator: proportion of the beam it lets through (h, w), and where the display is blanked (h, w) bool."""
 
     beam: np.ndarray
     shutter: np.ndarray

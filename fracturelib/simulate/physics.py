@@ -1,4 +1,4 @@
-"""From path lengths to a film: attenuation, scatter, blur, noise, and the detector's display curve.
+"""From path lengths to an image: attenuation, scatter, blur, noise, and the detector's display curve.
 
 Mass attenuation coefficients: Hubbell & Seltzer, X-Ray Mass Attenuation Coefficients, NIST Standard Reference Database
 126 (doi 10.18434/T4D01F), tables 3 and 4, with the compositions of ICRU Report 44 for tissues.
@@ -39,7 +39,7 @@ def attenuation(material: str, energy: np.ndarray) -> np.ndarray:
 
 
 def spectrum(kv: float, bins: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """Energies (keV) and share of the detected signal of a filtered tungsten tube at `kv`.
+    """Energies (keV) and proportion of the detected signal of a filtered tungsten tube at `kv`.
 
     Kramers' law, N(E) ~ (kV - E) / E, behind the tube's filter; the detector weighs a photon by its energy.
     """
@@ -51,7 +51,7 @@ def spectrum(kv: float, bins: int = 5) -> tuple[np.ndarray, np.ndarray]:
 
 
 def transmit(paths: dict[str, np.ndarray], kv: float) -> np.ndarray:
-    """Share of the primary beam that gets through: float32 (h, w) in 0..1.
+    """Proportion of the primary beam that gets through: float32 (h, w) in 0..1.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def transmit(paths: dict[str, np.ndarray], kv: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How a film is taken: tube voltage, relative dose, blur (mm), scatter, motion (mm), and the display's window."""
+    """How an image is taken: tube voltage, relative dose, blur (mm), scatter, motion (mm), and the display's window."""
 
     kv: float
     photons: float = 1500.0  # per pixel behind the middle of the body: an automatic exposure holds it
@@ -84,7 +84,7 @@ class Exposure:
     gamma: float = 1.0
     white: float = 1.0  # where the display saturates, relative to the densest 1 %
     sharpen: float = 0.5
-    flatten: float = 0.25  # share of the slow changes of density that the display takes out
+    flatten: float = 0.25  # proportion of the slow changes of density that the display takes out
 
 
 def expose(

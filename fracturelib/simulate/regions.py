@@ -1,4 +1,4 @@
-"""What a film of each region shows: bones, flesh, views, tube voltage, and how the joints may be bent."""
+"""What an image of each region shows: bones, flesh, views, tube voltage, and how the joints may be bent."""
 
 from dataclasses import dataclass, field
 
@@ -23,11 +23,11 @@ class Flesh:
 
 @dataclass(frozen=True)
 class Region:
-    """What a film of a region shows.
+    """What an image of a region shows.
 
     `centre` names a bone and a fraction along it, from which the beam is moved by `coned` (0..1) of the way to where it
-    hurts; `along` is the bone whose length stands upright on the film;
-    `side` a world rest direction that lies across it in the frontal view; `width` the long side of the film in mm, as
+    hurts; `along` is the bone whose length stands upright on the image;
+    `side` a world rest direction that lies across it in the frontal view; `width` the long side of the image in mm, as
     the beam is narrowed to where it hurts; `turn` the angle of each view about the length, in degrees; `bend` the range
     of each joint's angle (radians), by view where it differs.
     """
@@ -43,7 +43,7 @@ class Region:
     lateral_bend: dict[str, tuple[float, float]] = field(default_factory=dict)
     flesh: tuple[Flesh, ...] = ()
     length: tuple[float, float, float] | None = None  # what stands upright, if not the length of the bone `along`
-    lie: dict[str, float] = field(default_factory=dict)  # degrees by which a view is turned on the film
+    lie: dict[str, float] = field(default_factory=dict)  # degrees by which a view is turned on the image
     air: tuple[Flesh, ...] = ()  # the lung
     coned: float = 0.88
 

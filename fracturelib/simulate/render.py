@@ -1,4 +1,4 @@
-"""Cast the shadow of posed bones and flesh onto a film: path lengths in mm."""
+"""Cast the shadow of posed bones and flesh onto an image: path lengths in mm."""
 
 from dataclasses import dataclass, replace
 
@@ -216,7 +216,7 @@ def _substance(
     bulges: tuple[Bulge, ...],
     marked: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Share of cortical-equivalent mineral, of bone, and of the fracture's zone at each sample."""
+    """Proportion of cortical-equivalent mineral, of bone, and of the fracture's zone at each sample."""
     width = max(pixel, 0.5)
     s = np.abs((2 * q[0] - np.float32(sum(bone.ends))) / np.float32(bone.length))
     height, k1, k2, phase = tissue.ripple

@@ -17,7 +17,7 @@ from fracturelib.simulate.regions import REGIONS, Region, region_of
 from fracturelib.simulate.render import Camera, Capsule, Shadow, cast_bone, cast_flesh, place_flesh
 
 SPOT_TO_PATIENT = 1000.0  # mm
-BOTH = "both"  # frontal and lateral side by side on one film
+BOTH = "both"  # frontal and lateral side by side on one image
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _aim(
     centre = places[bone] @ [*bones[bone].point(fraction), 1]
     painful, there = patient.complaint
     centre = (1 - spec.coned) * centre + spec.coned * (places[painful] @ [*bones[painful].point(there), 1])
-    long_side = rng.uniform(*spec.width) / patient.size  # small patients are taken on films as large
+    long_side = rng.uniform(*spec.width) / patient.size  # small patients are taken on images as large
     long_side = long_side * (0.5 + 0.5 * patient.size)
     pixel = long_side / size
     short = int(size * rng.choice([0.78, 0.8, 0.83, 0.87, 1.0]))
@@ -154,9 +154,9 @@ def _network(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> n
 def _shards(
     rng: np.random.Generator, near: np.ndarray, along: np.ndarray, cell: float, line: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splintered bone as seen on a film: a tone for each shard, and the lines between them; float32 (h, w) each.
+    """Splintered bone as seen on an image: a tone for each shard, and the lines between them; float32 (h, w) each.
 
-    `near` (0..1) thins the shards out, `along` is the bone's direction on the film (unit x, y), `cell` and `line` are
+    `near` (0..1) thins the shards out, `along` is the bone's direction on the image (unit x, y), `cell` and `line` are
     the size of a middling shard and the width of a line in pixels; shards are of a tenth to four times that area. Lines
     are below 0 where shards gape and above where they overlap; most are closed and do not show.
     """
@@ -262,11 +262,11 @@ def path_lengths(
     gap: float | None = None,
     severity: float | None = None,
     size: int = 320,
-    film: int = 0,
+    image: int = 0,
     cast: bool | None = None,
     marker: bool | None = None,
 ) -> PathLengths:
-    """What the beam of one film meets, before any physics. Parameters as in `simulate_image`."""
+    """What the beam of one image meets, before any physics. Parameters as in `simulate_image`."""
     _check(region, fracture, size)
     patient = make_patient(region, seed=seed, fracture=fracture, gap=gap, severity=severity)
     things = patient.things
@@ -274,9 +274,9 @@ def path_lengths(
         things, cast=things.cast if cast is None else cast, marker=things.marker if marker is None else marker
     )
     if view != BOTH:
-        return _one_view(replace(patient, things=things), view, film, size, half=False)
-    left = _one_view(replace(patient, things=things), "frontal", film, size, half=True)
-    right = _one_view(replace(patient, things=replace(things, marker=False)), "lateral", film, size, half=True)
+        return _one_view(replace(patient, things=things), view, image, size, half=False)
+    left = _one_view(replace(patient, things=things), "frontal", image, size, half=True)
+    right = _one_view(replace(patient, things=replace(things, marker=False)), "lateral", image, size, half=True)
     strip = np.zeros((left.paths["lead"].shape[0], size - 2 * left.paths["lead"].shape[1]), np.float32)
     paths = {
         name: np.hstack([left.paths[name], strip + 0.4 * (name == "lead"), right.paths[name]]) for name in left.paths
@@ -288,10 +288,10 @@ def path_lengths(
     return PathLengths(paths, masks, left.pixel, metadata)
 
 
-def _one_view(patient: Patient, view: str | None, film: int, size: int, *, half: bool) -> PathLengths:
+def _one_view(patient: Patient, view: str | None, image: int, size: int, *, half: bool) -> PathLengths:
     region, seed, things = patient.region, patient.seed, patient.things
     spec = region_of(region)
-    rng = stream(seed, region, 10, film)
+    rng = stream(seed, region, 10, image)
     view = _view(region, view, rng)
     bones, _ = load_pack()
     angles = _angles(patient, spec, view)
@@ -310,7 +310,7 @@ def _one_view(patient: Patient, view: str | None, film: int, size: int, *, half:
                 carried = [n for n in _downstream(now.bone) if n in places]
                 moved = places[now.bone] @ piece.move @ np.linalg.inv(places[now.bone])
                 places |= {n: moved @ places[n] for n in carried}
-    harmed = stream(seed, region, 12, film)
+    harmed = stream(seed, region, 12, image)
     shadow, zones = _cast_all(patient, spec, camera, places, harmed)
     capsules = [place_flesh(part, bones, places, patient.flesh) for part in spec.flesh]
     capsules = [_swollen(c, patient, places) for c in capsules]

@@ -6,11 +6,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "baselines": ["metadata_columns", "metadata_scores"],
-        "config": ["Recipe", "TransferRecipe"],
+        "config": ["Recipe", "FineTuneConfig"],
         "features": ["whole_features"],
-        "finetune": ["fit_taught"],
-        "losses": ["focal_loss", "grid_of", "point_loss"],
+        "finetune": ["fit_localizer"],
+        "losses": ["focal_loss", "grid_of", "peak_loss"],
         "multilabel": ["Task", "encode_labels", "find_tasks", "fit_several", "judged_labels", "masked_cross_entropy"],
-        "train": ["Films", "fit", "grey_statistics"],
+        "train": ["Images", "fit", "grey_statistics"],
     },
 )

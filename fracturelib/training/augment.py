@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Films as they might have been taken: (n, s, s) uint8 -> (n, s, s) uint8.
+    """Images as they might have been taken: (n, s, s) uint8 -> (n, s, s) uint8.
 
     Mirrored in one of two; turned by up to 8 degrees, zoomed and shifted by up to a sixteenth; contrast and brightness
-    changed a little. Never upside down: films are hung one way up.
+    changed a little. Never upside down: images are hung one way up.
     """
     n = len(images)
     u = torch.rand(7, n, generator=generator)
@@ -28,8 +28,8 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     return ((moved - 127) * contrast + 127 + brightness).clamp(0, 255).byte()
 
 
-def jittered(images: Tensor, masks: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Films as they might have been taken, and their masks: two (n, s, s) uint8 -> the same.
+def augmented_with_masks(images: Tensor, masks: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Images as they might have been taken, and their masks: two (n, s, s) uint8 -> the same.
 
     Mirrored in one of two; turned by up to 15 degrees, zoomed and shifted by up to a sixth; contrast,
     brightness and the display curve changed. `u` (8, n) in 0..1 decides.

@@ -10,7 +10,7 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from fracturelib._io.files import InputError
 
-# Known before anybody looks for a fracture. What only a reader of the film can say (the type of fracture, the bone,
+# Known before anybody looks for a fracture. What only a reader of the image can say (the type of fracture, the bone,
 # how many) would give the answer away.
 METADATA = ("region", "view", "side", "sex", "age_group", "hardware", "cast", "multiscan", "width", "height")
 

@@ -23,7 +23,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainConfig:
     """Everything that decides how a training goes, besides the data.
 
     Attributes
@@ -35,11 +35,11 @@ class Recipe:
     epochs, patience : int
         At most so many passes; stop after `patience` without a better validation AUC.
     batch : int
-        Films in one step.
+        Images in one step.
     learning_rate, weight_decay : float
         Of Adam; the rate falls to zero along half a cosine.
     augment : bool
-        Mirror, turn, shift, zoom and re-expose each training film a little.
+        Mirror, turn, shift, zoom and re-expose each training image a little.
     seed : int
         Of the weights, the order and the augmentation.
     """
@@ -59,13 +59,13 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class TransferRecipe:
+class FineTuneConfig:
     """How a pretrained network is taught whether and where.
 
     Attributes
     ----------
     architecture : str
-        A key of `models.MODELS`, of a network that is taught where.
+        A key of `models.MODELS`, of a network that is trained to localize.
     tune : str
         What learns besides the heads: "heads" (nothing), "last" stage, "most" of the stages, "all".
     size : int
@@ -75,11 +75,11 @@ class TransferRecipe:
         Of AdamW, for the heads and for the features; the rates rise and fall in one cycle (Smith & Topin 2019,
         arXiv 1708.07120).
     where : float
-        Weight of the loss of places beside that of the film.
+        Weight of the loss of places beside that of the image.
     point : float
-        Weight of the loss of the strongest place beside that of the film.
+        Weight of the loss of the strongest place beside that of the image.
     drop : float
-        Share of the film's features that a training step leaves out.
+        Proportion of the image's features that a training step leaves out.
     average : float
         Decay of the running average of the weights, which is what is kept.
     precision : str
@@ -87,7 +87,7 @@ class TransferRecipe:
     seed : int
     """
 
-    architecture: str = "taught_lite0"
+    architecture: str = "localizing_efficientnet"
     tune: str = "heads"
     size: int = 384
     epochs: int = 12

@@ -23,7 +23,7 @@ PATIENCE = timedelta(minutes=30)  # the longest that one process may keep the ot
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """This process among those that train together; alone if nothing is said.
 
     Attributes
@@ -85,7 +85,7 @@ class Ranks:
 
 
 class WholeBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation by the statistics of all processes' films: (n, c, h, w) -> (n, c, h, w).
+    """Batch normalisation by the statistics of all processes' images: (n, c, h, w) -> (n, c, h, w).
 
     As torch.nn.SyncBatchNorm, which is for GPUs only.
     """
@@ -134,7 +134,7 @@ def _number(name: str, default: int, *, least: int = 0, most: int = 100_000) -> 
 
 
 @contextmanager
-def together() -> Iterator[Ranks]:
+def together() -> Iterator[ProcessGroup]:
     """The processes that `torchrun` started; alone without it. NCCL between GPUs, gloo between CPUs.
 
     Raises
@@ -144,7 +144,7 @@ def together() -> Iterator[Ranks]:
     """
     count = _number("WORLD_SIZE", 1, least=1)
     if count == 1:
-        yield Ranks()
+        yield ProcessGroup()
         return
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
     if missing:
@@ -168,7 +168,7 @@ def together() -> Iterator[Ranks]:
     rank = dist.get_rank()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        yield Ranks(rank, count, device)
+        yield ProcessGroup(rank, count, device)
     except (RuntimeError, _Told) as error:
         words = str(error).strip().splitlines()[0] if str(error).strip() else "told to stop"
         if isinstance(error, RuntimeError) and not any(sign in words.lower() for sign in LOST):

@@ -1,4 +1,4 @@
-"""Frozen features: computed once for each film, kept, and read again, so that what stands on them trains in seconds."""
+"""Frozen features: computed once for each image, and kept, so that what stands on them trains in seconds."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fracturelib._io.files import cache_dir
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib.models.classifier import normalised
 from fracturelib.models.efficientnet_lite import CHANNELS, fold, pretrained_lite0
-from fracturelib.models.localizer import FINE, MIDDLE, TaughtLite0
+from fracturelib.models.localizer import FINE, MIDDLE, LocalizingEfficientNet
 
 MEAN = STD = 0.5  # of the input of the ImageNet weights
 FEATURES_VERSION = 2
@@ -23,7 +23,7 @@ PARTS = ("middle", "fine", "whole")
 
 @dataclass(frozen=True)
 class Features:
-    """Frozen features of films, each a pair: of the films as they are, and mirrored. They stay on disk until read.
+    """Frozen features of images, each a pair: of the images as they are, and mirrored. They stay on disk until read.
 
     Attributes
     ----------
@@ -36,19 +36,19 @@ class Features:
     fine: tuple[NDArray[np.float16], NDArray[np.float16]]
     whole: tuple[NDArray[np.float32], NDArray[np.float32]]
 
-    def of(self, films: NDArray[np.int64]) -> "Features":
-        """Those of some films, in memory."""
+    def of(self, images: NDArray[np.int64]) -> "Features":
+        """Those of some images, in memory."""
         return Features(
-            (self.middle[0][films], self.middle[1][films]),
-            (self.fine[0][films], self.fine[1][films]),
-            (self.whole[0][films], self.whole[1][films]),
+            (self.middle[0][images], self.middle[1][images]),
+            (self.fine[0][images], self.fine[1][images]),
+            (self.whole[0][images], self.whole[1][images]),
         )
 
 
-def frozen_features(model: TaughtLite0, images: NDArray[np.uint8], *, progress: bool = False) -> Features:
-    """The features of films, from the cache if they were computed before: (n, size, size) uint8.
+def frozen_features(model: LocalizingEfficientNet, images: NDArray[np.uint8], *, progress: bool = False) -> Features:
+    """The features of images, from the cache if they were computed before: (n, size, size) uint8.
 
-    The cache's name depends on the films and on the weights.
+    The cache's name depends on the images and on the weights.
     """
     key = _key(images)
     for name, value in model.state_dict().items():
@@ -67,7 +67,7 @@ def frozen_features(model: TaughtLite0, images: NDArray[np.uint8], *, progress: 
 
 
 def whole_features(images: NDArray[np.uint8], *, progress: bool = False) -> NDArray[np.float32]:
-    """What ImageNet's features make of each film as a whole, cached: (n, s, s) uint8 -> (n, 1280) float32."""
+    """What ImageNet's features make of each image as a whole, cached: (n, s, s) uint8 -> (n, 1280) float32."""
     path = cache_dir() / f"features-{_key(images).hexdigest()}-imagenet.npy"
     kept = open_array(path, mode="r")
     while kept is None:
@@ -84,12 +84,14 @@ def whole_features(images: NDArray[np.uint8], *, progress: bool = False) -> NDAr
 
 def _key(images: NDArray[np.uint8]) -> "hashlib.blake2b":
     key = hashlib.blake2b(f"{FEATURES_VERSION} {images.shape}".encode(), digest_size=12)
-    for film in images:
-        key.update(film.tobytes())
+    for image in images:
+        key.update(image.tobytes())
     return key
 
 
-def _compute(model: TaughtLite0, images: NDArray[np.uint8], mirrored: bool, paths: list[Path], progress: bool) -> None:
+def _compute(
+    model: LocalizingEfficientNet, images: NDArray[np.uint8], mirrored: bool, paths: list[Path], progress: bool
+) -> None:
     keep_freed_memory()
     model = model.eval().to(memory_format=torch.channels_last)
     n, grid = len(images), images.shape[1] // 16
@@ -98,12 +100,12 @@ def _compute(model: TaughtLite0, images: NDArray[np.uint8], mirrored: bool, path
         new_array(paths[1], np.float16, (n, FINE, grid, grid)) as fine,
         new_array(paths[2], np.float32, (n, CHANNELS)) as whole,
     ):
-        bar = tqdm(total=n, desc="features", unit="film", disable=not progress)
+        bar = tqdm(total=n, desc="features", unit="image", disable=not progress)
         for start in range(0, n, 8):
-            films = torch.from_numpy(np.ascontiguousarray(images[start : start + 8]))
+            radiographs = torch.from_numpy(np.ascontiguousarray(images[start : start + 8]))
             with torch.inference_mode():
-                found = model.features(normalised(films.flip(2) if mirrored else films, MEAN, STD))
+                found = model.features(normalised(radiographs.flip(2) if mirrored else radiographs, MEAN, STD))
             for append, part in zip((middle, fine, whole), found, strict=True):
                 append(part.numpy())
-            bar.update(len(films))
+            bar.update(len(radiographs))
         bar.close()

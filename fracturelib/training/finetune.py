@@ -19,15 +19,15 @@ from fracturelib._io.memory import keep_freed_memory
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.models.classifier import Classifier, load_payload, normalised, scores_from_logits
 from fracturelib.models.efficientnet_lite import CHANNELS
-from fracturelib.models.localizer import TUNES, TaughtLite0, free, with_imagenet
-from fracturelib.training.augment import jittered
-from fracturelib.training.config import TransferRecipe
-from fracturelib.training.distributed import Ranks
+from fracturelib.models.localizer import UNFREEZE, LocalizingEfficientNet, free, with_imagenet_weights
+from fracturelib.training.augment import augmented_with_masks
+from fracturelib.training.config import FineTuneConfig
+from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import MEAN, STD, Features, frozen_features
-from fracturelib.training.losses import focal_loss, grid_of, peak_hits, point_loss
+from fracturelib.training.losses import focal_loss, grid_of, peak_hits, peak_loss
 from fracturelib.training.train import (
     STATE_FILE,
-    Films,
+    Images,
     begun_with,
     calibrated,
     readable_state,
@@ -40,13 +40,13 @@ STATE_VERSION = 1
 
 
 class Step(nn.Module):
-    """From what is kept of a film, or from the film itself, to logits and marks: the part of the network that learns.
+    """From what is kept of an image, or from the image itself, to logits, of it and of its cells: the part that learns.
 
     Its input depends on the recipe's `tune`: middle, fine and whole features for "heads"; middle and fine for "last";
-    normalised films (n, 1, s, s) for "most" and "all".
+    normalised images (n, 1, s, s) for "most" and "all".
     """
 
-    def __init__(self, model: TaughtLite0, tune: str) -> None:
+    def __init__(self, model: LocalizingEfficientNet, tune: str) -> None:
         super().__init__()
         self.model, self.tune = model, tune
 
@@ -65,8 +65,8 @@ class Step(nn.Module):
             whole = model.whole(fine)
         else:
             middle, fine, whole = model.features(inputs[0])
-        logits, marks = model.judge(middle, fine, whole, keep=keep)
-        return logits.float(), marks.float()
+        logits, cells = model.judge(middle, fine, whole, keep=keep)
+        return logits.float(), cells.float()
 
 
 def resolved_precision(precision: str) -> str:
@@ -86,34 +86,34 @@ def resolved_precision(precision: str) -> str:
     return "bfloat16" if fast or torch.cuda.is_available() else "float32"
 
 
-def fit_taught(
-    train: Films,
-    val: Films,
+def fit_localizer(
+    train: Images,
+    val: Images,
     train_masks: NDArray[np.uint8],
     val_masks: NDArray[np.uint8],
-    recipe: TransferRecipe,
+    config: FineTuneConfig,
     *,
-    model: TaughtLite0 | None = None,
+    model: LocalizingEfficientNet | None = None,
     kept: dict[str, Features] | None = None,
     out: Path | None = None,
-    ranks: Ranks | None = None,
+    ranks: ProcessGroup | None = None,
     fingerprint: str = "",
     progress: bool = True,
 ) -> tuple[Classifier, pd.DataFrame]:
     """Train with labels and outlines at once, and calibrate on `val`.
 
-    The loss is the cross-entropy of the films, `recipe.where` times the focal loss of the places, and `recipe.point`
+    The loss is the cross-entropy of the images, `recipe.where` times the focal loss of the places, and `recipe.point`
     times the cross-entropy of which place is the strongest. What is kept is the running average of the weights after
     the last epoch: no epoch is chosen on `val`.
 
     Parameters
     ----------
-    train, val : Films
+    train, val : Images
         Images (n, size, size) uint8 and labels.
     train_masks, val_masks : (n, size, size) uint8 of 0 and 1
-        Empty for a film without a fracture.
-    recipe : TransferRecipe
-    model : TaughtLite0, optional
+        Empty for an image without a fracture.
+    recipe : FineTuneConfig
+    model : LocalizingEfficientNet, optional
         Where to begin; with ImageNet's features and new heads if not given. It is changed.
     kept : dict, optional
         The frozen features of `train` and `val`, by these names, where they are known already.
@@ -130,50 +130,50 @@ def fit_taught(
     Classifier
         With temperature and thresholds chosen on `val`.
     history : DataFrame
-        epoch, train_loss, val_loss, val_auc, val_ap, val_peak (share of outlined films whose peak is right).
+        epoch, train_loss, val_loss, val_auc, val_ap, val_peak (proportion of outlined images whose peak is right).
 
     Raises
     ------
     InputError
         If the recipe does not fit, or `out` belongs to another training.
     """
-    if recipe.size % 32:
-        raise InputError(f"size is {recipe.size}; expected a multiple of 32")
-    if recipe.tune not in TUNES:
-        raise InputError(f"tune is {recipe.tune!r}; expected one of {', '.join(TUNES)}")
+    if config.size % 32:
+        raise InputError(f"size is {config.size}; expected a multiple of 32")
+    if config.tune not in UNFREEZE:
+        raise InputError(f"tune is {config.tune!r}; expected one of {', '.join(UNFREEZE)}")
     keep_freed_memory()
-    ranks = ranks or Ranks()
-    signature = begun_with(recipe, fingerprint, None if model is None else model.state_dict())
+    ranks = ranks or ProcessGroup()
+    signature = begun_with(config, fingerprint, None if model is None else model.state_dict())
     if model is None:
         with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)
-            model = with_imagenet(TaughtLite0())
+            torch.manual_seed(config.seed)
+            model = with_imagenet_weights(LocalizingEfficientNet())
     model = model.to(memory_format=torch.channels_last)  # from the start, so that a cached run gives the same bits
-    heads, tuned = free(model, recipe.tune)
-    groups = [{"params": heads, "lr": recipe.learning_rate}]
-    rates = [recipe.learning_rate]
+    heads, tuned = free(model, config.tune)
+    groups = [{"params": heads, "lr": config.learning_rate}]
+    rates = [config.learning_rate]
     if tuned:
-        groups.append({"params": tuned, "lr": recipe.features_rate})
-        rates.append(recipe.features_rate)
+        groups.append({"params": tuned, "lr": config.features_rate})
+        rates.append(config.features_rate)
 
     kept = dict(kept or {})
-    if recipe.tune in ("heads", "last") and not kept:
-        for name, films in (("train", train), ("val", val)):
+    if config.tune in ("heads", "last") and not kept:
+        for name, images in (("train", train), ("val", val)):
             if ranks.first:
-                frozen_features(model, films.images, progress=progress)
+                frozen_features(model, images.images, progress=progress)
             ranks.wait()
-            kept[name] = frozen_features(model, films.images)
+            kept[name] = frozen_features(model, images.images)
     model = model.to(ranks.device)
-    grid = (recipe.size // 8, recipe.size // 8)
+    grid = (config.size // 8, config.size // 8)
     truth = torch.cat([grid_of(torch.from_numpy(np.ascontiguousarray(m[None])), grid) for m in train_masks])
     val_truth = torch.cat([grid_of(torch.from_numpy(np.ascontiguousarray(m[None])), grid) for m in val_masks])
 
-    precision = resolved_precision(recipe.precision)
-    step = ranks.joined(Step(model, recipe.tune))
-    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-    steps = recipe.epochs * -(-len(train.labels) // recipe.batch)
+    precision = resolved_precision(config.precision)
+    step = ranks.joined(Step(model, config.tune))
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    steps = config.epochs * -(-len(train.labels) // config.batch)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
     parts = {"model": model, "average": average, "optimizer": optimizer, "cycle": cycle}
     signature["precision"] = precision
     history: list[dict[str, float]] = []
@@ -182,11 +182,11 @@ def fit_taught(
         history = _restored(state, parts, signature)
 
     talks = progress and ranks.first
-    bar = tqdm(total=recipe.epochs, initial=len(history), desc="training", unit="epoch", disable=not talks)
-    for epoch in range(len(history), recipe.epochs):
+    bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not talks)
+    for epoch in range(len(history), config.epochs):
         losses = []
-        within = tqdm(total=len(train.labels), desc=f"epoch {epoch + 1}", unit="film", leave=False, disable=not talks)
-        for chosen, inputs, places, keep in _batches(train, train_masks, truth, kept, recipe, epoch, ranks):
+        within = tqdm(total=len(train.labels), desc=f"epoch {epoch + 1}", unit="image", leave=False, disable=not talks)
+        for chosen, inputs, places, keep in _batches(train, train_masks, truth, kept, config, epoch, ranks):
             mine = torch.from_numpy(ranks.part(np.arange(len(chosen))))
             labels = torch.from_numpy(train.labels[chosen])[mine].to(ranks.device)
             # DDP averages the gradients of the processes, so each one's sum is divided by a part of the whole batch.
@@ -194,10 +194,10 @@ def fit_taught(
             fractured = max(float(places.flatten(1).any(dim=1).sum()), 1.0) / ranks.count
             places = places[mine].to(ranks.device)
             with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16"):
-                logits, marks = step(tuple(x.to(ranks.device) for x in inputs), keep[mine].to(ranks.device))
+                logits, cells = step(tuple(x.to(ranks.device) for x in inputs), keep[mine].to(ranks.device))
             loss = F.cross_entropy(logits, labels, reduction="sum") / shared
-            loss = loss + recipe.where * focal_loss(marks, places, places=outlined)
-            loss = loss + recipe.point * point_loss(marks, places, films=fractured)
+            loss = loss + config.where * focal_loss(cells, places, places=outlined)
+            loss = loss + config.point * peak_loss(cells, places, images=fractured)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -207,7 +207,7 @@ def fit_taught(
             within.update(len(chosen))
             within.set_postfix_str(f"loss {np.mean(losses):.3f}")
         within.close()
-        history.append(_row(epoch, losses, average.module, recipe, precision, val, val_truth, kept.get("val"), ranks))
+        history.append(_row(epoch, losses, average.module, config, precision, val, val_truth, kept.get("val"), ranks))
         if state is not None and ranks.first:
             _save(state, parts, signature, history)
         ranks.wait()
@@ -218,57 +218,57 @@ def fit_taught(
     model.load_state_dict(copy.deepcopy(average.module.state_dict()))
     for p in model.parameters():
         p.requires_grad_(True)
-    classifier = calibrated(model.cpu().eval(), recipe, val, mean=MEAN, std=STD, fingerprint=fingerprint)
+    classifier = calibrated(model.cpu().eval(), config, val, mean=MEAN, std=STD, fingerprint=fingerprint)
     return classifier, pd.DataFrame(history).astype({"epoch": int})
 
 
 def _batches(
-    train: Films,
+    train: Images,
     masks: NDArray[np.uint8],
     truth: Tensor,
     kept: dict[str, Features],
-    recipe: TransferRecipe,
+    config: FineTuneConfig,
     epoch: int,
-    ranks: Ranks,
+    ranks: ProcessGroup,
 ) -> Iterator[tuple[NDArray[np.int64], tuple[Tensor, ...], Tensor, Tensor]]:
-    """One epoch: the batch's films, this process's inputs, the whole batch's places (n, h, w) and dropout (n, 1280).
+    """One epoch: the batch's images, this process's inputs, the whole batch's places (n, h, w) and dropout (n, 1280).
 
     Chance is drawn for the whole batch, so that it does not depend on how many processes share it.
     """
-    generator = torch.Generator().manual_seed(1_000_003 * recipe.seed + epoch)
+    generator = torch.Generator().manual_seed(1_000_003 * config.seed + epoch)
     order = torch.randperm(len(train.labels), generator=generator).numpy()
-    for start in range(0, len(order), recipe.batch):
-        chosen = np.sort(order[start : start + recipe.batch])
+    for start in range(0, len(order), config.batch):
+        chosen = np.sort(order[start : start + config.batch])
         if len(chosen) < ranks.count:  # the rest of an epoch that not every process can have a part of
             return
         u = torch.rand(8, len(chosen), generator=generator)
-        keep = (torch.rand(len(chosen), CHANNELS, generator=generator) >= recipe.drop).float() / (1 - recipe.drop)
+        keep = (torch.rand(len(chosen), CHANNELS, generator=generator) >= config.drop).float() / (1 - config.drop)
         if "train" in kept:
             flips = (u[0] < 0.5).numpy()
             places = torch.where(torch.from_numpy(flips)[:, None, None], truth[chosen].flip(2), truth[chosen])
             mine = ranks.part(np.arange(len(chosen)))
             some, mirrored = chosen[mine], flips[mine].astype(int)
-            yield chosen, _read(kept["train"], some, mirrored, recipe.tune), places, keep
+            yield chosen, _read(kept["train"], some, mirrored, config.tune), places, keep
         else:
             images = torch.from_numpy(np.ascontiguousarray(train.images[chosen]))
-            images, moved = jittered(images, torch.from_numpy(np.ascontiguousarray(masks[chosen])), u)
+            images, moved = augmented_with_masks(images, torch.from_numpy(np.ascontiguousarray(masks[chosen])), u)
             places = grid_of(moved, (truth.shape[1], truth.shape[2]))
             mine = ranks.part(np.arange(len(chosen)))
             yield chosen, (normalised(images[torch.from_numpy(mine)], MEAN, STD),), places, keep
 
 
-def _read(features: Features, films: NDArray[np.int64], mirrored: NDArray[np.int64], tune: str) -> tuple[Tensor, ...]:
-    """Kept features of some films, each as it is (0) or mirrored (1), as float32."""
+def _read(features: Features, images: NDArray[np.int64], mirrored: NDArray[np.int64], tune: str) -> tuple[Tensor, ...]:
+    """Kept features of some images, each as it is (0) or mirrored (1), as float32."""
     parts = [features.middle, features.fine] + ([features.whole] if tune == "heads" else [])
     return tuple(
-        torch.from_numpy(np.stack([pair[m][i] for m, i in zip(mirrored, films, strict=True)]).astype(np.float32))
+        torch.from_numpy(np.stack([pair[m][i] for m, i in zip(mirrored, images, strict=True)]).astype(np.float32))
         for pair in parts
     )
 
 
 def judged(
-    model: TaughtLite0,
-    films: Films,
+    model: LocalizingEfficientNet,
+    images: Images,
     tune: str,
     *,
     kept: Features | None = None,
@@ -277,44 +277,44 @@ def judged(
     device: str = "cpu",
     batch: int = 16,
 ) -> tuple[Tensor, Tensor]:
-    """Logits (n, 2) and marks (n, h, w) of films as they are, from their kept features where there are any."""
-    indices = np.arange(len(films.labels)) if indices is None else indices
+    """Logits (n, 2) and marks (n, h, w) of images as they are, from their kept features where there are any."""
+    indices = np.arange(len(images.labels)) if indices is None else indices
     step = Step(model.eval(), tune)
-    logits, marks = [], []
+    logits, cells = [], []
     for start in range(0, len(indices), batch):
         chosen = indices[start : start + batch]
         inputs: tuple[Tensor, ...]
         if kept is not None:
             inputs = _read(kept, chosen, np.zeros(len(chosen), np.int64), tune)
         else:
-            inputs = (normalised(torch.from_numpy(np.ascontiguousarray(films.images[chosen])), MEAN, STD),)
+            inputs = (normalised(torch.from_numpy(np.ascontiguousarray(images.images[chosen])), MEAN, STD),)
         with (
             torch.inference_mode(),
             torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16"),
         ):
             found = step(tuple(x.to(device) for x in inputs))
         logits.append(found[0].cpu())
-        marks.append(found[1].cpu())
-    return torch.cat(logits), torch.cat(marks)
+        cells.append(found[1].cpu())
+    return torch.cat(logits), torch.cat(cells)
 
 
 def _row(
     epoch: int,
     losses: list[float],
     model: nn.Module,
-    recipe: TransferRecipe,
+    config: FineTuneConfig,
     precision: str,
-    val: Films,
+    val: Images,
     truth: Tensor,
     kept: Features | None,
-    ranks: Ranks,
+    ranks: ProcessGroup,
 ) -> dict[str, float]:
     """What an epoch came to, judged on `val` by all processes together."""
-    assert isinstance(model, TaughtLite0)
+    assert isinstance(model, LocalizingEfficientNet)
     mine = ranks.part(np.arange(len(val.labels)))
-    found = judged(model, val, recipe.tune, kept=kept, precision=precision, indices=mine, device=ranks.device)
-    logits, marks = (torch.from_numpy(ranks.gathered(x.numpy())) for x in found)
-    require_finite(epoch, losses, logits.numpy(), rate=recipe.learning_rate)
+    found = judged(model, val, config.tune, kept=kept, precision=precision, indices=mine, device=ranks.device)
+    logits, cells = (torch.from_numpy(ranks.gathered(x.numpy())) for x in found)
+    require_finite(epoch, losses, logits.numpy(), rate=config.learning_rate)
     scores = scores_from_logits(logits.double().numpy())
     outlined = truth.flatten(1).any(dim=1)
     return {
@@ -323,7 +323,7 @@ def _row(
         "val_loss": float(F.cross_entropy(logits, torch.from_numpy(val.labels))),
         "val_auc": roc_auc(val.labels, scores),
         "val_ap": average_precision(val.labels, scores),
-        "val_peak": peak_hits(marks[outlined], truth[outlined]) if outlined.any() else float("nan"),
+        "val_peak": peak_hits(cells[outlined], truth[outlined]) if outlined.any() else float("nan"),
     }
 
 

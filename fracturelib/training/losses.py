@@ -36,31 +36,31 @@ def focal_loss(
     return (weight * missed**gamma * plain).sum() / (truth.sum().clamp_min(1.0) if places is None else places)
 
 
-def point_loss(marks: Tensor, truth: Tensor, *, films: float | None = None) -> Tensor:
-    """How surprised a map is that its strongest place is not in the fracture: cross-entropy over the places of a film.
+def peak_loss(cells: Tensor, truth: Tensor, *, images: float | None = None) -> Tensor:
+    """How surprised a map is that its strongest cell is not in the fracture: cross-entropy over the cells of an image.
 
-    A softmax over all places of a film says where the fracture is, if there is one; the loss is minus the logarithm
-    of what it gives to the places with a part of the fracture together. Films without one do not count.
+    A softmax over all places of an image says where the fracture is, if there is one; the loss is minus the logarithm
+    of what it gives to the places with a part of the fracture together. Images without one do not count.
 
     Parameters
     ----------
     marks, truth : (n, h, w) float32
         Logits, and 0 or 1.
-    films : float, optional
+    images : float, optional
         By how many the sum is divided; those with a fracture (at least one) if not given.
 
     Returns
     -------
     () float32
     """
-    marks, inside = marks.flatten(1), truth.flatten(1) > 0
+    cells, inside = cells.flatten(1), truth.flatten(1) > 0
     known = inside.any(dim=1)
-    within = marks[known].masked_fill(~inside[known], -torch.inf).logsumexp(dim=1)
-    missed = marks[known].logsumexp(dim=1) - within
-    return missed.sum() / (known.sum().clamp_min(1) if films is None else films)
+    within = cells[known].masked_fill(~inside[known], -torch.inf).logsumexp(dim=1)
+    missed = cells[known].logsumexp(dim=1) - within
+    return missed.sum() / (known.sum().clamp_min(1) if images is None else images)
 
 
-def peak_hits(marks: Tensor, truth: Tensor) -> float:
-    """Share of films whose strongest place holds a part of the fracture: two (n, h, w) -> 0..1."""
-    best = marks.flatten(1).argmax(dim=1)
+def peak_hits(cells: Tensor, truth: Tensor) -> float:
+    """Proportion of images whose strongest place holds a part of the fracture: two (n, h, w) -> 0..1."""
+    best = cells.flatten(1).argmax(dim=1)
     return float(truth.flatten(1)[torch.arange(len(truth)), best].mean())

@@ -15,12 +15,12 @@ from fracturelib.metrics.bootstrap import Groups, group_bootstrap, group_codes
 from fracturelib.metrics.classification import roc_auc
 
 UNKNOWN = -1
-COLUMNS = ["task", "class", "films", "with", "auc", "low", "high", "note"]
+COLUMNS = ["task", "class", "images", "with", "auc", "low", "high", "note"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One question about a film: the column that holds the answer, and the possible answers as text, two or more."""
+    """One question about an image: the column that holds the answer, and the possible answers as text, two or more."""
 
     name: str
     classes: tuple[str, ...]
@@ -39,7 +39,7 @@ def answers(frame: pd.DataFrame, column: str) -> "pd.Series[str]":
 
 
 def find_tasks(frame: pd.DataFrame, columns: Sequence[str], *, least: int = 20) -> list[Task]:
-    """What the training films can teach: of each column that is there, the answers that `least` films or more have."""
+    """What the training images can teach: of each column, the answers that `least` images or more have."""
     tasks = []
     for column in [c for c in columns if c in frame]:
         counts = answers(frame, column).value_counts()
@@ -49,7 +49,7 @@ def find_tasks(frame: pd.DataFrame, columns: Sequence[str], *, least: int = 20) 
 
 
 def encode_labels(frame: pd.DataFrame, tasks: Sequence[Task], *, others: str = "error") -> NDArray[np.int64]:
-    """Which class of each task a film has: (n, t) int64, -1 where it is unknown because the value is missing.
+    """Which class of each task an image has: (n, t) int64, -1 where it is unknown because the value is missing.
 
     A value that is none of the classes is an error, or, where `others` is "unknown", unknown too.
     """
@@ -66,9 +66,9 @@ def encode_labels(frame: pd.DataFrame, tasks: Sequence[Task], *, others: str = "
 
 
 def masked_cross_entropy(logits: Sequence[Tensor], targets: Tensor) -> Tensor:
-    """The sum over tasks of the mean cross-entropy of the films whose label is known: t times (n, c), (n, t) -> ().
+    """The sum over tasks of the mean cross-entropy of the images whose label is known: t times (n, c), (n, t) -> ().
 
-    A film with -1 counts nothing in its task's loss and gets no gradient; a task of which no film is known gives 0.
+    An image with -1 counts nothing in its task's loss and gets no gradient; a task of which no image is known gives 0.
     """
     if targets.ndim != 2 or targets.shape[1] != len(logits):
         raise InputError(f"targets has shape {tuple(targets.shape)}; expected (n, {len(logits)}), one column a task")
@@ -76,7 +76,7 @@ def masked_cross_entropy(logits: Sequence[Tensor], targets: Tensor) -> Tensor:
     for head, target in zip(logits, targets.T, strict=True):
         known = target != UNKNOWN
         total = F.cross_entropy(head[known], target[known], reduction="sum")
-        losses.append(total / known.sum().clamp(min=1))  # the mean of no film would be NaN
+        losses.append(total / known.sum().clamp(min=1))  # the mean of no image would be NaN
     return torch.stack(losses).sum()
 
 
@@ -114,7 +114,7 @@ def fit_several(
 ) -> SeveralHeads:  # fmt: skip
     """Trunk and heads together, by the masked loss and AdamW: (n, f), (n, t). The same seed gives the same network."""
     if targets.shape != (len(features), len(tasks)) or not (targets != UNKNOWN).any(axis=0).all():
-        expected = f"({len(features)}, {len(tasks)}) with a known film in each column"
+        expected = f"({len(features)}, {len(tasks)}) with a known image in each column"
         raise InputError(f"targets has shape {targets.shape}, {(targets != UNKNOWN).sum()} known; expected {expected}")
     x, y = torch.from_numpy(np.array(features, np.float32)), torch.from_numpy(np.array(targets, np.int64))
     with torch.random.fork_rng(devices=[]):
@@ -123,8 +123,8 @@ def fit_several(
         model.mean, model.std = x.mean(0), x.std(0, correction=0).clamp(min=1e-3)
         optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
         for _ in range(epochs):
-            for films in torch.randperm(len(x)).split(batch):
-                loss = masked_cross_entropy(model(x[films]), y[films])
+            for images in torch.randperm(len(x)).split(batch):
+                loss = masked_cross_entropy(model(x[images]), y[images])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -135,9 +135,9 @@ def judged_labels(
     probabilities: Mapping[str, NDArray[np.float64]], targets: NDArray[np.int64], tasks: Sequence[Task],
     group: Groups | None = None, *, least: int = 10, n: int = 500, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """AUC of each class against the rest, on the films where it is known, with an interval by groups.
+    """AUC of each class against the rest, on the images where it is known, with an interval by groups.
 
-    Columns: task, class, films (known), with (of the class), auc, low, high, note. A task of two classes has one row,
+    Columns: task, class, images (known), with (of the class), auc, low, high, note. A task of two classes has one row,
     of the second. Where fewer than `least` groups have the class, or do not, nothing is claimed: NaN, and a note.
     """
     codes, rows = group_codes(group, len(targets)), []

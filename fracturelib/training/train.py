@@ -21,7 +21,7 @@ from fracturelib._io.files import InputError, atomic_path, printable
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib.metrics.classification import roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_youden
-from fracturelib.models.checkpoint_checks import TWO_LOOKS
+from fracturelib.models.checkpoint_checks import TTA
 from fracturelib.models.classifier import (
     Classifier,
     fit_temperature,
@@ -32,8 +32,8 @@ from fracturelib.models.classifier import (
 )
 from fracturelib.models.registry import build_model
 from fracturelib.training.augment import augmented
-from fracturelib.training.config import Recipe, TransferRecipe, best_epoch
-from fracturelib.training.distributed import Ranks
+from fracturelib.training.config import FineTuneConfig, TrainConfig, best_epoch
+from fracturelib.training.distributed import ProcessGroup
 
 STATE_FORMAT = "fracturelib training state"
 STATE_VERSION = 1
@@ -42,7 +42,7 @@ JUDGED_ON = "validation images"  # in a checkpoint's `extra`: how many its thres
 
 
 @dataclass(frozen=True)
-class Films:
+class Images:
     """Squares and their labels: images (n, size, size) uint8, labels (n,) of 0 and 1."""
 
     images: NDArray[np.uint8]
@@ -55,14 +55,14 @@ class Films:
             )
 
 
-def training_batches(films: Films, recipe: Recipe, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def training_batches(radiographs: Images, config: TrainConfig, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch in an order that only the seed and the epoch decide: images (b, s, s) uint8, labels (b,) int64."""
-    generator = torch.Generator().manual_seed(1_000_003 * recipe.seed + epoch)
-    order = torch.randperm(len(films.images), generator=generator).numpy()
-    for start in range(0, len(order), recipe.batch):
-        chosen = np.sort(order[start : start + recipe.batch])
-        images = torch.from_numpy(np.ascontiguousarray(films.images[chosen]))
-        yield augmented(images, generator) if recipe.augment else images, torch.from_numpy(films.labels[chosen])
+    generator = torch.Generator().manual_seed(1_000_003 * config.seed + epoch)
+    order = torch.randperm(len(radiographs.images), generator=generator).numpy()
+    for start in range(0, len(order), config.batch):
+        chosen = np.sort(order[start : start + config.batch])
+        images = torch.from_numpy(np.ascontiguousarray(radiographs.images[chosen]))
+        yield augmented(images, generator) if config.augment else images, torch.from_numpy(radiographs.labels[chosen])
 
 
 def grey_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
@@ -130,9 +130,11 @@ def _unreadable_state(path: Path, reason: str) -> InputError:
     )
 
 
-def begun_with(recipe: Recipe | TransferRecipe, fingerprint: str, start: dict[str, Tensor] | None) -> dict[str, Any]:
+def begun_with(
+    config: TrainConfig | FineTuneConfig, fingerprint: str, start: dict[str, Tensor] | None
+) -> dict[str, Any]:
     """What a training must have in common with the state that it goes on from."""
-    signature = {**asdict(recipe), "data": fingerprint}
+    signature = {**asdict(config), "data": fingerprint}
     if start is not None:
         key = hashlib.blake2b(digest_size=8)
         for value in start.values():
@@ -152,21 +154,21 @@ def require_same_training(folder: Path, begun: dict[str, Any], now: dict[str, An
 
 
 def fit(
-    train: Films,
-    val: Films,
-    recipe: Recipe,
+    train: Images,
+    val: Images,
+    config: TrainConfig,
     *,
     out: Path | None = None,
     fingerprint: str = "",
     initial: dict[str, Tensor] | None = None,
-    ranks: Ranks | None = None,
+    ranks: ProcessGroup | None = None,
     progress: bool = True,
 ) -> tuple[Classifier, pd.DataFrame]:
     """Train with cross-entropy and Adam, keep the epoch with the best validation AUC, and calibrate it.
 
     Parameters
     ----------
-    train, val : Films
+    train, val : Images
         Images (n, recipe.size, recipe.size) uint8 and labels.
     recipe : Recipe
     out : Path, optional
@@ -193,34 +195,35 @@ def fit(
     InputError
         If a set lacks a class, or `out` belongs to another training.
     """
-    for name, films in (("train", train), ("val", val)):
-        if len(np.unique(films.labels)) != 2:
+    for name, radiographs in (("train", train), ("val", val)):
+        if len(np.unique(radiographs.labels)) != 2:
             raise InputError(
-                f"{name}: {len(films.labels)} films of {len(np.unique(films.labels))} class; expected both classes"
+                f"{name}: {len(radiographs.labels)} images of {len(np.unique(radiographs.labels))} class; "
+                "expected both classes"
             )
     keep_freed_memory()
-    ranks = ranks or Ranks()
+    ranks = ranks or ProcessGroup()
     mean, std = grey_statistics(train.images)
-    model = build_model(recipe.architecture, seed=recipe.seed).to(ranks.device).to(memory_format=torch.channels_last)
+    model = build_model(config.architecture, seed=config.seed).to(ranks.device).to(memory_format=torch.channels_last)
     if initial is not None:
         model.load_state_dict(initial)
     joined = ranks.joined(model)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     state = _State(model, optimizer, history=[], best={})
-    signature = begun_with(recipe, fingerprint, initial)
+    signature = begun_with(config, fingerprint, initial)
     if out is not None and (out / STATE_FILE).is_file():
         state.restore(out / STATE_FILE, signature)
 
     talks = progress and ranks.first
-    bar = tqdm(total=recipe.epochs, initial=len(state.history), desc="training", unit="epoch", disable=not talks)
-    for epoch in range(len(state.history), recipe.epochs):
-        if state.history and epoch - 1 - state.best_epoch >= recipe.patience:
+    bar = tqdm(total=config.epochs, initial=len(state.history), desc="training", unit="epoch", disable=not talks)
+    for epoch in range(len(state.history), config.epochs):
+        if state.history and epoch - 1 - state.best_epoch >= config.patience:
             break
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+            group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
         model.train()
         losses = []
-        for images, labels in training_batches(train, recipe, epoch):
+        for images, labels in training_batches(train, config, epoch):
             if len(labels) < ranks.count:  # the rest of an epoch that not every process can have a part of
                 break
             mine = ranks.part(np.arange(len(labels)))
@@ -234,7 +237,7 @@ def fit(
             losses.append(ranks.total(loss.item()) / ranks.count)
         mine = ranks.part(np.arange(len(val.labels)))
         val_logits = ranks.gathered(model_logits(model, val.images[mine], mean=mean, std=std))
-        require_finite(epoch, losses, val_logits, rate=recipe.learning_rate)
+        require_finite(epoch, losses, val_logits, rate=config.learning_rate)
         row = {
             "epoch": epoch + 1,
             "learning_rate": optimizer.param_groups[0]["lr"],
@@ -253,7 +256,7 @@ def fit(
     bar.close()
 
     model.load_state_dict(state.best)
-    classifier = calibrated(model.cpu().eval(), recipe, val, mean=mean, std=std, fingerprint=fingerprint)
+    classifier = calibrated(model.cpu().eval(), config, val, mean=mean, std=std, fingerprint=fingerprint)
     return classifier, pd.DataFrame(state.history).astype({"epoch": int})
 
 
@@ -268,26 +271,26 @@ def require_finite(epoch: int, losses: list[float], logits: NDArray[np.floating]
 
 
 def calibrated(
-    model: nn.Module, recipe: Recipe | TransferRecipe, val: Films, *, mean: float, std: float, fingerprint: str
+    model: nn.Module, config: TrainConfig | FineTuneConfig, val: Images, *, mean: float, std: float, fingerprint: str
 ) -> Classifier:
     """Fit the temperature and choose the thresholds, on validation only."""
     temperature, thresholds = calibration(model_logits(model, val.images, mean=mean, std=std), val.labels)
     return Classifier(
         model=model,
-        architecture={"name": recipe.architecture},
-        size=recipe.size,
+        architecture={"name": config.architecture},
+        size=config.size,
         mean=mean,
         std=std,
         fingerprint=fingerprint,
         temperature=temperature,
         thresholds=thresholds,
         default_rule="sensitivity=0.90",
-        extra={"recipe": asdict(recipe), JUDGED_ON: len(val.labels)},
+        extra={"recipe": asdict(config), JUDGED_ON: len(val.labels)},
     )
 
 
 def calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, dict[str, float]]:
-    """The temperature, and the threshold of each rule, from logits (n, 2) of validation films and their labels (n,)."""
+    """The temperature, and the threshold of each rule, from logits (n, 2) of validation and labels (n,)."""
     temperature = fit_temperature(logits, labels)
     scores = scores_from_logits(logits, temperature)
     return temperature, {
@@ -297,10 +300,8 @@ def calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple
     }
 
 
-def calibrated_twice(classifier: Classifier, val: Films) -> Classifier:
-    """The same classifier, calibrated on `val` for two looks at a film as well: `Classifier.looking_twice`."""
+def calibrated_for_tta(classifier: Classifier, val: Images) -> Classifier:
+    """The same classifier, calibrated on `val` for two looks at an image as well: `Classifier.with_tta`."""
     logits = replace(classifier, looks=2).logits(val.images)
     temperature, thresholds = calibration(logits, val.labels)
-    return replace(
-        classifier, extra={**classifier.extra, TWO_LOOKS: {"temperature": temperature, "thresholds": thresholds}}
-    )
+    return replace(classifier, extra={**classifier.extra, TTA: {"temperature": temperature, "thresholds": thresholds}})

@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "gradcam_explorer": ["Explorer"],
         "heatmaps": ["baselines_plot", "cascade_plot", "grid_plot", "ordered_plot"],
-        "image_formation": ["FormationView", "PANELS", "panels"],
+        "image_formation": ["ImageFormationView", "PANELS", "panels"],
         "shift": [
             "costs_plot",
             "dose_plot",
@@ -33,6 +33,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "repairs_plot",
             "scores_plot",
         ],
-        "threshold_explorer": ["Tradeoffs"],
+        "threshold_explorer": ["ThresholdExplorer"],
     },
 )

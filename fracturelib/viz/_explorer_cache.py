@@ -1,4 +1,4 @@
-"""The explorer's memory: what a network said of a film is asked once."""
+"""The explorer's memory: what a network said of an image is asked once."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import stages
 from fracturelib.viz._explorer_render import Box, Picture
 
-PLAIN, SCORE, OCCLUSION, TAUGHT = "CAM", "Score-CAM", "Occlusion", "Taught map"
+PLAIN, SCORE, OCCLUSION, LOCALIZER = "CAM", "Score-CAM", "Occlusion", "Taught map"
 SLOW = (SCORE, OCCLUSION)
-UNITLESS = ("Grad-CAM++", "Eigen-CAM", PLAIN, SCORE, TAUGHT)  # not in logit units
-REMEMBERED = 512  # films whose maps are kept
-SHARED = 32  # films from which the shared scale is taken
+UNITLESS = ("Grad-CAM++", "Eigen-CAM", PLAIN, SCORE, LOCALIZER)  # not in logit units
+REMEMBERED = 512  # images whose maps are kept
+SHARED = 32  # images from which the shared scale is taken
 
 
 class MapMemory:
-    """Raw maps by checkpoint, film and target, and scores of covered films.
+    """Raw maps by checkpoint, image and target, and scores of covered images.
 
     Parameters
     ----------
     checkpoints : mapping of str to Classifier
-        The first of them scores covered and added films.
+        The first of them scores covered and added images.
     images : list of (size, size) uint8
 
     Attributes
@@ -46,7 +46,7 @@ class MapMemory:
         self._covered: dict[tuple[int, Box], float] = {}
 
     def maps(self, index: int, target: str, checkpoint: str) -> dict[tuple[str, str], Maps]:
-        """Raw maps of a film from one pass: (layer, method) -> (h', w') float32; slow ones once they were computed."""
+        """Raw maps of an image from one pass: (layer, method) -> (h', w') float32; slow ones once computed."""
         key = (checkpoint, index, target)
         if key not in self._maps:
             classifier = self.checkpoints[checkpoint]
@@ -62,9 +62,9 @@ class MapMemory:
             weights = head_weights(classifier.model, target, activation.shape[1])
             if weights is not None:
                 found[last, PLAIN] = plain_cam(activation, weights)
-            if classifier.is_taught:
-                marks = classifier.marks(self.images[index][None])[0]
-                found.update({(name, TAUGHT): marks for name in evidence})
+            if classifier.localizes:
+                cells = classifier.localize(self.images[index][None])[0]
+                found.update({(name, LOCALIZER): cells for name in evidence})
                 self.passes += 1
             self._maps[key] = found
             while len(self._maps) > REMEMBERED:
@@ -98,7 +98,7 @@ class MapMemory:
         found.update({(name, OCCLUSION): heat for name in stages(classifier.model)})
 
     def top(self, layer: str, method: str, target: str, checkpoint: str) -> float:
-        """The strongest evidence among the first films, a scale that is the same for all; 0 if there is none."""
+        """The strongest evidence among the first images, a scale that is the same for all; 0 if there is none."""
         key = (layer, method, target, checkpoint)
         if method in SLOW:
             return 0.0
@@ -108,7 +108,7 @@ class MapMemory:
         return self._tops[key]
 
     def score_without(self, index: int, box: Box) -> float:
-        """P(Fractured) when a rectangle (top, left, height, width, in pixels of the input) has the film's mean grey."""
+        """P(Fractured) when a rectangle (top, left, height, width, in input pixels) has the image's mean grey."""
         key = (index, box)
         if key not in self._covered:
             first = self._first
@@ -122,10 +122,10 @@ class MapMemory:
             self._covered[key] = score
         return self._covered[key]
 
-    def add(self, film: Picture) -> float:
-        """Add a film, and score it."""
-        score = float(self._first.scores(film[None])[0])
-        self.images.append(film)
+    def add(self, image: Picture) -> float:
+        """Add an image, and score it."""
+        score = float(self._first.scores(image[None])[0])
+        self.images.append(image)
         self.passes += 1
         return score
 

@@ -1,4 +1,4 @@
-"""What the explorer shows, as pure functions: which films, which picture, which words."""
+"""What the explorer shows, as pure functions: which images, which picture, which words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fracturelib.explain.overlay import COLOUR_MAPS, highest_of, upsample
 Picture = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 OUTCOMES = {
-    "all films": None,
+    "all images": None,
     "true positives: fractured, found": (1, True),
     "false negatives: fractured, missed": (1, False),
     "false positives: false alarms": (0, True),
@@ -44,7 +44,7 @@ class Look:
     smooth : int
         Pixels of the picture over which the map is blurred; 0 leaves it as it is.
     zoom : float
-        1 shows the whole film.
+        1 shows the whole image.
     centre : (float, float)
         Row and column of the zoom, 0..1.
     """
@@ -59,7 +59,7 @@ class Look:
 
 
 def outcomes(labels: ArrayLike, scores: ArrayLike, threshold: float, name: str) -> list[int]:
-    """The films of an outcome, surest first: true and false positives by falling score, negatives by rising score."""
+    """The images of an outcome, surest first: true and false positives by falling score, negatives by rising score."""
     y, s = np.asarray(labels), np.asarray(scores, dtype=float)
     if not np.isfinite(s).all() or np.isnan(threshold):
         odd = int((~np.isfinite(s)).sum())
@@ -67,9 +67,9 @@ def outcomes(labels: ArrayLike, scores: ArrayLike, threshold: float, name: str) 
     wanted = OUTCOMES[name]
     if wanted is None:
         return list(range(len(y)))
-    label, called = wanted
-    chosen = np.flatnonzero((y == label) & ((s >= threshold) == called))
-    order = np.argsort(-s[chosen] if called else s[chosen], kind="stable")
+    label, predicted = wanted
+    chosen = np.flatnonzero((y == label) & ((s >= threshold) == predicted))
+    order = np.argsort(-s[chosen] if predicted else s[chosen], kind="stable")
     return [int(i) for i in chosen[order]]
 
 
@@ -83,7 +83,7 @@ def picked(
     regions: Sequence[str] | None = None,
     region: str | None = None,
 ) -> list[int]:
-    """The films of an outcome, and of a region if one is named, in an order of `ORDERS`."""
+    """The images of an outcome, and of a region if one is named, in an order of `ORDERS`."""
     if order not in ORDERS:
         raise InputError(f"order is {order!r}; expected one of {', '.join(ORDERS)}")
     chosen = outcomes(labels, scores, threshold, outcome)
@@ -102,9 +102,9 @@ def picked(
     return chosen
 
 
-def enlarged(film: Picture, side: int = SIDE) -> Picture:
-    """A square film at the size of a panel: (s, s) uint8 -> (side, side) uint8."""
-    return np.asarray(cv2.resize(film, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+def enlarged(image: Picture, side: int = SIDE) -> Picture:
+    """A square image at the size of a panel: (s, s) uint8 -> (side, side) uint8."""
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
 def levels(raw: Maps, *, top: float | None = None, side: int = SIDE, smooth: int = 0) -> Picture:
@@ -125,7 +125,7 @@ def levels(raw: Maps, *, top: float | None = None, side: int = SIDE, smooth: int
 
 @lru_cache(maxsize=256)
 def _tables(opacity: float, threshold: float, colour_map: str) -> tuple[Picture, Picture]:
-    """Of each level: what is left of the film (256,), and the colour that is added (256, 1, 3) BGR; uint8."""
+    """Of each level: what is left of the image (256,), and the colour that is added (256, 1, 3) BGR; uint8."""
     if colour_map not in COLOUR_MAPS:
         raise InputError(f"colour_map is {colour_map!r}; expected one of {', '.join(COLOUR_MAPS)}")
     level = np.arange(256)
@@ -135,10 +135,10 @@ def _tables(opacity: float, threshold: float, colour_map: str) -> tuple[Picture,
     return left, np.round(colours * weight[:, None, None]).astype(np.uint8)
 
 
-def blended(film: Picture, level: Picture, look: Look) -> Picture:
-    """Heat over film by table, without a float: two (side, side) uint8 -> (side, side, 3) uint8 BGR."""
+def blended(image: Picture, level: Picture, look: Look) -> Picture:
+    """Heat over image by table, without a float: two (side, side) uint8 -> (side, side, 3) uint8 BGR."""
     left, colours = _tables(round(look.opacity, 3), round(look.map_threshold, 3), look.colour_map)
-    dimmed = cv2.multiply(film, cv2.LUT(level, left), scale=1 / 255)
+    dimmed = cv2.multiply(image, cv2.LUT(level, left), scale=1 / 255)
     coloured = cv2.LUT(cv2.cvtColor(level, cv2.COLOR_GRAY2BGR), colours)
     return np.asarray(cv2.add(cv2.cvtColor(dimmed, cv2.COLOR_GRAY2BGR), coloured), dtype=np.uint8)
 
@@ -168,18 +168,18 @@ def zoomed(panel: Picture, zoom: float, centre: tuple[float, float]) -> Picture:
 
 
 def panel(
-    film: Picture,
+    image: Picture,
     level: Picture | None,
     look: Look,
     *,
     contours: Sequence[NDArray[np.int32]] = (),
     box: Box | None = None,
 ) -> Picture:
-    """One panel: film (side, side) uint8, with a map's levels over it or not -> (side, side, 3) uint8 BGR.
+    """One panel: image (side, side) uint8, with a map's levels over it or not -> (side, side, 3) uint8 BGR.
 
     `box` is a rectangle (top, left, height, width) in pixels of the panel.
     """
-    shown = cv2.cvtColor(film, cv2.COLOR_GRAY2BGR) if level is None else blended(film, level, look)
+    shown = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if level is None else blended(image, level, look)
     shown = np.ascontiguousarray(shown)
     cv2.drawContours(shown, contours, -1, OUTLINE, 1, cv2.LINE_AA)
     if box is not None:
@@ -196,7 +196,7 @@ def beside(left: Picture, right: Picture) -> Picture:
 def pointed(
     x: float, y: float, width: float, height: float, look: Look, *, second: bool | None = None
 ) -> tuple[float, float, bool]:
-    """Where on the film a place of the shown picture lies.
+    """Where on the image a place of the shown picture lies.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def pointed(
 
     Returns
     -------
-    (row, column, second) : row and column of the film, 0..1, and whether it is in the second panel
+    (row, column, second) : row and column of the image, 0..1, and whether it is in the second panel
     """
     full = 2 * SIDE + GAP
     scale = min(width / full, height / SIDE)
@@ -223,7 +223,7 @@ def pointed(
 
 
 def draw(
-    film: Picture,
+    image: Picture,
     raw: Maps,
     *,
     opacity: float = 0.6,
@@ -231,8 +231,8 @@ def draw(
     mask: Picture | None = None,
     side: int = SIDE,
 ) -> Picture:
-    """Film beside overlay: film (s, s) uint8, raw map (h', w') float32 -> (side, 2 * side + GAP, 3) uint8 RGB."""
-    large, look = enlarged(film, side), Look(opacity=opacity, map_threshold=map_threshold)
+    """Image beside overlay: image (s, s) uint8, raw map (h', w') float32 -> (side, 2 * side + GAP, 3) uint8 RGB."""
+    large, look = enlarged(image, side), Look(opacity=opacity, map_threshold=map_threshold)
     contours = outline_of(mask, side) if mask is not None and mask.any() else []
     parts = [panel(large, level, look, contours=contours) for level in (None, levels(raw, side=side))]
     return np.asarray(cv2.cvtColor(beside(*parts), cv2.COLOR_BGR2RGB), dtype=np.uint8)

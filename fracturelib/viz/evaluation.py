@@ -33,7 +33,7 @@ def bands_plot(
 
 
 def compared_plot(y: ArrayLike, scores: Mapping[str, ArrayLike], thresholds: Mapping[str, float]) -> Figure:
-    """ROC and precision-recall of two models on the same films, each with its operating point."""
+    """ROC and precision-recall of two models on the same images, each with its operating point."""
     made, (left, right) = figure(10, 4.6, columns=2)
     for (name, score), (colour, style) in zip(scores.items(), MODELS, strict=False):
         roc, pr = curve_bands(y, score, kind="roc", n=1), curve_bands(y, score, kind="pr", n=1)
@@ -69,14 +69,14 @@ def reliability_plot(
     bins: int | None = None,
     n: int = 500,
 ) -> Figure:
-    """Observed share of fractures against the score with 95 % intervals, and how many films have which score.
+    """Observed proportion of fractures against the score with 95 % intervals, and how many images have which score.
 
     Scores (n,) in 0..1, or two of them by name, such as before and after a calibration. If `bins` is not given there is
-    one for each 25 films, at least 3 and at most 10.
+    one for each 25 images, at least 3 and at most 10.
     """
     bins = bins or int(np.clip(len(np.asarray(y)) // 25, 3, 10))
     made, (ax, below) = figure(5.2, 5.6, rows=2, height_ratios=[3, 1], sharex=True)
-    named: Mapping[str, ArrayLike] = scores if isinstance(scores, Mapping) else {"films in equal bins": scores}
+    named: Mapping[str, ArrayLike] = scores if isinstance(scores, Mapping) else {"images in equal bins": scores}
     ax.plot([0, 1], [0, 1], ":", color=GREY, label="perfectly calibrated")
     for (name, score), (colour, style), marker in zip(named.items(), MODELS, "os", strict=False):
         table = reliability(y, score, bins=bins, group=group, n=n)
@@ -87,7 +87,7 @@ def reliability_plot(
         below.hist(np.asarray(score), bins=np.linspace(0, 1, 31), histtype="step", color=colour, linestyle=style)
     ax.set(ylabel="share that is fractured", title="Calibration")
     _unit_square(ax)
-    below.set(xlabel="score: P(Fractured)", ylabel="films")
+    below.set(xlabel="score: P(Fractured)", ylabel="images")
     ax.legend(loc="upper left")
     return made
 
@@ -105,7 +105,7 @@ def decision_plot(table: pd.DataFrame, threshold: float | None = None) -> Figure
     if threshold is not None:
         ax.axvline(threshold, color="black", linestyle=":", label=f"threshold {threshold:.2f}")
     top = float(np.nanmax(np.r_[table["model"], table["high"].fillna(0), 0.01]))
-    ax.set(xlabel="risk at which one acts", ylabel="net benefit a film", xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top))
+    ax.set(xlabel="risk at which one acts", ylabel="net benefit an image", xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top))
     ax.legend(loc="upper right")
     return made
 
@@ -114,7 +114,7 @@ def predictive_values_plot(table: pd.DataFrame, prevalence: float | None = None)
     """PPV and NPV against prevalence with their bands: a table of `metrics.predictive_value_curve`."""
     made, ax = figure(8, 3.8)
     for name, colour, style, label in (
-        ("ppv", RED, "-", "called fractured: is"),
+        ("ppv", RED, "-", "predicted fractured: is"),
         ("npv", BLUE, "--", "called not fractured: is not"),
     ):
         ax.fill_between(
@@ -131,12 +131,12 @@ def predictive_values_plot(table: pd.DataFrame, prevalence: float | None = None)
 
 
 def selective_plot(y: ArrayLike, score: ArrayLike, threshold: float) -> Figure:
-    """Errors against the share of films that is decided, those nearest to the threshold left to people first."""
+    """Errors against the proportion of images that is decided, those nearest to the threshold left to people first."""
     made, ax = figure(8, 3.4)
     table = selective_prediction(y, score, threshold)
     ax.plot(table["coverage"], table["error"], color=BLUE, linewidth=2, label="wrong among the decided")
     ax.axhline(table["error"].iloc[-1], linestyle=":", color=GREY, label="wrong when all are decided")
-    ax.set(xlabel="share of films that is decided", ylabel="share that is wrong", xlim=(0, 1.02))
+    ax.set(xlabel="proportion of images that is decided", ylabel="share that is wrong", xlim=(0, 1.02))
     ax.set_ylim(bottom=0)
     ax.legend(loc="best")
     return made
@@ -175,7 +175,7 @@ def tradeoffs_plot(y: ArrayLike, score: ArrayLike, threshold: float, *, prevalen
     row = net_benefit(y, score, [threshold]).iloc[0] if threshold < 1 else table.iloc[-1]
     ax.plot(row["threshold"], row["model"], "o", color=RED, markersize=9, label=f"threshold {threshold:.2f}")
     top = max(float(table["model"].max()), 0.01)
-    ax.set(xlabel="risk at which one acts", ylabel="net benefit a film", title="Net benefit, among these films")
+    ax.set(xlabel="risk at which one acts", ylabel="net benefit an image", title="Net benefit, among these images")
     ax.set(xlim=(0, 1), ylim=(-0.25 * top, 1.15 * top))
     ax.legend(loc="upper right")
     return made

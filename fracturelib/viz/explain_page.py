@@ -39,13 +39,13 @@ def index_page(frame: pd.DataFrame, threshold: float, rule: str) -> str:
     """The page as text; `rule` says how the threshold was chosen."""
     shown = frame[frame["picture"] != ""].sort_values("score", ascending=False, kind="stable")
     left_out = frame[frame["picture"] == ""]
-    called = int((shown["decision"] == "Fractured").sum())
+    predicted = int((shown["decision"] == "Fractured").sum())
     head = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{MARK}<title>Where the network looks</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
         f"<h1>Where the network looks</h1><p class=note><strong>{NOTICE}</strong></p>"
-        f"<p>{len(shown)} images, the highest score first. An image is called fractured if its score is at least "
-        f"{threshold:.3f} ({escape(printable(rule))}): {called} are. Each map is scaled to its own maximum.</p>"
+        f"<p>{len(shown)} images, the highest score first. An image is predicted fractured if its score is at least "
+        f"{threshold:.3f} ({escape(printable(rule))}): {predicted} are. Each map is scaled to its own maximum.</p>"
     )
     if len(left_out):
         head += f'<p><a href="#left-out">{len(left_out)} left out</a></p>'

@@ -69,7 +69,7 @@ def montage(
     columns: int = 5,
     width: float = 11.0,
 ) -> Figure:
-    """Films side by side: images (n, s, s) or (n, s, s, 3) uint8, n titles, masks (n, s, s) of 0 and 1 as outlines."""
+    """Images side by side: images (n, s, s) or (n, s, s, 3) uint8, n titles, masks (n, s, s) of 0 and 1 as outlines."""
     if len(images) != len(titles):
         raise InputError(f"titles has {len(titles)} values; expected {len(images)}, one for each image")
     rows = max(1, -(-len(images) // columns))
@@ -79,14 +79,14 @@ def montage(
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < len(images):
-            show_film(ax, images[i], None if masks is None else masks[i])
+            show_image(ax, images[i], None if masks is None else masks[i])
             ax.set_title(titles[i])
     return made
 
 
-def show_film(ax: Axes, film: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None) -> None:
-    """A film in grey, with the fracture outlined: (h, w) uint8, mask (h, w) of 0 and 1."""
-    ax.imshow(film, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if max(film.shape) < 64 else "antialiased")
+def show_image(ax: Axes, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None) -> None:
+    """An image in grey, with the fracture outlined: (h, w) uint8, mask (h, w) of 0 and 1."""
+    ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if max(image.shape) < 64 else "antialiased")
     ax.axis("off")
     if mask is not None and mask.any():
         outline(ax, mask)
@@ -103,7 +103,7 @@ def outline(ax: Axes, mask: NDArray[np.uint8]) -> None:
 
 
 def class_balance(frame: pd.DataFrame) -> Figure:
-    """Films by split and class, with the share of fractured ones: a frame with split and label."""
+    """Images by split and class, with the proportion of fractured ones: a frame with split and label."""
     made, ax = figure(7, 3.2)
     splits = [s for s in ("train", "val", "test") if (frame["split"] == s).any()]
     for label, hatch in ((0, ""), (1, "//")):
@@ -115,7 +115,7 @@ def class_balance(frame: pd.DataFrame) -> Figure:
         ax.bar_label(bars, padding=2)
     shares = [frame.loc[frame["split"] == s, "label"].mean() for s in splits]
     ax.set_xticks(range(len(splits)), [f"{s}\n{share:.0%} fractured" for s, share in zip(splits, shares, strict=True)])
-    ax.set_ylabel("films")
+    ax.set_ylabel("images")
     ax.margins(y=0.15)
     ax.grid(visible=False, axis="x")
     ax.legend(loc="upper right")
@@ -123,10 +123,10 @@ def class_balance(frame: pd.DataFrame) -> Figure:
 
 
 def grey_histograms(images: NDArray[np.uint8], labels: ArrayLike) -> Figure:
-    """Grey values, and each film's mean, by class: (n, s, s) uint8, labels (n,). Black, the padding, is left out."""
+    """Grey values, and each image's mean, by class: (n, s, s) uint8, labels (n,). Black, the padding, is left out."""
     made, (left, right) = figure(10, 3.4, columns=2)
     y = np.asarray(labels)
-    means = np.array([film[film > 0].mean() if film.any() else 0.0 for film in images])
+    means = np.array([image[image > 0].mean() if image.any() else 0.0 for image in images])
     edges = np.arange(1, 257, 5)
     for label in (0, 1):
         style = "-" if label == 0 else "--"
@@ -139,7 +139,7 @@ def grey_histograms(images: NDArray[np.uint8], labels: ArrayLike) -> Figure:
             label=CLASSES[label], warn_singular=False,
         )  # fmt: skip
     left.set(xlabel="grey value (0 black, 255 white)", ylabel="% of pixels")
-    right.set(xlabel="mean grey value of a film", ylabel="density of films")
+    right.set(xlabel="mean grey value of an image", ylabel="density of images")
     left.legend()
     right.legend()
     return made
@@ -173,7 +173,7 @@ def score_histogram(y: ArrayLike, score: ArrayLike, threshold: float) -> Figure:
             label=CLASSES[label], edgecolor="white",
         )  # fmt: skip
     ax.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
-    ax.set(xlabel="score: P(Fractured)", ylabel="films", xlim=(0, 1))
+    ax.set(xlabel="score: P(Fractured)", ylabel="images", xlim=(0, 1))
     ax.legend()
     return made
 
@@ -251,14 +251,14 @@ def sweep_plot(table: pd.DataFrame, threshold: float | None = None) -> Figure:
         ax.step(finite["threshold"], finite[name], where="post", color=colour, linestyle=style, linewidth=2, label=name)
     if threshold is not None:
         ax.axvline(threshold, color="black", linestyle=":", label=f"threshold {threshold:.2f}")
-    ax.set(xlabel="threshold: called fractured if the score is at least this", xlim=(0, 1), ylim=(-0.02, 1.02))
-    ax.set_ylabel("share of films")
+    ax.set(xlabel="threshold: predicted fractured if the score is at least this", xlim=(0, 1), ylim=(-0.02, 1.02))
+    ax.set_ylabel("proportion of images")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return made
 
 
 def confusion_plot(counts: Confusion) -> Figure:
-    """Four cells with counts and the share of their row."""
+    """Four cells with counts and the proportion of their row."""
     made, ax = figure(4.6, 3.8)
     cells = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
     rows = cells.sum(axis=1, keepdims=True)
@@ -276,7 +276,7 @@ def confusion_plot(counts: Confusion) -> Figure:
 
 
 def calibration_plot(y: ArrayLike, score: ArrayLike, *, bins: int = 10) -> Figure:
-    """Observed share of fractures against the score, in bins of equally many films, with Wilson's intervals."""
+    """Observed proportion of fractures against the score, in bins of equally many images, with Wilson's intervals."""
     from fracturelib.metrics.intervals import wilson_interval
 
     made, ax = figure(4.8, 4.6)
@@ -286,7 +286,7 @@ def calibration_plot(y: ArrayLike, score: ArrayLike, *, bins: int = 10) -> Figur
         interval = wilson_interval(int(labels[part].sum()), len(part))
         x = scores[part].mean()
         ax.plot([x, x], [interval.low, interval.high], color=BLUE, linewidth=1.2)
-        ax.plot(x, interval.value, "o", color=BLUE, label="films in equal bins, 95 %" if k == 0 else None)
+        ax.plot(x, interval.value, "o", color=BLUE, label="images in equal bins, 95 %" if k == 0 else None)
     ax.set(xlabel="mean score", ylabel="share that is fractured", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_title("Calibration")
     ax.legend(loc="upper left")
@@ -294,7 +294,7 @@ def calibration_plot(y: ArrayLike, score: ArrayLike, *, bins: int = 10) -> Figur
 
 
 def triptych(
-    film: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     heat: NDArray[np.float32],
     shown: NDArray[np.uint8],
     *,
@@ -302,17 +302,17 @@ def triptych(
     mask: NDArray[np.uint8] | None = None,
     marked: NDArray[np.uint8] | None = None,
 ) -> Figure:
-    """Film, heat map in logit units with its scale, and overlay: (h, w) uint8, (h, w) float32, (h, w, 3) uint8.
+    """Image, heat map in logit units with its scale, and overlay: (h, w) uint8, (h, w) float32, (h, w, 3) uint8.
 
-    `marked`, (h, w, 3) uint8, is a fourth panel: what a network that was taught where marks.
+    `marked`, (h, w, 3) uint8, is a fourth panel: what a network that was trained to localize marks.
     """
-    height, width = film.shape
+    height, width = image.shape
     panel, columns = 4.0, 3 if marked is None else 4
     tall = min(max(panel * height / width, 2.2), 7.0)
     made, axes = figure(columns * panel + 1.0, tall + 0.9 + 0.2 * title.count("\n"), columns=columns)
     known = mask is not None and mask.any()
-    show_film(axes[0], film, mask)
-    axes[0].set_title("film" + (", fracture outlined" if known else ""))
+    show_image(axes[0], image, mask)
+    axes[0].set_title("image" + (", fracture outlined" if known else ""))
     top = max(float(heat.max()), 1e-6)
     drawn = axes[1].imshow(heat, cmap="inferno", vmin=0, vmax=top)
     axes[1].axis("off")

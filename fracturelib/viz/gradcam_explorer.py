@@ -1,4 +1,4 @@
-"""The explorer: turn the knobs of a heat map and watch one film at a time. Widgets around `explorer_view`."""
+"""The explorer: turn the knobs of a heat map and watch one image at a time. Widgets around `explorer_view`."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +18,11 @@ from fracturelib.data.decode import read_grey
 from fracturelib.data.images import to_square
 from fracturelib.explain.cam_methods import METHODS
 from fracturelib.explain.gradcam import TARGETS, Maps
-from fracturelib.explain.localization import energy_in_mask, peak, peak_in_mask
+from fracturelib.explain.localization import energy_in_mask, peak, pointing_game
 from fracturelib.explain.overlay import COLOUR_MAPS, upsample
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import stages
-from fracturelib.viz._explorer_cache import PLAIN, SLOW, TAUGHT, UNITLESS, MapMemory
+from fracturelib.viz._explorer_cache import LOCALIZER, PLAIN, SLOW, UNITLESS, MapMemory
 from fracturelib.viz._explorer_render import (
     GAP,
     ORDERS,
@@ -44,17 +44,17 @@ from fracturelib.viz._explorer_render import (
     with_caption,
 )
 
-__all__ = ["OUTCOMES", "Explorer", "draw", "outcomes"]
+__all__ = ["OUTCOMES", "GradCAMExplorer", "draw", "outcomes"]
 ALL = "all regions"
-SCALES = ("each map by itself", "the same for all films")
+SCALES = ("each map by itself", "the same for all images")
 ZOOM_AT = ("the middle", "the map's peak", "the fracture, where known")
 IDLE = ["mousedown", "mouseup", "mouseleave"]  # the page tells of movements only while a rectangle is dragged
 DRAGGING = [*IDLE, "mousemove"]
 NOTICE = "For education and research, not for clinical use. A heat map is not a finding."
 
 
-class Explorer:
-    """Films, their heat maps and the knobs.
+class GradCAMExplorer:
+    """Images, their heat maps and the knobs.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Explorer:
     threshold : float, optional
         Fractured if the score is at least this; the classifier's own if not given.
     regions : sequence of str, optional
-        Of each film, to pick by.
+        Of each image, to pick by.
     others : mapping of str to Classifier, optional
         Further checkpoints of the same input size, to compare with.
     save_to : path
@@ -81,14 +81,14 @@ class Explorer:
     widget : ipywidgets.VBox
         To be shown as the last value of a cell.
     memory : MapMemory
-        Maps by film, layer, method and target.
+        Maps by image, layer, method and target.
     passes : int
         How often a network ran: turning opacity, thresholds, colours or the outline runs it never.
 
     Raises
     ------
     InputError
-        If there is no film, lengths differ, or another checkpoint has another input size.
+        If there is no image, lengths differ, or another checkpoint has another input size.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Explorer:
         self.classifier, self.images = classifier, list(images)
         self.labels: list[int | None] = [int(v) for v in np.asarray(labels)]
         given = None if scores is None else np.asarray(scores, dtype=np.float64)
-        self.files = [f"film {i}" for i in range(len(images))] if files is None else list(files)
+        self.files = [f"image {i}" for i in range(len(images))] if files is None else list(files)
         self.masks = None if masks is None else list(masks)
         self.regions = None if regions is None else [str(r) for r in regions]
         for name, values in (
@@ -118,17 +118,17 @@ class Explorer:
             if values is not None and len(values) != len(images):
                 raise InputError(f"{name} has {len(values)} values; expected {len(images)}, one for each image")
         if not len(images):
-            raise InputError("images is empty; expected at least one film")
+            raise InputError("images is empty; expected at least one image")
         self.scores = list(classifier.scores(np.asarray(images)) if given is None else given)
         self.checkpoints = {"this one": classifier, **(others or {})}
         for name, other in self.checkpoints.items():
             if other.size != classifier.size:
-                raise InputError(f"others: {name} reads films of {other.size} pixels; expected {classifier.size}")
+                raise InputError(f"others: {name} reads images of {other.size} pixels; expected {classifier.size}")
         self.layers = stages(classifier.model)
         self.memory = MapMemory(self.checkpoints, self.images)
         self.save_to = Path(save_to)
         self._levels: OrderedDict[tuple[Any, ...], Picture] = OrderedDict()
-        self._film: tuple[int, Picture, list[NDArray[np.int32]]] | None = None
+        self._image: tuple[int, Picture, list[NDArray[np.int32]]] | None = None
         self._picked: list[int] = []
         self._shown: tuple[Picture, list[str]] | None = None
         self._note = ""
@@ -145,11 +145,11 @@ class Explorer:
 
     # Picture and words
 
-    def _panel_film(self, index: int) -> tuple[Picture, list[NDArray[np.int32]]]:
-        if self._film is None or self._film[0] != index:
+    def _panel_image(self, index: int) -> tuple[Picture, list[NDArray[np.int32]]]:
+        if self._image is None or self._image[0] != index:
             mask = self._mask(index)
-            self._film = (index, enlarged(self.images[index]), [] if mask is None else outline_of(mask))
-        return self._film[1:]
+            self._image = (index, enlarged(self.images[index]), [] if mask is None else outline_of(mask))
+        return self._image[1:]
 
     def _level(self, raw: Maps, key: tuple[Any, ...], look: Look) -> Picture:
         if key not in self._levels:
@@ -192,23 +192,23 @@ class Explorer:
 
     def _map_panel(self, index: int, second: bool, box: Box | None) -> Picture:
         layer, method, checkpoint = self._choice(second)
-        film, contours = self._panel_film(index)
+        image, contours = self._panel_image(index)
         raw = self.memory.raw(index, layer, method, self.target.value, checkpoint)
         look = self._look(index, layer, method, checkpoint)
         level = None
         if raw is not None:
             key = (index, layer, method, self.target.value, checkpoint, look.top, look.smooth)
             level = self._level(raw, key, look)
-        return panel(film, level, look, contours=contours if self.outline.value else (), box=box)
+        return panel(image, level, look, contours=contours if self.outline.value else (), box=box)
 
     def picture(self, index: int) -> Picture:
-        """Film beside map, or map beside map, (SIDE, 2 * SIDE + GAP, 3) uint8 BGR, as the knobs say."""
+        """Image beside map, or map beside map, (SIDE, 2 * SIDE + GAP, 3) uint8 BGR, as the knobs say."""
         box = self._box(SIDE) if self.occlude.value else None
         if self.compare.value:
             return beside(self._map_panel(index, False, box), self._map_panel(index, True, box))
-        film, contours = self._panel_film(index)
+        image, contours = self._panel_image(index)
         look = Look(zoom=self.zoom.value, centre=self._centre(index))
-        plain = panel(film, None, look, contours=contours if self.outline.value else (), box=box)
+        plain = panel(image, None, look, contours=contours if self.outline.value else (), box=box)
         return beside(plain, self._map_panel(index, False, None))
 
     def _box(self, side: int) -> Box:
@@ -223,7 +223,7 @@ class Explorer:
         """What the picture shows, in lines of plain words."""
         label, score, threshold = self.labels[index], float(self.scores[index]), self.threshold.value
         names = [name.lower() for name in self.classifier.classes]
-        truth = "your own film, truth unknown" if label is None else f"is {names[label]}"
+        truth = "your own image, truth unknown" if label is None else f"is {names[label]}"
         sign = "≥" if score >= threshold else "<"
         lines = [
             f"{self.files[index]}: {truth}",
@@ -235,7 +235,7 @@ class Explorer:
         if self.smooth.value:
             lines.append(f"smoothed over {self.smooth.value} pixels of the picture")
         if self.occlude.value and self._corner is not None:
-            lines.append("let go of the mouse to score the film without the rectangle")
+            lines.append("let go of the mouse to score the image without the rectangle")
         elif self.occlude.value:
             covered = self.memory.score_without(index, self._box(self.classifier.size))
             lines.append(f"score with the rectangle covered {covered:.3f}, without it {score:.3f}")
@@ -249,10 +249,10 @@ class Explorer:
         if raw is None:
             if method in SLOW:
                 return f"{method} is slow: press Compute"
-            if method == TAUGHT:
-                return f"{method}: this checkpoint was not taught where"
+            if method == LOCALIZER:
+                return f"{method}: this checkpoint was not trained to localize"
             return f"{method} needs the last layer, with only an average and a linear head after it"
-        if method == TAUGHT:
+        if method == LOCALIZER:
             of = f"{method}, learnt from outlines" + (f", of {checkpoint}" if len(self.checkpoints) > 1 else "")
         if not raw.max() > 0:
             return f'{of}: no evidence for "{target}", the map is empty'
@@ -262,7 +262,7 @@ class Explorer:
         if mask is None:
             return text
         heat = upsample(raw, mask.shape)
-        where = "in" if peak_in_mask(heat, mask) else "outside"
+        where = "in" if pointing_game(heat, mask) else "outside"
         return f"{text}; peak {where} the fracture, {energy_in_mask(heat, mask):.0%} of it lies there"
 
     def _mask(self, index: int) -> NDArray[np.uint8] | None:
@@ -285,20 +285,20 @@ class Explorer:
 
     def _build(self, threshold: float) -> None:
         names = list(self.layers)
-        taught = [TAUGHT] if any(c.is_taught for c in self.checkpoints.values()) else []
-        methods = [*METHODS, PLAIN, *taught, *SLOW]
+        localizing = [LOCALIZER] if any(c.localizes for c in self.checkpoints.values()) else []
+        methods = [*METHODS, PLAIN, *localizing, *SLOW]
         share: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.05, "readout_format": ".2f"}
         drop, slide = widgets.Dropdown, widgets.FloatSlider
         self.outcome = self._knob(drop, "Show", options=list(OUTCOMES))
         self.region = self._knob(drop, "Region", options=[ALL, *sorted(set(self.regions or []))])
         self.order = self._knob(drop, "Order", options=ORDERS)
-        self.position = self._knob(widgets.IntSlider, "Film", 0, 0, 0)
+        self.position = self._knob(widgets.IntSlider, "Image", 0, 0, 0)
         self.threshold = self._knob(
             slide, "Call from score", round(threshold, 3), min=0.0, max=1.0, step=0.005, readout_format=".3f"
         )
         self.upload = self._new(
             widgets.FileUpload, accept=".jpg,.jpeg,.png,.dcm,.dicom", multiple=False,
-            description="Your own film (JPEG, PNG, DICOM)", layout=widgets.Layout(width="340px"),
+            description="Your own image (JPEG, PNG, DICOM)", layout=widgets.Layout(width="340px"),
         )  # fmt: skip
         self.layer = self._knob(drop, "Layer", options=names, value=names[-1])
         self.method = self._knob(drop, "Method", options=methods)
@@ -326,7 +326,7 @@ class Explorer:
             widgets.Checkbox, value=True, description="Outline of the fracture, where known", indent=False
         )
         self.occlude = self._new(
-            widgets.Checkbox, value=False, description="Cover a rectangle: drag it over the film", indent=False
+            widgets.Checkbox, value=False, description="Cover a rectangle: drag it over the image", indent=False
         )
         ends: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.01, "readout_format": ".2f"}
         self.down = self._knob(widgets.FloatRangeSlider, "From top to", value=(0.4, 0.6), **ends)
@@ -364,7 +364,7 @@ class Explorer:
         region = [self.region] if self.regions else []
         slow = self._new(widgets.HBox, [self.compute_button, self.bar])
         columns = [
-            column("Which film", self.outcome, *region, self.order, self.position, self.threshold, self.upload),
+            column("Which image", self.outcome, *region, self.order, self.position, self.threshold, self.upload),
             column("Which map", self.layer, self.method, self.target, *several, slow, self.compare,
                    self.second_layer, self.second_method, *second),
             column("How it is drawn", self.opacity, self.map_threshold, self.colours, self.scale, self.smooth,
@@ -384,7 +384,7 @@ class Explorer:
             self._show()
 
     def _on_mouse(self, event: dict[str, Any]) -> None:
-        """Drag a rectangle over the film; it is scored when the button is let go."""
+        """Drag a rectangle over the image; it is scored when the button is let go."""
         kind = event["type"]
         if not self._picked or (kind == "mousedown") == (self._corner is not None):
             return
@@ -444,15 +444,15 @@ class Explorer:
             self._show()
 
     def add(self, name: str, content: bytes) -> int:
-        """Add a film from a file's bytes, and show it; its number. Raises `InputError` if it cannot be read."""
+        """Add an image from a file's bytes, and show it; its number. Raises `InputError` if it cannot be read."""
         with temporary_folder(cache_dir() / "upload") as folder:
-            path = folder / f"film{Path(safe_name(name, most=100)).suffix.lower()}"
+            path = folder / f"image{Path(safe_name(name, most=100)).suffix.lower()}"
             path.write_bytes(content)
             try:
-                film = to_square(read_grey(path), self.classifier.size)
+                image = to_square(read_grey(path), self.classifier.size)
             except InputError as error:
                 raise InputError(str(error).replace(str(path), name)) from None
-        self.scores.append(self.memory.add(film))
+        self.scores.append(self.memory.add(image))
         self.labels.append(None)
         self.files.append(name)
         if self.regions is not None:
@@ -476,9 +476,9 @@ class Explorer:
     def save_view(self) -> Path:
         """Save the picture with its caption as PNG in `save_to`, under a name that was free; its path."""
         if self._shown is None:
-            raise InputError("no film is shown; expected one to save")
+            raise InputError("no image is shown; expected one to save")
         picture, lines = self._shown
-        stem = safe_name(Path(self.files[self._picked[self.position.value]]).stem or "film", most=200)
+        stem = safe_name(Path(self.files[self._picked[self.position.value]]).stem or "image", most=200)
         number = 1
         while (path := self.save_to / f"{stem}-{number:02d}.png").exists():
             number += 1
@@ -487,7 +487,7 @@ class Explorer:
         return path
 
     def _pick(self, wanted: int | None = None) -> None:
-        """Choose the films; stay on the film that is shown if it is among them."""
+        """Choose the images; stay on the image that is shown if it is among them."""
         if self._quiet:
             return
         shown = self._picked[self.position.value] if self._picked and wanted is None else wanted
@@ -515,13 +515,13 @@ class Explorer:
             self._shown = None
             self.image.value = encode(np.full((SIDE, 2 * SIDE + GAP, 3), 255, np.uint8))
             where = "" if self.region.value == ALL else f" of the {self.region.value}"
-            self._say([f"No film{where} is among the {self.outcome.value} at threshold {self.threshold.value:.3f}."])
+            self._say([f"No image{where} is among the {self.outcome.value} at threshold {self.threshold.value:.3f}."])
             return
         index = self._picked[self.position.value]
         try:
             picture, lines = self.picture(index), self.caption(index)
         except InputError as error:  # a map with a value that is no number is not a map without evidence
-            plain = panel(self._panel_film(index)[0], None, Look())
+            plain = panel(self._panel_image(index)[0], None, Look())
             picture, lines = beside(plain, plain), [f"{self.files[index]}: nothing to show, because {error}"]
         self._shown = picture, lines
         self.compute_button.disabled = not any("press Compute" in line for line in lines)
@@ -547,4 +547,4 @@ class Explorer:
             widget.close()
         for memory in (self.memory, self._levels, self._made):
             memory.clear()
-        self._film = self._shown = None
+        self._image = self._shown = None

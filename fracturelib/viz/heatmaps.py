@@ -15,7 +15,7 @@ LINES = ("-", "--", ":", "-.")
 
 
 def baselines_plot(table: pd.DataFrame) -> Figure:
-    """Every figure of several kinds of maps, with intervals: a table of `localize.judged_table`."""
+    """Every figure of several kinds of maps, with intervals: a table of `localization.judged_table`."""
     names, metrics = list(dict.fromkeys(table["who"])), list(dict.fromkeys(table["metric"]))
     made, ax = figure(9, 0.28 * len(names) * len(metrics) * 0.6 + 1.4)
     for k, name in enumerate(names):
@@ -26,7 +26,7 @@ def baselines_plot(table: pd.DataFrame) -> Figure:
         marker = "D" if k == 0 else MARKERS[(k - 1) % len(MARKERS)]
         ax.plot(part["value"], y, marker, color=colour, markersize=7 if k == 0 else 5, label=name)
     ax.set_yticks(range(len(metrics)), metrics)
-    ax.set(xlim=(-0.02, 1.02), ylim=(len(metrics) - 0.5, -0.5), xlabel="mean over films, with 95 % intervals")
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(metrics) - 0.5, -0.5), xlabel="mean over images, with 95 % intervals")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return made
 
@@ -49,7 +49,7 @@ def grid_plot(values: pd.DataFrame, *, label: str) -> Figure:
 def cascade_plot(table: pd.DataFrame, strangers: Mapping[str, float]) -> Figure:
     """How alike maps are to those of the whole network, part after part forgotten: rows parts, columns measures.
 
-    `strangers` has the same measure for maps of different films, by column.
+    `strangers` has the same measure for maps of different images, by column.
     """
     made, ax = figure(8, 3.6)
     for k, name in enumerate(table.columns):
@@ -61,7 +61,7 @@ def cascade_plot(table: pd.DataFrame, strangers: Mapping[str, float]) -> Figure:
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.set_xticks(range(len(table)), list(table.index))
     ax.set(xlabel="forgotten so far", ylabel="likeness to the map of the\ntrained network", ylim=(None, 1.05))
-    ax.legend(loc="upper right", title="pale line: other films")
+    ax.legend(loc="upper right", title="pale line: other images")
     return made
 
 
@@ -74,7 +74,7 @@ def ordered_plot(
         for ax, title, orders in zip(row, ("deleted", "inserted"), pair, strict=True):
             for k, (name, curve) in enumerate(orders.items()):
                 ax.plot(share, curve, LINES[k], color=COLOURS[k], linewidth=2, label=name)
-            ax.set(xlabel=f"share of pixels {title}, baseline: {baseline}", xlim=(0, 1))
+            ax.set(xlabel=f"proportion of pixels {title}, baseline: {baseline}", xlim=(0, 1))
         row[0].set_ylabel("logit of a fracture")
         row[1].legend(loc="best")
     return made

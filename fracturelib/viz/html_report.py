@@ -92,12 +92,12 @@ def figures(
     if 0 < threshold < 1:
         yield (
             "selective",
-            "Errors among the films that are decided, if those nearest to the threshold are left to people.",
+            "Errors among the images that are decided, if those nearest to the threshold are left to people.",
             selective_plot(y, score, threshold),
         )
     if other is not None:
         scores, at = {"first": score, "second": other}, {"first": threshold, "second": other_threshold}
-        yield "compared", "Both models on the same films, each at its threshold.", compared_plot(y, scores, at)
+        yield "compared", "Both models on the same images, each at its threshold.", compared_plot(y, scores, at)
 
 
 def report_files(splits: Sequence[str]) -> dict[str, str]:
@@ -177,9 +177,9 @@ def _write(result: Mapping[str, Any], parts: Mapping[str, pd.DataFrame], out: Pa
 def page(result: Mapping[str, Any], sections: list[str]) -> str:
     """The whole page, which loads nothing from anywhere."""
     methods = (
-        f"A film is called fractured if its score is at least the threshold. Intervals are the middle 95 % of "
+        f"An image is predicted fractured if its score is at least the threshold. Intervals are the middle 95 % of "
         f"{result['resamples']} samples of whole groups (patients) with replacement, unless another method is named; "
-        "bands of curves are pointwise. Figures of subgroups with fewer than 10 films of a class are not given."
+        "bands of curves are pointwise. Figures of subgroups with fewer than 10 images of a class are not given."
     )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{TITLE}'
@@ -195,14 +195,14 @@ def page(result: Mapping[str, Any], sections: list[str]) -> str:
 def section(name: str, part: Mapping[str, Any]) -> str:
     """Words and tables of one split."""
     text = [
-        f"<h2>{escape(name)}</h2><p>{part['films']} films of {part['groups']} groups, {part['fractured']} fractured "
+        f"<h2>{escape(name)}</h2><p>{part['images']} images of {part['groups']} groups, {part['fractured']} fractured "
         f"(prevalence {part['prevalence']:.3f}).</p>"
     ]
     if part["flatters"]:
-        text.append("<p class=note>The threshold was chosen on these very films: what it reaches here flatters.</p>")
+        text.append("<p class=note>The threshold was chosen on these very images: what it reaches here flatters.</p>")
     if part["undefined"]:
         text.append(f"<p class=note>AUC {escape(part['undefined'])}.</p>")
-    text.append(html_table(["figure", "value (95 % interval)", "films"], operating_rows(part), "Operating point"))
+    text.append(html_table(["figure", "value (95 % interval)", "images"], operating_rows(part), "Operating point"))
     text.append(html_table(["figure", "value"], calibration_rows(part), "Ranking, calibration and use"))
     for column, rows in part["subgroups"].items():
         cells = [
@@ -240,7 +240,7 @@ def calibration_rows(part: Mapping[str, Any]) -> list[list[Any]]:
     """Figures that have no place in the first table."""
     line, parts, use = part["calibration"]["line"], part["calibration"]["brier"], part["utility"]
     rows = [
-        ["AUC, DeLong (films as independent)", with_interval(part["delong"])],
+        ["AUC, DeLong (images as independent)", with_interval(part["delong"])],
         ["Partial AUC, specificity 0.9 to 1, McClish", _number(part["partial_auc"]["corrected"])],
         ["Calibration slope", line["undefined"] or _triple(line, "slope")],
         ["Calibration in the large", line["undefined"] or _triple(line, "intercept")],
@@ -258,7 +258,7 @@ def calibration_rows(part: Mapping[str, Any]) -> list[list[Any]]:
         load = use["per_1000"]
         rows.append(
             [
-                "Of 1,000 such films",
+                "Of 1,000 such images",
                 f"{load['flagged']:.0f} flagged, {load['false_alarms']:.0f} of them for nothing; "
                 f"{load['missed']:.0f} of {load['fractured']:.0f} fractures missed",
             ]
@@ -285,10 +285,10 @@ def markdown_table(result: Mapping[str, Any], name: str) -> str:
     """The operating point, to be pasted into a paper."""
     part = result["splits"][name]
     lines = [
-        f"{printable(name)}: {part['films']} films of {part['groups']} groups, {part['fractured']} fractured; "
+        f"{printable(name)}: {part['images']} images of {part['groups']} groups, {part['fractured']} fractured; "
         f"{threshold_line(result)}. 95 % intervals by {result['resamples']} samples of whole groups.",
         "",
-        "| Figure | Value (95 % interval) | Films |",
+        "| Figure | Value (95 % interval) | Images |",
         "|---|---|---|",
     ]
     lines += [f"| {a} | {b} | {c} |" for a, b, c in operating_rows(part)]

@@ -8,20 +8,20 @@ import ipywidgets as widgets
 import numpy as np
 from numpy.typing import NDArray
 
-from fracturelib.simulate.film import Formation, formed
+from fracturelib.simulate.image import Formation, formed
 from fracturelib.simulate.view import PathLengths, path_lengths
 
 SIZE = 300
 PANELS = {
     "bone": "bone in the beam's way",
-    "transmission": "share of the beam that gets through",
+    "transmission": "proportion of the beam that gets through",
     "detector": "what the detector counts",
-    "image": "the film, as it is shown",
+    "image": "the image, as it is shown",
 }
 
 
 def panels(formation: Formation) -> dict[str, NDArray[np.uint8]]:
-    """The four steps as pictures: name -> (h, w) uint8, each from its least to its largest value; the film as it is."""
+    """The four steps as pictures: name -> (h, w) uint8, each from its least to its largest value, the image itself."""
     pictures = {}
     for name in PANELS:
         values = np.asarray(getattr(formation, name))
@@ -32,8 +32,8 @@ def panels(formation: Formation) -> dict[str, NDArray[np.uint8]]:
     return pictures
 
 
-class FormationView:
-    """Two sliders, tube voltage and width of the fracture's gap, and the four steps from the bone to the film.
+class ImageFormationView:
+    """Two sliders, tube voltage and width of the fracture's gap, and the four steps from the bone to the image.
 
     Parameters
     ----------

@@ -44,14 +44,19 @@ def dose_plot(table: pd.DataFrame) -> Figure:
 
 
 def scores_plot(scores: Mapping[str, ArrayLike], threshold: float) -> Figure:
-    """Share of films with a score below, for several sets of films, and the threshold: name -> (n,) in 0..1."""
+    """Proportion of images with a score below, for several sets of images, and the threshold: name -> (n,) in 0..1."""
     made, ax = figure(8, 3.6)
     for (colour, line, _), (name, values) in zip(KINDS, scores.items(), strict=False):
         x = np.sort(np.asarray(values, float))
         heights = np.append(0, np.arange(1, len(x) + 1) / len(x))
         ax.step(np.append(0, x), heights, line, where="post", color=colour, linewidth=2, label=name)
     ax.axvline(threshold, color="black", linewidth=1, label=f"threshold {threshold:.2f}")
-    ax.set(xlabel="score: P(Fractured)", ylabel="share of films with\na score up to this", xlim=(0, 1), ylim=(0, 1.02))
+    ax.set(
+        xlabel="score: P(Fractured)",
+        ylabel="proportion of images with\na score up to this",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
     ax.legend(loc="lower right")
     return made
 
@@ -62,7 +67,12 @@ def greys_plot(shares: Mapping[str, ArrayLike]) -> Figure:
     for k, ((colour, line, _), (name, share)) in enumerate(zip(KINDS, shares.items(), strict=False)):
         width, alpha = (2, 1.0) if k else (7, 0.4)
         ax.plot(np.arange(256), np.cumsum(share), line, color=colour, linewidth=width, alpha=alpha, label=name)
-    ax.set(xlabel="grey value (0 black, 255 white)", ylabel="share of pixels up to this", xlim=(0, 255), ylim=(0, 1.02))
+    ax.set(
+        xlabel="grey value (0 black, 255 white)",
+        ylabel="proportion of pixels up to this",
+        xlim=(0, 255),
+        ylim=(0, 1.02),
+    )
     ax.legend(loc="lower right")
     return made
 
@@ -92,7 +102,7 @@ def likelihood_plot(shares: ArrayLike, curves: Mapping[str, tuple[ArrayLike, Arr
 
 
 def few_labels_plot(table: pd.DataFrame, wanted: float) -> Figure:
-    """What repairs are worth by how many films were labelled, over draws: a table of `shift.few_labels`."""
+    """What repairs are worth by how many images were labelled, over draws: a table of `shift.few_labels`."""
     made, (left, right) = figure(10, 4, columns=2)
     sizes = sorted(set(table["labelled"]))
     panels = ((left, ("sensitivity", "specificity")), (right, ("none", "intercept", "platt")))
@@ -103,9 +113,9 @@ def few_labels_plot(table: pd.DataFrame, wanted: float) -> Figure:
             ax.vlines(place, limits[0.025], limits[0.975], color=colour, linewidth=2)
             ax.plot(place, limits[0.5], marker, color=colour, markersize=7, label=name)
         ax.set_xticks(range(len(sizes)), [str(s) for s in sizes])
-        ax.set(xlabel="films labelled there", xlim=(-0.5, len(sizes) - 0.5))
+        ax.set(xlabel="images labelled there", xlim=(-0.5, len(sizes) - 0.5))
     left.axhline(wanted, color="black", linestyle=":", label="wanted sensitivity")
-    left.set(ylabel="on films that were not labelled", ylim=(-0.02, 1.02), title="a new threshold")
+    left.set(ylabel="on images that were not labelled", ylim=(-0.02, 1.02), title="a new threshold")
     right.set(ylabel="log loss (less is better)", title="a new calibration")
     left.legend(loc="lower right")
     low, high = right.get_ylim()

@@ -22,8 +22,8 @@ OUTCOMES = {
     "tn": "left in peace: sound, not called",
 }
 
-SHOWN, THUMB = 6, 84  # films in a gallery, and the side of each in pixels
-EMPTY = 238  # grey of a place without a film
+SHOWN, THUMB = 6, 84  # images in a gallery, and the side of each in pixels
+EMPTY = 238  # grey of a place without an image
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Chart:
     yticks: tuple[float, ...] = (0.0, 0.5, 1.0)
     width: int = 250
     height: int = 208
-    marks: list[str] = field(default_factory=list)
+    shapes: list[str] = field(default_factory=list)
 
     def place(self, x: ArrayLike, y: ArrayLike) -> tuple[Scores, Scores]:
         """Data to pixels: x in 0..1, y in ylim; what lies outside is put on the edge."""
@@ -53,18 +53,18 @@ class Chart:
             fine = np.isfinite(px) & (heights >= self.ylim[0]) & (heights <= self.ylim[1])
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px[fine], py[fine], strict=True))
         dash = f' stroke-dasharray="{dashes}"' if dashes else ""
-        self.marks.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}"{dash}/>')
+        self.shapes.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width}"{dash}/>')
 
     def dot(self, x: float, y: float, colour: str) -> None:
         """The operating point; none where it is undefined."""
         if np.isfinite(x) and np.isfinite(y):
             px, py = self.place(x, y)
-            self.marks.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="6" fill="{colour}" stroke="white"/>')
+            self.shapes.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="6" fill="{colour}" stroke="white"/>')
 
     def note(self, x: float, y: float, text: str, colour: str) -> None:
         """A word beside a curve."""
         px, py = self.place(x, y)
-        self.marks.append(f'<text x="{px:.0f}" y="{py:.0f}" fill="{colour}">{escape(text)}</text>')
+        self.shapes.append(f'<text x="{px:.0f}" y="{py:.0f}" fill="{colour}">{escape(text)}</text>')
 
     def svg(self, description: str) -> str:
         """The chart; `description` is read to who cannot see it."""
@@ -86,7 +86,7 @@ class Chart:
             f'fill="none" stroke="{GREY}"/>{"".join(ticks)}'
             f'<text x="{middle:.0f}" y="{self.height - 6}" text-anchor="middle">{escape(self.xlabel)}</text>'
             f'<text transform="translate(11 {(top + bottom) / 2:.0f}) rotate(-90)" text-anchor="middle">'
-            f"{escape(self.ylabel)}</text>{''.join(self.marks)}</svg>"
+            f"{escape(self.ylabel)}</text>{''.join(self.shapes)}</svg>"
         )
 
 
@@ -105,7 +105,7 @@ class Ranking:
     """
 
     fractured: Scores
-    sound: Scores
+    negative: Scores
     grid: Scores
     sensitivity: Scores
     specificity: Scores
@@ -113,50 +113,50 @@ class Ranking:
     @classmethod
     def of(cls, y: NDArray[np.int64], score: Scores, points: int = 200) -> "Ranking":
         """Sort once; at most `points` thresholds are drawn."""
-        fractured, sound = np.sort(score[y == 1]), np.sort(score[y == 0])
+        fractured, negative = np.sort(score[y == 1]), np.sort(score[y == 0])
         distinct = np.unique(score)
         chosen = np.unique(np.linspace(0, len(distinct) - 1, min(points, len(distinct))).round().astype(int))
         grid = np.append(distinct[chosen], np.nextafter(distinct[-1], np.inf))
         sensitivity = 1 - np.searchsorted(fractured, grid) / len(fractured)
-        return cls(fractured, sound, grid, sensitivity, np.searchsorted(sound, grid) / len(sound))
+        return cls(fractured, negative, grid, sensitivity, np.searchsorted(negative, grid) / len(negative))
 
     @property
     def prevalence(self) -> float:
-        """Of these films."""
-        return len(self.fractured) / (len(self.fractured) + len(self.sound))
+        """Of these images."""
+        return len(self.fractured) / (len(self.fractured) + len(self.negative))
 
     def at(self, threshold: float) -> Confusion:
         """Counts at a threshold, by bisection."""
-        fn, tn = int(np.searchsorted(self.fractured, threshold)), int(np.searchsorted(self.sound, threshold))
-        return Confusion(tp=len(self.fractured) - fn, fp=len(self.sound) - tn, fn=fn, tn=tn)
+        fn, tn = int(np.searchsorted(self.fractured, threshold)), int(np.searchsorted(self.negative, threshold))
+        return Confusion(tp=len(self.fractured) - fn, fp=len(self.negative) - tn, fn=fn, tn=tn)
 
     def risk(self, threshold: ArrayLike, prevalence: float) -> Scores:
-        """What a score means where `prevalence` holds, if it is calibrated on these films (see `prior_shift`)."""
+        """What a score means where `prevalence` holds, if it is calibrated on these images (see `prior_shift`)."""
         t = np.asarray(threshold, dtype=float)
         up, down = t * prevalence / self.prevalence, (1 - t) * (1 - prevalence) / (1 - self.prevalence)
         return up / (up + down)
 
     def benefit(self, sensitivity: ArrayLike, specificity: ArrayLike, risk: ArrayLike, prevalence: float) -> Scores:
-        """Net benefit a film at a prevalence, for who acts at `risk`; NaN at a risk of 1."""
+        """Net benefit an image at a prevalence, for who acts at `risk`; NaN at a risk of 1."""
         t = np.asarray(risk, dtype=float)
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = np.where(t < 1, t / (1 - t), np.nan)
         return np.asarray(sensitivity) * prevalence - (1 - np.asarray(specificity)) * (1 - prevalence) * rate
 
 
-class Tradeoffs:
-    """Two sliders and everything that follows: the four cells, four charts, and the films of each cell.
+class ThresholdExplorer:
+    """Two sliders and everything that follows: the four cells, four charts, and the images of each cell.
 
     Parameters
     ----------
     y : (n,) of 0 and 1, both there
     score : (n,) float in 0..1
     images : (n, s, s) uint8, optional
-        The films, for the galleries.
+        The images, for the galleries.
     files : sequence of str, optional
         Their names, for the galleries' captions.
     threshold, prevalence : float, optional
-        Where the sliders stand at first: 0.5, and the share of fractured films among these.
+        Where the sliders stand at first: 0.5, and the proportion of fractured images among these.
 
     Attributes
     ----------
@@ -184,12 +184,12 @@ class Tradeoffs:
     ) -> None:
         self.y, self.score = checked_probabilities(y, score)
         if len(np.unique(self.y)) != 2:
-            raise InputError(f"y has one class in {len(self.y)} films; expected both")
+            raise InputError(f"y has one class in {len(self.y)} images; expected both")
         for name, value in (("images", images), ("files", files)):
             if value is not None and len(value) != len(self.y):
                 raise InputError(f"{name} has {len(value)} values; expected {len(self.y)}, one for each label")
         self.ranking = Ranking.of(self.y, self.score)
-        self.thumbs = None if images is None else np.stack([thumbnail(film) for film in images])
+        self.thumbs = None if images is None else np.stack([thumbnail(image) for image in images])
         self.files = files
         share = self.ranking.prevalence if prevalence is None else prevalence
         self.threshold = _slider("Threshold", threshold, 0.0, 1.0)
@@ -216,18 +216,18 @@ class Tradeoffs:
             self._show_galleries(threshold)
 
     def _show_galleries(self, threshold: float) -> None:
-        called = self.score >= threshold
+        predicted = self.score >= threshold
         for name, (caption, picture) in self.galleries.items():
-            inside = np.flatnonzero((self.y == (name in ("tp", "fn"))) & (called == (name in ("tp", "fp"))))
+            inside = np.flatnonzero((self.y == (name in ("tp", "fn"))) & (predicted == (name in ("tp", "fp"))))
             near = inside[np.argsort(np.abs(self.score[inside] - threshold), kind="stable")[:SHOWN]]
             caption.value = self._caption(name, len(inside), near)
             picture.value = strip(self.thumbs, near)  # type: ignore[arg-type]
 
-    def _caption(self, name: str, films: int, near: NDArray[np.int64]) -> str:
+    def _caption(self, name: str, images: int, near: NDArray[np.int64]) -> str:
         shown = ", ".join(f"{self.score[i]:.2f}" for i in near)
         names = "" if self.files is None else f' title="{escape("; ".join(str(self.files[i]) for i in near))}"'
-        nearest = f"<br>nearest to the threshold: {shown}" if films else "<br>none"
-        return f"<div style='line-height:1.3'{names}><b>{films}</b> {escape(OUTCOMES[name])}{nearest}</div>"
+        nearest = f"<br>nearest to the threshold: {shown}" if images else "<br>none"
+        return f"<div style='line-height:1.3'{names}><b>{images}</b> {escape(OUTCOMES[name])}{nearest}</div>"
 
     def close(self) -> None:
         """Free the widgets."""
@@ -247,9 +247,9 @@ def _slider(name: str, value: float, low: float, high: float) -> widgets.FloatSl
     )  # fmt: skip
 
 
-def thumbnail(film: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A film as a small square: (s, s) uint8 -> (THUMB, THUMB) uint8."""
-    return np.asarray(cv2.resize(film, (THUMB, THUMB), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image as a small square: (s, s) uint8 -> (THUMB, THUMB) uint8."""
+    return np.asarray(cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def strip(thumbs: NDArray[np.uint8], chosen: NDArray[np.int64]) -> bytes:
@@ -288,7 +288,7 @@ def charts(ranking: Ranking, threshold: float, prevalence: float) -> str:
 
     top = max(prevalence, 0.01)
     risk = ranking.risk(ranking.grid.clip(0, 1), prevalence)
-    benefit = Chart("Net benefit a film", "risk at which one acts", "", ylim=(-0.25 * top, top), yticks=(0.0, top))
+    benefit = Chart("Net benefit an image", "risk at which one acts", "", ylim=(-0.25 * top, top), yticks=(0.0, top))
     benefit.note(0.6, 0.88 * top, "classifier", BLUE)
     benefit.note(0.6, 0.76 * top, "call everybody", RED)
     benefit.note(0.6, -0.12 * top, "call nobody", GREY)
@@ -309,14 +309,16 @@ def charts(ranking: Ranking, threshold: float, prevalence: float) -> str:
 
 
 def cells(counts: Confusion, prevalence: float) -> str:
-    """The four cells, the rates that follow, and what they mean among 1,000 films at a prevalence; as HTML."""
+    """The four cells, the rates that follow, and what they mean among 1,000 images at a prevalence; as HTML."""
     ppv, npv = (float(v) for v in predictive_values(counts.sensitivity, counts.specificity, prevalence))
     rows = [
         ("fractured", counts.tp, counts.fn, "sensitivity", counts.sensitivity, "PPV", ppv),
         ("not fractured", counts.fp, counts.tn, "specificity", counts.specificity, "NPV", npv),
     ]
     cell = "padding:2px 14px;text-align:right"
-    names = "".join(f"<th style='{cell}'>{n}</th>" for n in ("these films", "called fractured", "called not", "", ""))
+    names = "".join(
+        f"<th style='{cell}'>{n}</th>" for n in ("these images", "predicted fractured", "called not", "", "")
+    )
     body = "".join(
         f"<tr><th style='{cell}'>is {name}</th><td style='{cell};color:{BLUE}'><b>{a}</b></td>"
         f"<td style='{cell};color:{BLUE}'><b>{b}</b></td>"
@@ -325,7 +327,7 @@ def cells(counts: Confusion, prevalence: float) -> str:
     )
     load = workload(counts.sensitivity, counts.specificity, prevalence)
     line = (
-        f"Of 1,000 films at prevalence {prevalence:.3f}: <b>{load.flagged:.0f}</b> are flagged, "
+        f"Of 1,000 images at prevalence {prevalence:.3f}: <b>{load.flagged:.0f}</b> are flagged, "
         f"<b>{load.false_alarms:.0f}</b> of them for nothing; <b>{load.missed:.0f}</b> of {load.fractured:.0f} "
         "fractures are missed."
     )

@@ -17,10 +17,10 @@ EXPLORER = """
 import numpy as np
 from fracturelib.tutorial import open_classifier, open_split
 from fracturelib.viz.gradcam_explorer import Explorer
-classifier, films = open_classifier(), open_split("val")
+classifier, images = open_classifier(), open_split("val")
 explorer = Explorer(
-    classifier, films.images, films.labels, masks=films.masks, files=list(films.frame["file"]),
-    regions=list(films.frame["region"]), save_to="saved",
+    classifier, images.images, images.labels, masks=images.masks, files=list(images.frame["file"]),
+    regions=list(images.frame["region"]), save_to="saved",
 )
 # The least that a slider can do: an 8 x 8 picture.
 import cv2
@@ -98,7 +98,7 @@ def test_the_explorer_is_on_the_page(explorer: Any, lab: Lab) -> None:
     picture = Image.open(io.BytesIO(shown(explorer)))
     assert picture.size == (1032, 512) and np.asarray(picture).std() > 10
     for label in (
-        "Show", "Region", "Order", "Film", "Call from score", "Layer", "Method", "Evidence for", "Opacity",
+        "Show", "Region", "Order", "Image", "Call from score", "Layer", "Method", "Evidence for", "Opacity",
         "Hide below", "Colours", "Scale", "Smooth (pixels)", "Zoom", "Zoom at", "From top to", "From left to",
     ):  # fmt: skip
         assert explorer.get_by_text(label, exact=True).first.is_visible(), label
@@ -242,10 +242,10 @@ def test_two_maps_beside_each_other(explorer: Any, lab: Lab) -> None:
     explorer.get_by_text("Compare with a second map").first.click()
 
 
-def test_a_film_is_uploaded(explorer: Any, lab: Lab) -> None:
-    film = ROOT / "data" / "demo" / "manifest.csv"
+def test_an_image_is_uploaded(explorer: Any, lab: Lab) -> None:
+    image = ROOT / "data" / "demo" / "manifest.csv"
     chosen = sorted((ROOT / "data" / "demo" / "test" / "Fractured").glob("*.jpg"))[0]
-    for path, expected in ((chosen, "your own film, truth unknown"), (film, "expected")):
+    for path, expected in ((chosen, "your own image, truth unknown"), (image, "expected")):
         with explorer.expect_file_chooser() as choosing:
             explorer.locator(".widget-upload").first.click()
         choosing.value.set_files(str(path))

@@ -11,13 +11,13 @@ from tests.browser.conftest import Lab, write_notebook
 
 VIEW = """
 import numpy as np
-from fracturelib.viz.threshold_explorer import Tradeoffs
+from fracturelib.viz.threshold_explorer import ThresholdExplorer
 rng = np.random.default_rng(0)
 y = np.r_[np.zeros(130, int), np.ones(70, int)]
 score = np.clip(rng.normal(0.35 + 0.25 * y, 0.15), 0, 1)
 ramp = np.linspace(0, 120, 96)[None, :] + np.zeros((96, 1))
-films = np.clip(ramp[None] + 120 * score[:, None, None], 0, 255).astype(np.uint8)
-view = Tradeoffs(y, score, images=films, files=[f"film {i}" for i in range(len(y))])
+images = np.clip(ramp[None] + 120 * score[:, None, None], 0, 255).astype(np.uint8)
+view = ThresholdExplorer(y, score, images=images, files=[f"image {i}" for i in range(len(y))])
 view.widget
 """
 CHARTS = ".jp-OutputArea-output svg[role='img']"
@@ -82,11 +82,11 @@ def test_four_charts_four_galleries_and_two_sliders(view: Any, lab: Lab) -> None
 def test_the_threshold_moves_everything(view: Any) -> None:
     text, before = view.locator(".jp-OutputArea-output table").first.inner_text(), dots(view)
     sources = "() => Array.from(document.querySelectorAll('.jp-OutputArea-output img.widget-image')).map(i => i.src)"
-    films = view.evaluate(sources)
+    images = view.evaluate(sources)
     press(view, "Threshold", "ArrowLeft", times=12)
     until(view, lambda: all(a != b for a, b in zip(before, dots(view), strict=True)))
     until(view, lambda: view.locator(".jp-OutputArea-output table").first.inner_text() != text)
-    until(view, lambda: all(a != b for a, b in zip(films, view.evaluate(sources), strict=True)))
+    until(view, lambda: all(a != b for a, b in zip(images, view.evaluate(sources), strict=True)))
 
 
 def test_the_prevalence_leaves_the_roc_curve_alone(view: Any, lab: Lab) -> None:

@@ -115,7 +115,7 @@ class Run:
     begun: dict[str, int] = field(default_factory=dict)
 
     def next(self) -> tuple[str, int]:
-        """The kind that has had least of its share of the time, and the number of its next case."""
+        """The kind that has had least of its proportion of the time, and the number of its next case."""
         spent = {kind: (self.totals[kind].seconds if kind in self.totals else 0.0) for kind in self.kinds}
         waiting = {
             kind: self.begun.get(kind, 0) - (self.totals[kind].cases if kind in self.totals else 0) for kind in spent
@@ -265,13 +265,13 @@ def main() -> int:
             run.once(kind, int(number), frozenset([args.file]) if args.file else None)
         else:
             run.go(args.seconds, args.workers)
-        sound = run.report()
+        negative = run.report()
     finally:
         for part in ("base", *(p.name for p in work.glob("worker*"))):
             shutil.rmtree(work / part, ignore_errors=True)
-    if sound:
+    if negative:
         shutil.rmtree(work)
-    return 0 if sound else 1
+    return 0 if negative else 1
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ from pathlib import Path
 from numpy.random import Generator
 
 from fracturelib.data.walk import is_image_file
-from tests.films import film, save
 from tests.fuzz import checks, damage_files
 from tests.fuzz.damage_dicom import dicom
 from tests.fuzz.mutate import BY_FORMAT, STRANGE, any_bytes, json_text, json_values, pick, table, with_exif
 from tests.fuzz.seeds import TRAIN, Corpus
 from tests.fuzz.watch import Case
+from tests.radiographs import radiograph, save
 
 Maker = Callable[[Corpus, Path, Generator], Case]
 CLASSES = ("fractured", "not fractured")
@@ -66,11 +66,11 @@ def damaged_image(pool: str, corpus: Corpus, rng: Generator) -> tuple[str, bytes
 
 
 def images(name: str, pool: str, count: int, corpus: Corpus, root: Path, rng: Generator) -> Case:
-    """A folder of damaged images beside sound ones: none of them stops the rest."""
+    """A folder of damaged images beside negative ones: none of them stops the rest."""
     source = root / "in"
     if name in ("predict", "explain"):
         folders = [source]
-        save(film(1, width=32, height=40), source / "good.jpg")
+        save(radiograph(1, width=32, height=40), source / "good.jpg")
     else:
         shutil.copytree(corpus.base / "set", source)
         folders = [source / split / kind for split in ("train", "val", "test") for kind in CLASSES]
@@ -101,13 +101,13 @@ def names(name: str, corpus: Corpus, root: Path, rng: Generator) -> Case:
         try:
             os.makedirs(inside, exist_ok=True)
             if what == 0:
-                os.symlink(pick(rng, (b"nowhere", b"..", b"/dev/zero", b"film000.jpg")), path)
+                os.symlink(pick(rng, (b"nowhere", b"..", b"/dev/zero", b"image000.jpg")), path)
             elif what == 1:
                 os.mkfifo(path)
             elif what == 2:
                 os.mkdir(path)
             else:
-                save(film(50 + i, width=32, height=40), root / "in" / "x.jpg").rename(Path(os.fsdecode(path)))
+                save(radiograph(50 + i, width=32, height=40), root / "in" / "x.jpg").rename(Path(os.fsdecode(path)))
         except OSError:
             (root / "in" / "x.jpg").unlink(missing_ok=True)
     if name == "explain":
@@ -181,18 +181,18 @@ def published(name: str, corpus: Corpus, root: Path, rng: Generator) -> Case:
 def scores(corpus: Corpus, root: Path, rng: Generator) -> Case:
     """A damaged table of scores: as the table, to choose a threshold on, or to compare with."""
     (root / "in").mkdir()
-    sound = corpus.base / "run" / "predictions.csv"
+    negative = corpus.base / "run" / "predictions.csv"
     source = root / "in" / "scores.csv"
-    source.write_bytes(table(sound.read_text(), rng))
+    source.write_bytes(table(negative.read_text(), rng))
     roles = {
-        0: (source, "--threshold-from", sound),
-        1: (sound, "--threshold-from", source),
-        2: (sound, "--compare", source),
+        0: (source, "--threshold-from", negative),
+        1: (negative, "--threshold-from", source),
+        2: (negative, "--compare", source),
     }
     first, *rest = roles.get(int(rng.integers(8)), (source,))
     if rng.random() < 0.04:
         rest += ["--out", root / "out"]
-    return Case("scores", ["evaluate", str(first), *map(str, rest)], root, sources=(root / "in", sound),
+    return Case("scores", ["evaluate", str(first), *map(str, rest)], root, sources=(root / "in", negative),
                 check=checks.evaluated)  # fmt: skip
 
 
@@ -214,7 +214,7 @@ def checkpoint(name: str, values: bool, corpus: Corpus, root: Path, rng: Generat
     """A checkpoint whose values, or whose bytes, are damaged."""
     import torch
 
-    source = save(film(7, width=32, height=40), root / "in" / "films" / "one.jpg").parent
+    source = save(radiograph(7, width=32, height=40), root / "in" / "images" / "one.jpg").parent
     model, what = root / "in" / "model.pt", ""
     if values:
         payload = torch.load(corpus.model, weights_only=True)
@@ -273,11 +273,11 @@ def state(corpus: Corpus, root: Path, rng: Generator) -> Case:
 
     path = root / "out" / "run" / "state.pt"
     path.parent.mkdir(parents=True)
-    sound = corpus.base / "run" / "state.pt"
+    negative = corpus.base / "run" / "state.pt"
     if rng.random() < 0.4:
-        path.write_bytes(damage_files.checkpoint_bytes(sound.read_bytes(), rng))
+        path.write_bytes(damage_files.checkpoint_bytes(negative.read_bytes(), rng))
     else:
-        payload = torch.load(sound, weights_only=True)
+        payload = torch.load(negative, weights_only=True)
         payload["history"] = payload["history"][:1]
         if rng.random() < 0.3:
             damage_files.weights(payload[pick(rng, ("model", "best"))], pick(rng, ("nan", "shape", "missing")), rng)
@@ -342,8 +342,8 @@ def outputs(corpus: Corpus, root: Path, rng: Generator) -> Case:
     """Results that would be written over what was given."""
     source = root / "in"
     shutil.copytree(corpus.base / "set" / "test", source)
-    save(film(9, width=32, height=40), source / "fractured" / "a.png")
-    save(film(8, width=32, height=40), source / "fractured" / "a.jpg")
+    save(radiograph(9, width=32, height=40), source / "fractured" / "a.png")
+    save(radiograph(8, width=32, height=40), source / "fractured" / "a.jpg")
     shutil.copy(corpus.model, source / "model.pt")
     shutil.copy(corpus.base / "run" / "predictions.csv", source / "scores.csv")
     places = (source, source / "fractured", source / "fractured" / "a.png", source / "model.pt", source / "scores.csv",
@@ -368,7 +368,7 @@ def outputs(corpus: Corpus, root: Path, rng: Generator) -> Case:
 
 
 def _makers() -> dict[str, tuple[float, Maker]]:
-    """Each kind of case: the share of the time that it gets, and its maker."""
+    """Each kind of case: the proportion of the time that it gets, and its maker."""
     found: dict[str, tuple[float, Maker]] = {}
     for pool, share in (("image", 3.0), ("exif", 1.0), ("dicom", 2.0)):
         for name, count, part in (

@@ -105,7 +105,7 @@ def audited(case: Case, outcome: Outcome) -> Iterator[str]:
         if name not in named and name not in outcome.out:
             yield f"an unreadable image is not named | {name}"
     if case.named:
-        counted = sum(split["films"] for split in found["splits"])
+        counted = sum(split["images"] for split in found["splits"])
         files = [path for source in case.sources for path in source.rglob("*") if path.is_file()]
         there = sum(is_image_file(path) for path in files)
         unnamed = [name for name in case.named if name in named or name in outcome.out]

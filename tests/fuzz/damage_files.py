@@ -21,8 +21,8 @@ MEANINGLESS: tuple[tuple[str, Any], ...] = (
     ("architecture", {"name": "small_cnn", "width": 10**9}), ("architecture", {"name": "small_cnn", "width": 0}),
     ("architecture", {"name": "small_cnn", "width": -3}), ("architecture", {"name": "nothing"}),
     ("architecture", {"name": "small_cnn", "other": 1}), ("architecture", {"name": "small_cnn", "seed": "x"}),
-    ("architecture", {"name": "taught_ensemble", "members": 10**6, "shared": 0, "maps": 1}),
-    ("architecture", {"name": "taught_ensemble", "members": -1, "shared": 99, "maps": 7}), ("architecture", {}),
+    ("architecture", {"name": "deep_ensemble", "members": 10**6, "shared": 0, "maps": 1}),
+    ("architecture", {"name": "deep_ensemble", "members": -1, "shared": 99, "maps": 7}), ("architecture", {}),
     ("weights", "nan"), ("weights", "inf"), ("weights", "one nan"), ("weights", "missing"), ("weights", "shape"),
     ("weights", "more"), ("weights", "complex"), ("weights", "not tensors"), ("weights", "expanded"),
 )  # fmt: skip
@@ -53,21 +53,21 @@ def weights(found: dict[str, Any], what: str, rng: Generator) -> None:
         found[name] = pick(rng, [None, "x", 1.0, [1.0], {}])
 
 
-def payload(sound: dict[str, Any], rng: Generator) -> str:
+def payload(negative: dict[str, Any], rng: Generator) -> str:
     """Damage a checkpoint's payload; what means nothing any more is named, and "" is said where it may still do."""
     roll = rng.random()
     if roll < 0.5:
         name, value = pick(rng, MEANINGLESS)
         if name == "weights":
-            weights(sound["weights"], value, rng)
+            weights(negative["weights"], value, rng)
         else:
-            sound["values"][name] = value
+            negative["values"][name] = value
         return f"{name} {value}"
     if roll < 0.6:
-        sound["values"]["extra"]["two looks"] = pick(rng, STRANGE)
+        negative["values"]["extra"]["two looks"] = pick(rng, STRANGE)
     else:
         strange = [v for v in STRANGE if not isinstance(v, str) or len(v) < 1000]
-        target = sound["values"] if roll < 0.9 else sound
+        target = negative["values"] if roll < 0.9 else negative
         json_values(target, rng, strange)
     return ""
 
@@ -109,8 +109,9 @@ def bomb() -> bytes:
 
 NAMES = ("../up.jpg", "/absolute.jpg", "C:\\x.jpg", "..\\up.jpg", "train/Fractured/../../../up.jpg", "train/Fractured",
          "train/Fractured/" + "x" * 300 + ".jpg", "train/Fractured/a\0b.jpg", "train/Fractured/\x1b[31m.jpg", "",
-         "train/Fractured/CON.jpg", "train/Fractured/a\nb.jpg", "train//Fractured/film000.jpg", "./train/x.jpg",
-         "train/fractured/FILM000.JPG", "d/" * 200 + "x.jpg", "train/Fractured/\ud800.jpg", "manifest.csv")  # fmt: skip
+         "train/Fractured/CON.jpg", "train/Fractured/a\nb.jpg", "train//Fractured/image000.jpg", "./train/x.jpg",
+         "train/fractured/IMAGE000.JPG",
+         "d/" * 200 + "x.jpg", "train/Fractured/\ud800.jpg", "manifest.csv")  # fmt: skip
 
 
 def archive(data: bytes, rng: Generator) -> bytes:

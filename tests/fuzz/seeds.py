@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.films import film, plain_folder
+from tests.radiographs import plain_folder, radiograph
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 TIFFS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma")
@@ -26,7 +26,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def images() -> Iterator[tuple[str, bytes]]:
     """Suffix and content of small images: every format, mode and compression that is promised."""
-    grey = [Image.fromarray(film(seed, fractured=bool(seed % 2), width=32, height=40)) for seed in range(4)]
+    grey = [Image.fromarray(radiograph(seed, fractured=bool(seed % 2), width=32, height=40)) for seed in range(4)]
     deep = Image.fromarray(np.asarray(grey[0]).astype(np.uint16) * 257)
     single = Image.fromarray(np.asarray(grey[0]).astype(np.float32) / 255)
     colours = [grey[0].convert(mode) for mode in ("RGB", "RGBA", "LA", "P", "1")]
@@ -83,7 +83,7 @@ def dicoms() -> Iterator[Any]:
         d.PixelData = encapsulate([data]) if data else pixels.tobytes()
         return d
 
-    grey = film(5, width=32, height=40)
+    grey = radiograph(5, width=32, height=40)
     deep, colour = (grey.astype(np.uint16) * 16, np.asarray(Image.fromarray(grey).convert("RGB")))
     plain = uid.ExplicitVRLittleEndian
     yield dataset(grey, plain)
@@ -174,16 +174,16 @@ def manifest_and_coco(folder: Path) -> None:
     """Leave `manifest.csv` and `annotations.json` of a folder beside it, as `folder`.csv and `folder`.json."""
     files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.jpg"))
     rows = ["file,split,label,group,width,height,region"]
-    pictures, marks = [], []
+    pictures, instances = [], []
     for number, file in enumerate(files):
         split, label = file.split("/")[0], int("not " not in file)
         rows.append(f"{file},{split},{label},P{number:03d},32,40,{'hand' if number % 2 else 'wrist'}")
         pictures.append({"id": number, "file_name": file, "width": 32, "height": 40})
         if label:
             polygon = [[8, 8, 20, 8, 20, 20, 8, 20]]
-            marks.append({"id": number, "image_id": number, "category_id": 0, "iscrowd": 0, "area": 144,
+            instances.append({"id": number, "image_id": number, "category_id": 0, "iscrowd": 0, "area": 144,
                           "segmentation": polygon, "bbox": [8, 8, 12, 12]})  # fmt: skip
-    text = json.dumps({"images": pictures, "annotations": marks, "categories": [{"id": 0, "name": "fracture"}]})
+    text = json.dumps({"images": pictures, "annotations": instances, "categories": [{"id": 0, "name": "fracture"}]})
     folder.with_suffix(".csv").write_text("\n".join(rows) + "\n")
     folder.with_suffix(".json").write_text(text)
 
@@ -195,7 +195,7 @@ def graz(folder: Path) -> None:
     rows = ["filestem,patient_id,projection,laterality,fracture_visible,metal,cast"]
     for i in range(16):
         stem = f"{i // 2:04d}_{i:03d}"
-        Image.fromarray(film(100 + i, fractured=bool(i % 2), width=32, height=40)).save(
+        Image.fromarray(radiograph(100 + i, fractured=bool(i % 2), width=32, height=40)).save(
             folder / "images" / f"{stem}.png"
         )
         rows.append(f"{stem},{i // 2},{1 + i % 2},L,{1 if i % 2 else ''},,{i % 3 // 2}")
@@ -208,20 +208,20 @@ def graz(folder: Path) -> None:
 def fracatlas(folder: Path) -> None:
     """FracAtlas's layout: dataset.csv, class folders in images, COCO masks."""
     rows = ["image_id,hand,leg,hip,shoulder,mixed,hardware,multiscan,fractured,fracture_count,frontal,lateral,oblique"]
-    pictures, marks = [], []
+    pictures, instances = [], []
     for i in range(16):
         name, label = f"IMG{i * 20:07d}.jpg", i % 2
         place = folder / "images" / ("Fractured" if label else "Non_fractured")
         place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(film(200 + i, fractured=bool(label), width=32, height=40)).save(place / name)
+        Image.fromarray(radiograph(200 + i, fractured=bool(label), width=32, height=40)).save(place / name)
         rows.append(f"{name},1,0,0,0,0,0,0,{label},{label},1,0,0")
         pictures.append({"id": i, "file_name": name, "width": 32, "height": 40})
         if label:
-            marks.append({"id": i, "image_id": i, "category_id": 0, "segmentation": [[8, 8, 20, 8, 20, 20, 8, 20]],
+            instances.append({"id": i, "image_id": i, "category_id": 0, "segmentation": [[8, 8, 20, 8, 20, 20, 8, 20]],
                           "bbox": [8, 8, 12, 12]})  # fmt: skip
     coco = folder / "Annotations" / "COCO JSON" / "COCO_fracture_masks.json"
     coco.parent.mkdir(parents=True)
     coco.write_text(
-        json.dumps({"images": pictures, "annotations": marks, "categories": [{"id": 0, "name": "fracture"}]})
+        json.dumps({"images": pictures, "annotations": instances, "categories": [{"id": 0, "name": "fracture"}]})
     )
     (folder / "dataset.csv").write_text("\n".join(rows) + "\n")

@@ -150,7 +150,7 @@ def captured(folder: Path) -> Iterator[tuple[Path, Path]]:
             file.close()
 
 
-def marks(paths: tuple[Path, ...]) -> dict[str, str]:
+def digests(paths: tuple[Path, ...]) -> dict[str, str]:
     """A digest of each file at and below some paths."""
     found = {}
     for path in paths:
@@ -199,7 +199,7 @@ def run(case: Case, *, main: Callable[[list[str]], int] | None = None, steady: t
     say, temporary = case.root / "said", case.root / "tmp"
     for folder in (say, temporary):
         folder.mkdir(exist_ok=True)
-    before, fresh = marks(case.sources), not (case.root / "out").exists()
+    before, fresh = digests(case.sources), not (case.root / "out").exists()
     own = {"FRACTURE_CACHE": str(case.root / "cache"), "TMPDIR": str(temporary), "FRACTURE_DEBUG": "1"}
     kept = {name: os.environ.get(name) for name in own | case.environment}
     os.environ.update(own | case.environment)
@@ -258,7 +258,7 @@ def judged(case: Case, outcome: Outcome, before: dict[str, str]) -> Iterator[tup
         yield f"{where}: Traceback on stderr", outcome.err[-800:]
     if "\x1b" in outcome.out + outcome.err:
         yield f"{where}: an escape on the terminal", repr(outcome.out + outcome.err)[:300]
-    after = marks(case.sources)
+    after = digests(case.sources)
     for file in before | after:
         if before.get(file) != after.get(file) and not Path(file).is_relative_to(case.root / "out"):
             what = "changed" if file in before and file in after else "removed" if file in before else "added"

@@ -1,12 +1,13 @@
-"""What networks make of real films: `python benchmarks/real_films.py DIR --run NAME=RUN [--run ...] [--folds 5]`.
+"""What networks make of real images: `python benchmarks/real_images.py DIR --run NAME=RUN [--run ...] [--folds 5]`.
 
 For each run of `fracture train` on DIR (its predictions.csv and model.pt): AUC and average precision on validation and
 test, sensitivity and specificity on test at the thresholds that validation froze for sensitivity 0.90 and for two
 specificities, calibration error, and the paired differences on test to metadata alone and to the first run; with
---looks 2 the same once more for two looks at each film, as it is and mirrored. Beside them a rival that knows the
-metadata only. Of networks that were taught where, how often the peak of each map lies in the fracture, or near it, on
-validation and on test. All intervals are bootstraps over groups. With --folds, metadata and frozen features also out of
-fold, over all films of all splits, each group in one fold.
+--looks 2 the same once more for two looks at each image, as it is and mirrored. Beside them a rival that knows the
+metadata only. Of networks that were trained to localize, how often the peak of each map lies in the fracture, or near
+it, on validation and on test. All intervals are bootstraps over groups. With --folds, metadata and frozen features also
+out of
+fold, over all images of all splits, each group in one fold.
 """
 
 import argparse
@@ -20,23 +21,23 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.images import load_images
-from fracturelib.explain.localization import centre_map, chance_films, judge_films, judged_table, tolerance_at
+from fracturelib.explain.localization import centre_map, chance_images, judge_images, judged_table, tolerance_at
 from fracturelib.explain.overlay import upsample
-from fracturelib.explain.sanity_checks import film_maps
+from fracturelib.explain.sanity_checks import image_maps
 from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstrap, rate_at
 from fracturelib.metrics.calibration import calibration_error
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_for_specificity
 from fracturelib.metrics.summary import by_subgroup
-from fracturelib.models.checkpoint_checks import TWO_LOOKS
+from fracturelib.models.checkpoint_checks import TTA
 from fracturelib.models.classifier import Classifier, load_classifier
-from fracturelib.models.ensemble import TaughtEnsemble
-from fracturelib.models.localizer import TaughtLite0, with_imagenet
+from fracturelib.models.ensemble import DeepEnsemble
+from fracturelib.models.localizer import LocalizingEfficientNet, with_imagenet_weights
 from fracturelib.training.baselines import metadata_scores
-from fracturelib.training.config import TransferRecipe
+from fracturelib.training.config import FineTuneConfig
 from fracturelib.training.features import frozen_features
-from fracturelib.training.finetune import fit_taught
-from fracturelib.training.train import Films, calibrated_twice
+from fracturelib.training.finetune import fit_localizer
+from fracturelib.training.train import Images, calibrated_for_tta
 from fracturelib.tutorial import Split, open_split
 
 N = 1000
@@ -69,50 +70,52 @@ def judged_scores(name: str, scores: pd.DataFrame, rivals: dict[str, pd.DataFram
 
 
 def twice(classifier: Classifier, folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores of two looks at the same films; of a run that was calibrated for one, calibrated on val first."""
-    if TWO_LOOKS not in classifier.extra:
+    """The scores of two looks at the same images; of a run that was calibrated for one, calibrated on val first."""
+    if TTA not in classifier.extra:
         val = scores[scores["split"] == "val"]
-        films = Films(load_images(folder, list(val["file"]), size=classifier.size), np.array(val["label"], np.int64))
-        classifier = calibrated_twice(classifier, films)
+        radiographs = Images(
+            load_images(folder, list(val["file"]), size=classifier.size), np.array(val["label"], np.int64)
+        )
+        classifier = calibrated_for_tta(classifier, radiographs)
     images = load_images(folder, list(scores["file"]), size=classifier.size)
-    return scores.assign(score=classifier.looking_twice().scores(images))
+    return scores.assign(score=classifier.with_tta().scores(images))
 
 
 def one_look(classifier: Classifier, images: np.ndarray) -> np.ndarray:
-    """The map that the score is made of, (n, h, w) float32 in 0..1: of each film once, at the size of its score."""
+    """The map that the score is made of, (n, h, w) float32 in 0..1: of each image once, at the size of its score."""
     model = classifier.model
 
-    def once(film: torch.Tensor) -> torch.Tensor:
-        if isinstance(model, TaughtEnsemble):
-            return model.mark_once(film)
-        if isinstance(model, TaughtLite0):
-            return model.judge(*model.features(film))[1]
-        raise SystemExit("maps of one look are those of networks that were taught where")
+    def once(radiograph: torch.Tensor) -> torch.Tensor:
+        if isinstance(model, DeepEnsemble):
+            return model.mark_once(radiograph)
+        if isinstance(model, LocalizingEfficientNet):
+            return model.judge(*model.features(radiograph))[1]
+        raise SystemExit("maps of one look are those of networks that were trained to localize")
 
     with torch.inference_mode():
         return torch.sigmoid(torch.cat([once(classifier.tensor(image[None])) for image in images])).numpy()
 
 
-def maps(name: str, classifier: Classifier, films: Split) -> None:
+def maps(name: str, classifier: Classifier, radiographs: Split) -> None:
     """Where the maps of a taught network point, beside chance and the centre."""
-    assert films.masks is not None
-    known = np.flatnonzero(films.masks.any(axis=(1, 2)))
-    images, masks = films.images[known], np.asarray(films.masks[known])
-    groups = list(films.frame["group"].iloc[known])
+    assert radiographs.masks is not None
+    known = np.flatnonzero(radiographs.masks.any(axis=(1, 2)))
+    images, masks = radiographs.images[known], np.asarray(radiographs.masks[known])
+    groups = list(radiographs.frame["group"].iloc[known])
     size = classifier.size
     kinds = {
-        "taught map": np.stack([upsample(m, (size, size)) for m in classifier.marks(images)]),
+        "taught map": np.stack([upsample(m, (size, size)) for m in classifier.localize(images)]),
         "the same, one look": np.stack([upsample(m, (size, size)) for m in one_look(classifier, images)]),
-        "Grad-CAM, stage4": film_maps(classifier, images, classifier.model.stage4),
-        "LayerCAM, stage3": film_maps(classifier, images, classifier.model.stage3, method="LayerCAM"),
-        "LayerCAM, stage2": film_maps(classifier, images, classifier.model.stage2, method="LayerCAM"),
+        "Grad-CAM, stage4": image_maps(classifier, images, classifier.model.stage4),
+        "LayerCAM, stage3": image_maps(classifier, images, classifier.model.stage3, method="LayerCAM"),
+        "LayerCAM, stage2": image_maps(classifier, images, classifier.model.stage2, method="LayerCAM"),
         "centre": np.stack([centre_map(size)] * len(images)),
     }
     near = tolerance_at(size)
-    judged = {kind: judge_films(heats, masks, tolerance=near, cut=0.5) for kind, heats in kinds.items()}
-    judged["chance"] = chance_films(masks, tolerance=near)
+    judged = {kind: judge_images(heats, masks, tolerance=near, cut=0.5) for kind, heats in kinds.items()}
+    judged["chance"] = chance_images(masks, tolerance=near)
     table = judged_table(judged, groups, n=500).set_index(["who", "metric"])
-    print(f"{name}: {len(images)} outlined films, near is {near} pixels of {size}")
+    print(f"{name}: {len(images)} outlined images, near is {near} pixels of {size}")
     for kind in judged:
         inside, close = table.loc[(kind, "pointing")], table.loc[(kind, "pointing, near")]
         print(
@@ -122,23 +125,23 @@ def maps(name: str, classifier: Classifier, films: Split) -> None:
 
 
 def out_of_fold(folder: Path, folds: int) -> None:
-    """Metadata and frozen features, each film scored by models that never saw its group."""
+    """Metadata and frozen features, each image scored by models that never saw its group."""
     os.environ["FRACTURE_DATA"] = str(folder)
-    recipe = TransferRecipe()
-    parts = [open_split(split, size=recipe.size) for split in load_manifest(folder)["split"].unique()]
+    config = FineTuneConfig()
+    parts = [open_split(split, size=config.size) for split in load_manifest(folder)["split"].unique()]
     frame = pd.concat([part.frame for part in parts], ignore_index=True)
     images = np.concatenate([part.images for part in parts])
     masks = np.concatenate([np.asarray(part.masks) for part in parts])
     labels = np.array(frame["label"], np.int64)
-    kept = frozen_features(with_imagenet(TaughtLite0()), images, progress=True)
+    kept = frozen_features(with_imagenet_weights(LocalizingEfficientNet()), images, progress=True)
     found = {"metadata": np.zeros(len(frame)), "frozen features": np.zeros(len(frame))}
     cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     for inside, outside in cut.split(images, labels, frame["group"]):
         found["metadata"][outside] = metadata_scores(frame.iloc[inside], frame.iloc[outside])
-        films = [Films(images[i], labels[i]) for i in (inside, outside)]
+        radiographs = [Images(images[i], labels[i]) for i in (inside, outside)]
         ready = {"train": kept.of(inside), "val": kept.of(outside)}
-        classifier, _ = fit_taught(*films, masks[inside], masks[outside], recipe, kept=ready, progress=False)
-        # Logits, not scores: the temperature of a fold was fitted on its own films.
+        classifier, _ = fit_localizer(*radiographs, masks[inside], masks[outside], config, kept=ready, progress=False)
+        # Logits, not scores: the temperature of a fold was fitted on its own images.
         logits = classifier.logits(images[outside])
         found["frozen features"][outside] = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
     for name, score in found.items():
@@ -169,7 +172,7 @@ def main() -> None:
             judged_scores(f"{name}, two looks", two, {"its one look": scores})
     for name, run in runs.items():
         classifier = load_classifier(run / "model.pt")
-        if classifier.is_taught:
+        if classifier.localizes:
             scores = pd.read_csv(run / "predictions.csv").query("split == 'test'").reset_index(drop=True)
             known = scores.drop(columns=["region", "view"], errors="ignore")
             scores = known.merge(frame[["file", "region", "view"]], on="file")

@@ -1,4 +1,4 @@
-"""Made-up films and folders for the tests: small, fast, and with a truth that a network can learn."""
+"""Made-up images and folders for the tests: small, fast, and with a truth that a network can learn."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-def film(seed: int, *, fractured: bool = False, width: int = 48, height: int = 64) -> NDArray[np.uint8]:
+def radiograph(seed: int, *, fractured: bool = False, width: int = 48, height: int = 64) -> NDArray[np.uint8]:
     """A bright shaft on a dark ground, (height, width) uint8; a fracture is a dark gap across it."""
     rng = np.random.default_rng(seed)
     image = rng.normal(40, 6, (height, width))
@@ -33,12 +33,12 @@ def plain_folder(
     names: tuple[str, str] = ("not fractured", "fractured"),
     size: tuple[int, int] = (48, 64),
 ) -> Path:
-    """Class folders with `splits[split]` films in each class, no manifest."""
+    """Class folders with `splits[split]` images in each class, no manifest."""
     seed = 0
     for split, count in splits.items():
         for label, name in enumerate(names):
             for i in range(count):
                 seed += 1
-                image = film(seed, fractured=bool(label), width=size[0], height=size[1])
-                save(image, root / split / name / f"film{i:03d}.jpg", quality=90)
+                image = radiograph(seed, fractured=bool(label), width=size[0], height=size[1])
+                save(image, root / split / name / f"image{i:03d}.jpg", quality=90)
     return root

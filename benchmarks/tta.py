@@ -1,13 +1,14 @@
-r"""What a second look at each film is worth: `python benchmarks/looks.py DIR [--model MODEL]`.
+r"""What a second look at each image is worth: `python benchmarks/looks.py DIR [--model MODEL]`.
 
     fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken \
         --splits fracturelib/models/pretrained/fracatlas-localizer-splits.csv
     python benchmarks/looks.py data/raw/fracatlas
 
-The films of val and test together, which no weight was learnt from. First one look at each film, as it is; then, with
-the mean of both logits, a second at the mirrored film at each size, or only at films to which the first gave more than
-a low score. What each costs in looks of the first size, its AUC and average precision, and its gain over one look on
-the same films; intervals are bootstraps over groups. Logits are taken before any temperature: nothing is fitted here.
+The images of val and test together, which no weight was learnt from. First one look at each image, as it is; then, with
+the mean of both logits, a second at the mirrored image at each size, or only at images to which the first gave more
+than a low score. What each costs in looks of the first size, its AUC and average precision, and its gain over one look
+on the same images; intervals are bootstraps over groups. Logits are taken before any temperature: nothing is fitted
+here.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from fracturelib.models.classifier import Classifier, load_classifier
 from fracturelib.models.shipped import PRETRAINED
 
 Numbers = NDArray[np.float64]
-LOW = (0.3, 0.5, 0.7)  # shares of the films, by the first look, that get no second one
+LOW = (0.3, 0.5, 0.7)  # shares of the images, by the first look, that get no second one
 
 
 def evidence(classifier: Classifier, images: NDArray[np.uint8]) -> Numbers:
@@ -47,7 +48,7 @@ def main() -> None:
     frame = load_manifest(args.folder)
     frame = frame[frame["split"] != "train"].reset_index(drop=True)
     files = list(frame["file"])
-    print(f"{args.model.name}: {len(frame)} films of val and test, {int(frame['label'].sum())} fractured")
+    print(f"{args.model.name}: {len(frame)} images of val and test, {int(frame['label'].sum())} fractured")
     first = evidence(classifier, load_images(args.folder, files, size=classifier.size))
     shown("one look", 1.0, frame, first, None)
     for size in map(int, args.sizes.split(",")):

@@ -1,4 +1,4 @@
-"""One film: exposed, developed, and handed over with the truth about it."""
+"""One image: exposed, developed, and handed over with the truth about it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from fracturelib.simulate.view import PathLengths, path_lengths
 
 @dataclass(frozen=True)
 class SimulatedImage:
-    """A film and the truth about it.
+    """An image and the truth about it.
 
     `image` is uint8 (h, w); `masks` holds one uint8 0/1 (h, w) for each fracture visible in this projection;
     `metadata` what the manifest says of it.
@@ -29,7 +29,7 @@ class SimulatedImage:
 def draw_exposure(
     spec: Region, rng: np.random.Generator, *, kv: float | None = None, poor: bool | None = None
 ) -> Exposure:
-    """Settings of a film as they vary from one to the next; `poor` underexposes it."""
+    """Settings of an image as they vary from one to the next; `poor` underexposes it."""
     drawn = rng.uniform(*spec.kv)
     bad = rng.uniform() < 0.05
     bad = bad if poor is None else poor
@@ -62,7 +62,7 @@ def simulate_image(
     gap: float | None = None,
     severity: float | None = None,
     size: int = 320,
-    film: int = 0,
+    image: int = 0,
     cast: bool | None = None,
     marker: bool | None = None,
     poor: bool | None = None,
@@ -74,9 +74,9 @@ def simulate_image(
     region : str
         One of `REGIONS`.
     seed : int
-        The patient. The same seed with another `view` or `film` is the same patient, broken in the same place.
+        The patient. The same seed with another `view` or `image` is the same patient, broken in the same place.
     view : str, optional
-        "frontal", "oblique" or "lateral", as far as the region has it, or "both": frontal and lateral on one film.
+        "frontal", "oblique" or "lateral", as far as the region has it, or "both": frontal and lateral on one image.
     fracture : str or None
         "random" (a patient as they come), "any" for some fracture, None for whole bones, or one of `fractures.KINDS`.
     kv : float, optional
@@ -87,8 +87,8 @@ def simulate_image(
         Displacement, from 0 to 1.
     size : int
         Long side in pixels.
-    film : int
-        Number of the film of this patient: another position, exposure and noise.
+    image : int
+        Number of the image of this patient: another position, exposure and noise.
     cast, marker, poor : bool, optional
         Force a cast, a lead marker or a poor exposure; as it comes if not given.
 
@@ -111,11 +111,11 @@ def simulate_image(
         gap=gap,
         severity=severity,
         size=size,
-        film=film,
+        image=image,
         cast=cast,
         marker=marker,
     )
-    rng = stream(seed, region, 11, film)
+    rng = stream(seed, region, 11, image)
     exposure = draw_exposure(region_of(region), rng, kv=kv, poor=poor)
     return develop(lengths, exposure, rng)
 
@@ -124,8 +124,9 @@ def simulate_image(
 class Formation:
     """The steps by which a radiograph comes to be; all (h, w).
 
-    `bone` and `soft` are path lengths in mm (float32), `transmission` is the share of the beam that gets
-    through (0..1), `detector` what is measured of it after scatter, blur and noise, `image` the displayed film (uint8).
+    `bone` and `soft` are path lengths in mm (float32), `transmission` is the proportion of the beam that gets
+    through (0..1), `detector` what is measured of it after scatter, blur and noise, `image` the displayed image
+    (uint8).
     """
 
     bone: np.ndarray
@@ -136,7 +137,7 @@ class Formation:
     masks: list[np.ndarray]
 
 
-def film_formation(
+def image_formation(
     region: str,
     *,
     seed: int,
@@ -155,7 +156,7 @@ def film_formation(
 
 
 def formed(lengths: PathLengths, region: str, *, seed: int, kv: float) -> Formation:
-    """What a tube voltage makes of path lengths that are known already; as `film_formation`."""
+    """What a tube voltage makes of path lengths that are known already; as `image_formation`."""
     if not 40 <= kv <= 120:
         raise InputError(f"kv is {kv}; expected 40 to 120")
     rng = stream(seed, region, 11, 0)

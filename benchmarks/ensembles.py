@@ -1,6 +1,6 @@
 """What two networks are worth together: `python benchmarks/mixtures.py --run NAME=RUN --run NAME=RUN [...]`.
 
-For all pairs of runs of `fracture train` on the same films (their predictions.csv): AUC and average precision of the
+For all pairs of runs of `fracture train` on the same images (their predictions.csv): AUC and average precision of the
 mean of their logits, each divided by its spread, on validation and on test, and on both together the paired difference
 to the first run alone, with intervals from bootstraps over groups. Single runs stand above the pairs.
 """
@@ -38,7 +38,7 @@ def main() -> None:
     first, *_ = frames = [table.reset_index(drop=True) for table in tables.values()]
     for name, frame in zip(tables, frames, strict=True):
         if list(frame["file"]) != list(first["file"]):
-            raise SystemExit(f"{name}: has scores of other films than {next(iter(runs))}")
+            raise SystemExit(f"{name}: has scores of other images than {next(iter(runs))}")
     logits = {name: logits_of(frame) for name, frame in zip(tables, frames, strict=True)}
     y, split, group = first["label"].to_numpy(), first["split"].to_numpy(), list(first["group"].astype(str))
     for names in [*((name,) for name in runs), *combinations(runs, 2)]:
