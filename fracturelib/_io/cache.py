@@ -4,7 +4,7 @@ import errno
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +105,31 @@ def open_array(path: Path, *, mode: Literal["r", "c"], check: bool = True) -> ND
         pass
     remove(path)
     return None
+
+
+def kept_arrays(
+    paths: Sequence[Path], make: Callable[[], None], *, mode: Literal["r", "c"] = "r"
+) -> list[NDArray[Any]]:
+    """What the files of a cache hold, which `make` writes by `new_array` where one of them is missing or damaged.
+
+    Raises
+    ------
+    FileNotFoundError
+        If they are still not there when they were made three times: somebody else removes them.
+    """
+    found = [open_array(path, mode=mode) for path in paths]
+    for _ in range(3):
+        whole = [array for array in found if array is not None]
+        if len(whole) == len(found):
+            return whole
+        make()
+        found = [open_array(path, mode=mode, check=False) for path in paths]
+    whole = [array for array in found if array is not None]
+    if len(whole) < len(found):
+        raise FileNotFoundError(
+            errno.ENOENT, "it was written and is gone; expected a cache that keeps files", str(paths[0])
+        )
+    return whole
 
 
 def _append(file: IO[bytes], rows: NDArray[Any], dtype: np.dtype[Any]) -> None:

@@ -29,7 +29,7 @@ __all__ = [
 
 def data_folder() -> Path:
     """The data set of the course: `FRACTURE_DATA`, or the embedded `data/demo`."""
-    return named_folder("FRACTURE_DATA") or Path(__file__).resolve().parent.parent / "data" / "demo"
+    return named_folder("FRACTURE_DATA") or Path(__file__).resolve().parents[2] / "data" / "demo"
 
 
 def load_manifest(folder: str | Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from fracturelib._io.cache import new_array, open_array
+from fracturelib._io.cache import kept_arrays, new_array
 from fracturelib._io.files import InputError, cache_dir
 from fracturelib.data.decode import read_grey
 
@@ -112,11 +112,7 @@ def load_images(folder: str | Path, files: Sequence[str], *, size: int, progress
     if not files:
         return np.zeros((0, size, size), np.uint8)
     cached = cache_dir() / f"squares-{_content_key(folder, files, size)}.npy"
-    found = open_array(cached, mode="c")
-    while found is None:
-        _decode_all(folder, files, size, cached, progress)
-        found = open_array(cached, mode="c", check=False)
-    return found
+    return kept_arrays([cached], lambda: _decode_all(folder, files, size, cached, progress), mode="c")[0]
 
 
 def _content_key(folder: Path, files: Sequence[str], size: int) -> str:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from fracturelib._io.cache import new_array, open_array
+from fracturelib._io.cache import kept_arrays, new_array
 from fracturelib._io.files import cache_dir
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib.models.classifier import normalised
@@ -57,11 +57,7 @@ def frozen_features(model: LocalizingEfficientNet, images: NDArray[np.uint8], *,
     found = []
     for mirrored in (0, 1):
         paths = [cache_dir() / f"features-{key.hexdigest()}-{mirrored}-{part}.npy" for part in PARTS]
-        arrays = [open_array(path, mode="r") for path in paths]
-        while any(array is None for array in arrays):
-            _compute(model, images, bool(mirrored), paths, progress)
-            arrays = [open_array(path, mode="r", check=False) for path in paths]
-        found.append([array for array in arrays if array is not None])
+        found.append(kept_arrays(paths, lambda m=mirrored, p=paths: _compute(model, images, bool(m), p, progress)))
     plain, mirror = found
     return Features((plain[0], mirror[0]), (plain[1], mirror[1]), (plain[2], mirror[2]))
 
@@ -69,8 +65,8 @@ def frozen_features(model: LocalizingEfficientNet, images: NDArray[np.uint8], *,
 def whole_features(images: NDArray[np.uint8], *, progress: bool = False) -> NDArray[np.float32]:
     """What ImageNet's features make of each image as a whole, cached: (n, s, s) uint8 -> (n, 1280) float32."""
     path = cache_dir() / f"features-{_key(images).hexdigest()}-imagenet.npy"
-    kept = open_array(path, mode="r")
-    while kept is None:
+
+    def compute() -> None:
         keep_freed_memory()
         features = fold(pretrained_lite0()).eval().to(memory_format=torch.channels_last)
         with new_array(path, np.float32, (len(images), CHANNELS)) as append:
@@ -78,8 +74,8 @@ def whole_features(images: NDArray[np.uint8], *, progress: bool = False) -> NDAr
                 with torch.inference_mode():
                     x = normalised(torch.from_numpy(np.ascontiguousarray(images[start : start + 8])), MEAN, STD)
                     append(features(x.expand(-1, 3, -1, -1)).mean(dim=(2, 3)).numpy())
-        kept = open_array(path, mode="r", check=False)
-    return np.array(kept)
+
+    return np.array(kept_arrays([path], compute)[0])
 
 
 def _key(images: NDArray[np.uint8]) -> "hashlib.blake2b":
