@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,8 @@ def frozen_features(model: LocalizingEfficientNet, images: NDArray[np.uint8], *,
     found = []
     for mirrored in (0, 1):
         paths = [cache_dir() / f"features-{key.hexdigest()}-{mirrored}-{part}.npy" for part in PARTS]
-        found.append(kept_arrays(paths, lambda m=mirrored, p=paths: _compute(model, images, bool(m), p, progress)))
+        make = partial(_compute, model, images, bool(mirrored), paths, progress)
+        found.append(kept_arrays(paths, make))
     plain, mirror = found
     return Features((plain[0], mirror[0]), (plain[1], mirror[1]), (plain[2], mirror[2]))
 
