@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fracturelib import __version__
 from fracturelib._io.filenames import typed
 from fracturelib._io.files import InputError, may_replace, printable
+from fracturelib._io.memory import keep_freed_memory
 from fracturelib._io.terminal import Terminal
 from fracturelib._options import SEEDS, Formatter, Parser, real, whole
 from fracturelib.models.shipped import PRETRAINED
@@ -524,6 +525,8 @@ def _run(args: argparse.Namespace) -> int:
         with warnings.catch_warnings():
             if not args.debug:  # what concerns a user is said in words of our own
                 warnings.simplefilter("ignore", UserWarning)
+            if args.run in (run_train, run_ensemble, run_predict, run_explain):
+                keep_freed_memory()
             return args.run(args)
     except KeyboardInterrupt:
         again = "; the same command goes on from here" if args.goes_on else ""

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fracturelib._io.files import printable
+from fracturelib._io.memory import keep_freed_memory
 from fracturelib.data.coco import fracture_mask
 from fracturelib.data.dataset import data_folder, fingerprint, load_annotations, load_manifest
 from fracturelib.data.images import load_images
@@ -76,6 +77,7 @@ def data_line(*, patients: int = 1, outlined: int = 0) -> str:
     outlined : int
         So many of them with outlines of their fractures.
     """
+    keep_freed_memory()  # a notebook has a process of its own, and this is its first line
     lacking = "" if is_demo() else _lacking(patients, outlined)
     if lacking:
         lacking = f"Your folder {printable(data_folder().name)!r} {lacking}: the demo set stands in for it.\n"

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.conftest import ROOT
+
 SCORE = """
 import resource
 import numpy as np
@@ -15,6 +17,7 @@ from fracturelib.models.shipped import PRETRAINED
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib.models.classifier import load_classifier
 
+kept = keep_freed_memory()
 classifier = load_classifier(PRETRAINED)
 images = np.zeros((16, 384, 384), np.uint8)
 classifier.scores(images[:1])
@@ -24,7 +27,7 @@ with torch.inference_mode():
     for _ in range(8):
         classifier.model(batch)
         pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-print(int(keep_freed_memory()), int(np.median(np.diff(pages)[3:])))
+print(int(kept), int(np.median(np.diff(pages)[3:])))
 """
 
 
@@ -48,3 +51,9 @@ def test_a_later_batch_takes_hardly_any_fresh_pages() -> None:
     left, without = faults(MALLOC_ARENA_MAX="8")
     assert kept and not left
     assert with_it < without / 10
+
+
+def test_the_library_leaves_the_allocator_alone() -> None:
+    for path in (ROOT / "fracturelib").rglob("*.py"):
+        if path.stem not in ("cli", "tutorial", "memory"):
+            assert "keep_freed_memory" not in path.read_text(), path

@@ -16,8 +16,7 @@ def keep_freed_memory() -> bool:
     The outputs of a layer are tens of megabytes. The GNU C library fetches each block of such a size from the system
     and gives it back when it is freed, so that every layer of every batch pays for fresh pages: up to half of all time
     on some machines. Kept, they cost more memory, nearly half in a training; in scoring, where few images are in work
-    at
-    once, none.
+    at once, none. It is for a process of one's own: the command line and the course call it, the library never does.
 
     Where another allocator is at work, nothing is done; nor where the environment sets the C library's options
     (`MALLOC_...` or `GLIBC_TUNABLES`), so that `MALLOC_ARENA_MAX=8 fracture train ...` is slower and smaller.

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fracturelib._io.files import InputError
-from fracturelib._io.memory import keep_freed_memory
 from fracturelib.explain.cam_methods import METHODS
 
 TARGETS = ("fractured", "not fractured", "difference")
@@ -64,7 +63,6 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
-        keep_freed_memory()
         if not self._hooks:
             self._hooks = [m.register_forward_hook(self._hook(name)) for name, m in self.layers.items()]
         return self

@@ -13,7 +13,6 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from fracturelib._io.files import InputError, atomic_path, printable
-from fracturelib._io.memory import keep_freed_memory
 from fracturelib.data.labels import CLASSES
 from fracturelib.models.checkpoint_checks import Odd, check_shapes, check_values, check_weights, from_version_1, refusal
 from fracturelib.models.registry import build_model
@@ -149,7 +148,6 @@ class Classifier:
             raise InputError(
                 f"model {self.architecture['name']} was not trained to localize; expected localizing_efficientnet"
             )
-        keep_freed_memory()
         self.model.eval()
         found = []
         with torch.inference_mode():
@@ -180,7 +178,6 @@ def model_logits(
     """
     if images.ndim == 3 and images.shape[1] > 224:
         batch = min(batch, max(torch.get_num_threads(), 6 * 224**2 // images.shape[1] ** 2))
-    keep_freed_memory()
     training = model.training
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     model.eval()

@@ -12,7 +12,6 @@ from tqdm.auto import tqdm
 
 from fracturelib._io.cache import kept_arrays, new_array
 from fracturelib._io.files import cache_dir
-from fracturelib._io.memory import keep_freed_memory
 from fracturelib.models.classifier import normalised
 from fracturelib.models.efficientnet_lite import CHANNELS, fold, pretrained_lite0
 from fracturelib.models.localizer import FINE, MIDDLE, LocalizingEfficientNet
@@ -69,7 +68,6 @@ def whole_features(images: NDArray[np.uint8], *, progress: bool = False) -> NDAr
     path = cache_dir() / f"features-{_key(images).hexdigest()}-imagenet.npy"
 
     def compute() -> None:
-        keep_freed_memory()
         features = fold(pretrained_lite0()).eval().to(memory_format=torch.channels_last)
         with new_array(path, np.float32, (len(images), CHANNELS)) as append:
             for start in tqdm(range(0, len(images), 8), desc="features", unit="batch", disable=not progress):
@@ -90,7 +88,6 @@ def _key(images: NDArray[np.uint8]) -> "hashlib.blake2b":
 def _compute(
     model: LocalizingEfficientNet, images: NDArray[np.uint8], mirrored: bool, paths: list[Path], progress: bool
 ) -> None:
-    keep_freed_memory()
     model = model.eval().to(memory_format=torch.channels_last)
     n, grid = len(images), images.shape[1] // 16
     with (

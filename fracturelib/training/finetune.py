@@ -15,7 +15,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from fracturelib._io.files import InputError, atomic_path
-from fracturelib._io.memory import keep_freed_memory
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.models.classifier import Classifier, load_payload, normalised, scores_from_logits
 from fracturelib.models.efficientnet_lite import CHANNELS
@@ -141,7 +140,6 @@ def fit_localizer(
         raise InputError(f"size is {config.size}; expected a multiple of 32")
     if config.unfreeze not in UNFREEZE:
         raise InputError(f"tune is {config.unfreeze!r}; expected one of {', '.join(UNFREEZE)}")
-    keep_freed_memory()
     ranks = ranks or ProcessGroup()
     signature = begun_with(config, fingerprint, None if model is None else model.state_dict())
     if model is None:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from fracturelib._io.files import InputError, atomic_path, printable
-from fracturelib._io.memory import keep_freed_memory
 from fracturelib.metrics.classification import roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_youden
 from fracturelib.models.classifier import (
@@ -201,7 +200,6 @@ def fit(
                 f"{name}: {len(radiographs.labels)} images of {len(np.unique(radiographs.labels))} class; "
                 "expected both classes"
             )
-    keep_freed_memory()
     ranks = ranks or ProcessGroup()
     mean, std = grey_statistics(train.images)
     model = build_model(config.architecture, seed=config.seed).to(ranks.device).to(memory_format=torch.channels_last)
