@@ -285,3 +285,10 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, model: Path, capsys: p
         capsys, "predict", tmp_path / "image.jpg", "--model", model, "--csv", tmp_path / "file" / "a.csv", "--quiet"
     )
     assert str(tmp_path / "file") in line
+
+
+def test_a_long_value_does_not_make_a_long_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "manifest.csv").write_text(f"file,label,split\ntrain/a.jpg,{'x' * 5000},train\n")
+    line = run(capsys, "train", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert str(tmp_path) in line and "expected" in line and "xxx[...]xxx" in line and len(line) < 1500

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,12 +12,16 @@ from platformdirs import user_cache_dir
 
 from fracturelib._io.parts import part_of, remove, sweep
 
+LONGEST = 1500  # characters of an error in which nothing is left out
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: one line that names it, says what it was and what was expected."""
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = printable(super().__str__())
+        # What a file says may be of any length; a line of error is read by people.
+        return text if len(text) <= LONGEST else re.sub(r"\S{300,}", lambda m: f"{m[0][:200]}[...]{m[0][-50:]}", text)
 
 
 def printable(name: object) -> str:
