@@ -104,7 +104,7 @@ def maps(name: str, classifier: Classifier, radiographs: Split) -> None:
     groups = list(radiographs.frame["group"].iloc[known])
     size = classifier.size
     kinds = {
-        "taught map": np.stack([upsample(m, (size, size)) for m in classifier.localize(images)]),
+        "localization map": np.stack([upsample(m, (size, size)) for m in classifier.localize(images)]),
         "the same, one look": np.stack([upsample(m, (size, size)) for m in one_look(classifier, images)]),
         "Grad-CAM, stage4": image_maps(classifier, images, classifier.model.stage4),
         "LayerCAM, stage3": image_maps(classifier, images, classifier.model.stage3, method="LayerCAM"),

@@ -149,7 +149,7 @@ def train_folder(
     if ranks.first:
         write_predictions(predictions, out / PREDICTIONS_FILE)
         write_table(history, out / HISTORY_FILE)
-        with atomic_path(out / "recipe.json") as temporary:
+        with atomic_path(out / "config.json") as temporary:
             values = {"config": asdict(config), "model": describe(classifier)}
             temporary.write_text(json.dumps(values, indent=2) + "\n")
         save_classifier(classifier, out / MODEL_FILE)
@@ -184,7 +184,7 @@ def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
     Raises
     ------
     InputError
-        If it cannot be read, or is of another network than the recipe's.
+        If it cannot be read, or is of another network than the configuration's.
     """
     begun = load_classifier(path)
     if isinstance(begun.model, DeepEnsemble) and config.architecture == FineTuneConfig.architecture:

@@ -7,7 +7,7 @@ The JSON, whose names and meanings stay within a `version`:
     clean               true if nothing was found (exit code 0)
     splits              [{split, images, radiographs, fractured, not_fractured, unlabelled, unreadable}]; radiographs
                         are images without their copies; split is "all" where there are none
-    problems            [{kind, file, detail}], kinds as in `audit_source.KINDS`
+    problems            [{kind, file, detail}], kinds as in `folder.KINDS`
     groups              [{files, splits, labels, leak, contradiction, links: [{first, second, how, likeness}]}], largest
                         first; labels are 0, 1 or null, one for each file; likeness is 0..1
     copies              images that are copies of another
@@ -40,7 +40,7 @@ from fracturelib._io.files import printable
 from fracturelib.curate.audit import Audit
 from fracturelib.data.found import KINDS
 
-VERSION = 1
+VERSION = 2
 
 JSON_MARK, HTML_MARK = '"format": "fracture-audit"', "<title>Audit of a folder of X-rays</title>"  # ours, if replaced
 NAMED = 5  # files that the text names of each kind

@@ -168,8 +168,8 @@ def fit(
     Parameters
     ----------
     train, val : Images
-        Images (n, recipe.size, recipe.size) uint8 and labels.
-    recipe : Recipe
+        Images (n, config.size, config.size) uint8 and labels.
+    config : TrainConfig
     out : Path, optional
         Folder for `state.pt`, written after each epoch. If it is there already, training goes on from it, and ends
         with the same bits as if it had never stopped.
