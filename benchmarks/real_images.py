@@ -3,8 +3,9 @@
 For each run of `fracture train` on DIR (its predictions.csv and model.pt): AUC and average precision on validation and
 test, sensitivity and specificity on test at the thresholds that validation froze for sensitivity 0.90 and for two
 specificities, calibration error, and the paired differences on test to metadata alone and to the first run; with
---looks 2 the same once more for two looks at each image, as it is and mirrored. Beside them a rival that knows the
-metadata only. Of networks that were trained to localize, how often the peak of each map lies in the fracture, or near
+--tta the same once more with test-time augmentation, each image, as it is and mirrored. Beside them a rival that knows
+the metadata only. Of networks that were trained to localize, how often the peak of each map lies in the fracture, or
+near
 it, on validation and on test. All intervals are bootstraps over groups. With --folds, metadata and frozen features also
 out of
 fold, over all images of all splits, each group in one fold.
@@ -29,7 +30,6 @@ from fracturelib.metrics.calibration import calibration_error
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_for_specificity
 from fracturelib.metrics.summary import by_subgroup
-from fracturelib.models.checkpoint_checks import TTA
 from fracturelib.models.classifier import Classifier, load_classifier
 from fracturelib.models.ensemble import DeepEnsemble
 from fracturelib.models.localizer import LocalizingEfficientNet, with_imagenet_weights
@@ -70,8 +70,8 @@ def judged_scores(name: str, scores: pd.DataFrame, rivals: dict[str, pd.DataFram
 
 
 def twice(classifier: Classifier, folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores of two looks at the same images; of a run that was calibrated for one, calibrated on val first."""
-    if TTA not in classifier.extra:
+    """The scores with test-time augmentation; of a run that was not calibrated for that, calibrated on val first."""
+    if classifier.tta_calibration is None:
         val = scores[scores["split"] == "val"]
         radiographs = Images(
             load_images(folder, list(val["file"]), size=classifier.size), np.array(val["label"], np.int64)
@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--run", action="append", default=[], metavar="NAME=RUN")
     parser.add_argument("--folds", type=int, default=0)
-    parser.add_argument("--looks", type=int, default=1, choices=(1, 2))
+    parser.add_argument("--tta", action="store_true")
     args = parser.parse_args()
     os.environ["FRACTURE_DATA"] = str(args.folder.resolve())
     runs = {name: Path(run) for name, _, run in (text.partition("=") for text in args.run)}
@@ -167,9 +167,9 @@ def main() -> None:
         scores = pd.read_csv(run / "predictions.csv")
         judged_scores(name, scores, rivals)
         rivals.setdefault("the first", scores)
-        if args.looks == 2:
+        if args.tta:
             two = twice(load_classifier(run / "model.pt"), args.folder, scores)
-            judged_scores(f"{name}, two looks", two, {"its one look": scores})
+            judged_scores(f"{name}, TTA", two, {"without": scores})
     for name, run in runs.items():
         classifier = load_classifier(run / "model.pt")
         if classifier.localizes:

@@ -81,7 +81,7 @@ def run(folder: Path, images: int, rounds: int) -> None:
     ]
 
     def ours(tune: str, precision: str) -> Callable[[], None]:
-        config = FineTuneConfig(tune=tune, precision=precision, epochs=1, batch=BATCH)
+        config = FineTuneConfig(unfreeze=tune, precision=precision, epochs=1, batch=BATCH)
         return lambda: void(fit_localizer(*both, *masks, config, progress=False))
 
     begin = time.perf_counter()

@@ -200,10 +200,10 @@ def the_heads(parts: dict[str, Split], seeds: int) -> None:
     variants = {
         "the recipe": config,
         **{f"seed {seed}": replace(config, seed=seed) for seed in range(1, seeds)},
-        "labels only: no outlines": replace(config, where=0.0, point=0.0),
-        "no loss of the strongest place": replace(config, point=0.0),
-        "no average of the weights": replace(config, average=0.0),
-        "no dropout": replace(config, drop=0.0),
+        "labels only: no outlines": replace(config, mask_loss_weight=0.0, peak_loss_weight=0.0),
+        "no loss of the strongest place": replace(config, peak_loss_weight=0.0),
+        "no average of the weights": replace(config, ema_decay=0.0),
+        "no dropout": replace(config, dropout=0.0),
     }
     logits: dict[str, dict[str, Numbers]] = {}
     print(f"the heads: {config.epochs} epochs on frozen features, one split")

@@ -1,8 +1,8 @@
-r"""What a second look at each image is worth: `python benchmarks/looks.py DIR [--model MODEL]`.
+r"""What a second look at each image is worth: `python benchmarks/tta.py DIR [--model MODEL]`.
 
     fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken \
         --splits fracturelib/models/pretrained/fracatlas-localizer-splits.csv
-    python benchmarks/looks.py data/raw/fracatlas
+    python benchmarks/tta.py data/raw/fracatlas
 
 The images of val and test together, which no weight was learnt from. First one look at each image, as it is; then, with
 the mean of both logits, a second at the mirrored image at each size, or only at images to which the first gave more

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     _add_simulate(data_commands)
     _add_audit(commands)
     _add_train(commands)
-    _add_join(commands)
+    _add_ensemble(commands)
     _add_predict(commands)
     _add_evaluate(commands)
     _add_explain(commands)
@@ -230,7 +230,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--model", default=TrainConfig.architecture,
         help=f"{TrainConfig.architecture}, or {FineTuneConfig.architecture}: pretrained features, and heads that learn "
-        "whether and where; its own defaults",
+        "to classify and to localize; its own defaults",
     )  # fmt: skip
     c.add_argument(
         "--start", type=Path, metavar="MODEL",
@@ -238,14 +238,14 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "another size; no image that it learnt from may be in val or test",
     )  # fmt: skip
     c.add_argument(
-        "--tune", choices=("heads", "last", "most", "all"),
-        help=f"of {FineTuneConfig.architecture}: what learns besides the heads ({FineTuneConfig.tune}, so nothing; the "
-        "last stage; most stages; all)",
+        "--unfreeze", choices=("heads", "last", "most", "all"),
+        help=f"of {FineTuneConfig.architecture}: what learns besides the heads ({FineTuneConfig.unfreeze}, so nothing; "
+        "the last stage; most stages; all)",
     )  # fmt: skip
     c.add_argument(
-        "--point", type=real(LIMITS["point"]), metavar="WEIGHT",
-        help=f"of {FineTuneConfig.architecture}: weight of the loss of the map's strongest place "
-        f"({FineTuneConfig.point})",
+        "--peak-loss-weight", type=real(LIMITS["peak_loss_weight"]), metavar="WEIGHT",
+        help=f"of {FineTuneConfig.architecture}: weight of the loss of the map's peak "
+        f"({FineTuneConfig.peak_loss_weight})",
     )  # fmt: skip
     c.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"),
@@ -277,10 +277,10 @@ def _defaults(name: str) -> str:
     return f"{first}" if first == second else f"{first}; {FineTuneConfig.architecture}: {second}"
 
 
-def _recipe(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
+def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
     """What the options of `train` come to; those of the other network are an error."""
     transfer = args.model == FineTuneConfig.architecture
-    own = {True: ("tune", "point", "precision"), False: ("patience", "no_augment")}
+    own = {True: ("unfreeze", "peak_loss_weight", "precision"), False: ("patience", "no_augment")}
     for name in own[not transfer]:
         if getattr(args, name) not in (None, False):
             needed = "another --model than" if transfer else "--model"
@@ -301,9 +301,9 @@ def run_train(args: argparse.Namespace) -> int:
 
     if args.model == "deep_ensemble":
         raise InputError(
-            "--model is deep_ensemble; train its members one by one, then put them together by fracture join"
+            "--model is deep_ensemble; train its members one by one, then put them together by fracture ensemble"
         )
-    config = _recipe(args)
+    config = _config(args)
     with together() as ranks:
         run = train_folder(
             args.folder, args.out, config, start=args.start, attribution=args.attribution or "", ranks=ranks,
@@ -330,18 +330,14 @@ def next_step(out: Path, rule: str) -> str:
     return f"next: {typed('fracture', 'evaluate', table, *options)}"
 
 
-def _add_join(commands: argparse._SubParsersAction) -> None:
+def _add_ensemble(commands: argparse._SubParsersAction) -> None:
     c = _command(
-        commands, "join", run_ensemble, summary="make one network of several that were trained apart",
-        example="fracture join data/raw/fracatlas runs/a/model.pt runs/b/model.pt --out runs/both",
+        commands, "ensemble", run_ensemble, summary="make one network of several that were trained apart",
+        example="fracture ensemble data/raw/fracatlas runs/a/model.pt runs/b/model.pt --out runs/both",
     )  # fmt: skip
     c.add_argument("folder", type=Path, help="the images that they were trained on; val calibrates the new network")
     c.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="checkpoints of networks trained to localize")
     c.add_argument("--out", type=Path, required=True, help="folder of the new network")
-    c.add_argument(
-        "--weights", action="store_true",
-        help="average weights, not outputs: no slower than one of them; for networks of one seed and different recipes",
-    )  # fmt: skip
     c.add_argument(
         "--maps", type=whole((1, 1000)), metavar="N", help="the map is that of the first N networks only (of all)"
     )
@@ -351,9 +347,7 @@ def _add_join(commands: argparse._SubParsersAction) -> None:
 def run_ensemble(args: argparse.Namespace) -> int:
     from fracturelib.workflows import MODEL_FILE, ensemble_runs
 
-    run = ensemble_runs(
-        args.folder, args.models, args.out, weights=args.weights, maps=args.maps, progress=not args.quiet
-    )
+    run = ensemble_runs(args.folder, args.models, args.out, maps=args.maps, progress=not args.quiet)
     print(
         f"{args.out / MODEL_FILE}: {len(args.models)} networks; threshold {run.classifier.threshold:.3f} "
         f"({run.classifier.default_rule})"
@@ -368,7 +362,7 @@ def chosen_model(args: argparse.Namespace) -> Path:
         return args.model
     if not PRETRAINED.is_file():
         raise InputError(f"--model is not given, and there is no {PRETRAINED}; expected a checkpoint")
-    print(f"model: the shipped one for real images, {PRETRAINED.name}; read its model card, {PRETRAINED.stem}.md")
+    print(f"model: the shipped one for real images, {PRETRAINED.name}; read its model card, docs/model_card.md")
     return PRETRAINED
 
 
@@ -381,8 +375,9 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--model", type=Path, default=None, help=MODEL_HELP)
     c.add_argument("--csv", type=Path, required=True, help="the table to write")
     c.add_argument(
-        "--looks", type=whole((1, 2)), default=1,
-        help="2: also at the image mirrored, for the mean of both, with thresholds of its own; twice the time",
+        "--tta", action="store_true",
+        help="test-time augmentation: the mean of each image and its mirror image, with thresholds of its own; "
+        "twice the time",
     )  # fmt: skip
     _quiet(c)
 
@@ -392,7 +387,7 @@ def run_predict(args: argparse.Namespace) -> int:
     from fracturelib.workflows import SCORES_MARK, predict_paths
 
     may_replace(args.csv, SCORES_MARK)
-    frame = predict_paths(args.paths, chosen_model(args), looks=args.looks, progress=not args.quiet)
+    frame = predict_paths(args.paths, chosen_model(args), tta=args.tta, progress=not args.quiet)
     _require_some(frame, args.paths[0])
     write_table(frame, args.csv)
     unread = int(frame["score"].isna().sum())

@@ -29,7 +29,7 @@ from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
 from fracturelib.models.classifier import Classifier, describe, load_classifier, save_classifier, scores_from_logits
 from fracturelib.models.ensemble import DeepEnsemble
-from fracturelib.models.localizer import LocalizingEfficientNet, model_soup
+from fracturelib.models.localizer import LocalizingEfficientNet
 from fracturelib.models.registry import require_model, stages
 from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
@@ -132,7 +132,7 @@ def train_folder(
         weights = None if begun is None else begun.model.state_dict()
         classifier, history = fit(radiographs["train"], radiographs["val"], config, initial=weights, **shared)
     if begun is not None:
-        classifier.extra["start"] = {"recipe": begun.extra.get("recipe", {}), "data": begun.fingerprint}
+        classifier.extra["start"] = {"config": begun.extra.get("config", {}), "data": begun.fingerprint}
         attribution = attribution or begun.extra.get("attribution", "")
     if attribution:
         classifier.extra["attribution"] = attribution
@@ -150,7 +150,7 @@ def train_folder(
         write_predictions(predictions, out / PREDICTIONS_FILE)
         write_table(history, out / HISTORY_FILE)
         with atomic_path(out / "recipe.json") as temporary:
-            values = {"recipe": asdict(config), "model": describe(classifier)}
+            values = {"config": asdict(config), "model": describe(classifier)}
             temporary.write_text(json.dumps(values, indent=2) + "\n")
         save_classifier(classifier, out / MODEL_FILE)
     return Run(out, classifier, history, predictions)
@@ -188,7 +188,7 @@ def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
     """
     begun = load_classifier(path)
     if isinstance(begun.model, DeepEnsemble) and config.architecture == FineTuneConfig.architecture:
-        learnt = {"recipe": begun.extra.get("members", [{}])[0]}
+        learnt = {"config": begun.extra.get("members", [{}])[0]}
         network = begun.model.member(0)
         begun = replace(begun, model=network, architecture={"name": config.architecture}, extra=begun.extra | learnt)
     if begun.architecture != {"name": config.architecture}:
@@ -201,29 +201,27 @@ def ensemble_runs(
     models: Sequence[Path],
     out: Path,
     *,
-    weights: bool = False,
     maps: int | None = None,
     progress: bool = True,
 ) -> Run:
-    """Make one network of several taught ones that were trained on `folder`, calibrate it on val, leave it in `out`.
+    """Make one network of several that were trained to localize on `folder`, calibrate it on val, leave it in `out`.
 
-    With the means of their outputs (a deep ensemble, whose weights are stored as float16, and rounded before anything
-    is measured), or, if `weights`, with the means of their weights (`model_soup`), which costs no more than one of
-    them. The map is the mean of those of the first `maps` networks, of all if not given. It leaves model.pt and
-    predictions.csv (val and test), as `train_folder` does.
+    It gives the means of their outputs (a deep ensemble); its weights are stored as float16, and rounded before
+    anything is measured. The map is the mean of those of the first `maps` networks, of all if not given. It leaves
+    model.pt and predictions.csv (val and test), as `train_folder` does.
 
     Raises
     ------
     InputError
-        If there are fewer than two, one of them is of another kind, size or data set, weights are to be averaged that
-        did not begin alike, or `maps` is not between 1 and their number.
+        If there are fewer than two, one of them is of another kind, size or data set, or
+        `maps` is not between 1 and their number.
     """
     if len(models) < 2:
         raise InputError(f"{len(models)} model; expected two or more to make one network of")
-    if maps is not None and (weights or not 1 <= maps <= len(models)):
-        raise InputError(f"maps is {maps}; expected 1 to {len(models)}, and none where weights are averaged")
-    if not _is_joined(out):
-        _require_empty(out, "was not made by joining networks")
+    if maps is not None and not 1 <= maps <= len(models):
+        raise InputError(f"maps is {maps}; expected 1 to {len(models)}")
+    if not _is_ensemble(out):
+        _require_empty(out, "was not made by `fracture ensemble`")
     frame = training_frame(folder)
     members = [load_classifier(path) for path in models]
     first, data = members[0], fingerprint(frame)
@@ -236,15 +234,8 @@ def ensemble_runs(
             raise InputError(f"{path}: reads images of {member.size} pixels; expected {first.size}, as {models[0]}")
         if member.fingerprint != data:
             raise InputError(f"{path}: was trained on other data than {folder}; expected the same images and splits")
-        begun, seed = (m.extra.get("recipe", {}).get("seed") for m in (first, member))
-        if weights and begun != seed:
-            raise InputError(
-                f"{path}: was begun with seed {seed}; expected {begun}, as {models[0]}, to average weights"
-            )
     networks = [m.model for m in members if isinstance(m.model, LocalizingEfficientNet)]
-    network: LocalizingEfficientNet | DeepEnsemble
-    network = model_soup(networks) if weights else DeepEnsemble.of(networks, maps=maps).half().float()
-    network = network.to(memory_format=torch.channels_last).eval()
+    network = DeepEnsemble.of(networks, maps=maps).half().float().to(memory_format=torch.channels_last).eval()
     parts = {split: frame[frame["split"] == split].reset_index(drop=True) for split in ("val", "test")}
     images = {
         split: load_images(folder, list(part["file"]), size=first.size, progress=progress)
@@ -255,22 +246,20 @@ def ensemble_runs(
     config = FineTuneConfig(size=first.size)
     classifier = calibrated(network, config, val, mean=first.mean, std=first.std, fingerprint=data)
     options = {k: v for k, v in first.architecture.items() if k != "name"}
-    extra = {"members": [m.extra.get("recipe", {}) for m in members]}
+    extra = {"members": [m.extra.get("config", {}) for m in members]}
     if "attribution" in first.extra:
         extra["attribution"] = first.extra["attribution"]
-    architecture = first.architecture
-    if isinstance(network, DeepEnsemble):
-        own = {"members": len(members), "shared": network.shared, "maps": network.maps}
-        architecture = {"name": "deep_ensemble", **own, **options}
+    own = {"members": len(members), "shared": network.shared, "maps": network.maps}
+    architecture = {"name": "deep_ensemble", **own, **options}
     classifier = calibrated_for_tta(replace(classifier, architecture=architecture, extra=extra), val)
     scores = [scored(classifier, parts[split], images[split]) for split in images]
     predictions = pd.concat(scores, ignore_index=True)
     write_predictions(predictions, out / PREDICTIONS_FILE)
-    save_classifier(classifier, out / MODEL_FILE, half=not weights)
+    save_classifier(classifier, out / MODEL_FILE, half=True)
     return Run(out, classifier, pd.DataFrame(), predictions)
 
 
-def _is_joined(out: Path) -> bool:
+def _is_ensemble(out: Path) -> bool:
     """Whether a folder is what `ensemble_runs` leaves."""
     if (out / STATE_FILE).exists() or not (out / MODEL_FILE).is_file():
         return False
@@ -368,9 +357,9 @@ def _distinct(given: Sequence[tuple[Path, str]]) -> list[str]:
 
 
 def predict_paths(
-    paths: Sequence[Path], model: Path, *, looks: int = 1, chunk: int = 64, progress: bool = True
+    paths: Sequence[Path], model: Path, *, tta: bool = False, chunk: int = 64, progress: bool = True
 ) -> pd.DataFrame:
-    """Score images, with one look at each or with two (`Classifier.with_tta`).
+    """Score images, if wanted with test-time augmentation (`Classifier.with_tta`).
 
     Returns
     -------
@@ -386,9 +375,7 @@ def predict_paths(
         neither 1 nor 2, or the checkpoint was not calibrated for two.
     """
     classifier = load_classifier(model)
-    if looks not in (1, 2):
-        raise InputError(f"looks is {looks}; expected 1 or 2")
-    if looks == 2:
+    if tta:
         try:
             classifier = classifier.with_tta()
         except InputError as error:

@@ -18,7 +18,7 @@ from fracturelib.training.train import fit
 from fracturelib.workflows import predict_paths
 from tests.radiographs import plain_folder, radiograph, save
 from tests.test_images import RAMP, dicom
-from tests.test_train import images
+from tests.test_train import radiographs
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     path = tmp_path_factory.mktemp("model") / "model.pt"
     config = TrainConfig(size=64, epochs=1, batch=8)
-    classifier, _ = fit(images(16, 0), images(16, 100), config, progress=False)
+    classifier, _ = fit(radiographs(16, 0), radiographs(16, 100), config, progress=False)
     save_classifier(classifier, path)
     return path
 

@@ -17,9 +17,10 @@ import torch
 from fracturelib._io.files import InputError
 from fracturelib.cli import main
 from fracturelib.data.labels import CLASSES
-from fracturelib.models.checkpoint_checks import TTA
+from fracturelib.models.checkpoint_checks import from_version_1
 from fracturelib.models.classifier import (
     FORMAT,
+    Calibration,
     Classifier,
     fit_temperature,
     load_classifier,
@@ -47,8 +48,8 @@ def made(**changes: Any) -> Classifier:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "good.pt"
-    twice = {TTA: {"temperature": 1.5, "thresholds": {"score=0.5": 0.4}}}
-    save_classifier(made(extra={**twice, "recipe": {"seed": 3}}), path)
+    twice = Calibration(1.5, {"score=0.5": 0.4})
+    save_classifier(made(tta_calibration=twice, extra={"config": {"seed": 3}}), path)
     return path
 
 
@@ -80,7 +81,7 @@ def first(number: float) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def twice(**new: Any) -> Change:
-    return lambda payload: payload["values"]["extra"][TTA].update(new)
+    return lambda payload: payload["values"]["tta_calibration"].update(new)
 
 
 def nested(depth: int) -> Any:
@@ -151,8 +152,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
         f"size {size!r}": (value("size", size), f"size is {size!r}; expected 16 to 4096 pixels")
         for size in (0, -5, 7, 10**9, "64", True, 64.0, None, NAN)
     },
-    "looks 3": (value("looks", 3), "looks is 3; expected 1 or 2"),
-    "looks True": (value("looks", True), "looks is True"),
+    "tta 3": (value("tta", 3), "tta is 3; expected True or False"),
+    "looks": (value("looks", 1), "values is with looks; expected"),
     "fingerprint as a number": (value("fingerprint", 7), "fingerprint is 7; expected text"),
     "fingerprint of a megabyte": (value("fingerprint", "a" * 10**6), "expected text of one line"),
     "version as a list": (value("version", ["1"]), "version is ['1']"),
@@ -175,13 +176,17 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "extra deep": (value("extra", {"a": nested(DEEPEST + 5)}), f"nested more than {DEEPEST} deep"),
     "extra rather deep": (value("extra", {"a": nested(20)}), "extra is nested more than 16 deep"),
     "extra long": (value("extra", {"a": [0.5] * (MOST_VALUES + 1)}), f"more than {MOST_VALUES} values"),
-    "no members": (value("extra", {"members": []}), "extra members is []; expected a recipe for each"),
+    "no members": (value("extra", {"members": []}), "extra members is []; expected a config for each"),
     "members as text": (value("extra", {"members": ["a"]}), "extra members is ['a']"),
-    "recipe as text": (value("extra", {"recipe": "good"}), "extra recipe is 'good'; expected values by name"),
-    "two looks at 0": (twice(temperature=0.0), "temperature of two looks is 0.0"),
-    "two looks at NaN": (twice(thresholds={"score=0.5": NAN}), "threshold of score=0.5 of two looks is nan"),
-    "two looks, another rule": (twice(thresholds={"youden": 0.5}), "thresholds of two looks is for youden; expected"),
-    "two looks, a value more": (twice(model=1), "extra two looks is"),
+    "config as text": (value("extra", {"config": "good"}), "extra config is 'good'; expected values by name"),
+    "tta_calibration at 0": (twice(temperature=0.0), "temperature of tta_calibration is 0.0"),
+    "tta_calibration at NaN": (
+        twice(thresholds={"score=0.5": NAN}), "threshold of score=0.5 of tta_calibration is nan"
+    ),
+    "tta_calibration, another rule": (
+        twice(thresholds={"youden": 0.5}), "thresholds of tta_calibration is for youden; expected"
+    ),
+    "tta_calibration, a value more": (twice(model=1), "tta_calibration is"),
     "format version as text": (lambda p: p.update(format_version="1"), "of version '1'; this fracturelib reads"),
     "format version True": (lambda p: p.update(format_version=True), "of version True; this fracturelib reads"),
     "a list": (lambda p: p.update(format=["fracturelib checkpoint"]), "saved by something else"),
@@ -382,7 +387,7 @@ def test_every_way_to_a_checkpoint_refuses_it(
         ["predict", image, "--model", odd, "--csv", tmp_path / "a.csv"],
         ["explain", image, "--model", odd, "--out", tmp_path / "maps"],
         ["train", folder, "--out", tmp_path / "run", "--start", odd],
-        ["join", folder, odd, odd, "--out", tmp_path / "both"],
+        ["ensemble", folder, odd, odd, "--out", tmp_path / "both"],
     ]
     for way in ways:
         assert main([str(a) for a in way]) != 0
@@ -490,3 +495,23 @@ def test_a_row_without_a_score_has_a_reason(tmp_path: Path) -> None:
     assert "gives no number" in rows["reason"].iloc[0]
     main(["explain", str(tmp_path / "in"), "--model", str(tmp_path / "model.pt"), "--out", str(tmp_path / "m")])
     assert not list((tmp_path / "m").glob("*.png"))
+
+
+def test_a_checkpoint_of_version_1_is_read(good: Path, tmp_path: Path) -> None:
+    """With its old names, and with what it was calibrated for besides."""
+    now = load_classifier(good)
+    payload = torch.load(good, weights_only=True)
+    values = payload["values"]
+    again = values.pop("tta_calibration")
+    del values["tta"]
+    values["extra"] = {"recipe": values["extra"].pop("config"), "two looks": again, **values["extra"]}
+    torch.save({**payload, "format_version": 1}, tmp_path / "old.pt")
+    old = load_classifier(tmp_path / "old.pt")
+    assert old.tta_calibration == now.tta_calibration and old.extra == now.extra and not old.tta
+    values["looks"] = 2
+    torch.save({**payload, "format_version": 1}, tmp_path / "twice.pt")
+    assert load_classifier(tmp_path / "twice.pt").tta
+    for name, new in (("taught_lite0", "localizing_efficientnet"), ("taught_ensemble", "deep_ensemble")):
+        assert from_version_1({"architecture": {"name": name}})["architecture"]["name"] == new
+    assert torch.load(PRETRAINED, weights_only=True)["format_version"] == 1
+    assert load_classifier(PRETRAINED).architecture["name"] == "deep_ensemble"

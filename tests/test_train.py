@@ -53,15 +53,13 @@ def test_the_threshold_keeps_its_promise_on_validation() -> None:
         assert (scores[val.labels == 1] >= classifier.thresholds[rule]).mean() >= wanted
 
 
-def test_two_looks_are_the_mean_of_an_image_and_its_mirror(tmp_path: Path) -> None:
+def test_tta_is_the_mean_of_an_image_and_its_mirror(tmp_path: Path) -> None:
     val = radiographs(64, 1000)
     once, _ = fit(radiographs(64, 0), val, replace(SMALL, epochs=2), progress=False)
-    with pytest.raises(
-        InputError, match=r"the network \(small_cnn\) was calibrated for one look at an image; expected"
-    ):
+    with pytest.raises(InputError, match=r"the network \(small_cnn\) was not calibrated for test-time augmentation"):
         once.with_tta()
     ready = calibrated_for_tta(once, val)
-    assert ready.looks == 1 and ready.thresholds == once.thresholds
+    assert not ready.tta and ready.thresholds == once.thresholds
     np.testing.assert_array_equal(ready.scores(val.images), once.scores(val.images))
     twice = ready.with_tta()
     mirrored = np.ascontiguousarray(val.images[:, :, ::-1])
@@ -75,11 +73,11 @@ def test_two_looks_are_the_mean_of_an_image_and_its_mirror(tmp_path: Path) -> No
     for name, classifier in (("ready", ready), ("twice", twice)):  # what is saved is what is read
         save_classifier(classifier, tmp_path / f"{name}.pt")
         read = load_classifier(tmp_path / f"{name}.pt")
-        assert (read.looks, read.thresholds, read.extra) == (classifier.looks, classifier.thresholds, classifier.extra)
+        assert read.tta == classifier.tta and read.tta_calibration == classifier.tta_calibration
+        assert (read.thresholds, read.extra) == (classifier.thresholds, classifier.extra)
         np.testing.assert_array_equal(read.with_tta().scores(val.images), twice.scores(val.images))
     payload = torch.load(tmp_path / "ready.pt", weights_only=True)
-    assert "looks" not in payload["values"]
-    for change in ({"looks": 3}, {"extra": {"two looks": {}}}, {"extra": {"two looks": {"thresholds": {}}}}):
+    for change in ({"tta": 3}, {"tta_calibration": {}}, {"tta_calibration": {"thresholds": {}}}, {"looks": 2}):
         torch.save({**payload, "values": {**payload["values"], **change}}, tmp_path / "odd.pt")
         with pytest.raises(InputError, match=r"odd\.pt: a checkpoint that does not fit together"):
             load_classifier(tmp_path / "odd.pt")

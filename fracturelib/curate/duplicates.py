@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
@@ -16,14 +17,15 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from fracturelib.curate.keypoints import Look, look_at
-from fracturelib.curate.overexposed import LEAST_BURNT, burnt_copies, burnt_share
 from fracturelib.curate.registration import Registration, alike_both_ways, register_each
 
 Floats = NDArray[np.float32]
 
 VOCABULARY, REDUCED = 512, 16  # words, and dimensions in which they are told apart
 NEIGHBOURS = 5  # candidates, an image; planted copies that are not among the first four are not among sixteen either
-FEW_POINTS = 10  # with fewer, an image burnt to white is no copy at first sight
+FEW_POINTS = 10  # with fewer, an overexposed image is no copy
+OVEREXPOSED = 0.15  # proportion of an image that is white
+WHITE = 250  # grey value; above it are white, and what JPEG makes of it
 MANY = 30  # candidates of an image that is truncated: many of its points are gone
 
 
@@ -94,20 +96,18 @@ def find_copies(looks: Sequence[Look], *, progress: bool = False) -> Copies:
             found.append(Copy(first, i, "identical bytes", 1.0))
     alone = [i for i in first_of.values() if len(looks[i].words)]
     if len(alone) > 1:
-        burnt = [i for i in alone if burnt_share(looks[i].small) > LEAST_BURNT]
+        overexposed = {i for i in alone if white_proportion(looks[i].small) > OVEREXPOSED}
         many = [place for place, i in enumerate(alone) if looks[i].reason]
         pairs = candidate_pairs(signatures([looks[i] for i in alone]), many=many)
-        verified = _verified(looks, [(alone[a], alone[b]) for a, b in pairs], set(burnt), progress)
-        known = {i for copy in verified for i in (copy.first, copy.second)}
-        found += verified
-        for a, b, meeting in burnt_copies(looks, alone, [i for i in burnt if i not in known], progress=progress):
-            found.append(Copy(min(a, b), max(a, b), in_words(meeting, looks[a], looks[b]), meeting.likeness))
+        found += _verified(looks, [(alone[a], alone[b]) for a, b in pairs], overexposed, progress)
     found.sort(key=lambda copy: (copy.first, copy.second))
     return Copies(_components(len(looks), found), tuple(found))
 
 
-def _verified(looks: Sequence[Look], pairs: Sequence[tuple[int, int]], burnt: set[int], progress: bool) -> list[Copy]:
-    """Those pairs that are copies; what little is left of burnt images may be alike in strangers, too."""
+def _verified(
+    looks: Sequence[Look], pairs: Sequence[tuple[int, int]], overexposed: set[int], progress: bool
+) -> list[Copy]:
+    """Those pairs that are copies; what little is left of overexposed images may be alike in strangers, too."""
     others: dict[int, list[int]] = {}
     for a, b in pairs:
         others.setdefault(a, []).append(b)
@@ -121,12 +121,25 @@ def _verified(looks: Sequence[Look], pairs: Sequence[tuple[int, int]], burnt: se
         try:
             for a, meetings in bar:
                 for b, meeting in zip(others[a], meetings, strict=True):
-                    if meeting is not None and meeting.is_copy and not (meeting.points < FEW_POINTS and {a, b} & burnt):
+                    if (
+                        meeting is not None
+                        and meeting.is_copy
+                        and not (meeting.points < FEW_POINTS and {a, b} & overexposed)
+                    ):
                         found.append(Copy(a, b, in_words(meeting, looks[a], looks[b]), meeting.likeness))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return found
+
+
+def white_proportion(small: NDArray[np.uint8]) -> float:
+    """How much of an image (h, w) uint8 is white, 0..1; perfectly flat ground that is not white does not count."""
+    square, wide = np.ones((3, 3), np.uint8), np.ones((5, 5), np.uint8)
+    flat = (cv2.dilate(small, square) - cv2.erode(small, square) <= 1).astype(np.uint8)
+    ground = cv2.dilate(cv2.morphologyEx(flat, cv2.MORPH_OPEN, wide), wide) > 0
+    white = small >= WHITE
+    return float(white.sum()) / max(1, int((white | ~(ground & (small < WHITE - 10))).sum()))
 
 
 def _components(n: int, found: Sequence[Copy]) -> NDArray[np.int64]:

@@ -14,10 +14,10 @@ from fracturelib.models.localizer import STAGES
 from fracturelib.models.registry import MODELS
 from fracturelib.models.tensor_file import TensorHeader
 
-TTA = "two looks"  # of `Classifier.extra`: temperature and thresholds of two looks at an image
+OLD_NAMES = {"taught_lite0": "localizing_efficientnet", "taught_ensemble": "deep_ensemble"}
 VALUES = {
     "architecture", "size", "mean", "std", "fingerprint", "temperature", "thresholds", "default_rule", "classes",
-    "version", "extra",
+    "version", "extra", "tta", "tta_calibration",
 }  # fmt: skip
 SIZES = (16, 4096)
 MOST = {"width": 1024, "members": 16, "shared": len(STAGES), "maps": 16}
@@ -49,6 +49,21 @@ def _is_name(value: object, *, longest: int = 200) -> bool:
     return isinstance(value, str) and len(value) <= longest
 
 
+def from_version_1(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a checkpoint of format version 1, as version 2 has them; what is odd stays so."""
+    looks, extra, architecture = values.get("looks", 1), values.get("extra"), values.get("architecture")
+    if not _whole(looks) or looks not in (1, 2):
+        raise _odd("looks", looks, "1 or 2")
+    new = {key: value for key, value in values.items() if key != "looks"} | {"tta": looks == 2, "tta_calibration": None}
+    if isinstance(extra, dict):
+        renamed = {"recipe": "config"}
+        new["tta_calibration"] = extra.get("two looks")
+        new["extra"] = {renamed.get(key, key): value for key, value in extra.items() if key != "two looks"}
+    if isinstance(architecture, dict) and isinstance(name := architecture.get("name"), str):
+        new["architecture"] = architecture | {"name": OLD_NAMES.get(name, name)}
+    return new
+
+
 def check_values(values: Mapping[str, Any]) -> None:
     """Raise `Odd` unless these are the values of a classifier: what `Classifier` has, less its network.
 
@@ -56,8 +71,8 @@ def check_values(values: Mapping[str, Any]) -> None:
     """
     if missing := sorted(VALUES - values.keys()):
         raise Odd(f"values is without {', '.join(missing)}", "all of them")
-    if extra := [key for key in values if key not in VALUES | {"looks"}]:
-        raise Odd(f"values is with {extra[0]}", f"{', '.join(sorted(VALUES))} and looks only")
+    if extra := [key for key in values if key not in VALUES]:
+        raise Odd(f"values is with {extra[0]}", f"{', '.join(sorted(VALUES))} only")
     check_architecture(values["architecture"])
     localizing = values["architecture"]["name"] != "small_cnn"
     least, most, step = (32, SIZES[1], 32) if localizing else (*SIZES, 1)
@@ -71,11 +86,14 @@ def check_values(values: Mapping[str, Any]) -> None:
             raise _odd(name, values[name], "text of one line")
     if not isinstance(values["classes"], list | tuple) or tuple(values["classes"]) != CLASSES:
         raise _odd("classes", values["classes"], f"{', '.join(CLASSES)}, in this order")
-    looks = values.get("looks", 1)
-    if not _whole(looks) or looks not in (1, 2):
-        raise _odd("looks", looks, "1 or 2")
+    if type(values["tta"]) is not bool:
+        raise _odd("tta", values["tta"], "True or False")
     _check_calibration(values, "", values["default_rule"])
-    _check_extra(values["extra"], values["default_rule"])
+    if (again := values["tta_calibration"]) is not None:
+        if not isinstance(again, dict) or again.keys() != {"temperature", "thresholds"}:
+            raise _odd("tta_calibration", again, "temperature and thresholds")
+        _check_calibration(again, " of tta_calibration", values["default_rule"])
+    _check_extra(values["extra"])
 
 
 def _check_calibration(values: Mapping[str, Any], of: str, rule: str) -> None:
@@ -92,23 +110,18 @@ def _check_calibration(values: Mapping[str, Any], of: str, rule: str) -> None:
         raise Odd(f"thresholds{of} is for {', '.join(thresholds) or 'no rule'}", f"one for {rule}, which decides")
 
 
-def _check_extra(extra: object, rule: str) -> None:
+def _check_extra(extra: object) -> None:
     if not isinstance(extra, dict) or not all(map(_is_name, extra)):
         raise _odd("extra", extra, "plain values by name")
     _check_plain("extra", extra)
-    for name in ("recipe", "start"):
+    for name in ("config", "start"):
         if not isinstance(extra.get(name, {}), dict):
             raise _odd(f"extra {name}", extra[name], "values by name")
     members = extra.get("members", [{}])
     if not isinstance(members, list) or not members or not all(isinstance(m, dict) for m in members):
-        raise _odd("extra members", members, "a recipe for each")
+        raise _odd("extra members", members, "a config for each")
     if not _is_name(extra.get("attribution", ""), longest=5000):
         raise _odd("extra attribution", extra["attribution"], "text")
-    if TTA in extra:
-        twice = extra[TTA]
-        if not isinstance(twice, dict) or twice.keys() != {"temperature", "thresholds"}:
-            raise _odd(f"extra {TTA}", twice, "temperature and thresholds")
-        _check_calibration(twice, f" of {TTA}", rule)
 
 
 def _check_plain(name: str, value: object, depth: int = 0) -> None:

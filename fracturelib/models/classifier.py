@@ -1,7 +1,7 @@
 """A trained network together with everything needed to use it, in one file that runs no code when it is read."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,24 @@ from torch import Tensor, nn
 from fracturelib._io.files import InputError, atomic_path, printable
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib.data.labels import CLASSES
-from fracturelib.models.checkpoint_checks import TTA, Odd, check_shapes, check_values, check_weights, refusal
+from fracturelib.models.checkpoint_checks import Odd, check_shapes, check_values, check_weights, from_version_1, refusal
 from fracturelib.models.registry import build_model
 from fracturelib.models.tensor_file import read_header, require_undamaged
 
 __all__ = [
-    "TTA", "Classifier", "batches", "describe", "fit_temperature", "load_classifier", "load_payload",
+    "Calibration", "Classifier", "batches", "describe", "fit_temperature", "load_classifier", "load_payload",
     "model_logits", "normalised", "save_classifier", "scores_from_logits",
 ]  # fmt: skip
 FORMAT = "fracturelib checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns logits into scores and decisions: the temperature, and a threshold for each rule."""
+
+    temperature: float
+    thresholds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,11 @@ class Classifier:
     version : str
         Of fracturelib, when it was saved.
     extra : dict
-        Plain values worth keeping: attribution, recipe, results.
-    looks : int
-        1: an image is scored as it is. 2: as it is and mirrored, with the mean of both logits, at twice the cost.
+        Plain values worth keeping: attribution, config, results.
+    tta : bool
+        Test-time augmentation: an image is scored as it is and mirrored, by the mean of both logits, at twice the cost.
+    tta_calibration : Calibration or None
+        Of the scores with test-time augmentation, if it was calibrated for that, too.
     """
 
     model: nn.Module
@@ -69,7 +79,8 @@ class Classifier:
     classes: tuple[str, ...] = CLASSES
     version: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
-    looks: int = 1
+    tta: bool = False
+    tta_calibration: Calibration | None = None
 
     @property
     def threshold(self) -> float:
@@ -81,27 +92,27 @@ class Classifier:
         return normalised(torch.from_numpy(np.ascontiguousarray(images)), self.mean, self.std)
 
     def logits(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
-        """Logits before the temperature, the mean of all looks: (n, size, size) uint8 -> (n, 2) float64."""
-        seen = [images] if self.looks == 1 else [images, images[:, :, ::-1]]
+        """Logits before the temperature: (n, size, size) uint8 -> (n, 2) float64; with `tta` the mean of both."""
+        seen = [images, images[:, :, ::-1]] if self.tta else [images]
         found = [model_logits(self.model, look, mean=self.mean, std=self.std, batch=batch) for look in seen]
         return np.mean(found, axis=0)
 
     def with_tta(self) -> "Classifier":
-        """The same network with two looks at each image, and the temperature and the thresholds of two.
+        """The same network with test-time augmentation, and the calibration for that.
 
         Raises
         ------
         InputError
-            If it was not calibrated for two looks.
+            If it was not calibrated for test-time augmentation.
         """
-        if self.looks == 2:
+        if self.tta:
             return self
-        if not self.extra.get(TTA):
+        if self.tta_calibration is None:
             raise InputError(
-                f"the network ({self.architecture['name']}) was calibrated for one look at an image; expected one "
-                "calibrated for two as well, as `fracture train` leaves it"
+                f"the network ({self.architecture['name']}) was not calibrated for test-time augmentation; expected "
+                "one that was, as `fracture train` leaves it"
             )
-        return replace(self, looks=2, **self.extra[TTA])
+        return replace(self, tta=True, **asdict(self.tta_calibration))
 
     def scores(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
         """P(Fractured) in 0..1, temperature applied: (n, size, size) uint8 -> (n,) float64.
@@ -126,7 +137,7 @@ class Classifier:
         return hasattr(self.model, "mark")
 
     def localize(self, images: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
-        """What a taught network marks as fracture: (n, size, size) uint8 -> (n, h', w') float32 in 0..1.
+        """Where a localizing network sees a fracture: (n, size, size) uint8 -> (n, h', w') float32 in 0..1.
 
         Raises
         ------
@@ -145,7 +156,7 @@ class Classifier:
             for start in range(0, len(images), batch):
                 found.append(torch.sigmoid(mark(self.tensor(images[start : start + batch]))).numpy())
                 if not np.isfinite(found[-1]).all():
-                    raise InputError("the taught map has values that are not finite; expected numbers in 0..1")
+                    raise InputError("the map has values that are not finite; expected numbers in 0..1")
         return np.concatenate(found) if found else np.zeros((0, 0, 0), np.float32)
 
     def decide(self, scores: NDArray[np.float64]) -> list[str]:
@@ -230,8 +241,7 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
 
     values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f != "model"}
     values["classes"] = list(classifier.classes)
-    if classifier.looks == 1:
-        del values["looks"]  # as it is understood without, by older versions, too
+    values["tta_calibration"] = None if classifier.tta_calibration is None else asdict(classifier.tta_calibration)
     values["version"] = __version__
     try:
         check_values(values)
@@ -252,8 +262,9 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
 
 
 def load_payload(
-    path: str | Path, *, expected: str, version: int, check: Callable[[dict[str, Any]], None] | None = None
-) -> dict[str, Any]:
+    path: str | Path, *, expected: str, version: int, oldest: int | None = None,
+    check: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Read a file of tensors and plain values without running anything that it may contain.
 
     `check` is shown what the file says that it holds, with headers for tensors, before any of it is loaded.
@@ -270,7 +281,7 @@ def load_payload(
     if not isinstance(header, dict) or header.get("format") != expected:
         raise InputError(f"{path}: not a {expected}; it was saved by something else")
     found = header.get("format_version")
-    if type(found) is not int or found != version:
+    if type(found) is not int or not (version if oldest is None else oldest) <= found <= version:
         raise InputError(
             f"{path}: a {expected} of version {printable(repr(found))[:40]}; this fracturelib reads version {version}"
         )
@@ -300,12 +311,15 @@ def load_classifier(path: str | Path) -> Classifier:
             raise Odd(f"it holds {', '.join(map(str, header))}", "format, format_version, values and weights")
         if not isinstance(values, dict) or not isinstance(weights, dict):
             raise Odd("values or weights are no mapping", "values and weights by name")
+        values = values if header["format_version"] > 1 else from_version_1(values)
         check_values(values)
         check_shapes(values["architecture"], weights)
 
     try:
-        payload = load_payload(path, expected=FORMAT, version=FORMAT_VERSION, check=check)
-        values = {**payload["values"], "classes": CLASSES}
+        payload = load_payload(path, expected=FORMAT, version=FORMAT_VERSION, oldest=1, check=check)
+        values = payload["values"] if payload["format_version"] > 1 else from_version_1(payload["values"])
+        again = values["tta_calibration"]
+        values |= {"classes": CLASSES, "tta_calibration": None if again is None else Calibration(**again)}
         model = build_model(**values["architecture"])
         model.load_state_dict(payload["weights"])
         check_weights(model)

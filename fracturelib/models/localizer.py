@@ -1,6 +1,6 @@
 """A network trained to localize: EfficientNet-Lite0, a class head, and a head that marks fractures on a fine grid."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -120,18 +120,6 @@ class LocalizingEfficientNet(LocalizingHeads):
     def mark(self, x: Tensor) -> Tensor:
         """A logit of "a fracture is here" for each place of the grid, from several looks (`looked_at`)."""
         return looked_at(lambda image: self.judge(*self.features(image))[1], x)
-
-
-def model_soup(members: Sequence[LocalizingEfficientNet]) -> LocalizingEfficientNet:
-    """A network with the means of the weights of several that began alike, which are left as they are.
-
-    Networks that were tuned from the same weights lie in one basin, and the mean of them is often better than each
-    (Wortsman et al. 2022, arXiv 2203.05482), at the cost of one.
-    """
-    made = LocalizingEfficientNet(members[0].middle.out_channels)
-    states = [m.state_dict() for m in members]
-    made.load_state_dict({name: torch.stack([s[name] for s in states]).mean(dim=0) for name in states[0]})
-    return made
 
 
 UNFREEZE = ("heads", "last", "most", "all")

@@ -14,10 +14,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     "learning_rate": (1e-12, 10),
     "features_rate": (1e-12, 10),
     "weight_decay": (0, 10),
-    "where": (0, 1000),
-    "point": (0, 1000),
-    "drop": (0, 0.99),
-    "average": (0, 1),
+    "mask_loss_weight": (0, 1000),
+    "peak_loss_weight": (0, 1000),
+    "dropout": (0, 0.99),
+    "ema_decay": (0, 1),
     "seed": (0, 2**32 - 1),
 }
 
@@ -60,13 +60,13 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class FineTuneConfig:
-    """How a pretrained network is taught whether and where.
+    """How a pretrained network is fine-tuned to classify and to localize.
 
     Attributes
     ----------
     architecture : str
         A key of `models.MODELS`, of a network that is trained to localize.
-    tune : str
+    unfreeze : str
         What learns besides the heads: "heads" (nothing), "last" stage, "most" of the stages, "all".
     size : int
         Side of the square input, a multiple of 32.
@@ -74,13 +74,13 @@ class FineTuneConfig:
     learning_rate, features_rate, weight_decay : float
         Of AdamW, for the heads and for the features; the rates rise and fall in one cycle (Smith & Topin 2019,
         arXiv 1708.07120).
-    where : float
-        Weight of the loss of places beside that of the image.
-    point : float
-        Weight of the loss of the strongest place beside that of the image.
-    drop : float
+    mask_loss_weight : float
+        Weight of the loss over the cells of the map beside that of the image.
+    peak_loss_weight : float
+        Weight of the loss of the map's peak beside that of the image.
+    dropout : float
         Proportion of the image's features that a training step leaves out.
-    average : float
+    ema_decay : float
         Decay of the running average of the weights, which is what is kept.
     precision : str
         "float32", "bfloat16" (of the features, while training), or "auto": bfloat16 where the processor has it.
@@ -88,17 +88,17 @@ class FineTuneConfig:
     """
 
     architecture: str = "localizing_efficientnet"
-    tune: str = "heads"
+    unfreeze: str = "heads"
     size: int = 384
     epochs: int = 12
     batch: int = 32
     learning_rate: float = 2e-3
     features_rate: float = 4e-4
     weight_decay: float = 0.02
-    where: float = 0.5
-    point: float = 1.0
-    drop: float = 0.3
-    average: float = 0.99
+    mask_loss_weight: float = 0.5
+    peak_loss_weight: float = 1.0
+    dropout: float = 0.3
+    ema_decay: float = 0.99
     precision: str = "auto"
     seed: int = 0
 

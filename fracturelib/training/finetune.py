@@ -102,9 +102,9 @@ def fit_localizer(
 ) -> tuple[Classifier, pd.DataFrame]:
     """Train with labels and outlines at once, and calibrate on `val`.
 
-    The loss is the cross-entropy of the images, `recipe.where` times the focal loss of the places, and `recipe.point`
-    times the cross-entropy of which place is the strongest. What is kept is the running average of the weights after
-    the last epoch: no epoch is chosen on `val`.
+    The loss is the cross-entropy of the images, `config.mask_loss_weight` times the focal loss of the places, and
+    `config.peak_loss_weight` times the cross-entropy of which place is the strongest. What is kept is the running
+    average of the weights after the last epoch: no epoch is chosen on `val`.
 
     Parameters
     ----------
@@ -139,8 +139,8 @@ def fit_localizer(
     """
     if config.size % 32:
         raise InputError(f"size is {config.size}; expected a multiple of 32")
-    if config.tune not in UNFREEZE:
-        raise InputError(f"tune is {config.tune!r}; expected one of {', '.join(UNFREEZE)}")
+    if config.unfreeze not in UNFREEZE:
+        raise InputError(f"tune is {config.unfreeze!r}; expected one of {', '.join(UNFREEZE)}")
     keep_freed_memory()
     ranks = ranks or ProcessGroup()
     signature = begun_with(config, fingerprint, None if model is None else model.state_dict())
@@ -149,7 +149,7 @@ def fit_localizer(
             torch.manual_seed(config.seed)
             model = with_imagenet_weights(LocalizingEfficientNet())
     model = model.to(memory_format=torch.channels_last)  # from the start, so that a cached run gives the same bits
-    heads, tuned = free(model, config.tune)
+    heads, tuned = free(model, config.unfreeze)
     groups = [{"params": heads, "lr": config.learning_rate}]
     rates = [config.learning_rate]
     if tuned:
@@ -157,7 +157,7 @@ def fit_localizer(
         rates.append(config.features_rate)
 
     kept = dict(kept or {})
-    if config.tune in ("heads", "last") and not kept:
+    if config.unfreeze in ("heads", "last") and not kept:
         for name, images in (("train", train), ("val", val)):
             if ranks.first:
                 frozen_features(model, images.images, progress=progress)
@@ -169,11 +169,11 @@ def fit_localizer(
     val_truth = torch.cat([grid_of(torch.from_numpy(np.ascontiguousarray(m[None])), grid) for m in val_masks])
 
     precision = resolved_precision(config.precision)
-    step = ranks.joined(Step(model, config.tune))
+    step = ranks.joined(Step(model, config.unfreeze))
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     steps = config.epochs * -(-len(train.labels) // config.batch)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.average))
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
     parts = {"model": model, "average": average, "optimizer": optimizer, "cycle": cycle}
     signature["precision"] = precision
     history: list[dict[str, float]] = []
@@ -196,8 +196,8 @@ def fit_localizer(
             with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16"):
                 logits, cells = step(tuple(x.to(ranks.device) for x in inputs), keep[mine].to(ranks.device))
             loss = F.cross_entropy(logits, labels, reduction="sum") / shared
-            loss = loss + config.where * focal_loss(cells, places, places=outlined)
-            loss = loss + config.point * peak_loss(cells, places, images=fractured)
+            loss = loss + config.mask_loss_weight * focal_loss(cells, places, places=outlined)
+            loss = loss + config.peak_loss_weight * peak_loss(cells, places, images=fractured)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -242,13 +242,13 @@ def _batches(
         if len(chosen) < ranks.count:  # the rest of an epoch that not every process can have a part of
             return
         u = torch.rand(8, len(chosen), generator=generator)
-        keep = (torch.rand(len(chosen), CHANNELS, generator=generator) >= config.drop).float() / (1 - config.drop)
+        keep = (torch.rand(len(chosen), CHANNELS, generator=generator) >= config.dropout).float() / (1 - config.dropout)
         if "train" in kept:
             flips = (u[0] < 0.5).numpy()
             places = torch.where(torch.from_numpy(flips)[:, None, None], truth[chosen].flip(2), truth[chosen])
             mine = ranks.part(np.arange(len(chosen)))
             some, mirrored = chosen[mine], flips[mine].astype(int)
-            yield chosen, _read(kept["train"], some, mirrored, config.tune), places, keep
+            yield chosen, _read(kept["train"], some, mirrored, config.unfreeze), places, keep
         else:
             images = torch.from_numpy(np.ascontiguousarray(train.images[chosen]))
             images, moved = augmented_with_masks(images, torch.from_numpy(np.ascontiguousarray(masks[chosen])), u)
@@ -312,7 +312,7 @@ def _row(
     """What an epoch came to, judged on `val` by all processes together."""
     assert isinstance(model, LocalizingEfficientNet)
     mine = ranks.part(np.arange(len(val.labels)))
-    found = judged(model, val, config.tune, kept=kept, precision=precision, indices=mine, device=ranks.device)
+    found = judged(model, val, config.unfreeze, kept=kept, precision=precision, indices=mine, device=ranks.device)
     logits, cells = (torch.from_numpy(ranks.gathered(x.numpy())) for x in found)
     require_finite(epoch, losses, logits.numpy(), rate=config.learning_rate)
     scores = scores_from_logits(logits.double().numpy())

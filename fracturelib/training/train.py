@@ -21,8 +21,8 @@ from fracturelib._io.files import InputError, atomic_path, printable
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib.metrics.classification import roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_youden
-from fracturelib.models.checkpoint_checks import TTA
 from fracturelib.models.classifier import (
+    Calibration,
     Classifier,
     fit_temperature,
     load_payload,
@@ -285,7 +285,7 @@ def calibrated(
         temperature=temperature,
         thresholds=thresholds,
         default_rule="sensitivity=0.90",
-        extra={"recipe": asdict(config), JUDGED_ON: len(val.labels)},
+        extra={"config": asdict(config), JUDGED_ON: len(val.labels)},
     )
 
 
@@ -301,7 +301,7 @@ def calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple
 
 
 def calibrated_for_tta(classifier: Classifier, val: Images) -> Classifier:
-    """The same classifier, calibrated on `val` for two looks at an image as well: `Classifier.with_tta`."""
-    logits = replace(classifier, looks=2).logits(val.images)
+    """The same classifier, calibrated on `val` for test-time augmentation as well: `Classifier.with_tta`."""
+    logits = replace(classifier, tta=True).logits(val.images)
     temperature, thresholds = calibration(logits, val.labels)
-    return replace(classifier, extra={**classifier.extra, TTA: {"temperature": temperature, "thresholds": thresholds}})
+    return replace(classifier, tta_calibration=Calibration(temperature, thresholds))

@@ -35,7 +35,7 @@ def command(name: str, corpus: Corpus, source: Path, root: Path, *, model: Path 
         "audit": ["audit", source, "--json", out / "audit.json", "--html", out / "audit.html", "--quiet"],
         "import": ["data", "import", source, out / "set", "--quiet"],
         "train": ["train", source, "--out", out / "run", *TRAIN[:2], "--epochs", 1, *TRAIN[4:]],
-        "join": ["join", source, model, model, "--out", out / "joined", "--quiet"],
+        "ensemble": ["ensemble", source, model, model, "--out", out / "joined", "--quiet"],
         "evaluate": ["evaluate", source, "--seed", 0],
     }
     return [str(part) for part in lines[name]]
@@ -223,7 +223,7 @@ def checkpoint(name: str, values: bool, corpus: Corpus, root: Path, rng: Generat
     else:
         model.write_bytes(damage_files.checkpoint_bytes(corpus.model.read_bytes(), rng))
     check = checks.must_refuse(what) if what else CHECKS.get(name)
-    if name in ("train", "join"):
+    if name in ("train", "ensemble"):
         found = case(name, "checkpoint", corpus, corpus.base / "set", root, model=model, check=check)
         found.arguments += ["--start", str(model)] if name == "train" else []
     else:
@@ -294,10 +294,10 @@ def state(corpus: Corpus, root: Path, rng: Generator) -> Case:
 NUMBERS = ("-1", "0", "nan", "inf", "1e400", "1e-400", "9" * 30, "9" * 5000, "", "x", "0x10", "1.5", "-0.0", "2**31",
            "4294967296", "18446744073709551616", "\u0661", "1_0", " 1", "--quiet")  # fmt: skip
 OPTIONS = {
-    "train": ("--size", "--patience", "--batch", "--learning-rate", "--seed", "--start", "--point", "--model",
-    "--tune"),
+    "train": ("--size", "--patience", "--batch", "--learning-rate", "--seed", "--start", "--peak-loss-weight",
+    "--model", "--unfreeze"),
     "evaluate": ("--threshold", "--rule", "--seed", "--threshold-from", "--compare"),
-    "audit": ("--seed",), "import": ("--seed", "--group-pattern", "--splits"), "predict": ("--looks", "--model"),
+    "audit": ("--seed",), "import": ("--seed", "--group-pattern", "--splits"), "predict": ("--tta", "--model"),
     "explain": ("--layer", "--model"),
 }  # fmt: skip
 RULES = ("sensitivity={}", "specificity={}", "youden", "youden={}", "f_beta={}", "cost={}:1", "cost=1:{}",
@@ -384,7 +384,7 @@ def _makers() -> dict[str, tuple[float, Maker]]:
     for name in ("audit", "import"):
         found[f"yolo.{name}"] = 1.0, partial(yolo, name)
         found[f"dataset.{name}"] = 1.0, partial(published, name)
-    for name, share in (("predict", 2.0), ("explain", 0.5), ("train", 0.5), ("join", 0.2)):
+    for name, share in (("predict", 2.0), ("explain", 0.5), ("train", 0.5), ("ensemble", 0.2)):
         for values, kind in ((True, "values"), (False, "bytes")):
             found[f"checkpoint-{kind}.{name}"] = share, partial(checkpoint, name, values)
     found |= {"scores.evaluate": (3.0, scores), "splits.import": (1.0, splits), "zip.import": (2.0, zipped),

@@ -15,7 +15,7 @@ MEANINGLESS: tuple[tuple[str, Any], ...] = (
     ("temperature", 0), ("temperature", NAN), ("temperature", INF), ("temperature", -1.0), ("temperature", "1"),
     ("std", 0.0), ("std", NAN), ("std", INF), ("mean", NAN), ("mean", INF), ("default_rule", "other"),
     ("thresholds", {"sensitivity=0.90": NAN}), ("thresholds", {"sensitivity=0.90": 7.0}), ("thresholds", {}),
-    ("thresholds", {"sensitivity=0.90": -1.0}), ("thresholds", {"sensitivity=0.90": "0.5"}), ("looks", 0),
+    ("thresholds", {"sensitivity=0.90": -1.0}), ("thresholds", {"sensitivity=0.90": "0.5"}), ("tta", 2),
     ("classes", ["Fractured", "Not Fractured"]), ("classes", ["Fractured"]), ("classes", ["a", "b"]),
     ("size", 0), ("size", -1), ("size", 10**9), ("size", 31.5), ("size", "64"), ("size", 1), ("size", NAN),
     ("architecture", {"name": "small_cnn", "width": 10**9}), ("architecture", {"name": "small_cnn", "width": 0}),
@@ -64,7 +64,7 @@ def payload(negative: dict[str, Any], rng: Generator) -> str:
             negative["values"][name] = value
         return f"{name} {value}"
     if roll < 0.6:
-        negative["values"]["extra"]["two looks"] = pick(rng, STRANGE)
+        negative["values"]["tta_calibration"] = pick(rng, STRANGE)
     else:
         strange = [v for v in STRANGE if not isinstance(v, str) or len(v) < 1000]
         target = negative["values"] if roll < 0.9 else negative
