@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ For education and research, never for clinical use.
 
 A mistake gets one line that names it, exit code 2, and leaves nothing half-written. No command replaces a file that it did
 not make. What cannot be read is named, and never stops the rest. `fracture evaluate` judges anybody's scores: a table with
-the columns file, label and score, and better group (the patient). One network can be trained by several processes, on one
+the columns file, label and score, and better also group (the patient). One network can be trained by several processes, on one
 machine or many: `torchrun --nproc-per-node=2 -m fracturelib.cli train ...`.
 """
 
@@ -42,9 +41,9 @@ def page() -> str:
 
 
 def section(command: argparse.ArgumentParser) -> str:
-    """A heading, and the help as it is printed; argparse of some versions of Python wraps usage and names otherwise."""
+    """A heading, and the help as it is printed."""
     shown = "\n".join(line.rstrip() for line in command.format_help().strip().splitlines())
-    return f"## `{command.prog}`\n\n```text\n{re.sub(r'^options:$', 'options:', shown)}\n```\n"
+    return f"## `{command.prog}`\n\n```text\n{shown}\n```\n"
 
 
 def main() -> None:
