@@ -12,10 +12,10 @@ HEAD = """# The commands
 
 For education and research, never for clinical use.
 
-A mistake gets one line that names it, exit code 2, and leaves nothing half-written. No command replaces a file that it did
-not make. What cannot be read is named, and never stops the rest. `fracture evaluate` judges anybody's scores: a table with
-the columns file, label and score, and better also group (the patient). One network can be trained by several processes, on one
-machine or many: `torchrun --nproc-per-node=2 -m fracturelib.cli train ...`.
+A mistake gets one line that names it, exit code 2, and leaves nothing half-written. No command replaces a file that it
+did not make. What cannot be read is named, and never stops the rest. `fracture evaluate` judges anybody's scores: a
+table with the columns file, label and score, and preferably group (the patient). One network can be trained by several
+processes, on one machine or many: `torchrun --nproc-per-node=2 -m fracturelib.cli train ...`.
 """
 
 
