@@ -20,7 +20,7 @@ The JSON, whose names and meanings stay within a `version`:
     shortcuts           [{name, kind, auc, low, high, images, describes, suspect}], worst first; auc is cross-validated
                         by groups, with a 95 % interval; describes: filled in for one class only
     notes               [line]: what was taken for what, what was not taken, how patients are known and images read
-    balance             [{column, value, images, fractured, share}]
+    balance             [{column, value, images, fractured, proportion}]
     advice              [line], most urgent first
 """
 
@@ -174,7 +174,7 @@ def to_html(audit: Audit) -> str:
         *_html_copies(audit),
         *_html_problems(audit),
         *_html_shortcuts(audit),
-        _table("Balance", audit.balance().round({"share": 3})),
+        _table("Balance", audit.balance().round({"proportion": 3})),
         f"<h2>What to do</h2><ol>{advice}</ol>",
         "<p>Copies are found by shared points and then by laying one image upon the other; a pair counts if its fine "
         "structure agrees. For education and research, not for clinical use.</p>",

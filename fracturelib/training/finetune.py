@@ -118,7 +118,7 @@ def fit_localizer(
         The frozen features of `train` and `val`, by these names, where they are known already.
     out : Path, optional
         Folder for `state.pt`, written after each epoch; a training goes on from it.
-    ranks : Ranks, optional
+    ranks : ProcessGroup, optional
         The processes that train together; each gives its part of the gradients.
     fingerprint : str
         Of the data; kept in the checkpoint, and a state of other data is refused.

@@ -177,7 +177,7 @@ def fit(
         Of the data; kept in the checkpoint, and a state of other data is refused.
     initial : dict, optional
         Weights to start from, of the same architecture.
-    ranks : Ranks, optional
+    ranks : ProcessGroup, optional
         The processes that train together; each takes its part of a batch.
     progress : bool
         Show a bar on the terminal.
