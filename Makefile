@@ -16,8 +16,9 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 300
+JOBS ?= 2
 FUZZ_SEED ?= 0
-.PHONY: help lab app train-fracatlas test fuzz run notebooks docs lint types unit nbval clean
+.PHONY: help lab app train-fracatlas test test-all slow fuzz run notebooks docs lint types unit nbval clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +42,9 @@ train-fracatlas: $(READY) ## train the network for real images: FracAtlas in dat
 	$(BIN)/fracture ensemble data/raw/fracatlas runs/fracatlas-most/model.pt runs/fracatlas-last/model.pt \
 		--maps 1 --out runs/fracatlas-localizer
 
-test: lint types unit nbval ## style, types, unit tests, and every notebook against its stored outputs
+test: lint types unit ## style, types, and the tests that take seconds: 15 minutes on two cores
+
+test-all: test slow nbval mutants ## all of it: kills, browsers, every notebook against its stored outputs, planted faults
 
 lint: $(READY) ## ruff, and the direction of the imports
 	$(BIN)/ruff check .
@@ -51,8 +54,12 @@ lint: $(READY) ## ruff, and the direction of the imports
 types: $(READY) ## mypy
 	$(BIN)/mypy
 
-unit: $(READY) ## unit tests, with a real browser where there is one
-	$(BIN)/python -m pytest -q --durations=10
+unit: $(READY) ## unit tests, and how much of the library they cover
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" --durations=20 \
+		--cov --cov-report=term:skip-covered
+
+slow: $(READY) ## the tests that take minutes, with a real browser where there is one
+	$(BIN)/python -m pytest -q -m slow --durations=10
 
 nbval: $(READY) ## every notebook, its outputs compared
 	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout=900 notebooks
