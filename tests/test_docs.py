@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 PAGES = [
     ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")), ROOT / "fracturelib" / "models" / "pretrained" / "model_card.md",
 ]  # fmt: skip
 OF_OTHERS = {"--nproc-per-node", "--help", "--debug", "--version"}  # of torchrun, and of every command
 PAST = {"CHANGELOG.md", "CONTRIBUTING.md", "model_card_trials.md"}  # pages that name options of older versions, too
