@@ -38,6 +38,8 @@ from fracturelib.training.train import JUDGED_ON, STATE_FILE, Images, calibrated
 from fracturelib.viz.explain_page import INDEX, write_index
 from fracturelib.viz.explain_page import MARK as INDEX_MARK
 
+__all__ = ["Run", "collect", "ensemble_runs", "explain_paths", "predict_paths", "train_folder"]
+
 MODEL_FILE = "model.pt"
 NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
 PREDICTIONS_FILE = "predictions.csv"

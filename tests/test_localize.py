@@ -219,7 +219,7 @@ def test_parts_find_fractures_once() -> None:
     # Two halves of one fracture, of an overlap of one half each: only the stronger finds it.
     halves = np.zeros((5, 3), np.float32)
     halves[0:2], halves[3:5] = 2, 3
-    strength, hit, fractures = found_parts(halves, np.ones((5, 3), np.uint8), 0.0, iou=0.4)
+    strength, hit, fractures = found_parts(halves, np.ones((5, 3), np.uint8), 0.0, least_iou=0.4)
     assert hit.tolist() == [True, False] and fractures == 1
 
 

@@ -161,7 +161,7 @@ def components(region: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     return [labels == i for i in range(1, count)]
 
 
-def found_parts(heat: Heat, mask: Mask, cut: float, *, iou: float = 0.5) -> tuple[Values, NDArray[np.bool_], int]:
+def found_parts(heat: Heat, mask: Mask, cut: float, *, least_iou: float = 0.5) -> tuple[Values, NDArray[np.bool_], int]:
     """The parts of a map as detections of the parts of a mask.
 
     Parameters
@@ -169,7 +169,7 @@ def found_parts(heat: Heat, mask: Mask, cut: float, *, iou: float = 0.5) -> tupl
     heat, mask : (h, w)
     cut : float
         As for `marked`.
-    iou : float
+    least_iou : float
         A part finds a fracture if their overlap is at least this; each fracture is found once, by the strongest.
 
     Returns
@@ -190,7 +190,7 @@ def found_parts(heat: Heat, mask: Mask, cut: float, *, iou: float = 0.5) -> tupl
     hit = np.zeros(len(parts), bool)
     for place, i in enumerate(order):
         shares = [iou(parts[i], truth) for truth in waiting]  # type: ignore[arg-type]
-        if shares and max(shares) >= iou:
+        if shares and max(shares) >= least_iou:
             hit[place] = True
             del waiting[int(np.argmax(shares))]
     return strength[order], hit, fractures
