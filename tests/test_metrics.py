@@ -204,7 +204,7 @@ def test_undefined_figures_say_why() -> None:
         and nobody.undefined("precision") == "undefined, because no image is predicted fractured"
     )
     assert nobody.sensitivity == 0 and nobody.undefined("sensitivity") is None
-    assert np.isnan(nobody.lr_plus) and "no image is called" in (nobody.undefined("lr_plus") or "")
+    assert np.isnan(nobody.lr_plus) and "no image is predicted" in (nobody.undefined("lr_plus") or "")
     everybody = Confusion(tp=3, fp=4, fn=0, tn=0)
     assert "every image is called" in (everybody.undefined("npv") or "")
     assert "every image is called" in (everybody.undefined("lr_minus") or "")
