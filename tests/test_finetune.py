@@ -86,7 +86,7 @@ def test_it_goes_on_after_a_stop_with_the_same_bits(tune: str, tmp_path: Path, m
     assert history.equals(resumed)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, rest.model.state_dict()[name]), name
-    with pytest.raises(InputError, match=r"was begun with where = 0\.5, now 0\.1; expected the same"):
+    with pytest.raises(InputError, match=r"was begun with mask_loss_weight = 0\.5, now 0\.1; expected the same"):
         fit_localizer(
             images, images, masks, masks, config(unfreeze=tune, epochs=3, mask_loss_weight=0.1), model=made(), **options
         )  # type: ignore[arg-type]
