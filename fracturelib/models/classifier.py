@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
+from fracturelib import __version__
 from fracturelib._io.files import InputError, atomic_path, printable
 from fracturelib.data.labels import CLASSES
 from fracturelib.models.checkpoint_checks import Odd, check_shapes, check_values, check_weights, from_version_1, refusal
@@ -234,8 +235,6 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
     InputError
         If it would not be read again: a weight, the temperature or a threshold is no number. Nothing is written then.
     """
-    from fracturelib import __version__
-
     values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f != "model"}
     values["classes"] = list(classifier.classes)
     values["tta_calibration"] = None if classifier.tta_calibration is None else asdict(classifier.tta_calibration)
