@@ -34,7 +34,8 @@ from fracturelib.models.registry import require_model, stages
 from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.finetune import fit_localizer
-from fracturelib.training.train import JUDGED_ON, STATE_FILE, Images, calibrated, calibrated_for_tta, fit
+from fracturelib.training.state import STATE_FILE
+from fracturelib.training.train import JUDGED_ON, Images, calibrated, calibrated_for_tta, fit
 from fracturelib.viz.explain_page import INDEX, write_index
 from fracturelib.viz.explain_page import MARK as INDEX_MARK
 
