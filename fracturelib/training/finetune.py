@@ -195,11 +195,9 @@ def fit_localizer(
     signature["precision"] = learner.precision
     state = TrainingState(STATE_FORMAT, learner.parts, signature, None if out is None else out / STATE_FILE)
     state.resume()
-    sets = (
-        _Outlined.of(train, train_masks, config.size, kept.get("train")),
-        _Outlined.of(val, val_masks, config.size, kept.get("val")),
-    )
-    _learn(learner, *sets, config, state, progress=progress)
+    known = _Outlined.of(train, train_masks, config.size, kept.get("train"))
+    unseen = _Outlined.of(val, val_masks, config.size, kept.get("val"))
+    _learn(learner, known, unseen, config, state, progress=progress)
     classifier = calibrated(learner.taught(), config, val, mean=MEAN, std=STD, fingerprint=fingerprint)
     return classifier, pd.DataFrame(state.history).astype({"epoch": int})
 
