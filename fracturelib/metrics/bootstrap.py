@@ -72,6 +72,7 @@ class RateAt:
     threshold: float
 
     def __call__(self, y: ArrayLike, score: ArrayLike) -> float:
+        """Labels (n,) and scores (n,) to one number."""
         return float(getattr(confusion_at(y, score, self.threshold), self.name))
 
 
@@ -96,7 +97,7 @@ def weighted(metric: Metric, y: Labels, score: Scores) -> Callable[[Weights], fl
 def _weighted_auc(y: Labels, score: Scores) -> Callable[[Weights], float]:
     above, below = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
     if not len(above) or not len(below):
-        return lambda w: NAN
+        return lambda _: NAN
     below = below[np.argsort(score[below])]
     fewer = np.searchsorted(score[below], score[above], "left")
     as_many = np.searchsorted(score[below], score[above], "right")

@@ -230,7 +230,7 @@ def workload(sensitivity: float, specificity: float, prevalence: float, *, image
 
 
 def selective_prediction(y: ArrayLike, score: ArrayLike, threshold: float) -> pd.DataFrame:
-    """If the images nearest to the threshold are left to people, how good is the rest?
+    """How good the rest is, if the images nearest to the threshold are left to people.
 
     Nearness is the difference of logits, so that a threshold of 0.1 has as much room below it as above. Images that are
     equally near stay together.

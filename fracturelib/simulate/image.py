@@ -52,7 +52,7 @@ def draw_exposure(
     )
 
 
-def simulate_image(
+def simulate_image(  # noqa: PLR0913, all but one are by name only
     region: str,
     *,
     seed: int,

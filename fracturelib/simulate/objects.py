@@ -46,6 +46,7 @@ class Scene:
 
 
 def draw_things(rng: np.random.Generator, region: str, bones: tuple[str, ...]) -> Things:
+    """What a patient happens to wear."""
     long = [b for b in bones if b in ("radius", "ulna", "humerus", "tibia", "fibula", "femur")]
     plate = str(rng.choice(long)) if long and rng.uniform() < 0.07 else None
     rings = [b for b in bones if b in ("pp2", "pp3", "pp4")]
@@ -155,7 +156,7 @@ def _add_plate(
     paths["titanium"] += plate
 
 
-def add_marker(paths: dict[str, np.ndarray], things: Things, side: str, pixel: float, rng: np.random.Generator) -> None:
+def add_marker(paths: dict[str, np.ndarray], things: Things, side: str, rng: np.random.Generator) -> None:
     """A lead letter in a corner where little else is."""
     h, w = paths["lead"].shape
     height = rng.uniform(0.045, 0.07) * max(h, w)

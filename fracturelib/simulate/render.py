@@ -64,6 +64,7 @@ class Shadow:
 
     @classmethod
     def empty(cls, camera: Camera) -> "Shadow":
+        """Of nothing."""
         return cls(*(np.zeros((camera.height, camera.width), np.float32) for _ in range(3)))
 
 

@@ -316,7 +316,7 @@ def _one_view(patient: Patient, view: str | None, image: int, size: int, *, half
     if patient.side == "L":
         paths = {name: np.ascontiguousarray(path[:, ::-1]) for name, path in paths.items()}
         outlines = [np.ascontiguousarray(o[:, ::-1]) for o in outlines]
-    objects.add_marker(paths, things, patient.side, camera.pixel * patient.size, rng)
+    objects.add_marker(paths, things, patient.side, rng)
     metadata = _metadata(patient, view, broken=bool(outlines))
     return PathLengths(paths, outlines, camera.pixel * patient.size, metadata)
 

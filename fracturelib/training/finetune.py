@@ -43,6 +43,7 @@ class Step(nn.Module):
         self.model, self.tune = model, tune
 
     def forward(self, inputs: tuple[Tensor, ...], keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (n, 2) and those of the cells (n, h, w); `keep` (n, 1280) is the dropout."""
         model = self.model
         if self.tune == "heads":
             middle, fine, whole = inputs
@@ -62,7 +63,7 @@ class Step(nn.Module):
 
 
 def resolved_precision(precision: str) -> str:
-    """ "auto" as what this processor does fastest.
+    """The precision to compute in: for "auto", what this processor does fastest.
 
     Raises
     ------
@@ -140,7 +141,7 @@ class _Learner:
         return self.model.cpu().eval()
 
 
-def fit_localizer(
+def fit_localizer(  # noqa: PLR0913, the last six are by name only
     train: Images,
     val: Images,
     train_masks: NDArray[np.uint8],

@@ -413,10 +413,10 @@ class GradCAMExplorer:
         words = self._new(widgets.HBox, [below, self.text], layout=widgets.Layout(flex_flow="row wrap"))
         return self._new(widgets.VBox, [knobs, self.image, words])
 
-    def _on_pick(self, change: dict[str, Any]) -> None:
+    def _on_pick(self, _change: dict[str, Any]) -> None:
         self._pick()
 
-    def _on_change(self, change: dict[str, Any]) -> None:
+    def _on_change(self, _change: dict[str, Any]) -> None:
         if not self._quiet:
             self._note = ""
             self._show()
@@ -453,7 +453,7 @@ class GradCAMExplorer:
             self._note = ""
             self._show()
 
-    def _on_compute(self, button: Any) -> None:
+    def _on_compute(self, _button: Any) -> None:
         if not self._picked:
             return
         self.compute_button.disabled = True
@@ -504,7 +504,7 @@ class GradCAMExplorer:
         self._pick(index)
         return index
 
-    def _on_save(self, button: Any) -> None:
+    def _on_save(self, _button: Any) -> None:
         try:
             self._note = f"saved {self.save_view().as_posix()}"
         except OSError as error:
