@@ -173,7 +173,7 @@ def _leave(run: Run, config: TrainConfig | FineTuneConfig) -> None:
     """Write the files of a finished training; the network comes last."""
     write_predictions(run.predictions, run.folder / PREDICTIONS_FILE)
     write_table(run.history, run.folder / HISTORY_FILE)
-    with atomic_path(run.folder / "recipe.json") as temporary:
+    with atomic_path(run.folder / "config.json") as temporary:
         values = {"config": asdict(config), "model": describe(run.classifier)}
         temporary.write_text(json.dumps(values, indent=2) + "\n")
     save_classifier(run.classifier, run.folder / MODEL_FILE)
