@@ -147,8 +147,6 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 
 def _add_simulate(commands: argparse._SubParsersAction) -> None:
-    from fracturelib.simulate import REGIONS
-
     c = _command(
         commands, "simulate", run_simulate, summary="make radiographs whose truth is known to the pixel",
         example="fracture data simulate data/raw/biased --images 800 --seed 1 --shortcut marker=0.9", goes_on=True,
@@ -157,7 +155,7 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--images", type=whole((1, 1_000_000)), default=1600, help="how many")
     _seed(c, "seed of everything that is drawn")
     c.add_argument("--size", type=whole((64, 2048)), default=320, help="long side, in pixels")
-    c.add_argument("--regions", nargs="+", default=list(REGIONS), metavar="REGION", help="which parts of the body")
+    c.add_argument("--regions", nargs="+", default=None, metavar="REGION", help="which parts of the body (all)")
     c.add_argument(
         "--shortcut",
         nargs="+",
@@ -171,14 +169,14 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
 
 def run_simulate(args: argparse.Namespace) -> int:
     """`fracture data simulate`."""
-    from fracturelib.simulate import simulate_dataset
+    from fracturelib.simulate import REGIONS, simulate_dataset
 
     frame = simulate_dataset(
         args.out,
         images=args.images,
         seed=args.seed,
         size=args.size,
-        regions=tuple(args.regions),
+        regions=tuple(args.regions or REGIONS),
         shortcut=dict(_shortcut(text) for text in args.shortcut),
         workers=args.workers,
         progress=not args.quiet,
