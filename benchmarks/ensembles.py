@@ -1,4 +1,4 @@
-"""What two networks are worth together: `python benchmarks/mixtures.py --run NAME=RUN --run NAME=RUN [...]`.
+"""What two networks are worth together: `python benchmarks/ensembles.py --run NAME=RUN --run NAME=RUN [...]`.
 
 For all pairs of runs of `fracture train` on the same images (their predictions.csv): AUC and average precision of the
 mean of their logits, each divided by its spread, on validation and on test, and on both together the paired difference

@@ -3,12 +3,10 @@
 For each run of `fracture train` on DIR (its predictions.csv and model.pt): AUC and average precision on validation and
 test, sensitivity and specificity on test at the thresholds that validation froze for sensitivity 0.90 and for two
 specificities, calibration error, and the paired differences on test to metadata alone and to the first run; with
---tta the same once more with test-time augmentation, each image, as it is and mirrored. Beside them a rival that knows
+--tta the same once more with test-time augmentation, each image as it is and mirrored. Beside them a rival that knows
 the metadata only. Of networks that were trained to localize, how often the peak of each map lies in the fracture, or
-near
-it, on validation and on test. All intervals are bootstraps over groups. With --folds, metadata and frozen features also
-out of
-fold, over all images of all splits, each group in one fold.
+near it, on validation and on test. All intervals are bootstraps over groups. With --folds, metadata and frozen features
+also out of fold, over all images of all splits, each group in one fold.
 """
 
 import argparse
@@ -104,7 +102,7 @@ def maps(name: str, classifier: Classifier, radiographs: Split) -> None:
     groups = list(radiographs.frame["group"].iloc[known])
     size = classifier.size
     kinds = {
-        "taught map": np.stack([upsample(m, (size, size)) for m in classifier.localize(images)]),
+        "localization map": np.stack([upsample(m, (size, size)) for m in classifier.localize(images)]),
         "the same, one look": np.stack([upsample(m, (size, size)) for m in one_look(classifier, images)]),
         "Grad-CAM, stage4": image_maps(classifier, images, classifier.model.stage4),
         "LayerCAM, stage3": image_maps(classifier, images, classifier.model.stage3, method="LayerCAM"),

@@ -3,9 +3,9 @@
 One epoch of fine-tuning EfficientNet-Lite0 at 384 pixels on the same images, from the same ImageNet weights, in batches
 of 16: ours in its four ways, and fastai's `Learner` over timm's network (with its usual decoding, padding, mirroring)
 in float32, where they are installed. Interleaved in one run, medians, images a second, and the ratio to fastai. Ours
-learns where as well as whether; fastai learns whether. Freed memory is kept for both (`fracturelib/_memory.py`). Then
-what the whole training of the shipped network takes, and what as many epochs would take with fastai. Stop everything
-else first.
+learns to localize as well as to classify; fastai learns to classify. Freed memory is kept for both
+(`fracturelib/_io/memory.py`). Then what the whole training of the shipped network takes, and what as many epochs would
+take with fastai. Stop everything else first.
 """
 
 import argparse

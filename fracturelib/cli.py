@@ -80,9 +80,13 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
         commands, "import", run_import, summary="bring a data set into the one layout, split by patient",
         example="fracture data import Downloads/FracAtlas.zip data/raw/fracatlas",
     )  # fmt: skip
-    c.add_argument("source", type=Path, help="FracAtlas (folder or zip), or class folders with or without splits")
+    c.add_argument(
+        "source",
+        type=Path,
+        help="a folder or zip: class folders with or without splits, FracAtlas, MURA, GRAZPEDWRI-DX, COCO or YOLO",
+    )
     c.add_argument("out", type=Path, help="the folder to make")
-    _seed(c, "of the split")
+    _seed(c, "seed of the split")
     c.add_argument(
         "--group-pattern", default=None, metavar="REGEX", help="its first group, in a file's name, is the patient"
     )
@@ -149,7 +153,7 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     c.add_argument("out", type=Path, help="the folder to make")
     c.add_argument("--images", type=whole((1, 1_000_000)), default=1600, help="how many")
-    _seed(c, "decides everything")
+    _seed(c, "seed of everything that is drawn")
     c.add_argument("--size", type=whole((64, 2048)), default=320, help="long side, in pixels")
     c.add_argument("--regions", nargs="+", default=list(REGIONS), metavar="REGION", help="which parts of the body")
     c.add_argument(
@@ -198,7 +202,7 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
     c.add_argument("folder", type=Path, help="images in any layout, with or without splits, classes and tables")
     c.add_argument("--json", type=Path, default=None, metavar="FILE", help="write all that was found for programs")
     c.add_argument("--html", type=Path, default=None, metavar="FILE", help="write a page with pictures for people")
-    _seed(c, "of folds and bootstrap")
+    _seed(c, "seed of the folds and the bootstrap")
     _quiet(c)
 
 
@@ -267,7 +271,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--no-augment", action="store_true", help=f"of {TrainConfig.architecture}: show each image always as it is"
     )
-    _seed(c, "of the weights, the order and the augmentation")
+    _seed(c, "seed of the weights, the order and the augmentation")
     c.add_argument("--attribution", help="whose data these are; kept in the checkpoint")
     _quiet(c)
 
@@ -363,7 +367,8 @@ def chosen_model(args: argparse.Namespace) -> Path:
         return args.model
     if not PRETRAINED.is_file():
         raise InputError(f"--model is not given, and there is no {PRETRAINED}; expected a checkpoint")
-    print(f"model: the shipped one for real images, {PRETRAINED.name}; read its model card, docs/model_card.md")
+    card = PRETRAINED.with_name("model_card.md")
+    print(f"model: the shipped one for real images, {PRETRAINED.name}; read its model card, {card}")
     return PRETRAINED
 
 
@@ -433,7 +438,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--out", type=Path, default=None, help="folder for page, JSON, tables and figures; only printed if not given"
     )
-    _seed(c, "of the bootstrap")
+    _seed(c, "seed of the bootstrap")
 
 
 def run_evaluate(args: argparse.Namespace) -> int:

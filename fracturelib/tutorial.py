@@ -22,6 +22,24 @@ from fracturelib.training.config import TrainConfig
 from fracturelib.viz.gradcam_explorer import GradCAMExplorer
 from fracturelib.workflows import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
 
+__all__ = [
+    "Split",
+    "classifier_line",
+    "data_line",
+    "environment_table",
+    "is_demo",
+    "learnt_from",
+    "open_classifier",
+    "open_explorer",
+    "open_predictions",
+    "open_split",
+    "own_run",
+    "run_folder",
+    "some_of_each",
+    "test_split",
+    "train_course_model",
+]
+
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "data" / "demo"
 CHECKPOINTS = ROOT / "data" / "checkpoints"

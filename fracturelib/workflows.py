@@ -38,6 +38,8 @@ from fracturelib.training.train import JUDGED_ON, STATE_FILE, Images, calibrated
 from fracturelib.viz.explain_page import INDEX, write_index
 from fracturelib.viz.explain_page import MARK as INDEX_MARK
 
+__all__ = ["Run", "collect", "ensemble_runs", "explain_paths", "predict_paths", "train_folder"]
+
 MODEL_FILE = "model.pt"
 NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
 PREDICTIONS_FILE = "predictions.csv"
@@ -149,7 +151,7 @@ def train_folder(
     if ranks.first:
         write_predictions(predictions, out / PREDICTIONS_FILE)
         write_table(history, out / HISTORY_FILE)
-        with atomic_path(out / "recipe.json") as temporary:
+        with atomic_path(out / "config.json") as temporary:
             values = {"config": asdict(config), "model": describe(classifier)}
             temporary.write_text(json.dumps(values, indent=2) + "\n")
         save_classifier(classifier, out / MODEL_FILE)
@@ -184,7 +186,7 @@ def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
     Raises
     ------
     InputError
-        If it cannot be read, or is of another network than the recipe's.
+        If it cannot be read, or is of another network than the configuration's.
     """
     begun = load_classifier(path)
     if isinstance(begun.model, DeepEnsemble) and config.architecture == FineTuneConfig.architecture:

@@ -26,6 +26,8 @@ pytest.importorskip("voila", reason="voila is not installed: pip install -e '.[a
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
+pytestmark = pytest.mark.slow
+
 MOST = 2
 
 

@@ -46,7 +46,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_leaves_what_is_needed(work: Path) -> None:
     assert {p.name for p in (work / "run").iterdir()} == {
-        "model.pt", "state.pt", "history.csv", "predictions.csv", "recipe.json",
+        "model.pt", "state.pt", "history.csv", "predictions.csv", "config.json",
     }  # fmt: skip
     frame = pd.read_csv(work / "run" / "predictions.csv")
     assert len(frame) == 48 and set(frame["split"]) == {"val"}

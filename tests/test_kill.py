@@ -23,7 +23,7 @@ from tests.processes import Place, within
 from tests.radiographs import plain_folder
 
 LONG = bool(os.environ.get("FRACTURE_LONG"))
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL here")]
 
 
 @pytest.fixture(scope="module")

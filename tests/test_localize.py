@@ -23,13 +23,13 @@ from fracturelib.explain.localization import (
     energy_in_mask,
     found_parts,
     grown,
+    iou,
     judge_images,
     judge_maps,
     judged_table,
     marked,
     most_energy,
     otsu_cut,
-    overlap,
     parts_precision,
     peak,
     pointing_game,
@@ -165,8 +165,8 @@ def test_only_energy_and_cuts_mind_a_change_that_keeps_the_order(seed: int) -> N
 def test_overlap_is_jaccards(seed: int) -> None:
     heat, mask = random_case(seed)
     region = heat > 1
-    assert overlap(region, mask) == pytest.approx(jaccard_score(mask.ravel(), region.ravel(), zero_division=0))
-    assert overlap(mask > 0, mask) == 1
+    assert iou(region, mask) == pytest.approx(jaccard_score(mask.ravel(), region.ravel(), zero_division=0))
+    assert iou(mask > 0, mask) == 1
 
 
 def test_marked_is_a_share_of_the_own_maximum() -> None:
@@ -194,7 +194,7 @@ def test_otsu_has_the_largest_variance_between(seed: int) -> None:
 def test_the_cut_is_tuned_by_brute_force() -> None:
     heats, masks = random_images(1)
     cuts = [0.1, 0.3, 0.5, 0.7]
-    means = [np.mean([overlap(h > c * h.max(), m) for h, m in zip(heats, masks, strict=True)]) for c in cuts]
+    means = [np.mean([iou(h > c * h.max(), m) for h, m in zip(heats, masks, strict=True)]) for c in cuts]
     assert tuned_cut(heats, masks, cuts) == cuts[int(np.argmax(means))]
     assert len(set(np.round(means, 3))) == 4
 
@@ -219,7 +219,7 @@ def test_parts_find_fractures_once() -> None:
     # Two halves of one fracture, of an overlap of one half each: only the stronger finds it.
     halves = np.zeros((5, 3), np.float32)
     halves[0:2], halves[3:5] = 2, 3
-    strength, hit, fractures = found_parts(halves, np.ones((5, 3), np.uint8), 0.0, iou=0.4)
+    strength, hit, fractures = found_parts(halves, np.ones((5, 3), np.uint8), 0.0, least_iou=0.4)
     assert hit.tolist() == [True, False] and fractures == 1
 
 
@@ -276,7 +276,7 @@ def test_judging_images_is_judging_each() -> None:
     for i, (heat, mask) in enumerate(zip(heats, masks, strict=True)):
         expected = [
             pointing_game(heat, mask), pointing_game(heat, mask, tolerance=2), energy_in_mask(heat, mask),
-            rank_accuracy(heat, mask), overlap(marked(heat, otsu_cut(heat)), mask), overlap(marked(heat, 0.4), mask),
+            rank_accuracy(heat, mask), iou(marked(heat, otsu_cut(heat)), mask), iou(marked(heat, 0.4), mask),
             i == 3,
         ]  # fmt: skip
         assert judged.images.iloc[i].tolist() == pytest.approx([float(e) for e in expected])

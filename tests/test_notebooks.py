@@ -15,6 +15,8 @@ from nbclient import NotebookClient
 from tests.conftest import ROOT
 from tests.own_folders import FOLDERS
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 WIDGETS = "application/vnd.jupyter.widget"
 

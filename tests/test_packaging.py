@@ -117,6 +117,7 @@ RUN = {
     "mypy",
     "import-linter",
     "pytest-cov",
+    "pytest-xdist",
     "python-gdcm",
 }  # pydicom decodes with the last one
 

@@ -19,6 +19,8 @@ from fracturelib.training.distributed import ProcessGroup, together
 from tests.conftest import ROOT
 from tests.radiographs import plain_folder
 
+pytestmark = pytest.mark.slow
+
 ALONE = [sys.executable, "-m"]
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
 

@@ -145,7 +145,7 @@ class Audit:
         return pd.DataFrame(rows)
 
     def balance(self) -> pd.DataFrame:
-        """By split and by region and view where they are known: column, value, images, fractured, share."""
+        """By split and by region and view where they are known: column, value, images, fractured, proportion."""
         rows = []
         for column in ("split", *(c for c in BALANCED_BY if c in self.images)):
             known = self.images[self.images["label"].notna() & self.images[column].notna()]
@@ -157,10 +157,10 @@ class Audit:
                         "value": str(value) or "none",
                         "images": len(part),
                         "fractured": fractured,
-                        "share": fractured / len(part),
+                        "proportion": fractured / len(part),
                     }
                 )
-        return pd.DataFrame(rows, columns=["column", "value", "images", "fractured", "share"])
+        return pd.DataFrame(rows, columns=["column", "value", "images", "fractured", "proportion"])
 
     def advice(self) -> list[str]:
         """What to do about it, most urgent first."""

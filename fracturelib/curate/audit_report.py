@@ -7,7 +7,7 @@ The JSON, whose names and meanings stay within a `version`:
     clean               true if nothing was found (exit code 0)
     splits              [{split, images, radiographs, fractured, not_fractured, unlabelled, unreadable}]; radiographs
                         are images without their copies; split is "all" where there are none
-    problems            [{kind, file, detail}], kinds as in `audit_source.KINDS`
+    problems            [{kind, file, detail}], kinds as in `folder.KINDS`
     groups              [{files, splits, labels, leak, contradiction, links: [{first, second, how, likeness}]}], largest
                         first; labels are 0, 1 or null, one for each file; likeness is 0..1
     copies              images that are copies of another
@@ -20,7 +20,7 @@ The JSON, whose names and meanings stay within a `version`:
     shortcuts           [{name, kind, auc, low, high, images, describes, suspect}], worst first; auc is cross-validated
                         by groups, with a 95 % interval; describes: filled in for one class only
     notes               [line]: what was taken for what, what was not taken, how patients are known and images read
-    balance             [{column, value, images, fractured, share}]
+    balance             [{column, value, images, fractured, proportion}]
     advice              [line], most urgent first
 """
 
@@ -40,7 +40,7 @@ from fracturelib._io.files import printable
 from fracturelib.curate.audit import Audit
 from fracturelib.data.found import KINDS
 
-VERSION = 1
+VERSION = 2
 
 JSON_MARK, HTML_MARK = '"format": "fracture-audit"', "<title>Audit of a folder of X-rays</title>"  # ours, if replaced
 NAMED = 5  # files that the text names of each kind
@@ -174,7 +174,7 @@ def to_html(audit: Audit) -> str:
         *_html_copies(audit),
         *_html_problems(audit),
         *_html_shortcuts(audit),
-        _table("Balance", audit.balance().round({"share": 3})),
+        _table("Balance", audit.balance().round({"proportion": 3})),
         f"<h2>What to do</h2><ol>{advice}</ol>",
         "<p>Copies are found by shared points and then by laying one image upon the other; a pair counts if its fine "
         "structure agrees. For education and research, not for clinical use.</p>",

@@ -43,7 +43,7 @@ class Look:
     reason : str
         Why it cannot be read; empty if it can.
     notes : tuple of str
-        What else is to be said of it (`_decode.Decoded`).
+        What else is to be said of it (`decode.Decoded`).
     plain : (7,) float64
         The figures named in `PLAIN`: pixels, pixels, width / height, bytes, mean and standard deviation of the grey
         values (0..255), mean of the outermost 2 %; NaN if it cannot be read.

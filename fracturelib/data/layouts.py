@@ -31,7 +31,7 @@ from fracturelib.data.yolo import Yolo, read_yolo
 
 __all__ = ["KINDS", "Found", "Problem", "consecutive_groups", "read_folder", "read_fracatlas"]
 NEUTRAL = frozenset((  # folders that say nothing of a class
-    "images", "image", "imgs", "img", "pictures", "images", "xrays", "radiographs", "data", "files", "all",
+    "images", "image", "imgs", "img", "pictures", "films", "xrays", "radiographs", "data", "files", "all",
     "unlabelled", "unlabeled", "unknown",
 ))  # fmt: skip
 FURNITURE = re.compile(

@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "judged_table",
             "marked",
             "otsu_cut",
-            "overlap",
+            "iou",
             "pointing_game",
             "rank_accuracy",
             "tolerance_at",

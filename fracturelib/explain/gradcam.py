@@ -108,7 +108,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
             Keep only evidence for the target. Otherwise the map has a sign, and where all that follows the layer is an
             average and a linear head, its sum is the logit minus the bias.
         method : str
-            A key of `cams.METHODS`.
+            A key of `cam_methods.METHODS`.
 
         Returns
         -------
@@ -249,7 +249,7 @@ def _require_finite(what: str, values: Tensor) -> None:
 
 
 def combined(activation: Tensor, gradient: Tensor, *, method: str = "Grad-CAM", relu: bool = True) -> Maps:
-    """The map that a method of `cams.METHODS` makes of a layer's evidence: two (n, k, h, w) -> (n, h, w) float32."""
+    """A layer's evidence as a method of `METHODS` combines it: two (n, k, h, w) -> (n, h, w) float32."""
     if method not in METHODS:
         raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
     raw = METHODS[method](activation, gradient)

@@ -133,7 +133,7 @@ def otsu_cut(heat: Heat) -> float:
     return (level + 0.5) / 255
 
 
-def overlap(region: NDArray[np.bool_], mask: Mask) -> float:
+def iou(region: NDArray[np.bool_], mask: Mask) -> float:
     """Intersection over union (Jaccard 1912) of two regions (h, w): 0..1; NaN if both are empty."""
     inside = np.asarray(mask) > 0
     union = int((region | inside).sum())
@@ -151,7 +151,7 @@ def tuned_cut(heats: Heat, masks: Mask, cuts: Sequence[float] | Values = CUTS) -
         Shares of a map's maximum to try; the first of equally good ones is taken.
     """
     _images_fit(heats, masks)
-    means = [np.mean([overlap(marked(h, c), m) for h, m in zip(heats, masks, strict=True)]) for c in cuts]
+    means = [np.mean([iou(marked(h, c), m) for h, m in zip(heats, masks, strict=True)]) for c in cuts]
     return float(cuts[int(np.argmax(means))])
 
 
@@ -161,7 +161,7 @@ def components(region: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     return [labels == i for i in range(1, count)]
 
 
-def found_parts(heat: Heat, mask: Mask, cut: float, *, iou: float = 0.5) -> tuple[Values, NDArray[np.bool_], int]:
+def found_parts(heat: Heat, mask: Mask, cut: float, *, least_iou: float = 0.5) -> tuple[Values, NDArray[np.bool_], int]:
     """The parts of a map as detections of the parts of a mask.
 
     Parameters
@@ -169,7 +169,7 @@ def found_parts(heat: Heat, mask: Mask, cut: float, *, iou: float = 0.5) -> tupl
     heat, mask : (h, w)
     cut : float
         As for `marked`.
-    iou : float
+    least_iou : float
         A part finds a fracture if their overlap is at least this; each fracture is found once, by the strongest.
 
     Returns
@@ -189,8 +189,8 @@ def found_parts(heat: Heat, mask: Mask, cut: float, *, iou: float = 0.5) -> tupl
     fractures = len(waiting)
     hit = np.zeros(len(parts), bool)
     for place, i in enumerate(order):
-        shares = [overlap(parts[i], truth) for truth in waiting]  # type: ignore[arg-type]
-        if shares and max(shares) >= iou:
+        shares = [iou(parts[i], truth) for truth in waiting]  # type: ignore[arg-type]
+        if shares and max(shares) >= least_iou:
             hit[place] = True
             del waiting[int(np.argmax(shares))]
     return strength[order], hit, fractures
@@ -261,7 +261,7 @@ def judge_images(heats: Heat, masks: Mask, *, tolerance: int, cut: float) -> Jud
         near = pointing_game(heat, mask, tolerance=tolerance)
         points = pointing_game(heat, mask), near
         amounts = energy_in_mask(heat, mask), rank_accuracy(heat, mask)
-        bounds = overlap(marked(heat, otsu_cut(heat)), mask), overlap(marked(heat, cut), mask)
+        bounds = iou(marked(heat, otsu_cut(heat)), mask), iou(marked(heat, cut), mask)
         rows.append((*points, *amounts, *bounds, peak(heat) is None))
         parts.append(found_parts(heat, mask, cut))
     return Judged(

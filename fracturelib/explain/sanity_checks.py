@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from torch import nn
 
 from fracturelib._io.files import InputError
@@ -98,10 +98,9 @@ def rank_correlation(a: Maps, b: Maps) -> float:
         raise InputError(f"b has shape {b.shape}; expected that of a, {a.shape}")
     for one in (a, b):
         highest_of(one)
-    first, second = (rankdata(m.ravel()) for m in (a, b))
-    first, second = first - first.mean(), second - second.mean()
-    below = float(np.sqrt((first @ first) * (second @ second)))
-    return float(first @ second) / below if below > 0 else 0.0
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(spearmanr(a.ravel(), b.ravel()).statistic)
 
 
 def ssim(a: Maps, b: Maps, *, span: float = 1.0, sigma: float = 1.5) -> float:

@@ -3,5 +3,5 @@
 from pathlib import Path
 
 _FOLDER = Path(__file__).with_name("pretrained")
-PRETRAINED = _FOLDER / "fracatlas-localizer.pt"  # for real images; its model card is docs/model_card.md
+PRETRAINED = _FOLDER / "fracatlas-localizer.pt"  # for real images; its model card lies beside it
 PRETRAINED_SPLITS = _FOLDER / "fracatlas-localizer-splits.csv"  # which images of FracAtlas it learnt from

@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "ranked",
             "fit_inversion_detector",
             "turned",
-            "undo",
+            "harmonize",
             "crop_margins",
         ],
         "recalibration": ["few_labels", "fit_intercept", "fractures_needed", "prior_likelihood", "repair_and_judge"],

@@ -148,7 +148,7 @@ def recoloured(images: Images, boxes: Boxes, curve: Images) -> Images:
 
 @dataclass(frozen=True)
 class Harmonized:
-    """Images after `undo`: `images` (n, s, s), `boxes` (n, 4), `inverted` (n,) bool, and the `curve` (256,) applied."""
+    """`images` (n, s, s) made alike, `boxes` (n, 4), `inverted` (n,) bool, and the `curve` (256,) applied."""
 
     images: Images
     boxes: Boxes

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "baselines": ["metadata_columns", "metadata_scores"],
-        "config": ["Recipe", "FineTuneConfig"],
+        "config": ["TrainConfig", "FineTuneConfig"],
         "features": ["whole_features"],
         "finetune": ["fit_localizer"],
         "losses": ["focal_loss", "grid_of", "peak_loss"],

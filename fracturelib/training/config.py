@@ -29,7 +29,7 @@ class TrainConfig:
     Attributes
     ----------
     architecture : str
-        A key of `models.MODELS`.
+        A key of `registry.MODELS`.
     size : int
         Side of the square input, in pixels.
     epochs, patience : int
@@ -65,7 +65,7 @@ class FineTuneConfig:
     Attributes
     ----------
     architecture : str
-        A key of `models.MODELS`, of a network that is trained to localize.
+        A key of `registry.MODELS`, of a network that is trained to localize.
     unfreeze : str
         What learns besides the heads: "heads" (nothing), "last" stage, "most" of the stages, "all".
     size : int

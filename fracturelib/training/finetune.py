@@ -41,7 +41,7 @@ STATE_VERSION = 1
 class Step(nn.Module):
     """From what is kept of an image, or from the image itself, to logits, of it and of its cells: the part that learns.
 
-    Its input depends on the recipe's `tune`: middle, fine and whole features for "heads"; middle and fine for "last";
+    Its input depends on `config.unfreeze`: middle, fine and whole features for "heads"; middle and fine for "last";
     normalised images (n, 1, s, s) for "most" and "all".
     """
 
@@ -111,14 +111,14 @@ def fit_localizer(
         Images (n, size, size) uint8 and labels.
     train_masks, val_masks : (n, size, size) uint8 of 0 and 1
         Empty for an image without a fracture.
-    recipe : FineTuneConfig
+    config : FineTuneConfig
     model : LocalizingEfficientNet, optional
         Where to begin; with ImageNet's features and new heads if not given. It is changed.
     kept : dict, optional
         The frozen features of `train` and `val`, by these names, where they are known already.
     out : Path, optional
         Folder for `state.pt`, written after each epoch; a training goes on from it.
-    ranks : Ranks, optional
+    ranks : ProcessGroup, optional
         The processes that train together; each gives its part of the gradients.
     fingerprint : str
         Of the data; kept in the checkpoint, and a state of other data is refused.
@@ -134,7 +134,7 @@ def fit_localizer(
     Raises
     ------
     InputError
-        If the recipe does not fit, or `out` belongs to another training.
+        If the configuration does not fit, or `out` belongs to another training.
     """
     if config.size % 32:
         raise InputError(f"size is {config.size}; expected a multiple of 32")

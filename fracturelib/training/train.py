@@ -168,8 +168,8 @@ def fit(
     Parameters
     ----------
     train, val : Images
-        Images (n, recipe.size, recipe.size) uint8 and labels.
-    recipe : Recipe
+        Images (n, config.size, config.size) uint8 and labels.
+    config : TrainConfig
     out : Path, optional
         Folder for `state.pt`, written after each epoch. If it is there already, training goes on from it, and ends
         with the same bits as if it had never stopped.
@@ -177,7 +177,7 @@ def fit(
         Of the data; kept in the checkpoint, and a state of other data is refused.
     initial : dict, optional
         Weights to start from, of the same architecture.
-    ranks : Ranks, optional
+    ranks : ProcessGroup, optional
         The processes that train together; each takes its part of a batch.
     progress : bool
         Show a bar on the terminal.

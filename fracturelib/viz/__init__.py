@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "score_histogram",
             "sweep_plot",
         ],
-        "gradcam_explorer": ["Explorer"],
+        "gradcam_explorer": ["GradCAMExplorer"],
         "heatmaps": ["baselines_plot", "cascade_plot", "grid_plot", "ordered_plot"],
         "image_formation": ["ImageFormationView", "PANELS", "panels"],
         "shift": [

@@ -318,7 +318,7 @@ def triptych(
     axes[1].axis("off")
     axes[1].set_title("evidence for a fracture")
     made.colorbar(drawn, ax=axes[1], fraction=0.046, pad=0.02, label="logit units")
-    overlays = [(shown, "both")] if marked is None else [(shown, "Grad-CAM: untaught"), (marked, "taught map")]
+    overlays = [(shown, "both")] if marked is None else [(shown, "Grad-CAM"), (marked, "localization map")]
     for ax, (picture, name) in zip(axes[2:], overlays, strict=True):
         ax.imshow(picture)
         ax.axis("off")

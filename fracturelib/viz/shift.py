@@ -62,7 +62,7 @@ def scores_plot(scores: Mapping[str, ArrayLike], threshold: float) -> Figure:
 
 
 def greys_plot(shares: Mapping[str, ArrayLike]) -> Figure:
-    """Cumulative grey values of departments, the first as a wide line: name -> (256,) of `undevelop.grey_shares`."""
+    """Cumulative grey values of departments, the first as a wide line: name -> (256,) of `harmonize.grey_shares`."""
     made, ax = figure(8, 3.6)
     for k, ((colour, line, _), (name, share)) in enumerate(zip(KINDS, shares.items(), strict=False)):
         width, alpha = (2, 1.0) if k else (7, 0.4)

@@ -14,6 +14,8 @@ from tests.browser.conftest import chromium
 from tests.processes import Place, within
 from tests.test_app import Served, serving
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:

@@ -13,12 +13,14 @@ from PIL import Image
 from tests.browser.conftest import Lab, open_and_run, write_notebook
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 EXPLORER = """
 import numpy as np
 from fracturelib.tutorial import open_classifier, open_split
-from fracturelib.viz.gradcam_explorer import Explorer
+from fracturelib.viz.gradcam_explorer import GradCAMExplorer
 classifier, images = open_classifier(), open_split("val")
-explorer = Explorer(
+explorer = GradCAMExplorer(
     classifier, images.images, images.labels, masks=images.masks, files=list(images.frame["file"]),
     regions=list(images.frame["region"]), save_to="saved",
 )

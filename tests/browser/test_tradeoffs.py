@@ -9,6 +9,8 @@ from PIL import Image
 
 from tests.browser.conftest import Lab, write_notebook
 
+pytestmark = pytest.mark.slow
+
 VIEW = """
 import numpy as np
 from fracturelib.viz.threshold_explorer import ThresholdExplorer
