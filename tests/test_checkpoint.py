@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "fingerprint as a number": (value("fingerprint", 7), "fingerprint is 7; expected text"),
     "fingerprint of a megabyte": (value("fingerprint", "a" * 10**6), "expected text of one line"),
     "version as a list": (value("version", ["1"]), "version is ['1']"),
-    "no architecture": (net("resnet"), "architecture is 'resnet'; expected one of small_cnn"),
+    "no architecture": (net("resnet"), "architecture is 'resnet'; expected one of deep_ensemble"),
     "architecture as text": (value("architecture", "small_cnn"), "expected a name and options"),
     "an option too many": (net("small_cnn", seed=1), "small_cnn with seed; expected width"),
     "width 10**9": (net("small_cnn", width=10**9), "width is 1000000000; expected a whole"),
@@ -477,6 +477,15 @@ def test_a_score_is_the_softmax_of_logits_over_the_temperature() -> None:
     logits = warm.logits(images)
     expected = 1 / (1 + np.exp((logits[:, 0] - logits[:, 1]) / 4))
     np.testing.assert_allclose(warm.scores(images), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_is_found_again(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 2, 20_000)
+    labels = (rng.random(len(honest)) < 1 / (1 + np.exp(-honest))).astype(np.int64)
+    logits = temperature * np.stack([-honest / 2, honest / 2], axis=1)
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
 
 
 def test_marks_are_the_sigmoid_of_what_the_network_marks() -> None:

@@ -204,10 +204,10 @@ def test_undefined_figures_say_why() -> None:
         and nobody.undefined("precision") == "undefined, because no image is predicted fractured"
     )
     assert nobody.sensitivity == 0 and nobody.undefined("sensitivity") is None
-    assert np.isnan(nobody.lr_plus) and "no image is called" in (nobody.undefined("lr_plus") or "")
+    assert np.isnan(nobody.lr_plus) and "no image is predicted" in (nobody.undefined("lr_plus") or "")
     everybody = Confusion(tp=3, fp=4, fn=0, tn=0)
-    assert "every image is called" in (everybody.undefined("npv") or "")
-    assert "every image is called" in (everybody.undefined("lr_minus") or "")
+    assert "every image is predicted" in (everybody.undefined("npv") or "")
+    assert "every image is predicted" in (everybody.undefined("lr_minus") or "")
     assert Confusion(2, 0, 1, 4).lr_plus == np.inf and Confusion(2, 1, 1, 0).lr_minus == np.inf
     sound_only = Confusion(tp=0, fp=1, fn=0, tn=4)
     for name in ("sensitivity", "youden", "mcc", "lr_plus", "balanced_accuracy"):

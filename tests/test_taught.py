@@ -136,7 +136,7 @@ def test_a_map_of_an_ensemble_is_the_mean_of_its_members_maps() -> None:
 
 
 def test_an_ensemble_is_not_trained_as_one() -> None:
-    with pytest.raises(InputError, match="fracture join"):
+    with pytest.raises(InputError, match="fracture ensemble"):
         run_train(parser().parse_args(["train", "data/demo", "--out", "nowhere", "--model", "deep_ensemble"]))
 
 

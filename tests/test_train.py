@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from fracturelib._io.files import InputError
 from fracturelib.models.classifier import fit_temperature, load_classifier, normalised, save_classifier
 from fracturelib.training.augment import augmented
-from fracturelib.training.config import TrainConfig
+from fracturelib.training.config import TrainConfig, best_epoch
 from fracturelib.training.train import Images, calibrated_for_tta, fit, grey_statistics, training_batches
 from tests.moves import fills, measured, three_discs
 from tests.radiographs import radiograph
@@ -95,8 +95,28 @@ def test_a_seed_decides_everything() -> None:
 
 def test_early_stopping_keeps_the_best_epoch() -> None:
     config = replace(SMALL, epochs=40, patience=2, learning_rate=0.01)
-    _, history = fit(radiographs(32, 0), radiographs(32, 1000), config, progress=False)
-    assert len(history) == min(40, int(history["val_auc"].idxmax()) + 1 + 2)
+    val = radiographs(32, 1000)
+    classifier, history = fit(radiographs(32, 0), val, config, progress=False)
+    best = int(history["val_auc"].idxmax())
+    assert len(history) == best + 1 + 2 < 40
+    loss = torch.nn.functional.cross_entropy(torch.from_numpy(classifier.logits(val.images)), torch.tensor(val.labels))
+    assert float(loss) == pytest.approx(history["val_loss"][best], abs=1e-9)
+    assert float(loss) != pytest.approx(history["val_loss"].iloc[-1], abs=1e-3)
+
+
+def test_of_equal_epochs_the_one_with_the_lowest_loss_is_kept() -> None:
+    assert best_epoch([0.8, 0.9, 0.9, 0.9, 0.7], [0.1, 0.5, 0.3, 0.4, 0.2]) == 2
+    assert best_epoch([0.9, 0.9], [0.3, 0.3]) == 0
+
+
+def test_weights_are_learnt_from_train_alone() -> None:
+    train, val = radiographs(32, 0), radiographs(32, 1000)
+    other = Images(255 - val.images, 1 - val.labels)
+    states = [
+        fit(a, b, replace(SMALL, epochs=1), progress=False)[0].model.state_dict()
+        for a, b in ((train, val), (train, other), (Images(train.images, 1 - train.labels), val))
+    ]
+    assert same(states[0], states[1]) and not same(states[0], states[2])
 
 
 def test_an_epoch_shows_each_image_once() -> None:
