@@ -18,6 +18,7 @@ from fracturelib.metrics.bootstrap import (
     group_bootstrap,
     group_codes,
     paired_group_bootstrap,
+    percentile_limits,
     rate_at,
     weighted,
 )
@@ -288,6 +289,29 @@ def test_paired_difference() -> None:
     )
     assert pair.difference == confusion_at(y, score, 0.3).sensitivity - confusion_at(y, score, 0.6).sensitivity
     assert pair.difference > 0 and pair.low >= 0
+
+
+def test_the_paired_p_value_has_two_sides() -> None:
+    rng = np.random.default_rng(3)
+    y = np.repeat([0, 1], 100)
+    a, b = rng.normal(y, 1), rng.normal(y, 1)
+    exact = delong_test(y, a, b).p
+    assert 0.1 < exact < 0.6
+    assert paired_group_bootstrap(roc_auc, y, a, b, n=2000).p == pytest.approx(exact, abs=0.06)
+
+
+def test_samples_are_drawn_with_replacement() -> None:
+    """So that each leaves out about one group of e, and has as many as there are."""
+    drawn = np.array(list(draws(np.arange(300), 200, 0)))
+    assert (drawn.sum(axis=1) == 300).all()
+    assert (drawn == 0).mean() == pytest.approx(np.exp(-1), abs=0.01)
+    assert drawn.mean(axis=0).std() < 0.1
+
+
+def test_percentile_limits_leave_out_as_much_on_either_side() -> None:
+    values = np.append(np.arange(1001) / 1000, [np.nan, np.inf])
+    assert percentile_limits(values, 0.9) == pytest.approx((0.05, 0.95))
+    assert percentile_limits(values, 0.5) == pytest.approx((0.25, 0.75))
 
 
 def test_pairing_narrows_the_interval() -> None:

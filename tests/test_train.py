@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from fracturelib._io.files import InputError
+from fracturelib.metrics.operating_point import threshold_for_sensitivity
 from fracturelib.models.classifier import fit_temperature, load_classifier, normalised, save_classifier
 from fracturelib.training.augment import augmented
 from fracturelib.training.config import TrainConfig, best_epoch
@@ -51,6 +52,8 @@ def test_the_threshold_keeps_its_promise_on_validation() -> None:
     scores = classifier.scores(val.images)
     for rule, wanted in (("sensitivity=0.90", 0.90), ("sensitivity=0.95", 0.95)):
         assert (scores[val.labels == 1] >= classifier.thresholds[rule]).mean() >= wanted
+        assert classifier.thresholds[rule] == threshold_for_sensitivity(val.labels, scores, wanted)
+    assert abs(np.log(classifier.temperature)) > 0.01  # else scores with and without it would be the same
 
 
 def test_tta_is_the_mean_of_an_image_and_its_mirror(tmp_path: Path) -> None:
