@@ -229,6 +229,7 @@ def failed(place: Place, arguments: list[str]) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_the_cache(tmp_path: Path, small_disk: Path) -> None:
     folder = plain_folder(tmp_path / "data", splits={"train": 12, "val": 6})
     place = Place(tmp_path / "place", {"FRACTURE_CACHE": str(small_disk)})
@@ -244,6 +245,7 @@ def test_a_full_disk_of_the_audit_s_memory(tmp_path: Path, small_disk: Path) -> 
     assert f"error: {small_disk}: no room for" in line
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_an_import(tmp_path: Path, small_disk: Path) -> None:
     folder = large_folder(tmp_path / "images")
     place = Place(tmp_path / "place")
@@ -254,6 +256,7 @@ def test_a_full_disk_of_an_import(tmp_path: Path, small_disk: Path) -> None:
     assert "images.zip: unpacks to 2," in line and "expected room for it" in line and not any(small_disk.iterdir())
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_scores_and_runs(tmp_path: Path, small_disk: Path) -> None:
     folder = plain_folder(tmp_path / "data", splits={"train": 12, "val": 6})
     place = Place(tmp_path / "place")

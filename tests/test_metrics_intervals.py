@@ -129,6 +129,22 @@ def test_delong_is_its_definition(case: Case) -> None:
     assert aucs[0] == pytest.approx(rank, abs=1e-12)
 
 
+def test_delong_of_two_rankings_by_its_definition() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [70, 30])  # unlike numbers, so that neither stands for the other
+    a = rng.normal(y, 1)
+    b = a + rng.normal(0, 0.8, 100)
+    wins = [(s[y == 1][:, None] > s[y == 0]).astype(float) for s in (a, b)]
+    covariance = np.cov([w.mean(axis=1) for w in wins]) / 30 + np.cov([w.mean(axis=0) for w in wins]) / 70
+    np.testing.assert_allclose(delong_covariance(y, [a, b])[1], covariance, rtol=1e-12)
+    auc, spread = wins[0].mean(), np.sqrt(covariance[0, 0])
+    one = delong_interval(y, a, level=0.9)
+    assert (one.low, one.high) == pytest.approx((auc - 1.6448536 * spread, auc + 1.6448536 * spread), abs=1e-8)
+    both = delong_test(y, a, b)
+    z = (wins[0].mean() - wins[1].mean()) / np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert (both.statistic, both.p) == pytest.approx((z, 2 * stats.norm.sf(abs(z))), rel=1e-9)
+
+
 def test_delong_takes_a_hundred_thousand_scores() -> None:
     rng = np.random.default_rng(0)
     y, score = rng.integers(0, 2, 100_000), rng.random(100_000)

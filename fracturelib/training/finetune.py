@@ -139,7 +139,7 @@ def fit_localizer(
     if config.size % 32:
         raise InputError(f"size is {config.size}; expected a multiple of 32")
     if config.unfreeze not in UNFREEZE:
-        raise InputError(f"tune is {config.unfreeze!r}; expected one of {', '.join(UNFREEZE)}")
+        raise InputError(f"unfreeze is {config.unfreeze!r}; expected one of {', '.join(UNFREEZE)}")
     ranks = ranks or ProcessGroup()
     signature = begun_with(config, fingerprint, None if model is None else model.state_dict())
     if model is None:

@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "_explorer_render": ["outcomes"],
+        "_explorer_render": ["OUTCOMES", "outcomes"],
         "evaluation": ["bands_plot", "decision_plot", "predictive_values_plot", "reliability_plot"],
         "figures": [
             "BLUE",
