@@ -108,7 +108,7 @@ def quality(args: argparse.Namespace, scratch: Path) -> None:
     images = sources(args.folder, args.images - args.planted, scratch)
     folder = scratch / "set"
     folder.mkdir()
-    local = [Path(os.path.join(folder, f"image{i:05d}.jpg")) for i in range(len(images))]
+    local = [folder / f"image{i:05d}.jpg" for i in range(len(images))]
     for image, link in zip(images, local, strict=True):
         link.write_bytes(image.read_bytes())
     table = planted(local, folder, each=args.planted // len(KINDS), seed=args.seed)

@@ -86,7 +86,7 @@ def a_line(x: Numbers, y: NDArray[np.int64], group: NDArray[np.str_]) -> Callabl
 def weighted_line(*, class_weights: bool = False, repeat: bool = False, gamma: float = 0.0) -> Fit:
     """Logistic regression with one remedy against rare fractures; the focal loss is Lin et al. 2017."""
 
-    def fit(x: Numbers, y: NDArray[np.int64], group: NDArray[np.str_]) -> Callable[[Numbers], Numbers]:
+    def fit(x: Numbers, y: NDArray[np.int64], _group: NDArray[np.str_]) -> Callable[[Numbers], Numbers]:
         scale = StandardScaler().fit(x)
         more = np.arange(len(y))
         if repeat:

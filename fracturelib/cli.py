@@ -107,6 +107,7 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
 
 
 def run_import(args: argparse.Namespace) -> int:
+    """`fracture data import`."""
     from fracturelib.curate.cleaning import Drop
     from fracturelib.curate.importer import import_dataset
 
@@ -137,6 +138,7 @@ def _add_fetch(commands: argparse._SubParsersAction) -> None:
 
 
 def run_fetch(args: argparse.Namespace) -> int:
+    """`fracture data fetch`."""
     from fracturelib.curate.download import fetch_fracatlas
 
     folder = fetch_fracatlas(args.out, progress=not args.quiet)
@@ -145,8 +147,6 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 
 def _add_simulate(commands: argparse._SubParsersAction) -> None:
-    from fracturelib.simulate import REGIONS
-
     c = _command(
         commands, "simulate", run_simulate, summary="make radiographs whose truth is known to the pixel",
         example="fracture data simulate data/raw/biased --images 800 --seed 1 --shortcut marker=0.9", goes_on=True,
@@ -155,7 +155,7 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--images", type=whole((1, 1_000_000)), default=1600, help="how many")
     _seed(c, "seed of everything that is drawn")
     c.add_argument("--size", type=whole((64, 2048)), default=320, help="long side, in pixels")
-    c.add_argument("--regions", nargs="+", default=list(REGIONS), metavar="REGION", help="which parts of the body")
+    c.add_argument("--regions", nargs="+", default=None, metavar="REGION", help="which parts of the body (all)")
     c.add_argument(
         "--shortcut",
         nargs="+",
@@ -168,14 +168,15 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_simulate(args: argparse.Namespace) -> int:
-    from fracturelib.simulate import simulate_dataset
+    """`fracture data simulate`."""
+    from fracturelib.simulate import REGIONS, simulate_dataset
 
     frame = simulate_dataset(
         args.out,
         images=args.images,
         seed=args.seed,
         size=args.size,
-        regions=tuple(args.regions),
+        regions=tuple(args.regions or REGIONS),
         shortcut=dict(_shortcut(text) for text in args.shortcut),
         workers=args.workers,
         progress=not args.quiet,
@@ -207,6 +208,7 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
 
 
 def run_audit(args: argparse.Namespace) -> int:
+    """`fracture data audit`."""
     from fracturelib._io.files import atomic_path
     from fracturelib.curate.audit import audit_folder
     from fracturelib.curate.audit_report import HTML_MARK, JSON_MARK, to_html, to_json, to_text
@@ -301,6 +303,7 @@ def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
 
 
 def run_train(args: argparse.Namespace) -> int:
+    """`fracture train`."""
     from fracturelib.training.distributed import together
     from fracturelib.workflows import MODEL_FILE, train_folder
 
@@ -350,6 +353,7 @@ def _add_ensemble(commands: argparse._SubParsersAction) -> None:
 
 
 def run_ensemble(args: argparse.Namespace) -> int:
+    """`fracture ensemble`."""
     from fracturelib.workflows import MODEL_FILE, ensemble_runs
 
     run = ensemble_runs(args.folder, args.models, args.out, maps=args.maps, progress=not args.quiet)
@@ -389,6 +393,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
 
 
 def run_predict(args: argparse.Namespace) -> int:
+    """`fracture predict`."""
     from fracturelib._io.tables import write_table
     from fracturelib.workflows import SCORES_MARK, predict_paths
 
@@ -442,6 +447,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
+    """`fracture evaluate`."""
     from fracturelib.data.predictions import read_predictions
     from fracturelib.metrics._format import format_table
     from fracturelib.metrics.evaluate import evaluate, point_from
@@ -489,6 +495,7 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
 
 
 def run_explain(args: argparse.Namespace) -> int:
+    """`fracture explain`."""
     from fracturelib.workflows import explain_paths
 
     frame = explain_paths(args.paths, chosen_model(args), args.out, layer=args.layer, progress=not args.quiet)

@@ -34,7 +34,8 @@ from fracturelib.models.registry import require_model, stages
 from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.finetune import fit_localizer
-from fracturelib.training.train import JUDGED_ON, STATE_FILE, Images, calibrated, calibrated_for_tta, fit
+from fracturelib.training.state import STATE_FILE
+from fracturelib.training.train import JUDGED_ON, Images, calibrated, calibrated_for_tta, fit
 from fracturelib.viz.explain_page import INDEX, write_index
 from fracturelib.viz.explain_page import MARK as INDEX_MARK
 
@@ -107,55 +108,75 @@ def train_folder(
     require_run_folder(out)
     frame = training_frame(folder)
     begun = None if start is None else load_start(start, config)
+    images = _decoded(folder, frame, config.size, ranks, progress=progress)
+    if ranks.first:
+        out.mkdir(parents=True, exist_ok=True)
+    shared: dict[str, Any] = {"out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": progress}
+    train, val = (_labelled(frame, images, split) for split in ("train", "val"))
+    if isinstance(config, FineTuneConfig):
+        masks = outlines(folder, frame, config.size)
+        network = begun.model if begun is not None and isinstance(begun.model, LocalizingEfficientNet) else None
+        classifier, history = fit_localizer(train, val, *masks, config, model=network, **shared)
+    else:
+        weights = None if begun is None else begun.model.state_dict()
+        classifier, history = fit(train, val, config, initial=weights, **shared)
+    _attribute(classifier, begun, attribution)
+    if ranks.first:
+        classifier = calibrated_for_tta(classifier, val)
+    run = Run(out, classifier, history, _judged(classifier, frame, images))
+    if ranks.first:
+        _leave(run, config)
+    return run
+
+
+def _decoded(
+    folder: Path, frame: pd.DataFrame, size: int, ranks: ProcessGroup, *, progress: bool
+) -> dict[str, np.ndarray]:
+    """The images of each split; the first process decodes them, and the others find them in the cache."""
     if ranks.first:
         print_unreadable(frame)
     else:
-        ranks.wait()  # the first decodes the images, and the others find them in the cache
+        ranks.wait()
     images = {
-        split: load_images(folder, list(part["file"]), size=config.size, progress=progress and ranks.first)
+        split: load_images(folder, list(part["file"]), size=size, progress=progress and ranks.first)
         for split, part in frame.groupby("split")
     }
     if ranks.first:
         ranks.wait()
-    radiographs = {
-        split: Images(images[split], np.array(frame.loc[frame["split"] == split, "label"], np.int64))
-        for split in images
-    }
-    if ranks.first:
-        out.mkdir(parents=True, exist_ok=True)
-    shared: dict[str, Any] = {"out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": progress}
-    if isinstance(config, FineTuneConfig):
-        masks = outlines(folder, frame, config.size)
-        network = begun.model if begun is not None and isinstance(begun.model, LocalizingEfficientNet) else None
-        classifier, history = fit_localizer(
-            radiographs["train"], radiographs["val"], *masks, config, model=network, **shared
-        )
-    else:
-        weights = None if begun is None else begun.model.state_dict()
-        classifier, history = fit(radiographs["train"], radiographs["val"], config, initial=weights, **shared)
+    return images
+
+
+def _labelled(frame: pd.DataFrame, images: Mapping[str, np.ndarray], split: str) -> Images:
+    return Images(images[split], np.array(frame.loc[frame["split"] == split, "label"], np.int64))
+
+
+def _attribute(classifier: Classifier, begun: Classifier | None, attribution: str) -> None:
+    """Keep in a classifier what it was begun with, and whose data these are."""
     if begun is not None:
         classifier.extra["start"] = {"config": begun.extra.get("config", {}), "data": begun.fingerprint}
         attribution = attribution or begun.extra.get("attribution", "")
     if attribution:
         classifier.extra["attribution"] = attribution
-    if ranks.first:
-        classifier = calibrated_for_tta(classifier, radiographs["val"])
-    predictions = pd.concat(
-        [
-            scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
-            for split in ("val", "test")
-            if split in images
-        ],
-        ignore_index=True,
-    )
-    if ranks.first:
-        write_predictions(predictions, out / PREDICTIONS_FILE)
-        write_table(history, out / HISTORY_FILE)
-        with atomic_path(out / "config.json") as temporary:
-            values = {"config": asdict(config), "model": describe(classifier)}
-            temporary.write_text(json.dumps(values, indent=2) + "\n")
-        save_classifier(classifier, out / MODEL_FILE)
-    return Run(out, classifier, history, predictions)
+
+
+def _judged(classifier: Classifier, frame: pd.DataFrame, images: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """The scores of val and test, as far as they are there."""
+    parts = [
+        scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
+        for split in ("val", "test")
+        if split in images
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _leave(run: Run, config: TrainConfig | FineTuneConfig) -> None:
+    """Write the files of a finished training; the network comes last."""
+    write_predictions(run.predictions, run.folder / PREDICTIONS_FILE)
+    write_table(run.history, run.folder / HISTORY_FILE)
+    with atomic_path(run.folder / "config.json") as temporary:
+        values = {"config": asdict(config), "model": describe(run.classifier)}
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+    save_classifier(run.classifier, run.folder / MODEL_FILE)
 
 
 def require_run_folder(out: Path) -> None:
@@ -228,23 +249,16 @@ def ensemble_runs(
     members = [load_classifier(path) for path in models]
     first, data = members[0], fingerprint(frame)
     for path, member in zip(models, members, strict=True):
-        if not isinstance(member.model, LocalizingEfficientNet) or member.architecture != first.architecture:
-            raise InputError(
-                f"{path}: is {member.architecture}; expected networks of one kind that are trained to localize"
-            )
-        if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
-            raise InputError(f"{path}: reads images of {member.size} pixels; expected {first.size}, as {models[0]}")
+        _require_alike(path, member, first, models[0])
         if member.fingerprint != data:
             raise InputError(f"{path}: was trained on other data than {folder}; expected the same images and splits")
     networks = [m.model for m in members if isinstance(m.model, LocalizingEfficientNet)]
     network = DeepEnsemble.of(networks, maps=maps).half().float().to(memory_format=torch.channels_last).eval()
-    parts = {split: frame[frame["split"] == split].reset_index(drop=True) for split in ("val", "test")}
+    files = {split: list(frame.loc[frame["split"] == split, "file"]) for split in ("val", "test")}
     images = {
-        split: load_images(folder, list(part["file"]), size=first.size, progress=progress)
-        for split, part in parts.items()
-        if len(part)
+        split: load_images(folder, names, size=first.size, progress=progress) for split, names in files.items() if names
     }
-    val = Images(images["val"], np.array(parts["val"]["label"], np.int64))
+    val = _labelled(frame, images, "val")
     config = FineTuneConfig(size=first.size)
     classifier = calibrated(network, config, val, mean=first.mean, std=first.std, fingerprint=data)
     options = {k: v for k, v in first.architecture.items() if k != "name"}
@@ -254,11 +268,20 @@ def ensemble_runs(
     own = {"members": len(members), "shared": network.shared, "maps": network.maps}
     architecture = {"name": "deep_ensemble", **own, **options}
     classifier = calibrated_for_tta(replace(classifier, architecture=architecture, extra=extra), val)
-    scores = [scored(classifier, parts[split], images[split]) for split in images]
-    predictions = pd.concat(scores, ignore_index=True)
+    predictions = _judged(classifier, frame, images)
     write_predictions(predictions, out / PREDICTIONS_FILE)
     save_classifier(classifier, out / MODEL_FILE, half=True)
     return Run(out, classifier, pd.DataFrame(), predictions)
+
+
+def _require_alike(path: Path, member: Classifier, first: Classifier, at: Path) -> None:
+    """Raise InputError if a network cannot be in one ensemble with the first one."""
+    if not isinstance(member.model, LocalizingEfficientNet) or member.architecture != first.architecture:
+        raise InputError(
+            f"{path}: is {member.architecture}; expected networks of one kind that are trained to localize"
+        )
+    if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
+        raise InputError(f"{path}: reads images of {member.size} pixels; expected {first.size}, as {at}")
 
 
 def _is_ensemble(out: Path) -> bool:
@@ -447,9 +470,6 @@ def explain_paths(
     InputError
         As `predict_paths`, or if a picture would replace a file that is none.
     """
-    # Here, since all that draws takes a second to load, and scoring does not need it.
-    from fracturelib.viz.figures import triptych
-
     sources = [s for s in collect(paths) if not _is_picture(s.path, out)]
     if not sources:
         raise InputError(f"{paths[0]}: has only pictures that this command made; expected images")
@@ -474,38 +494,51 @@ def explain_paths(
             except InputError as error:
                 row["reason"] = str(error)
                 continue
-            image, notes[source.name] = seen.grey, seen.notes
-            square = to_square(image, classifier.size)
+            notes[source.name] = seen.notes
+            square = to_square(seen.grey, classifier.size)
             score = scores_from_logits(classifier.logits(square[None]), classifier.temperature)
             if not np.isfinite(score[0]):
                 row["reason"] = NO_NUMBER
                 continue
-            heat = to_image(upsample(cam(classifier.tensor(square[None]))[0], classifier.size), image)
-            shown, positive = normalise(heat)
-            known = source.annotations
-            mask = fracture_mask(known, width=image.shape[1], height=image.shape[0]) if known else None
-            note = "" if positive else "\nno evidence for a fracture in this layer: the map is empty"
-            marked = None
-            if classifier.localizes:
-                places = to_image(upsample(classifier.localize(square[None])[0], classifier.size), image)
-                marked = overlay(image, np.clip(places, 0, 1))
-            figure = triptych(
-                image,
-                heat,
-                overlay(image, shown),
-                title=f"{source.name}: score {score[0]:.3f}, {classifier.decide(score)[0]} "
-                f"(threshold {classifier.threshold:.3f}), Grad-CAM of {name}{note}",
-                mask=mask,
-                marked=marked,
-            )
-            with atomic_path(out / picture) as temporary:
-                figure.savefig(temporary, dpi=100, metadata={"Software": PICTURE_MARK})
-            row.update(score=score[0], decision=classifier.decide(score)[0], picture=picture)
+            decision = classifier.decide(score)[0]
+            call = f"score {score[0]:.3f}, {decision} (threshold {classifier.threshold:.3f})"
+            heat = cam(classifier.tensor(square[None]))[0]
+            title = f"{source.name}: {call}, Grad-CAM of {name}"
+            _leave_picture(out / picture, _Seen(source, seen.grey, square), classifier, heat, title)
+            row.update(score=score[0], decision=decision, picture=picture)
     print_notes(notes)
     frame = pd.DataFrame(rows)
     if (frame["picture"] != "").any():
         write_index(frame, out, classifier)
     return frame
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """An image that could be read: where it is from, its grey values, and the square that the network sees."""
+
+    source: Source
+    grey: np.ndarray
+    square: np.ndarray
+
+
+def _leave_picture(path: Path, seen: _Seen, classifier: Classifier, heat: np.ndarray, title: str) -> None:
+    """Draw an image, its map and both over each other; with what is known of it, and what was learnt of places."""
+    # Here, since all that draws takes a second to load, and scoring does not need it.
+    from fracturelib.viz.figures import triptych
+
+    image, known = seen.grey, seen.source.annotations
+    heat = to_image(upsample(heat, classifier.size), image)
+    shown, positive = normalise(heat)
+    marked = None
+    if classifier.localizes:
+        places = to_image(upsample(classifier.localize(seen.square[None])[0], classifier.size), image)
+        marked = overlay(image, np.clip(places, 0, 1))
+    note = "" if positive else "\nno evidence for a fracture in this layer: the map is empty"
+    mask = fracture_mask(known, width=image.shape[1], height=image.shape[0]) if known else None
+    figure = triptych(image, heat, overlay(image, shown), title=title + note, mask=mask, marked=marked)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100, metadata={"Software": PICTURE_MARK})
 
 
 def print_notes(notes: Mapping[str, Sequence[str]]) -> None:

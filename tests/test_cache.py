@@ -15,7 +15,7 @@ import pytest
 
 import fracturelib.data.images
 from fracturelib._io.cache import SEAL, new_array, open_array, read_sealed, write_sealed
-from fracturelib._io.files import NoRoom, atomic_path
+from fracturelib._io.files import NoRoomError, atomic_path
 from fracturelib.curate import keypoints as audit_images
 from fracturelib.curate.keypoints import look_at
 from fracturelib.data import dataset as data
@@ -286,11 +286,11 @@ WRITERS = {
 @pytest.mark.parametrize("name", list(WRITERS))
 def test_every_writer_tells_of_a_limit(name: str, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fracturelib._io.files import NoRoom, atomic_path\n"
+        "import sys; from pathlib import Path; from fracturelib._io.files import NoRoomError, atomic_path\n"
         "try:\n"
         "    with atomic_path(Path(sys.argv[1])) as temporary:\n"
         f"        {WRITERS[name]}\n"
-        "except NoRoom as error:\n"
+        "except NoRoomError as error:\n"
         "    print(error.filename, error.strerror, sep='|')\n"
     )
     done = subprocess.run(
@@ -308,7 +308,7 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
         1 / 0  # noqa: B018
     with pytest.raises(OSError, match="other") as caught, atomic_path(tmp_path / "a"):
         raise OSError(errno.EIO, "other")
-    assert not isinstance(caught.value, NoRoom) and not any(tmp_path.iterdir())
+    assert not isinstance(caught.value, NoRoomError) and not any(tmp_path.iterdir())
 
 
 def test_images_are_still_decoded_once(

@@ -22,10 +22,11 @@ from fracturelib._io.tables import read_table, write_table
 from fracturelib.cli import _run, main, next_step, parser
 from fracturelib.data.predictions import read_predictions
 from fracturelib.models.classifier import load_classifier
+from fracturelib.training import finetune
 from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.distributed import together
-from fracturelib.training.finetune import _restored
-from fracturelib.training.train import STATE_FILE, require_finite
+from fracturelib.training.state import STATE_FILE, TrainingState
+from fracturelib.training.train import require_finite
 from fracturelib.viz.figures import montage
 from fracturelib.viz.html_report import FIGURES, report, report_files
 from fracturelib.workflows import picture_names, train_folder
@@ -320,7 +321,7 @@ def test_a_spoilt_state_is_said_and_loses_nothing(
         line = run(capsys, "train", odd_run / "data", "--out", out, *arguments)
         assert f"{out / STATE_FILE}: cannot be gone on from (" in line and "train into another folder" in line
         with pytest.raises(InputError, match="cannot be gone on from"):
-            _restored(out / STATE_FILE, {"model": torch.nn.Linear(1, 1)}, {})
+            TrainingState(finetune.STATE_FORMAT, {"model": torch.nn.Linear(1, 1)}, {}, out / STATE_FILE).resume()
     finally:
         (out / STATE_FILE).write_bytes(good)
     assert (out / "model.pt").read_bytes() == network

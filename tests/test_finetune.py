@@ -17,6 +17,7 @@ from fracturelib.training.config import FineTuneConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import frozen_features
 from fracturelib.training.finetune import fit_localizer, judged, resolved_precision
+from fracturelib.training.state import TrainingState
 from fracturelib.training.train import Images
 from tests.moves import fills, measured, three_discs
 
@@ -67,19 +68,19 @@ def test_it_goes_on_after_a_stop_with_the_same_bits(tune: str, tmp_path: Path, m
     whole, history = fit_localizer(
         images, images, masks, masks, config(unfreeze=tune, epochs=3), model=made(), progress=False
     )
-    saved, real = [], finetune._save
+    saved, real = [], TrainingState.save
 
-    def stop(*args: object) -> None:
-        real(*args)  # type: ignore[arg-type]
+    def stop(state: TrainingState) -> None:
+        real(state)
         saved.append(1)
         if len(saved) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetune, "_save", stop)
+    monkeypatch.setattr(TrainingState, "save", stop)
     options = {"out": tmp_path, "progress": False}
     with pytest.raises(KeyboardInterrupt):
         fit_localizer(images, images, masks, masks, config(unfreeze=tune, epochs=3), model=made(), **options)  # type: ignore[arg-type]
-    monkeypatch.setattr(finetune, "_save", real)
+    monkeypatch.setattr(TrainingState, "save", real)
     rest, resumed = fit_localizer(
         images, images, masks, masks, config(unfreeze=tune, epochs=3), model=made(), **options
     )  # type: ignore[arg-type]
@@ -154,9 +155,8 @@ def test_the_display_curve_is_a_power() -> None:
 def test_dropout_keeps_the_mean() -> None:
     images, masks = squares(24)
     truth = torch.zeros(24, 8, 8)
-    batches = finetune._batches(
-        images, masks, truth, {}, config(dropout=0.25, unfreeze="all", batch=24), 0, ProcessGroup()
-    )
+    outlined = finetune._Outlined(images, masks, truth, None)
+    batches = finetune._batches(outlined, config(dropout=0.25, unfreeze="all", batch=24), 0, ProcessGroup())
     *_, keep = next(batches)
     assert set(np.round(keep.unique().numpy(), 6)) == {0.0, np.float32(1.333333)}
     assert float(keep.mean()) == pytest.approx(1, abs=0.02)
@@ -172,10 +172,11 @@ def test_kept_features_are_mirrored_with_their_places() -> None:
             expected = model.features(normalised(torch.from_numpy(images), 0.5, 0.5))[0]
             assert np.abs(frozen.middle[way] - expected.numpy()).max() < 5e-3 * float(expected.abs().max())
     number = np.arange(16, dtype=np.float16)[:, None, None, None] * np.ones((1, 40, 8, 8), np.float16)
-    kept = {"train": replace(frozen, middle=(number, number + 100))}
+    kept = replace(frozen, middle=(number, number + 100))
     truth = torch.zeros(16, 8, 8)
     truth[:, 2, 1] = 1
-    batches = finetune._batches(radiographs, masks, truth, kept, config(unfreeze="last", batch=16), 0, ProcessGroup())
+    outlined = finetune._Outlined(radiographs, masks, truth, kept)
+    batches = finetune._batches(outlined, config(unfreeze="last", batch=16), 0, ProcessGroup())
     chosen, (middle, _), places, _ = next(batches)
     turned = places[:, 2, 6] == 1
     assert 2 < int(turned.sum()) < 14 and torch.equal(places[:, 2, 1] == 1, ~turned)

@@ -169,7 +169,7 @@ def test_importing_loads_no_torch() -> None:
 def test_the_command_line_helps_without_torch() -> None:
     code = (
         "import sys; from fracturelib.cli import parser; parser().format_help(); "
-        "assert 'torch' not in sys.modules, 'fracture --help waits for torch'"
+        "assert not {'torch', 'numpy', 'pandas'} & set(sys.modules), 'fracture --help waits for a heavy import'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

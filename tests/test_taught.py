@@ -80,7 +80,7 @@ def test_members_share_the_stages_they_have_in_common(stages_alike: int) -> None
             getattr(member, name).load_state_dict(getattr(members[0], name).state_dict())
     ensemble = DeepEnsemble.of(members).eval()
     assert ensemble.shared == stages_alike
-    calls = {name: 0 for name in STAGES}
+    calls = dict.fromkeys(STAGES, 0)
     for name in STAGES:
         for stage in {ensemble.stages_of(i)[name] for i in range(3)}:
             stage.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))

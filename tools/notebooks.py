@@ -53,7 +53,7 @@ def tidy(notebook: NotebookNode, stem: str) -> NotebookNode:
     count = 0
     for i, cell in enumerate(notebook.cells):
         cell["id"] = f"{stem[:2]}-{i:03d}"
-        tags = [t for t in cell.metadata.get("tags", [])]
+        tags = list(cell.metadata.get("tags", []))
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
@@ -87,7 +87,7 @@ def write(notebook: NotebookNode, path: Path) -> None:
     """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def refresh(folder: Path, only: list[str]) -> int:
@@ -129,7 +129,7 @@ def run(folder: Path, results: Path) -> int:
         )
         temporary = results / f".{path.stem}.part"
         temporary.write_text(page, encoding="utf-8")
-        os.replace(temporary, results / f"{path.stem}.html")
+        temporary.replace(results / f"{path.stem}.html")
     print(f"{results}: {len(numbered(folder))} notebooks in {(time.monotonic() - begin) / 60:.1f} minutes")
     return 0
 

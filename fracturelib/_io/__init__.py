@@ -1,2 +1,4 @@
-"""What every other package writes and says with: files that appear whole or not at all, tables, caches, errors of one
-line. It knows nothing of images."""
+"""What every other package writes and says with: files that appear whole or not at all, tables, caches, errors.
+
+It knows nothing of images.
+"""

@@ -58,7 +58,7 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Iterator[
 
     Raises
     ------
-    NoRoom
+    NoRoomError
         Naming the folder and the bytes that the array needs.
     """
     dtype = np.dtype(dtype)

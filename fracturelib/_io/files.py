@@ -58,7 +58,7 @@ def may_replace(path: str | Path, mark: str) -> None:
         raise InputError(f"{path}: is there already, and this command did not make it; expected a new name")
 
 
-class NoRoom(OSError):
+class NoRoomError(OSError):
     """A disk is full, or a quota or limit reached: `filename` and `strerror` say in one line where, and what for."""
 
 
@@ -85,7 +85,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Raises
     ------
-    NoRoom
+    NoRoomError
         If the block failed for want of room, whatever it raised.
     """
     path = Path(path)
@@ -95,7 +95,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         with _told_of_room(path, temporary):
             yield temporary
-            os.replace(temporary, path)
+            temporary.replace(path)
     finally:
         remove(temporary)
 
@@ -119,19 +119,19 @@ def temporary_folder(beside: str | Path) -> Iterator[Path]:
                 parent.rmdir()
 
 
-def no_room(folder: Path, what: str, code: int = errno.ENOSPC) -> NoRoom:
+def no_room(folder: Path, what: str, code: int = errno.ENOSPC) -> NoRoomError:
     """The error that says in one line that a folder has no room for something."""
     free = shutil.disk_usage(folder).free
     reason = f"no room {what} ({os.strerror(code).lower()}, {free:,} bytes are free)"
-    return NoRoom(code, f"{reason}; expected a folder with more", printable(folder))
+    return NoRoomError(code, f"{reason}; expected a folder with more", printable(folder))
 
 
 @contextmanager
 def _told_of_room(path: Path, temporary: Path) -> Iterator[None]:
-    """Make a NoRoom of any error that comes from a full disk."""
+    """Make a NoRoomError of any error that comes from a full disk."""
     try:
         yield
-    except (NoRoom, InputError):
+    except (NoRoomError, InputError):
         raise
     except Exception as error:
         code = _want_of_room(error) or _want_of_room(_one_more_write(temporary))

@@ -27,4 +27,4 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     options = {MMAP_THRESHOLD: 1 << 30, TRIM_THRESHOLD: (1 << 31) - 1, TOP_PAD: 64 << 20}
-    return all([mallopt(option, value) for option, value in options.items()])
+    return all([mallopt(option, value) for option, value in options.items()])  # noqa: C419, each is set

@@ -39,7 +39,7 @@ def sweep(folder: Path) -> None:
         return
     _looked[folder] = now
     try:
-        names = os.listdir(folder)
+        names = os.listdir(folder)  # noqa: PTH208, names are compared as text
     except OSError:
         return
     for name in names:

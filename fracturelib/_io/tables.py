@@ -64,7 +64,7 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
             frame = pd.read_csv(
                 io.StringIO(content),
                 sep=separator,
-                dtype={c: str for c in (*text, *(f" {t}" for t in text))},
+                dtype=dict.fromkeys((*text, *(f" {t}" for t in text)), str),
                 low_memory=False,
                 index_col=False,
             )

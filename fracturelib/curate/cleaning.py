@@ -36,7 +36,7 @@ def with_copies(images: pd.DataFrame, *, progress: bool) -> pd.DataFrame:
 
 
 def repaired(
-    images: pd.DataFrame, annotations: dict[str, list[Annotation]], drop: Drop
+    images: pd.DataFrame, annotations: dict[str, list[Annotation]], drop: Drop, *, stay: pd.Series
 ) -> tuple[pd.DataFrame, list[LeftOut]]:
     """The images that stay, and those that are left out.
 
@@ -44,13 +44,14 @@ def repaired(
     ----------
     images : DataFrame
         key, file (as it is to be called in the log), label, width, height, import_contrast (0 for a blank image),
-        import_bytes and import_copy; and perhaps import_decided: whether an image stays, whatever `drop` says.
+        import_bytes and import_copy.
     annotations : dict
         key -> instances.
     drop : Drop
+    stay : Series of bool
+        Of each image, whether it stays whatever `drop` says.
     """
     out: dict[int, LeftOut] = {}
-    stay = images["import_decided"] if "import_decided" in images else pd.Series(False, index=images.index)
     if drop.broken:
         for row in images[~stay].itertuples():
             if reason := _broken(row, annotations.get(str(row.key), [])):

@@ -1,7 +1,6 @@
 """Published data sets: download that resumes, is checked before it is believed, and is unpacked whole."""
 
 import hashlib
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -125,7 +124,7 @@ def _download(release: Release, target: Path, *, progress: bool, attempts: int, 
             f"{release.url}: sent {size:,} bytes with MD5 {found}; "
             f"expected {release.size:,} bytes with MD5 {release.md5}; the download was thrown away"
         )
-    os.replace(part, target)
+    part.replace(target)
 
 
 def _session(attempts: int, backoff: float) -> requests.Session:

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ from tqdm.auto import tqdm
 
 from fracturelib._io.filenames import distinct_names, safe_name
 from fracturelib._io.files import InputError, atomic_path, printable, temporary_folder
-from fracturelib._io.tables import read_table, write_table
+from fracturelib._io.tables import write_table
 from fracturelib.curate.archive import unzip
 from fracturelib.curate.cleaning import LEFT_OUT_FILE, Drop, LeftOut, repaired, with_copies
+from fracturelib.curate.split_table import SplitTable, read_split_table
 from fracturelib.data.annotations import ANNOTATIONS
 from fracturelib.data.coco import Annotation, turn, write_coco
 from fracturelib.data.decode import TURNED, decode, orientation
@@ -32,7 +33,7 @@ from fracturelib.data.pixels import noted
 
 __all__ = ["ImportReport", "import_dataset", "joined", "split_by_group", "turn", "unzip", "write_coco"]
 IMPORT_FILE = "import.json"
-NOT_TAKEN = "left out"  # the split of an image that a table leaves out
+MergeGroups = Callable[[Sequence[Path], Sequence[str]], Sequence[str]]
 WORKING = (  # columns for the import only
     "path", "name", "key", "import_copy", "import_contrast", "import_bytes", "import_group", "import_decided",
 )  # fmt: skip
@@ -73,7 +74,7 @@ def import_dataset(
     group_pattern: str | None = None,
     splits: Path | None = None,
     listed_only: bool = False,
-    merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None = None,
+    merge_groups: MergeGroups | None = None,
     drop: Drop = Drop(),  # noqa: B008, it cannot change
     progress: bool = True,
 ) -> ImportReport:
@@ -84,8 +85,7 @@ def import_dataset(
     Parameters
     ----------
     source : str or Path
-        FracAtlas, MURA or GRAZPEDWRI-DX as published, or class folders, with train/val, train/val/test or no splits; a
-        folder or a zip.
+        A folder or a zip: FracAtlas, MURA or GRAZPEDWRI-DX as published, or class folders, with splits or without.
     out : str or Path
         The folder to make. It appears only when whole. If this very import made it before, nothing changes.
     seed : int
@@ -95,9 +95,8 @@ def import_dataset(
     splits : Path, optional
         A table with the columns name (of an image's file) and split, such as the one beside a checkpoint: the split
         that its network was trained on. Images that it does not name are test images, unless their group says
-        otherwise. If some are "left out" there, the table has decided, so that an import is the same on every machine:
-        those are left
-        out, the others that it names stay whatever `drop` says, and are in the groups of its column group, if any.
+        otherwise. If it names some as "left out", it decides, so that an import is the same on every machine: the
+        others that it names stay whatever `drop` says, and are in the groups of its column group, if any.
     listed_only : bool
         Leave out also the images that the table does not name: the very images that a checkpoint was judged on.
     merge_groups : callable, optional
@@ -114,41 +113,64 @@ def import_dataset(
         without a table.
     """
     source, out = Path(source), Path(out)
+    _require_source(source, splits, listed_only)
+    with _opened(source, out) as folder:
+        found = _read(folder, group_pattern)
+        table = None if splits is None else read_split_table(splits, listed_only=listed_only)
+        found.images = found.images if table is None else table.applied(found.images)
+        options = f"{seed} {group_pattern} {drop}" + ("" if table is None else table.signature)
+        signature = _signature(found, options=options)
+        if (earlier := _earlier(out, signature)) is not None:
+            return earlier
+        chosen = _chosen(source, found, table, drop, merge_groups, progress=progress)
+        return _write(found, _with_splits(chosen, seed), out, signature, progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """The images that are taken over, those that are not, and what was noticed on the way."""
+
+    images: pd.DataFrame
+    left_out: list[LeftOut]
+    notes: list[str]
+
+
+def _require_source(source: Path, splits: Path | None, listed_only: bool) -> None:
     if listed_only and splits is None:
         raise InputError("listed_only is given without splits; expected the table that names the images")
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; expected a data set")
-    with _opened(source, out) as folder:
-        found = _read(folder, group_pattern)
-        options = f"{seed} {group_pattern} {drop}"
-        if splits is not None:
-            found.images = found.images.assign(**_as_listed(found.images, splits, listed_only))
-            options += hashlib.sha256(splits.read_bytes()).hexdigest() + (" listed only" if listed_only else "")
-        signature = _signature(found, options=options)
-        earlier = _earlier(out, signature)
-        if earlier is not None:
-            return earlier
-        images, left_out, seen = _decodable(found.images, progress)
-        found.notes += seen
-        if images.empty:
-            raise InputError(
-                f"{source}: none of {len(left_out)} images can be read ({left_out[0].file}: {left_out[0].reason})"
-            )
-        images, listed = _left_out_as_listed(images, splits)
-        left_out += listed
-        if "import_decided" in images and images["import_decided"].all():
-            images = images.assign(import_copy=range(len(images)))  # the table leaves nothing for copies to decide
-        else:
-            images = with_copies(images, progress=progress)
-        images["group"] = _merged(images, merge_groups)
-        images, dropped = repaired(images, found.annotations, drop)
-        if images.empty:
-            raise InputError(
-                f"{source}: none of {len(dropped)} images is left ({dropped[0].file}: {dropped[0].reason})"
-            )
-        left_out += dropped
-        images, notes = _with_splits(images, seed)
-        return _write(found, images, left_out, notes, out, signature, progress)
+
+
+def _chosen(
+    source: Path,
+    found: Found,
+    table: SplitTable | None,
+    drop: Drop,
+    merge_groups: MergeGroups | None,
+    *,
+    progress: bool,
+) -> _Chosen:
+    """What is left of what was found: what can be read, what a table does not leave out, and what `drop` leaves."""
+    images, unreadable, notes = _decodable(found.images, progress)
+    if images.empty:
+        raise InputError(
+            f"{source}: none of {len(unreadable)} images can be read ({unreadable[0].file}: {unreadable[0].reason})"
+        )
+    decides = table is not None and table.decides
+    images, listed = table.taken(images) if table is not None and decides else (images, [])
+    stay = images["import_decided"] if decides else pd.Series(False, index=images.index)
+    if decides and stay.all():
+        images = images.assign(import_copy=range(len(images)))  # the table leaves nothing for copies to decide
+    else:
+        images = with_copies(images, progress=progress)
+    groups = _merged(images, merge_groups)
+    images["group"] = _hosted(groups, list(images["import_group"])) if decides else groups
+    images, dropped = repaired(images, found.annotations, drop, stay=stay)
+    if images.empty:
+        gone = dropped or listed
+        raise InputError(f"{source}: none of {len(gone)} images is left ({gone[0].file}: {gone[0].reason})")
+    return _Chosen(images, [*unreadable, *listed, *dropped], notes)
 
 
 @contextmanager
@@ -253,89 +275,37 @@ def _decodable(images: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list
     return readable, left_out, noted(dict(sorted(notes.items())))
 
 
-def _merged(
-    images: pd.DataFrame, merge_groups: Callable[[Sequence[Path], Sequence[str]], Sequence[str]] | None
-) -> list[str]:
+def _merged(images: pd.DataFrame, merge_groups: MergeGroups | None) -> list[str]:
     """Groups, joined where two hold copies of one radiograph, and where `merge_groups` says so."""
     groups = joined(list(images["group"].astype(str)), list(images["import_copy"].astype(str)))
-    if merge_groups:
-        groups = list(merge_groups(list(images["path"]), groups))
-    if "import_decided" not in images:
-        return groups
-    # An image that is not listed goes to the listed group that it shares a group with.
-    listed = list(images["import_group"])
+    return list(merge_groups(list(images["path"]), groups)) if merge_groups else groups
+
+
+def _hosted(groups: list[str], listed: list[str]) -> list[str]:
+    """Groups as a table lists them ("" if not); an image that it does not list goes to those it shares a group with."""
     host = {group: name for group, name in reversed(list(zip(groups, listed, strict=True))) if name}
     return [name or host.get(group, group) for group, name in zip(groups, listed, strict=True)]
 
 
-def _as_listed(images: pd.DataFrame, path: Path, listed_only: bool) -> dict[str, pd.Series]:
-    """Of each image what a table has: split (if it is not named, "test"), and whether and in which group it stays.
-
-    Whether an image stays is decided by tables that say of some that they are left out, and where only those stay that
-    are listed; else it is open.
-    """
-    table = read_table(path, text=("name", "split", "group"))
-    missing = [c for c in ("name", "split") if c not in table.columns]
-    if missing:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; expected name and split")
-    strange = table.loc[~table["split"].isin([*SPLITS, NOT_TAKEN]), "split"]
-    if len(strange):
-        raise InputError(f"{path}: split is {strange.iloc[0]!r}; expected one of {', '.join([*SPLITS, NOT_TAKEN])}")
-    if not images["name"].isin(table["name"]).any():
-        raise InputError(
-            f"{path}: names none of the {len(images)} images; expected names such as {images['name'].iloc[0]}"
-        )
-    table = table.drop_duplicates("name").set_index("name")
-    listed = {"split": images["name"].map(table["split"]).fillna(NOT_TAKEN if listed_only else "test")}
-    if listed_only or (table["split"] == NOT_TAKEN).any():
-        group = images["name"].map(table["group"]) if "group" in table else images["group"]
-        listed["import_group"] = group.where(images["name"].isin(table.index)).fillna("").astype(str)
-        listed["import_decided"] = images["name"].isin(table.index)
-    return listed
-
-
-def _left_out_as_listed(images: pd.DataFrame, path: Path | None) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """The images that a table does not leave out, and those that it does."""
-    if "import_decided" not in images:
-        return images, []
-    taken = images["split"] != NOT_TAKEN
-    table = path.name if path else ""
-    out = [
-        LeftOut(file, "listed", f"left out by {table}" if named else f"not in {table}")
-        for file, named in images.loc[~taken, ["file", "import_decided"]].itertuples(index=False)
-    ]
-    return images[taken].reset_index(drop=True), out
-
-
-def _with_splits(images: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, list[str]]:
+def _with_splits(chosen: _Chosen, seed: int) -> _Chosen:
+    """The same images, each in a split, and all of a group in one."""
+    images = chosen.images
     if "split" in images:
-        return in_one_split(images)
-    if images["label"].nunique() < 2:
-        return images.assign(split=split_by_group(images["label"].astype(str), images["group"], seed=seed)), [
-            f"there are only {CLASSES[images['label'].iloc[0]]!r} images: nothing can be learnt from them"
-        ]
-    strata = images["label"].astype(str) + (" " + images["region"].astype(str) if "region" in images else "")
-    images = images.assign(split=split_by_group(strata, images["group"], seed=seed))
-    few = [] if (images["split"] == "test").any() else ["too few patients for a test split that holds both classes"]
-    return images, few
+        images, notes = in_one_split(images)
+    elif images["label"].nunique() < 2:
+        images = images.assign(split=split_by_group(images["label"].astype(str), images["group"], seed=seed))
+        notes = [f"there are only {CLASSES[images['label'].iloc[0]]!r} images: nothing can be learnt from them"]
+    else:
+        strata = images["label"].astype(str) + (" " + images["region"].astype(str) if "region" in images else "")
+        images = images.assign(split=split_by_group(strata, images["group"], seed=seed))
+        tested = (images["split"] == "test").any()
+        notes = [] if tested else ["too few patients for a test split that holds both classes"]
+    return replace(chosen, images=images, notes=[*chosen.notes, *notes])
 
 
-def _write(
-    found: Found,
-    images: pd.DataFrame,
-    left_out: list[LeftOut],
-    notes: list[str],
-    out: Path,
-    signature: str,
-    progress: bool,
-) -> ImportReport:
-    images["file"] = distinct_names(
-        [
-            "/".join([split, CLASSES[label], *map(safe_name, str(name).split("/"))])
-            for split, label, name in zip(images["split"], images["label"], images["name"], strict=True)
-        ]
-    )
-    images = images.sort_values("file").reset_index(drop=True)
+def _write(found: Found, chosen: _Chosen, out: Path, signature: str, *, progress: bool) -> ImportReport:
+    """Copy the images, and write down what they are; the folder appears when it is whole."""
+    images = _named(chosen.images)
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
     with atomic_path(out) as temporary:
@@ -347,33 +317,44 @@ def _write(
         first = ["file", "split", "label", "group", "width", "height"]
         rest = [c for c in images.columns if c not in [*first, *WORKING]]
         write_table(images[first + rest], temporary / MANIFEST)
-        if left_out:
-            write_table(pd.DataFrame([asdict(one) for one in left_out]), temporary / LEFT_OUT_FILE)
+        if chosen.left_out:
+            write_table(pd.DataFrame([asdict(one) for one in chosen.left_out]), temporary / LEFT_OUT_FILE)
         instances, turned = _instances(found, images)
         if instances:
             write_coco(temporary / ANNOTATIONS, images, instances)
-        counts = {
-            split: {
-                CLASSES[label]: int(((images["split"] == split) & (images["label"] == label)).sum()) for label in (1, 0)
-            }
-            for split in SPLITS
-            if (images["split"] == split).any()
-        }
         report = ImportReport(
             folder=out,
             kind=found.kind,
             images=len(images),
             groups=int(images["group"].nunique()),
-            counts=counts,
-            left_out=tuple((one.file, one.reason) for one in left_out),
-            notes=(*found.notes, *notes, *turned),
+            counts=_counts(images),
+            left_out=tuple((one.file, one.reason) for one in chosen.left_out),
+            notes=(*found.notes, *chosen.notes, *turned),
             changed=True,
         )
-        kept = {name: getattr(report, name) for name in ("kind", "images", "groups", "counts", "left_out", "notes")} | {
-            "signature": signature
-        }
-        (temporary / IMPORT_FILE).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        kept = {name: getattr(report, name) for name in ("kind", "images", "groups", "counts", "left_out", "notes")}
+        (temporary / IMPORT_FILE).write_text(
+            json.dumps(kept | {"signature": signature}, indent=1) + "\n", encoding="utf-8"
+        )
     return report
+
+
+def _named(images: pd.DataFrame) -> pd.DataFrame:
+    """The images with the file that each becomes, in their order."""
+    rows = zip(images["split"], images["label"], images["name"], strict=True)
+    files = ["/".join([split, CLASSES[label], *map(safe_name, str(name).split("/"))]) for split, label, name in rows]
+    return images.assign(file=distinct_names(files)).sort_values("file").reset_index(drop=True)
+
+
+def _counts(images: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """How many of each class are in each split."""
+    return {
+        split: {
+            CLASSES[label]: int(((images["split"] == split) & (images["label"] == label)).sum()) for label in (1, 0)
+        }
+        for split in SPLITS
+        if (images["split"] == split).any()
+    }
 
 
 def _instances(found: Found, images: pd.DataFrame) -> tuple[dict[str, list[Annotation]], list[str]]:

@@ -1,4 +1,4 @@
-"""Each image looked at once: can it be read, what are its plain figures, and by which points would one know a copy?"""
+"""Each image looked at once: whether it can be read, its plain figures, and the points by which one knows a copy."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""Lay one image upon another: by which turn, mirror and stretch do they meet, and do they then show the same?"""
+"""Lay one image upon another: by which turn, mirror and stretch they meet, and whether they then show the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

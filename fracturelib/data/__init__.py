@@ -1,5 +1,7 @@
-"""From a folder to arrays: radiographs of every promised format and layout, their labels, groups, splits and masks,
-and tables of predictions. `layouts.read_folder` is the one reader of a folder."""
+"""From a folder to arrays: images of every promised format and layout, labels, groups, splits, masks, predictions.
+
+`layouts.read_folder` is the one reader of a folder.
+"""
 
 from fracturelib._io.files import InputError
 from fracturelib.data.dataset import data_folder, fingerprint, load_annotations, load_manifest

@@ -89,6 +89,7 @@ def _mark(annotation: Any) -> tuple[Any, ...]:
 
 
 def take_boxes(found: Found, boxes: Yolo, *, quiet: bool) -> None:
+    """Add to what a folder holds the boxes that were found beside its images."""
     for image, instances in boxes.found.items():
         found.annotations.setdefault(image, []).extend(instances)
     found.errors += boxes.errors

@@ -89,7 +89,7 @@ def read_coco(path: Path) -> Coco:
             if predicted and category is not None and _id(category) not in taken:
                 passed[predicted.get(_id(category), f"number {category}")] += 1
                 continue
-            instance, fault = _instance(annotation, result.sizes.get(name))
+            instance, fault = _instance(annotation)
         except Exception as error:
             result.faults.append(("", f"an annotation without image or shape ({type(error).__name__})"))
             continue
@@ -126,7 +126,7 @@ def _numbers(values: Any) -> list[float] | None:
     return result.tolist() if fit else None
 
 
-def _instance(annotation: dict[str, Any], size: tuple[int, int] | None) -> tuple[Annotation | None, str]:
+def _instance(annotation: dict[str, Any]) -> tuple[Annotation | None, str]:
     """An instance, if anything of it can be used; and what cannot."""
     box = _numbers(annotation.get("bbox") or [])
     if box is not None and (len(box) != 4 or box[2] <= 0 or box[3] <= 0):
@@ -198,7 +198,7 @@ def run_lengths(shape: dict[str, Any]) -> tuple[list[NDArray[np.float64]], str]:
 
 
 def _unpacked(text: str) -> list[int]:
-    """pycocotools' text as counts: six bits a character, signed, each count after the second as a difference."""
+    """The text of pycocotools as counts: six bits a character, signed, each count after the second as a difference."""
     counts: list[int] = []
     place = 0
     while place < len(text):

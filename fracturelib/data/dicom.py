@@ -111,7 +111,7 @@ def _read(path: Path, *, pixels: bool) -> Any:
 
     used: list[Any] = [Tag(name) for name in USED]
 
-    def stop(tag: int, vr: str | None, length: int) -> bool:
+    def stop(tag: int, *_: object) -> bool:
         return tag >= 0x7FE00000 and not (pixels and tag <= PIXELS)
 
     with path.open("rb") as file:

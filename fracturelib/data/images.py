@@ -105,7 +105,7 @@ def load_images(folder: str | Path, files: Sequence[str], *, size: int, progress
     ------
     InputError
         Naming the first image that cannot be read.
-    NoRoom
+    NoRoomError
         Naming the cache's folder and the bytes that the squares need.
     """
     folder = Path(folder)

@@ -1,5 +1,7 @@
-"""Where a network looks, and whether that is where the fracture is: class activation maps, their measurement against
-masks, and their sanity checks."""
+"""Where a network looks, and whether that is where the fracture is.
+
+Class activation maps, their measurement against masks, and their sanity checks.
+"""
 
 import lazy_loader
 

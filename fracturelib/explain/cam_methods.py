@@ -50,7 +50,7 @@ def grad_cam_plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
     return ((share * gradient.relu()).sum(dim=(2, 3), keepdim=True) * activation).sum(dim=1)
 
 
-def eigen_cam(activation: Tensor, gradient: Tensor) -> Tensor:
+def eigen_cam(activation: Tensor, gradient: Tensor) -> Tensor:  # noqa: ARG001, as all methods have it
     """What the channels vary in most, whatever the logit (Muhammad & Yeasin 2020, doi 10.1109/IJCNN48605.2020.9206626).
 
     The projection on the first principal component, channels centred. A component has no sign of its own: it is chosen

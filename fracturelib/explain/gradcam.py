@@ -75,7 +75,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         self._outputs.clear()
 
     def _hook(self, name: str) -> Callable[..., Tensor | None]:
-        def cut(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        def cut(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             if not self._listening:
                 return None
             if not isinstance(output, Tensor) or (output.ndim != 4 and self.reshape is None):

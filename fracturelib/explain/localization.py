@@ -57,7 +57,7 @@ def grown(mask: Mask, tolerance: int) -> Mask:
 
 
 def pointing_game(heat: Heat, mask: Mask, *, tolerance: int = 0) -> bool:
-    """The pointing game (Zhang et al. 2018, doi 10.1007/s11263-017-1059-x): does the peak lie in the fracture?
+    """The pointing game (Zhang et al. 2018, doi 10.1007/s11263-017-1059-x): whether the peak lies in the fracture.
 
     Parameters
     ----------

@@ -131,20 +131,11 @@ def occlusion(
     tops = sorted({*range(0, height - side + 1, stride), height - side})
     lefts = sorted({*range(0, width - side + 1, stride), width - side})
     places = [(top, left) for top in tops for left in lefts]
-    fill = x.mean(dim=(2, 3), keepdim=True)
-
-    def covered() -> Iterator[Tensor]:
-        for start in range(0, len(places), batch):
-            images = x.repeat(len(places[start : start + batch]), 1, 1, 1)
-            for image, (top, left) in zip(images, places[start:], strict=False):
-                image[:, top : top + side, left : left + side] = fill[0]
-            yield images
-
     whole = float(next(logits_of(model, [x], target))[0])
     lost = np.zeros((height, width), np.float64)
     times = np.zeros((height, width), np.int64)
     done = 0
-    for found in logits_of(model, covered(), target):
+    for found in logits_of(model, _covered(x, places, side, batch), target):
         for loss in (whole - found).tolist():
             top, left = places[done]
             lost[top : top + side, left : left + side] += loss
@@ -155,6 +146,16 @@ def occlusion(
     grid = (max(1, round(width / stride)), max(1, round(height / stride)))
     heat = cv2.resize((lost / np.maximum(times, 1)).astype(np.float32), grid, interpolation=cv2.INTER_AREA)
     return np.maximum(heat, 0) if relu else np.asarray(heat, np.float32)
+
+
+def _covered(x: Tensor, places: list[tuple[int, int]], side: int, batch: int) -> Iterator[Tensor]:
+    """An image with a square (top, left) covered by its mean, for each of the places, `batch` at a time."""
+    fill = x.mean(dim=(2, 3), keepdim=True)
+    for start in range(0, len(places), batch):
+        images = x.repeat(len(places[start : start + batch]), 1, 1, 1)
+        for image, (top, left) in zip(images, places[start:], strict=False):
+            image[:, top : top + side, left : left + side] = fill[0]
+        yield images
 
 
 def without(x: Tensor, box: tuple[int, int, int, int]) -> Tensor:

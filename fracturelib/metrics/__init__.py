@@ -1,5 +1,8 @@
-"""How good a classifier is, with its uncertainty: counts, curves, intervals that resample patients, operating points,
-calibration, and whether it helps anybody. Only NumPy and SciPy, no network."""
+"""How good a classifier is, with its uncertainty.
+
+Counts, curves, intervals that resample patients, operating points, calibration, and whether it helps anybody. Only
+NumPy and SciPy, no network.
+"""
 
 from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstrap
 from fracturelib.metrics.calibration import brier_parts, calibration_error, calibration_line, fit_calibrator, log_loss

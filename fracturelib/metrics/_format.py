@@ -20,7 +20,7 @@ def plain(value: Any) -> Any:
 
 
 def with_interval(row: Mapping[str, Any]) -> str:
-    """value (low to high), with a reason for an interval made otherwise or none; or why there is no value."""
+    """A row as "value (low to high)", with a reason for an interval that is made otherwise or none; or why not."""
     value, low, high = (float("nan") if row[k] is None else float(row[k]) for k in ("value", "low", "high"))
     if np.isnan(value):
         return str(row.get("note") or "undefined")

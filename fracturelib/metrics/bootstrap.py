@@ -72,6 +72,7 @@ class RateAt:
     threshold: float
 
     def __call__(self, y: ArrayLike, score: ArrayLike) -> float:
+        """Labels (n,) and scores (n,) to one number."""
         return float(getattr(confusion_at(y, score, self.threshold), self.name))
 
 
@@ -96,7 +97,7 @@ def weighted(metric: Metric, y: Labels, score: Scores) -> Callable[[Weights], fl
 def _weighted_auc(y: Labels, score: Scores) -> Callable[[Weights], float]:
     above, below = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
     if not len(above) or not len(below):
-        return lambda w: NAN
+        return lambda _: NAN
     below = below[np.argsort(score[below])]
     fewer = np.searchsorted(score[below], score[above], "left")
     as_many = np.searchsorted(score[below], score[above], "right")
@@ -223,10 +224,7 @@ def group_bootstrap(
         if np.isnan(low):
             return Interval(value, NAN, NAN, level, name, len(defined), words)
         return Interval(value, low, high, level, name, len(defined), note=words)
-    if method == "bca":
-        low, high = bca_limits(defined, value, _jackknife(of, codes), level)
-    else:
-        low, high = percentile_limits(defined, level)
+    low, high = _limits(method, defined, value, of, codes, level=level)
     return Interval(value, low, high, level, name, len(defined))
 
 
@@ -294,6 +292,14 @@ def behind_rate(name: str, y: Labels, predicted: NDArray[np.bool_]) -> NDArray[n
     }.get(name)  # fmt: skip
 
 
+def _limits(
+    method: str, values: Scores, value: float, of: Callable[[Weights], float], codes: Weights, *, level: float
+) -> Limits:
+    if method == "bca":
+        return bca_limits(values, value, _jackknife(of, codes), level)
+    return percentile_limits(values, level)
+
+
 def _jackknife(of: Callable[[Weights], float], codes: Weights) -> Scores:
     return np.array([of((codes != g).astype(np.int64)) for g in range(int(codes.max()) + 1)])
 
@@ -354,22 +360,25 @@ def paired_group_bootstrap(
     if not len(values) or not np.isfinite(difference):
         reason = undefined_reason(labels) or "undefined on these images"
         return Comparison(value_a, value_b, difference, NAN, NAN, NAN, NAN, name, reason)
-    same = first == second and np.array_equal(scores_a, scores_b)
-    if first == second and first in (roc_auc, average_precision) and 0 < value_a < 1:
-        same = same or np.array_equal(rankdata(scores_a), rankdata(scores_b))
-    if not same and unvarying(values, difference):
+    if unvarying(values, difference) and not _rank_alike((first, second), (scores_a, scores_b), value_a):
         each = tuple(unvarying(part, value) for part, value in zip(drawn.T, (value_a, value_b), strict=True))
         limits, words = unvarying_difference((first, second), labels, (scores_a, scores_b), codes, each, level=level)
         p = 1.0 if difference == 0 else NAN
         note = "" if np.isnan(limits[0]) else words
         why = None if difference == 0 else "test undefined, because no sample differs"
         return Comparison(value_a, value_b, difference, *limits, difference, p, name, why if note else words, note)
-    if method == "bca":
-        limits = bca_limits(values, difference, _jackknife(lambda w: of_a(w) - of_b(w), codes), level)
-    else:
-        limits = percentile_limits(values, level)
+    limits = _limits(method, values, difference, lambda w: of_a(w) - of_b(w), codes, level=level)
     side = (min(int((values <= 0).sum()), int((values >= 0).sum())) + 1) / (len(values) + 1)
     return Comparison(value_a, value_b, difference, *limits, difference, min(1.0, 2 * side), name)
+
+
+def _rank_alike(metrics: tuple[Metric, Metric], scores: tuple[Scores, Scores], value: float) -> bool:
+    """Whether two models are one, or rankings, neither perfect nor its contrary, that a figure cannot tell apart."""
+    (first, second), (a, b) = metrics, scores
+    if first != second:
+        return False
+    ranked = first in (roc_auc, average_precision) and 0 < value < 1
+    return np.array_equal(a, b) or (ranked and np.array_equal(rankdata(a), rankdata(b)))
 
 
 def unvarying_difference(

@@ -67,7 +67,7 @@ def reliability(
         limits = np.array([(interval.low, interval.high) for interval in found]).T
     else:
         codes = group_codes(group, len(labels))
-        limits = _reliability_limits(labels, place, kept, codes, n, seed, level)
+        limits = _reliability_limits(labels, place, kept, codes, n=n, seed=seed, level=level)
         for i, k in enumerate(np.flatnonzero(kept)):
             share = fractured[k] / images[k]
             if limits[0, i] == limits[1, i]:
@@ -86,7 +86,7 @@ def reliability(
 
 
 def _reliability_limits(
-    y: Labels, place: Labels, kept: NDArray[np.bool_], codes: Labels, n: int, seed: int, level: float
+    y: Labels, place: Labels, kept: NDArray[np.bool_], codes: Labels, *, n: int, seed: int, level: float
 ) -> Scores:
     inside = np.eye(len(kept))[place][:, kept]
     shares = []

@@ -172,12 +172,12 @@ class Confusion:
 
 
 def ratio(above: float, below: float) -> float:
-    """above / below, and NaN where there is nothing to divide by."""
+    """The quotient `above / below`, and NaN where there is nothing to divide by."""
     return float(above / below) if below else float("nan")
 
 
 def odds(above: float, below: float) -> float:
-    """above / below, infinite if only `below` is 0, NaN if both are."""
+    """The quotient `above / below`, infinite if only `below` is 0, NaN if both are."""
     if below:
         return float(above / below)
     return float("inf") if above else float("nan")

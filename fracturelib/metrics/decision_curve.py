@@ -57,31 +57,37 @@ def net_benefit(
     if prevalence is not None:
         _in_unit("prevalence", prevalence)
     codes = group_codes(group, len(labels))
-    hits, alarms, totals = _counts_by_group(labels, scores, t, codes)
-
-    def curves(w: Weights) -> Scores:
-        fractured, negative = w @ totals
-        share = fractured / (fractured + negative) if prevalence is None else prevalence
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rate = t / (1 - t)
-            true = share * (w @ hits) / fractured if share else np.zeros(len(t))
-            false = (1 - share) * (w @ alarms) / negative if share < 1 else np.zeros(len(t))
-            model, everybody = true - false * rate, share - (1 - share) * rate
-            model, everybody = np.where(t < 1, model, np.nan), np.where(t < 1, everybody, np.nan)
-        return np.stack([true, false, model, everybody, model - np.maximum(everybody, 0)])
-
-    value = curves(np.ones(len(totals), np.int64))
+    counts = _counts_by_group(labels, scores, t, codes)
+    groups = len(counts[2])
+    value = _curves(counts, t, prevalence, np.ones(groups, np.int64))
     table = pd.DataFrame(
         {"threshold": t, "tp_rate": value[0], "fp_rate": value[1], "model": value[2], "all": value[3], "none": 0.0}
     )
     limits = np.full((2, 2, len(t)), np.nan)
     if n:
-        drawn = np.array([curves(w)[[2, 4]] for w in draws(np.arange(len(totals)), n, seed)])
+        drawn = np.array([_curves(counts, t, prevalence, w)[[2, 4]] for w in draws(np.arange(groups), n, seed)])
         defined = t < 1
         limits[:, :, defined] = np.nanquantile(drawn[:, :, defined], [(1 - level) / 2, (1 + level) / 2], axis=0)
     table["low"], table["high"] = limits[0, 0], limits[1, 0]
     table["gain"], table["gain_low"], table["gain_high"] = value[4], limits[0, 1], limits[1, 1]
     return table
+
+
+def _curves(counts: tuple[Scores, Scores, Scores], t: Scores, prevalence: float | None, w: Labels) -> Scores:
+    """True and false positives, net benefit of the model and of calling everybody, and the model's gain: (5, k).
+
+    Of a sample that holds group i w[i] times; `counts` are those of `_counts_by_group`.
+    """
+    hits, alarms, totals = counts
+    fractured, negative = w @ totals
+    share = fractured / (fractured + negative) if prevalence is None else prevalence
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = t / (1 - t)
+        true = share * (w @ hits) / fractured if share else np.zeros(len(t))
+        false = (1 - share) * (w @ alarms) / negative if share < 1 else np.zeros(len(t))
+        model, everybody = true - false * rate, share - (1 - share) * rate
+        model, everybody = np.where(t < 1, model, np.nan), np.where(t < 1, everybody, np.nan)
+    return np.stack([true, false, model, everybody, model - np.maximum(everybody, 0)])
 
 
 def _counts_by_group(y: Labels, score: Scores, t: Scores, codes: Labels) -> tuple[Scores, Scores, Scores]:
@@ -224,7 +230,7 @@ def workload(sensitivity: float, specificity: float, prevalence: float, *, image
 
 
 def selective_prediction(y: ArrayLike, score: ArrayLike, threshold: float) -> pd.DataFrame:
-    """If the images nearest to the threshold are left to people, how good is the rest?
+    """How good the rest is, if the images nearest to the threshold are left to people.
 
     Nearness is the difference of logits, so that a threshold of 0.1 has as much room below it as above. Images that are
     equally near stay together.

@@ -148,7 +148,7 @@ def delong_test(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     # The subtraction leaves rounding errors where two models rank alike.
     variance = 0.0 if abs(variance) < 1e-15 else variance
-    return _compared(float(aucs[0]), float(aucs[1]), variance, level, "paired DeLong", undefined_reason(y))
+    return _compared(float(aucs[0]), float(aucs[1]), variance, undefined_reason(y), level=level, method="paired DeLong")
 
 
 def delong_unpaired(y_a: ArrayLike, a: ArrayLike, y_b: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Comparison:
@@ -158,11 +158,13 @@ def delong_unpaired(y_a: ArrayLike, a: ArrayLike, y_b: ArrayLike, b: ArrayLike, 
     below = var_a**2 / max(len(np.asarray(y_a)) - 1, 1) + var_b**2 / max(len(np.asarray(y_b)) - 1, 1)
     freedom = ratio((var_a + var_b) ** 2, below)
     reason = undefined_reason(y_a) or undefined_reason(y_b)
-    return _compared(float(auc_a[0]), float(auc_b[0]), var_a + var_b, level, "unpaired DeLong", reason, freedom)
+    return _compared(
+        float(auc_a[0]), float(auc_b[0]), var_a + var_b, reason, level=level, method="unpaired DeLong", freedom=freedom
+    )
 
 
 def _compared(
-    a: float, b: float, variance: float, level: float, method: str, reason: str | None, freedom: float = np.inf
+    a: float, b: float, variance: float, reason: str | None, *, level: float, method: str, freedom: float = np.inf
 ) -> Comparison:
     difference = a - b
     if reason is None and not variance > 0:

@@ -97,24 +97,28 @@ def operating_point_table(
     rows = []
     for name in names:
         metric = rate_at(name, at)
+        value, note = float(getattr(counts, name)), counts.undefined(name) or ""
         above, below = _of(counts, name)
         values = np.array([getattr(c, name) for c in drawn])
-        if interval == "group":
-            low, high = percentile_limits(values, level)
-        elif above is not None and below is not None:
-            found = wilson_interval(above, below, level=level)
-            low, high = found.low, found.high
-        else:
-            low = high = NAN
-        value = float(getattr(counts, name))
-        note = counts.undefined(name) or ""
         if np.isnan(value):
             low = high = NAN
-        elif interval == "group" and unvarying(values, value):
+        elif interval == "wilson":
+            low, high = _wilson(above, below, level)
+        elif unvarying(values, value):
             (low, high), note = unvarying_limits(metric, labels, scores, group_codes(group, len(labels)), level=level)
+        else:
+            low, high = percentile_limits(values, level)
         rows.append((name, value, low, high, above, below, note))
     columns = ["metric", "value", "low", "high", "numerator", "denominator", "note"]
     return pd.DataFrame(rows, columns=columns).astype({"numerator": "Int64", "denominator": "Int64"})
+
+
+def _wilson(above: int | None, below: int | None, level: float) -> tuple[float, float]:
+    """Limits of a proportion; NaN of what is none."""
+    if above is None or below is None:
+        return NAN, NAN
+    found = wilson_interval(above, below, level=level)
+    return found.low, found.high
 
 
 def resampled_counts(

@@ -25,16 +25,16 @@ TEMPERATURES = (1e-3, 1e3)
 DEVIATIONS = (1e-3, 1.0)  # `train.grey_statistics` gives none below
 
 
-class Odd(ValueError):
+class OddCheckpointError(ValueError):
     """What cannot be meant, in words, and what was expected."""
 
     def __init__(self, words: str, expected: str) -> None:
         super().__init__(f"{printable(words)}; expected {expected}")
 
 
-def _odd(name: str, found: object, expected: str) -> Odd:
+def _odd(name: str, found: object, expected: str) -> OddCheckpointError:
     shown = repr(found)
-    return Odd(f"{name} is {shown if len(shown) <= 80 else shown[:77] + '...'}", expected)
+    return OddCheckpointError(f"{name} is {shown if len(shown) <= 80 else shown[:77] + '...'}", expected)
 
 
 def _whole(value: object) -> bool:
@@ -65,14 +65,14 @@ def from_version_1(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Raise `Odd` unless these are the values of a classifier: what `Classifier` has, less its network.
+    """Raise `OddCheckpointError` unless these are the values of a classifier: what `Classifier` has, less its network.
 
     A threshold may be infinite: then nobody is predicted fractured.
     """
     if missing := sorted(VALUES - values.keys()):
-        raise Odd(f"values is without {', '.join(missing)}", "all of them")
+        raise OddCheckpointError(f"values is without {', '.join(missing)}", "all of them")
     if extra := [key for key in values if key not in VALUES]:
-        raise Odd(f"values is with {extra[0]}", f"{', '.join(sorted(VALUES))} only")
+        raise OddCheckpointError(f"values is with {extra[0]}", f"{', '.join(sorted(VALUES))} only")
     check_architecture(values["architecture"])
     localizing = values["architecture"]["name"] != "small_cnn"
     least, most, step = (32, SIZES[1], 32) if localizing else (*SIZES, 1)
@@ -107,7 +107,9 @@ def _check_calibration(values: Mapping[str, Any], of: str, rule: str) -> None:
         if not (_number(value) and 0 <= value <= 1) and not (type(value) is float and value == math.inf):
             raise _odd(f"threshold of {name}{of}", value, "a score in 0..1, or inf where nobody is predicted fractured")
     if rule not in thresholds:
-        raise Odd(f"thresholds{of} is for {', '.join(thresholds) or 'no rule'}", f"one for {rule}, which decides")
+        raise OddCheckpointError(
+            f"thresholds{of} is for {', '.join(thresholds) or 'no rule'}", f"one for {rule}, which decides"
+        )
 
 
 def _check_extra(extra: object) -> None:
@@ -126,7 +128,7 @@ def _check_extra(extra: object) -> None:
 
 def _check_plain(name: str, value: object, depth: int = 0) -> None:
     if depth > 16:
-        raise Odd(f"{name} is nested more than 16 deep", "plain values")
+        raise OddCheckpointError(f"{name} is nested more than 16 deep", "plain values")
     if isinstance(value, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -136,11 +138,13 @@ def _check_plain(name: str, value: object, depth: int = 0) -> None:
         for inner in value:
             _check_plain(name, inner, depth + 1)
     elif type(value) not in (str, int, float, bool, type(None)):
-        raise Odd(f"a value in {name} is of type {type(value).__name__}", "text, numbers, lists and values by name")
+        raise OddCheckpointError(
+            f"a value in {name} is of type {type(value).__name__}", "text, numbers, lists and values by name"
+        )
 
 
 def check_architecture(architecture: object) -> None:
-    """Raise `Odd` unless it is the name of a network of `MODELS` and options that it takes, none of them absurd."""
+    """Raise `OddCheckpointError` unless it names a network of `MODELS` with options that it takes, none absurd."""
     if not isinstance(architecture, dict) or not isinstance(architecture.get("name"), str):
         raise _odd("architecture", architecture, "a name and options")
     name = architecture["name"]
@@ -151,14 +155,14 @@ def check_architecture(architecture: object) -> None:
         if option == "name" or (option == "maps" and value is None and option in known):
             continue
         if option not in known:
-            raise Odd(f"architecture is {name} with {option}", f"{', '.join(known)} only")
+            raise OddCheckpointError(f"architecture is {name} with {option}", f"{', '.join(known)} only")
         least = 0 if option == "shared" else 1
         if not _whole(value) or not least <= value <= MOST[option]:
             raise _odd(option, value, f"a whole number in {least}..{MOST[option]}")
 
 
 def check_shapes(architecture: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
-    """Raise `Odd` unless these are the tensors that the network has, by name, shape and kind; nothing is allocated."""
+    """Raise `OddCheckpointError` unless these are a network's tensors by name, shape and kind; allocates nothing."""
     options = {k: v for k, v in architecture.items() if k != "name"}
     heads = {key.split(".")[1] for key in weights if isinstance(key, str) and key.startswith("heads.") and key[6:]}
     if architecture["name"] == "deep_ensemble" and options.get("members", 2) != len(heads):
@@ -171,25 +175,25 @@ def check_shapes(architecture: Mapping[str, Any], weights: Mapping[str, Any]) ->
     for name, tensor in own.items():
         found = weights.get(name)
         if not isinstance(found, TensorHeader):
-            raise Odd(f"weights is without {name}", f"the {len(own)} tensors of {architecture['name']}")
+            raise OddCheckpointError(f"weights is without {name}", f"the {len(own)} tensors of {architecture['name']}")
         if found.shape != tuple(tensor.shape):
             raise _odd(name, found.shape, f"shape {tuple(tensor.shape)}")
         if ("float" in found.dtype) != tensor.is_floating_point() or found.dtype == "bool":
-            raise Odd(f"{name} is of {found.dtype}", str(tensor.dtype).removeprefix("torch."))
+            raise OddCheckpointError(f"{name} is of {found.dtype}", str(tensor.dtype).removeprefix("torch."))
     if more := [name for name in weights if name not in own]:
-        raise Odd(f"weights is with {more[0]}", f"the {len(own)} tensors of {architecture['name']}")
+        raise OddCheckpointError(f"weights is with {more[0]}", f"the {len(own)} tensors of {architecture['name']}")
 
 
 def check_weights(model: nn.Module) -> None:
-    """Raise `Odd` unless every number of a network is one, and no variance is negative."""
+    """Raise `OddCheckpointError` unless every number of a network is one, and no variance is negative."""
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             wrong = int((~torch.isfinite(value)).sum())
-            raise Odd(f"{name} is NaN or infinite in {wrong} of {value.numel()} places", "numbers")
+            raise OddCheckpointError(f"{name} is NaN or infinite in {wrong} of {value.numel()} places", "numbers")
         if name.endswith("running_var") and bool((value < 0).any()):
-            raise Odd(f"{name} is negative ({float(value.min()):g})", "variances of 0 or more")
+            raise OddCheckpointError(f"{name} is negative ({float(value.min()):g})", "variances of 0 or more")
 
 
-def refusal(path: object, error: Odd) -> InputError:
+def refusal(path: object, error: OddCheckpointError) -> InputError:
     """The one line that names the file."""
     return InputError(f"{path}: a checkpoint that does not fit together: {error}")

@@ -12,9 +12,17 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
+from fracturelib import __version__
 from fracturelib._io.files import InputError, atomic_path, printable
 from fracturelib.data.labels import CLASSES
-from fracturelib.models.checkpoint_checks import Odd, check_shapes, check_values, check_weights, from_version_1, refusal
+from fracturelib.models.checkpoint_checks import (
+    OddCheckpointError,
+    check_shapes,
+    check_values,
+    check_weights,
+    from_version_1,
+    refusal,
+)
 from fracturelib.models.registry import build_model
 from fracturelib.models.tensor_file import read_header, require_undamaged
 
@@ -234,8 +242,6 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
     InputError
         If it would not be read again: a weight, the temperature or a threshold is no number. Nothing is written then.
     """
-    from fracturelib import __version__
-
     values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f != "model"}
     values["classes"] = list(classifier.classes)
     values["tta_calibration"] = None if classifier.tta_calibration is None else asdict(classifier.tta_calibration)
@@ -243,7 +249,7 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
     try:
         check_values(values)
         check_weights(classifier.model)
-    except Odd as error:
+    except OddCheckpointError as error:
         raise InputError(f"{path}: not written, because {error}") from None
     payload = {
         "format": FORMAT,
@@ -305,9 +311,11 @@ def load_classifier(path: str | Path) -> Classifier:
     def check(header: dict[str, Any]) -> None:
         values, weights = header.get("values"), header.get("weights")
         if header.keys() != {"format", "format_version", "values", "weights"}:
-            raise Odd(f"it holds {', '.join(map(str, header))}", "format, format_version, values and weights")
+            raise OddCheckpointError(
+                f"it holds {', '.join(map(str, header))}", "format, format_version, values and weights"
+            )
         if not isinstance(values, dict) or not isinstance(weights, dict):
-            raise Odd("values or weights are no mapping", "values and weights by name")
+            raise OddCheckpointError("values or weights are no mapping", "values and weights by name")
         values = values if header["format_version"] > 1 else from_version_1(values)
         check_values(values)
         check_shapes(values["architecture"], weights)
@@ -320,7 +328,7 @@ def load_classifier(path: str | Path) -> Classifier:
         model = build_model(**values["architecture"])
         model.load_state_dict(payload["weights"])
         check_weights(model)
-    except Odd as error:
+    except OddCheckpointError as error:
         raise refusal(path, error) from None
     return Classifier(model=model.to(memory_format=torch.channels_last).eval(), **values)
 

@@ -53,6 +53,7 @@ class Block(nn.Module):
         self.pads_at = len(widen) if folded and widen and stride > 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (n, c, h, w) to (n, c', h', w')."""
         if self.pads_at is not None and not torch.is_grad_enabled():
             return self.padded_early(x, self.pads_at)
         return x + self.layers(x) if self.adds else self.layers(x)
@@ -102,6 +103,7 @@ class Lite0(nn.Module):
         self.stage4 = nn.Sequential(*blocks[11:], *_unit(channels, CHANNELS, folded=folded), nn.ReLU6(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (n, c, h, w) to (n, c', h', w')."""
         return self.stage4(self.stage3(self.stage2(self.stage1(x))))
 
 

@@ -20,6 +20,7 @@ class ParallelStages(nn.ModuleList):
         self.common = common
 
     def forward(self, x: Tensor) -> Tensor:
+        """All members' features side by side: (n, c, h, w) to (n, c', h', w')."""
         parts = [x] * len(self) if self.common else x.chunk(len(self), dim=1)
         return torch.cat([stage(part) for stage, part in zip(self, parts, strict=True)], dim=1)
 

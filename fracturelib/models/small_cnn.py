@@ -32,10 +32,12 @@ class LocalContrast(nn.Module):
         self.cell, self.floor = cell, floor
 
     def local_mean(self, x: Tensor) -> Tensor:
+        """Of the surroundings of each pixel: (n, 1, h, w) to the same shape."""
         cells = F.avg_pool2d(x, min(self.cell, *x.shape[2:]), ceil_mode=True)
         return F.interpolate(cells, size=x.shape[2:], mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Each pixel against its surroundings: (n, 1, h, w) to the same shape."""
         difference = x - self.local_mean(x)
         return difference / (self.local_mean(difference**2).sqrt() + self.floor)
 

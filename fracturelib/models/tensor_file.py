@@ -42,7 +42,7 @@ class _Storage:
     numbers: int
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """What is wrong with a file, in a few words."""
 
 
@@ -77,7 +77,7 @@ class _Reader(_Unpickler):
         dtype, width = STORAGES[kind]
         held = self.sizes.get(f"data/{key}")
         if not _count(numbers) or held != numbers * width:
-            raise _Refused(f"a storage of {numbers} x {dtype} has {held} bytes")
+            raise _RefusedError(f"a storage of {numbers} x {dtype} has {held} bytes")
         return _Storage(dtype, numbers)
 
     def load_setitem(self) -> None:
@@ -92,14 +92,14 @@ class _Reader(_Unpickler):
     def load_build(self) -> None:
         self.stack.pop()  # notes that a state_dict carries beside its tensors
         if not isinstance(self.stack[-1], OrderedDict):
-            raise _Refused("a state for something that has none")
+            raise _RefusedError("a state for something that has none")
 
     dispatch |= {ord("s"): load_setitem, ord("u"): load_setitems, ord("b"): load_build}
 
 
 def _require_key(key: Any) -> None:
     if not isinstance(key, str | int):
-        raise _Refused(f"a key of type {type(key).__name__}")
+        raise _RefusedError(f"a key of type {type(key).__name__}")
 
 
 def _ordered() -> "OrderedDict[Any, Any]":
@@ -110,16 +110,16 @@ def _count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**48
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, grad: Any, hooks: Any) -> TensorHeader:
+def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, _grad: Any, hooks: Any) -> TensorHeader:
     if not isinstance(storage, _Storage) or type(shape) is not tuple or type(stride) is not tuple or hooks:
-        raise _Refused("a tensor without a storage, or with hooks")
+        raise _RefusedError("a tensor without a storage, or with hooks")
     if len(shape) != len(stride) or len(shape) > 8 or not all(map(_count, (offset, *shape, *stride))):
-        raise _Refused(f"a tensor of shape {shape} and strides {stride}")
+        raise _RefusedError(f"a tensor of shape {shape} and strides {stride}")
     numbers, reach = 1, offset
     for size, step in zip(shape, stride, strict=True):
         numbers, reach = numbers * size, reach + max(size - 1, 0) * step
     if numbers and (reach >= storage.numbers or numbers > storage.numbers):
-        raise _Refused(f"a tensor of shape {shape} and strides {stride} on {storage.numbers} numbers")
+        raise _RefusedError(f"a tensor of shape {shape} and strides {stride} on {storage.numbers} numbers")
     return TensorHeader(storage.dtype, shape)
 
 
@@ -141,7 +141,7 @@ def read_header(path: Path, *, expected: str) -> Any:
             f"expected a {expected}, which has tensors and plain values only ({printable(error)})"
         ) from None
     except Exception as error:  # a damaged record raises whatever its bytes happen to say
-        reason = printable(error) if isinstance(error, _Refused | OSError) and str(error) else type(error).__name__
+        reason = printable(error) if isinstance(error, _RefusedError | OSError) and str(error) else type(error).__name__
         raise InputError(f"{path}: not a {expected}, or damaged ({reason[:200]})") from None
     if isinstance(header, dict) and header.get("format") == expected:
         _require_plain(header, path, expected)
@@ -165,21 +165,21 @@ def _record_of(file: Any) -> tuple[bytes, dict[str, int]]:
     """The record, and the bytes of each entry by its name below the first folder; nothing in it is compressed."""
     total = file.seek(0, 2)
     if total > MOST_BYTES:
-        raise _Refused(f"{total} bytes")
+        raise _RefusedError(f"{total} bytes")
     file.seek(max(total - 22, 0))
     end = file.read(22)  # torch writes no comment behind it
     if end[:4] != b"PK\x05\x06" or int.from_bytes(end[10:12], "little") > MOST_ENTRIES:
-        raise _Refused("no zip file as torch writes it")
+        raise _RefusedError("no zip file as torch writes it")
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         odd = [e for e in entries if e.compress_type != zipfile.ZIP_STORED or e.compress_size != e.file_size]
         if odd or sum(e.file_size for e in entries) > total:
             name = printable(odd[0].filename) if odd else "entries"
-            raise _Refused(f"{name}: compressed, or longer than the file")
+            raise _RefusedError(f"{name}: compressed, or longer than the file")
         sizes = {e.filename.partition("/")[2]: e.file_size for e in entries}
         records = [e for e in entries if e.filename.partition("/")[2] == "data.pkl"]
         if len(sizes) != len(entries) or len(records) != 1 or records[0].file_size > MOST_RECORD:
-            raise _Refused(f"{len(records)} records data.pkl among {len(entries)} entries")
+            raise _RefusedError(f"{len(records)} records data.pkl among {len(entries)} entries")
         return archive.read(records[0]), sizes
 
 

@@ -40,6 +40,7 @@ class Bone:
 
     @property
     def length(self) -> float:
+        """From end to end, in mm."""
         return self.ends[1] - self.ends[0]
 
     def point(self, fraction: float, across: float = 0.0, over: float = 0.0) -> np.ndarray:
@@ -117,6 +118,7 @@ def rotation(axis: np.ndarray, angle: float, anchor: np.ndarray | None = None) -
 
 
 def translation(offset: np.ndarray) -> np.ndarray:
+    """A shift in mm, as (4, 4)."""
     matrix = np.eye(4)
     matrix[:3, 3] = offset
     return matrix

@@ -259,16 +259,9 @@ def simulate_dataset(
     folder = Path(out)
     _check(images, size, regions, shortcut, workers)
     config = {"images": images, "seed": seed, "size": size, "regions": list(regions), "shortcut": shortcut or {}}
-    done, begun = _recipe_of(folder / RECIPE), _recipe_of(folder / UNFINISHED / RECIPE)
-    if done == config and (folder / "manifest.csv").is_file():
+    if _is_made(folder, config):
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # of a call that was killed at its last moment
         return pd.read_csv(folder / "manifest.csv", keep_default_na=False)
-    strange = folder.is_dir() and any(p.name != UNFINISHED for p in folder.iterdir())
-    held = done if begun is None else begun
-    if held not in (None, config) or (begun is None and strange):
-        raise InputError(
-            f"{folder} is not empty and holds another data set; expected a new folder, or one that the same call began"
-        )
     with atomic_path(folder / UNFINISHED / RECIPE) as temporary:
         temporary.write_text(json.dumps(config))
     radiographs = plan_images(images, seed=seed, regions=regions, shortcut=shortcut)
@@ -278,6 +271,20 @@ def simulate_dataset(
         for name in CLASS_FOLDERS:
             sweep(folder / split / name)
     return _join(folder, radiographs, config)
+
+
+def _is_made(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether the data set is there already; InputError if something else is."""
+    done, begun = _recipe_of(folder / RECIPE), _recipe_of(folder / UNFINISHED / RECIPE)
+    if done == config and (folder / "manifest.csv").is_file():
+        return True
+    strange = folder.is_dir() and any(p.name != UNFINISHED for p in folder.iterdir())
+    held = done if begun is None else begun
+    if held not in (None, config) or (begun is None and strange):
+        raise InputError(
+            f"{folder} is not empty and holds another data set; expected a new folder, or one that the same call began"
+        )
+    return False
 
 
 def _run(images: list[Image], folder: Path, size: int, workers: int, progress: bool, total: int) -> None:

@@ -141,75 +141,104 @@ def break_bone(
         Width of the gap in mm; if not given, it follows from the severity.
     """
     size = min(bone.width, 30.0)  # the pelvis moves no further than the femur
-    offset_scale = 0.8 + 0.95 * size * severity**1.3  # mm
-    tilt = {"transverse": 0.1, "oblique": 0.75, "spiral": 0.35, "comminuted": 0.5, "impacted": 0.2}.get(kind, 0.3)
-    tilt *= rng.uniform(0.6, 1.3)
-    cut = rough_cut(
-        rng,
-        bone,
-        fraction,
-        tilt=tilt,
-        roughness=rng.uniform(0.8, 1.6),
-        twist=size * rng.uniform(1.4, 2.4) if kind == "spiral" else 0.0,
-    )
+    cut = _first_cut(bone, kind, rng, fraction, size)
     site = bone.frame @ cut.origin
     side = _across(rng)
     if kind in ("hairline", "buckle"):
-        width = (gap if gap is not None else rng.uniform(0.45, 1.0)) if kind == "hairline" else 0.0
-        slits = (Slit(cut, width, side, rng.uniform(0.0, 0.6) * size),) if width else ()
-        height = (
-            (gap if gap is not None else rng.uniform(0.09, 0.14 + 0.1 * severity) * size) if kind == "buckle" else 0.0
-        )
-        bulges = (Bulge(cut.origin, height, rng.uniform(2.5, 4.5), side),) if height else ()
-        return Break(bone.name, kind, site, round(width + height, 2), slits=slits, bulges=bulges)
+        return _cracked(bone, kind, rng, cut, side, severity=severity, gap=gap)
     width = gap if gap is not None else rng.uniform(0.9, 1.8) + 2.5 * severity * rng.uniform(0.1, 1)
     if kind == "avulsion":
         return _avulsion(bone, rng, cut, fraction, width)
     angle = np.deg2rad(rng.uniform(0, 3) + 30 * severity * rng.uniform(0.2, 1))
-    hinge = np.cross([1.0, 0, 0], side)
     if kind == "greenstick":
-        pivot = cut.origin - side * size * 0.45
-        opened = np.deg2rad(rng.uniform(7, 12) + 14 * severity)
-        move = _move(bone, pivot, np.zeros(3), hinge, opened)
-        far = Piece(((cut, 1.0, 0.1),), move, True)
-        return Break(
-            bone.name, kind, site, round(0.9 * size * np.sin(opened), 2), (Piece(((cut, -1.0, 0.1),), np.eye(4)), far)
-        )
+        return _bent(bone, rng, cut, side, severity)
+    offset_scale = 0.8 + 0.95 * size * severity**1.3  # mm
     shift = side * offset_scale * rng.uniform(0.5, 1.0)
     if kind == "impacted":
         shift = shift * 0.4 - np.array([rng.uniform(0.8, 1.5) + 2.2 * severity, 0, 0])
         width = 0.0 if gap is None else gap
     elif kind in ("oblique", "spiral", "comminuted"):
         shift = shift - np.array([rng.uniform(0, 0.25) * offset_scale, 0, 0])
-    move = _move(bone, cut.origin, shift, hinge, angle)
-    near, far = Piece(((cut, -1.0, width / 2),), np.eye(4)), Piece(((cut, 1.0, width / 2),), move, True)
-    pieces: tuple[Piece, ...] = (near, far)
+    parted = _Parted(cut, width, shift, _move(bone, cut.origin, shift, _hinge(side), angle))
+    near = Piece(((cut, -1.0, width / 2),), np.eye(4))
     if kind == "comminuted":
-        pieces = (near, *_shattered(bone, rng, cut, fraction, severity, width, shift, move))
-    far_point = np.linalg.norm((move @ [*site, 1])[:3] - site) + width + np.sin(angle) * size / 2
+        pieces = (near, *_shattered(bone, rng, parted, fraction, severity))
+    else:
+        pieces = (near, Piece(((cut, 1.0, width / 2),), parted.move, True))
+    far_point = np.linalg.norm((parted.move @ [*site, 1])[:3] - site) + width + np.sin(angle) * size / 2
     chips = _chips(rng, site, size, severity) if kind in SHATTERED else ()
     return Break(bone.name, kind, site, round(float(far_point), 2), pieces, chips=chips)
 
 
-def _shattered(
+@dataclass(frozen=True)
+class _Parted:
+    """A bone in two: the surface, the gap (mm), and how the far part goes: its shift (mm) and whole move (4, 4)."""
+
+    cut: Cut
+    width: float
+    shift: np.ndarray
+    move: np.ndarray
+
+
+def _first_cut(bone: Bone, kind: str, rng: np.random.Generator, fraction: float, size: float) -> Cut:
+    """The surface at which a bone gives way."""
+    tilt = {"transverse": 0.1, "oblique": 0.75, "spiral": 0.35, "comminuted": 0.5, "impacted": 0.2}.get(kind, 0.3)
+    tilt *= rng.uniform(0.6, 1.3)
+    roughness = rng.uniform(0.8, 1.6)
+    twist = size * rng.uniform(1.4, 2.4) if kind == "spiral" else 0.0
+    return rough_cut(rng, bone, fraction, tilt=tilt, roughness=roughness, twist=twist)
+
+
+def _hinge(side: np.ndarray) -> np.ndarray:
+    """The axis about which a bone opens towards `side`."""
+    return np.cross([1.0, 0, 0], side)
+
+
+def _cracked(
     bone: Bone,
+    kind: str,
     rng: np.random.Generator,
     cut: Cut,
-    fraction: float,
+    side: np.ndarray,
+    *,
     severity: float,
-    width: float,
-    shift: np.ndarray,
-    move: np.ndarray,
+    gap: float | None,
+) -> Break:
+    """A hairline or a buckle: the bone stays in one piece."""
+    size = min(bone.width, 30.0)
+    width = height = 0.0
+    if kind == "hairline":
+        width = gap if gap is not None else rng.uniform(0.45, 1.0)
+    slits = (Slit(cut, width, side, rng.uniform(0.0, 0.6) * size),) if width else ()
+    if kind == "buckle":
+        height = gap if gap is not None else rng.uniform(0.09, 0.14 + 0.1 * severity) * size
+    bulges = (Bulge(cut.origin, height, rng.uniform(2.5, 4.5), side),) if height else ()
+    return Break(bone.name, kind, bone.frame @ cut.origin, round(width + height, 2), slits=slits, bulges=bulges)
+
+
+def _bent(bone: Bone, rng: np.random.Generator, cut: Cut, side: np.ndarray, severity: float) -> Break:
+    """A greenstick: opened on one side about the other, which holds."""
+    size = min(bone.width, 30.0)
+    pivot = cut.origin - side * size * 0.45
+    opened = np.deg2rad(rng.uniform(7, 12) + 14 * severity)
+    move = _move(bone, pivot, np.zeros(3), _hinge(side), opened)
+    pieces = (Piece(((cut, -1.0, 0.1),), np.eye(4)), Piece(((cut, 1.0, 0.1),), move, True))
+    displacement = round(0.9 * size * np.sin(opened), 2)
+    return Break(bone.name, "greenstick", bone.frame @ cut.origin, displacement, pieces)
+
+
+def _shattered(
+    bone: Bone, rng: np.random.Generator, parted: _Parted, fraction: float, severity: float
 ) -> tuple[Piece, ...]:
     """What lies beyond the first surface: the far part of the bone, and between them two to five fragments.
 
     Each surface along the bone splits off a proportion of what the ones before it left, so that fragments are of many
     sizes.
     """
-    size = bone.width
+    size, cut, width, shift = bone.width, parted.cut, parted.width, parted.shift
     across = rough_cut(rng, bone, fraction, tilt=rng.uniform(0.3, 0.9), roughness=1.2)
     across = replace(across, origin=cut.origin + np.array([rng.uniform(0.35, 0.9) * size, 0, 0]))
-    pieces = [Piece(((cut, 1.0, width / 2), (across, 1.0, width / 2)), move, True)]
+    pieces = [Piece(((cut, 1.0, width / 2), (across, 1.0, width / 2)), parted.move, True)]
     between: tuple[tuple[Cut, float, float], ...] = ((cut, 1.0, width / 2), (across, -1.0, width / 2))
     crack = min(0.3 * width, 0.6)
     for left in reversed(range(1 + min(int(rng.poisson(0.8 + 1.5 * severity)), 4))):

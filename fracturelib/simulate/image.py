@@ -52,7 +52,7 @@ def draw_exposure(
     )
 
 
-def simulate_image(
+def simulate_image(  # noqa: PLR0913, all but one are by name only
     region: str,
     *,
     seed: int,
@@ -104,17 +104,9 @@ def simulate_image(
     if kv is not None and not 40 <= kv <= 120:
         raise InputError(f"kv is {kv}; expected 40 to 120")
     lengths = path_lengths(
-        region,
-        seed=seed,
-        view=view,
-        fracture=fracture,
-        gap=gap,
-        severity=severity,
-        size=size,
-        image=image,
-        cast=cast,
+        region, seed=seed, view=view, fracture=fracture, gap=gap, severity=severity, size=size, image=image, cast=cast,
         marker=marker,
-    )
+    )  # fmt: skip
     rng = stream(seed, region, 11, image)
     exposure = draw_exposure(region_of(region), rng, kv=kv, poor=poor)
     return develop(lengths, exposure, rng)

@@ -34,7 +34,19 @@ class Frame:
     shutter: np.ndarray
 
 
+@dataclass(frozen=True)
+class Scene:
+    """A patient before the tube: bones and their places in the world, and flesh as capsules, one for each of `spec`."""
+
+    spec: Region
+    camera: Camera
+    bones: dict[str, Bone]
+    places: dict[str, np.ndarray]
+    capsules: list[Capsule]
+
+
 def draw_things(rng: np.random.Generator, region: str, bones: tuple[str, ...]) -> Things:
+    """What a patient happens to wear."""
     long = [b for b in bones if b in ("radius", "ulna", "humerus", "tibia", "fibula", "femur")]
     plate = str(rng.choice(long)) if long and rng.uniform() < 0.07 else None
     rings = [b for b in bones if b in ("pp2", "pp3", "pp4")]
@@ -58,46 +70,35 @@ def _line(shape: tuple[int, int], a: np.ndarray, b: np.ndarray, width: float) ->
     return cv2.GaussianBlur(picture, (0, 0), 0.5)
 
 
-def add_things(
-    paths: dict[str, np.ndarray],
-    things: Things,
-    side: str,
-    camera: Camera,
-    places: dict[str, np.ndarray],
-    bones: dict[str, Bone],
-    capsules: list[Capsule],
-    spec: Region,
-    rng: np.random.Generator,
-) -> None:
-    """Add the path lengths of cast, plate and ring."""
-    if things.hardware in places:
-        _add_plate(paths, camera, bones[things.hardware], places[things.hardware], rng)
-    if things.jewel in places:
-        bone, place = bones[things.jewel], places[things.jewel]
-        middle = camera.see((place @ [*bone.point(0.45), 1])[None, :3])[0]
-        axis = camera.see((place @ [*bone.point(0.6), 1])[None, :3])[0] - middle
-        angle = float(np.rad2deg(np.arctan2(axis[1], axis[0]))) + 90
-        ring = np.zeros_like(paths["lead"])
-        half = (round(9.5 / camera.pixel * 16), round(2.2 / camera.pixel * 16))
-        cv2.ellipse(
-            ring,
-            (round(middle[0] * 16), round(middle[1] * 16)),
-            half,
-            angle,
-            0,
-            360,
-            1.0,
-            max(round(1.6 / camera.pixel), 1),
-            cv2.LINE_8,
-            4,
-        )
-        paths["lead"] += 0.8 * ring
+def add_things(paths: dict[str, np.ndarray], things: Things, scene: Scene, rng: np.random.Generator) -> None:
+    """Add the path lengths of plate, ring and cast."""
+    if things.hardware in scene.places:
+        _add_plate(paths, scene.camera, scene.bones[things.hardware], scene.places[things.hardware], rng)
+    if things.jewel in scene.places:
+        _add_ring(paths, scene.camera, scene.bones[things.jewel], scene.places[things.jewel])
     if things.cast:
-        wrapped = [c for c, part in zip(capsules, spec.flesh, strict=True) if part.fat >= 0.4]
-        gap, thick = rng.uniform(1.5, 4), rng.uniform(4, 8)
-        shell = cast_flesh(camera, wrapped, -(gap + thick)) - cast_flesh(camera, wrapped, -gap)
-        grain = cv2.GaussianBlur(rng.standard_normal(shell.shape, dtype=np.float32), (0, 0), 1.6 / camera.pixel) * 3
-        paths["bone"] += np.maximum(shell, 0) * np.float32(rng.uniform(0.2, 0.4)) * np.clip(1 + 0.25 * grain, 0.3, 2)
+        _add_cast(paths, scene, rng)
+
+
+def _add_ring(paths: dict[str, np.ndarray], camera: Camera, bone: Bone, place: np.ndarray) -> None:
+    middle = camera.see((place @ [*bone.point(0.45), 1])[None, :3])[0]
+    axis = camera.see((place @ [*bone.point(0.6), 1])[None, :3])[0] - middle
+    angle = float(np.rad2deg(np.arctan2(axis[1], axis[0]))) + 90
+    ring = np.zeros_like(paths["lead"])
+    centre = (round(middle[0] * 16), round(middle[1] * 16))
+    half = (round(9.5 / camera.pixel * 16), round(2.2 / camera.pixel * 16))
+    line = max(round(1.6 / camera.pixel), 1)
+    cv2.ellipse(ring, centre, half, angle, 0, 360, 1.0, line, cv2.LINE_8, 4)
+    paths["lead"] += 0.8 * ring
+
+
+def _add_cast(paths: dict[str, np.ndarray], scene: Scene, rng: np.random.Generator) -> None:
+    camera = scene.camera
+    wrapped = [c for c, part in zip(scene.capsules, scene.spec.flesh, strict=True) if part.fat >= 0.4]
+    gap, thick = rng.uniform(1.5, 4), rng.uniform(4, 8)
+    shell = cast_flesh(camera, wrapped, -(gap + thick)) - cast_flesh(camera, wrapped, -gap)
+    grain = cv2.GaussianBlur(rng.standard_normal(shell.shape, dtype=np.float32), (0, 0), 1.6 / camera.pixel) * 3
+    paths["bone"] += np.maximum(shell, 0) * np.float32(rng.uniform(0.2, 0.4)) * np.clip(1 + 0.25 * grain, 0.3, 2)
 
 
 _SESAMOIDS = (  # bone, fraction, shift in world rest mm, radius in mm, how often
@@ -112,19 +113,14 @@ _SESAMOIDS = (  # bone, fraction, shift in world rest mm, radius in mm, how ofte
 )
 
 
-def sesamoids(
-    rng: np.random.Generator,
-    camera: Camera,
-    places: dict[str, np.ndarray],
-    bones: dict[str, Bone],
-    shown: tuple[str, ...],
-) -> np.ndarray:
+def sesamoids(rng: np.random.Generator, scene: Scene) -> np.ndarray:
     """Small round bones in tendons, which resemble torn-off flakes: path length in mm, float32 (h, w)."""
+    camera, places, bones = scene.camera, scene.places, scene.bones
     total = np.zeros((camera.height, camera.width), np.float32)
     y, x = np.mgrid[: camera.height, : camera.width].astype(np.float32)
     for name, fraction, shift, radius, chance in _SESAMOIDS:
         size, there = radius * rng.uniform(0.8, 1.2), rng.uniform() < chance
-        if name in shown and there:
+        if name in scene.spec.bones and there:
             u, v, _ = camera.see((places[name] @ [*(bones[name].point(fraction) + np.array(shift)), 1])[None, :3])[
                 0
             ].tolist()
@@ -160,7 +156,7 @@ def _add_plate(
     paths["titanium"] += plate
 
 
-def add_marker(paths: dict[str, np.ndarray], things: Things, side: str, pixel: float, rng: np.random.Generator) -> None:
+def add_marker(paths: dict[str, np.ndarray], things: Things, side: str, rng: np.random.Generator) -> None:
     """A lead letter in a corner where little else is."""
     h, w = paths["lead"].shape
     height = rng.uniform(0.045, 0.07) * max(h, w)

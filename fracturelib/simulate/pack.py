@@ -210,6 +210,7 @@ def read_surfaces() -> tuple[dict[str, Surface], dict[str, Joint]]:
 
 
 def kind_of(bone: str) -> str:
+    """What a bone is shaped like, in a word."""
     if bone in LONG:
         return "long"
     if bone in FLAT:

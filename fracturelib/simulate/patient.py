@@ -37,6 +37,7 @@ class Patient:
 
     @property
     def child(self) -> bool:
+        """Whether growth plates are open."""
         return self.age_group == "child"
 
 
@@ -132,6 +133,7 @@ def _healed(rng: np.random.Generator, region: str, bones: dict[str, Bone]) -> tu
 
 
 def tissue_of(patient: Patient, bone: Bone) -> Tissue:
+    """How this patient's bone of that name is made."""
     rng = stream(patient.seed, bone.name, 3)
     long = bone.length > 3.5 * bone.width
     cortex = patient.cortex * (0.24 if long else 0.08) * bone.width * 0.6 if long else 0.0

@@ -297,4 +297,5 @@ REGIONS: tuple[str, ...] = tuple(_REGIONS)
 
 
 def region_of(name: str) -> Region:
+    """The region of a name in `REGIONS`."""
     return _REGIONS[name]

@@ -64,6 +64,7 @@ class Shadow:
 
     @classmethod
     def empty(cls, camera: Camera) -> "Shadow":
+        """Of nothing."""
         return cls(*(np.zeros((camera.height, camera.width), np.float32) for _ in range(3)))
 
 
@@ -84,6 +85,91 @@ def _extent(camera: Camera, bone: Bone, place: np.ndarray) -> tuple[int, int, in
     if x1 <= x0 or y1 <= y0:
         return None
     return int(x0), int(y0), int(x1), int(y1), float(seen[:, 2].min()), float(seen[:, 2].max())
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """What is not as in the whole bone of an adult; see `cast_bone`."""
+
+    piece: Piece | None
+    slits: tuple[Slit, ...]
+    plates: tuple[Slit, ...]
+    bulges: tuple[Bulge, ...]
+    marked: bool
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Samples along the rays that may meet a bone, in blocks of `BLOCK` pixels and steps each way."""
+
+    camera: Camera
+    bone: Bone
+    tissue: Tissue
+    axes: tuple[np.ndarray, ...]  # of `_local`, float32
+    corners: tuple[int, int, int, int]  # x0, y0, x1, y1, pixels
+    first: float  # depth in mm
+    step: float  # mm
+    blocks: tuple[int, int, int]  # how many: rows, columns, depths
+
+    @classmethod
+    def over(cls, camera: Camera, bone: Bone, place: np.ndarray, tissue: Tissue) -> "_Grid | None":
+        """None if the bone is not on the image."""
+        extent = _extent(camera, bone, place)
+        if extent is None:
+            return None
+        x0, y0, x1, y1, z0, z1 = extent
+        axes = tuple(v.astype(np.float32) for v in _local(camera, bone, place))
+        step = float(np.clip(1.25 * camera.pixel, 0.75, max(1.2, 0.9 * bone.spacing)))
+        ny, nx = -(-(y1 - y0) // BLOCK), -(-(x1 - x0) // BLOCK)
+        nz = max(int(np.ceil((z1 - z0) / (BLOCK * step))), 1)
+        return cls(camera, bone, tissue, axes, (x0, y0, x1, y1), z0, step, (ny, nx, nz))
+
+    def points(self, i: np.ndarray, j: np.ndarray, k: np.ndarray) -> np.ndarray:
+        """Samples by row, column and depth, in the bone's axes (mm): float32 (3, ...)."""
+        camera, (x0, y0, *_) = self.camera, self.corners
+        origin, right, down, beam = self.axes
+        z = (self.first + (k + 0.5) * self.step).astype(np.float32)
+        m = 1 + z / np.float32(camera.distance)
+        u = m * ((j + (x0 - camera.middle[0])) * camera.pixel).astype(np.float32)
+        v = m * ((i + (y0 - camera.middle[1])) * camera.pixel).astype(np.float32)
+        q = np.empty((3, *np.broadcast_shapes(u.shape, v.shape)), np.float32)
+        for a in range(3):
+            np.add(u * right[a] + (origin[a] + z * beam[a]), v * down[a], out=q[a])
+        return _unbend(q, self.bone, self.tissue)
+
+    def near(self, changes: _Changes) -> tuple[np.ndarray, ...]:
+        """Row, column and depth of each block that may hold some of the bone."""
+        bone, pixel = self.bone, self.camera.pixel
+        half = (BLOCK - 1) / 2
+        places = np.meshgrid(*(np.arange(n) for n in self.blocks), indexing="ij")
+        centre = self.points(*(place * BLOCK + half for place in places))
+        index = [
+            np.clip(((centre[a] - bone.low[a]) / bone.spacing + 0.5).astype(int), 0, bone.distance.shape[a] - 1)
+            for a in range(3)
+        ]
+        beyond = (
+            BLOCK * np.sqrt(2 * pixel**2 + self.step**2) / 2
+            + 0.9 * bone.spacing
+            + max(pixel, 0.5)
+            + (2.0 if changes.bulges else 0.0)
+        )
+        near = (bone.distance[index[0], index[1], index[2]] < beyond) & _within(centre, bone)
+        for cut, sign, shift in changes.piece.keep if changes.piece else ():  # blocks that lie wholly in another piece
+            near[near] &= cut.value(centre[:, near]) * sign - shift > -2 * beyond
+        return tuple(place[near] for place in places)
+
+    def inside(self, blocks: tuple[np.ndarray, ...]) -> np.ndarray:
+        """All samples of some blocks, in the bone's axes (mm): float32 (3, n, BLOCK, BLOCK, BLOCK)."""
+        within = np.ix_(*[np.arange(BLOCK)] * 3)  # open, so that only sums of the three are made in full
+        return self.points(*(b[:, None, None, None] * BLOCK + w for b, w in zip(blocks, within, strict=True)))
+
+    def add(self, target: np.ndarray, values: np.ndarray, blocks: tuple[np.ndarray, ...]) -> None:
+        """Add what the samples of some blocks hold, summed along the rays, to an image."""
+        (ny, nx, _), (x0, y0, x1, y1) = self.blocks, self.corners
+        cells = np.zeros((ny * nx, BLOCK, BLOCK), np.float32)
+        np.add.at(cells, blocks[0] * nx + blocks[1], values.sum(axis=-1) * np.float32(self.step))
+        picture = cells.reshape(ny, nx, BLOCK, BLOCK).swapaxes(1, 2).reshape(ny * BLOCK, nx * BLOCK)
+        target[y0:y1, x0:x1] += picture[: y1 - y0, : x1 - x0]
 
 
 def cast_bone(
@@ -113,72 +199,45 @@ def cast_bone(
         Whether to fill `shadow.zone` beside the piece's cuts, the slits and the bulges.
     """
     if not marked and camera.pixel < bone.spacing * 0.55:  # a coarse volume needs no fine grid
-        small = replace(
-            camera,
-            pixel=2 * camera.pixel,
-            width=-(-camera.width // 2),
-            height=-(-camera.height // 2),
-            middle=((camera.middle[0] - 0.5) / 2, (camera.middle[1] - 0.5) / 2),
-        )
+        small = _coarse(camera)
         part = Shadow.empty(small)
         cast_bone(part, small, bone, place, tissue, plates=plates, bulges=bulges)
-        for target, values in ((shadow.mineral, part.mineral), (shadow.bone, part.bone)):
-            target += cv2.resize(values, (2 * small.width, 2 * small.height), interpolation=cv2.INTER_LINEAR)[
-                : camera.height, : camera.width
-            ]
+        _add_coarse(shadow, part)
         return
-    extent = _extent(camera, bone, place)
-    if extent is None:
+    grid = _Grid.over(camera, bone, place, tissue)
+    if grid is None:
         return
-    x0, y0, x1, y1, z0, z1 = extent
-    origin, right, down, beam = (v.astype(np.float32) for v in _local(camera, bone, place))
-    step = float(np.clip(1.25 * camera.pixel, 0.75, max(1.2, 0.9 * bone.spacing)))
-    nx, ny = -(-(x1 - x0) // BLOCK), -(-(y1 - y0) // BLOCK)
-    nz = max(int(np.ceil((z1 - z0) / (BLOCK * step))), 1)
-
-    def coordinates(i: np.ndarray, j: np.ndarray, k: np.ndarray) -> np.ndarray:
-        z = (z0 + (k + 0.5) * step).astype(np.float32)
-        m = 1 + z / np.float32(camera.distance)
-        u = m * ((j + (x0 - camera.middle[0])) * camera.pixel).astype(np.float32)
-        v = m * ((i + (y0 - camera.middle[1])) * camera.pixel).astype(np.float32)
-        q = np.empty((3, *np.broadcast_shapes(u.shape, v.shape)), np.float32)
-        for a in range(3):
-            np.add(u * right[a] + (origin[a] + z * beam[a]), v * down[a], out=q[a])
-        return _unbend(q, bone, tissue)
-
-    half = (BLOCK - 1) / 2
-    by, bx, bz = np.meshgrid(np.arange(ny), np.arange(nx), np.arange(nz), indexing="ij")
-    centre = coordinates(by * BLOCK + half, bx * BLOCK + half, bz * BLOCK + half)
-    index = [
-        np.clip(((centre[a] - bone.low[a]) / bone.spacing + 0.5).astype(int), 0, bone.distance.shape[a] - 1)
-        for a in range(3)
-    ]
-    beyond = (
-        BLOCK * np.sqrt(2 * camera.pixel**2 + step**2) / 2
-        + 0.9 * bone.spacing
-        + max(camera.pixel, 0.5)
-        + (2.0 if bulges else 0.0)
-    )
-    near = (bone.distance[index[0], index[1], index[2]] < beyond) & _within(centre, bone)
-    for cut, sign, shift in piece.keep if piece else ():  # blocks that lie wholly in another piece
-        near[near] &= cut.value(centre[:, near]) * sign - shift > -2 * beyond
-    by, bx, bz = by[near], bx[near], bz[near]
-    if by.size == 0:
+    changes = _Changes(piece, slits, plates, bulges, marked)
+    blocks = grid.near(changes)
+    if blocks[0].size == 0:
         return
-    grid = np.arange(BLOCK)
-    i, j, k = np.ix_(grid, grid, grid)  # open, so that only sums of the three are made in full
-    q = coordinates(
-        by[:, None, None, None] * BLOCK + i, bx[:, None, None, None] * BLOCK + j, bz[:, None, None, None] * BLOCK + k
-    )
+    q = grid.inside(blocks)
     voxel = (q - bone.low[:, None, None, None, None]) * np.float32(1 / bone.spacing)
     distance = ndimage.map_coordinates(bone.distance, voxel, order=1, prefilter=False, mode="nearest")
-    mineral, inside, zone = _substance(q, distance, bone, tissue, camera.pixel, piece, slits, plates, bulges, marked)
-    found = ((shadow.mineral, mineral), (shadow.bone, inside), *([] if zone is None else [(shadow.zone, zone)]))
-    for target, values in found:
-        cells = np.zeros((ny * nx, BLOCK, BLOCK), np.float32)
-        np.add.at(cells, by * nx + bx, values.sum(axis=-1) * np.float32(step))
-        picture = cells.reshape(ny, nx, BLOCK, BLOCK).swapaxes(1, 2).reshape(ny * BLOCK, nx * BLOCK)
-        target[y0:y1, x0:x1] += picture[: y1 - y0, : x1 - x0]
+    mineral, inside, zone = _substance(q, distance, bone, tissue, camera.pixel, changes)
+    grid.add(shadow.mineral, mineral, blocks)
+    grid.add(shadow.bone, inside, blocks)
+    if zone is not None:
+        grid.add(shadow.zone, zone, blocks)
+
+
+def _coarse(camera: Camera) -> Camera:
+    """The same view in pixels of twice the size."""
+    return replace(
+        camera,
+        pixel=2 * camera.pixel,
+        width=-(-camera.width // 2),
+        height=-(-camera.height // 2),
+        middle=((camera.middle[0] - 0.5) / 2, (camera.middle[1] - 0.5) / 2),
+    )
+
+
+def _add_coarse(shadow: Shadow, part: Shadow) -> None:
+    """Add the shadow in a `_coarse` view to that in the fine one."""
+    for target, values in ((shadow.mineral, part.mineral), (shadow.bone, part.bone)):
+        height, width = values.shape
+        large = cv2.resize(values, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+        target += large[: target.shape[0], : target.shape[1]]
 
 
 def _within(q: np.ndarray, bone: Bone) -> np.ndarray:
@@ -210,19 +269,15 @@ def _substance(
     bone: Bone,
     tissue: Tissue,
     pixel: float,
-    piece: Piece | None,
-    slits: tuple[Slit, ...],
-    plates: tuple[Slit, ...],
-    bulges: tuple[Bulge, ...],
-    marked: bool,
+    changes: _Changes,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Proportion of cortical-equivalent mineral, of bone, and of the fracture's zone at each sample."""
     width = max(pixel, 0.5)
     s = np.abs((2 * q[0] - np.float32(sum(bone.ends))) / np.float32(bone.length))
     height, k1, k2, phase = tissue.ripple
     distance = distance + np.float32(height) * np.sin(k1 * q[0] + phase) * np.sin(k2 * (q[1] + q[2]) + phase)
-    zone = np.zeros_like(distance) if marked else None
-    for bulge in bulges:
+    zone = np.zeros_like(distance) if changes.marked else None
+    for bulge in changes.bulges:
         r = [q[a] - np.float32(bulge.origin[a]) for a in range(3)]
         towards = sum(r[a] * np.float32(bulge.side[a]) for a in (1, 2)) / np.float32(bone.width / 2)
         push = np.exp(-((r[0] / np.float32(bulge.width)) ** 2)) * (0.35 + 0.65 * np.clip(towards, -0.5, 1.2))
@@ -235,14 +290,13 @@ def _substance(
     core = _step(-distance - thick, width)
     share = np.float32(tissue.hollow) * (1 - flare) + np.float32(tissue.spongy) * flare
     mineral = whole - core + core * share * (1 + 0.6 * np.clip(1 + distance / 9, 0, 1))
-    cuts = [(cut, sign, shift) for cut, sign, shift in piece.keep] if piece else []
-    for cut, sign, shift in cuts:
+    for cut, sign, shift in changes.piece.keep if changes.piece else ():
         f = cut.value(q) * np.float32(sign) - np.float32(shift)
         kept = _step(f, width)
         mineral, whole = mineral * kept, whole * kept
         if zone is not None:
             zone = np.maximum(zone, (f < 1.2) & (f > -0.5) & (whole > 0.3))
-    for slit in (*slits, *plates):
+    for slit in (*changes.slits, *changes.plates):
         f = np.abs(slit.cut.value(q))
         lost = np.clip((slit.gap / 2 + width / 2 - f) / width, 0, min(1.0, slit.gap / float(width)))
         r = sum((q[a] - np.float32(slit.cut.origin[a])) * np.float32(slit.side[a]) for a in range(3))
@@ -250,7 +304,7 @@ def _substance(
         if slit.sclerosis:
             mineral = mineral * (1 + slit.sclerosis * np.exp(-(((f - slit.gap) / 1.2) ** 2)))
         mineral = mineral * (1 - lost * reach)
-        if zone is not None and any(slit is s for s in slits):
+        if zone is not None and any(slit is s for s in changes.slits):
             zone = np.maximum(zone, (f < 1.0) & (reach > 0.5) & (whole > 0.3))
     return mineral, whole, None if zone is None else zone * whole
 

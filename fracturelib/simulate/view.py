@@ -50,6 +50,7 @@ def _aim(
     view: str,
     places: dict[str, np.ndarray],
     rng: np.random.Generator,
+    *,
     size: int,
     half: bool,
 ) -> Camera:
@@ -293,7 +294,35 @@ def _one_view(patient: Patient, view: str | None, image: int, size: int, *, half
     spec = region_of(region)
     rng = stream(seed, region, 10, image)
     view = _view(region, view, rng)
+    places = _places(patient, spec, view)
+    camera = _aim(patient, spec, view, places, rng, size=size, half=half)
+    _carry(patient, places)  # only now: the aim must not tell of the break
+    harmed = stream(seed, region, 12, image)
+    shadow, zones = _cast_all(patient, spec, camera, places, harmed)
     bones, _ = load_pack()
+    capsules = [_swollen(place_flesh(part, bones, places, patient.flesh), patient, places) for part in spec.flesh]
+    scene = objects.Scene(spec, camera, bones, places, capsules)
+    total, muscle = _flesh(patient, scene, shadow)
+    grain = _grain(rng, camera)
+    mineral = shadow.mineral * (1 + 0.035 * grain)
+    paths = {name: np.zeros_like(total) for name in MATERIALS}
+    paths["bone"] = mineral + objects.sesamoids(stream(seed, region, 5), scene)
+    paths["muscle"] = np.maximum(muscle - shadow.bone, 0)
+    paths["fat"] = np.maximum(total - muscle, 0) + np.maximum(np.minimum(shadow.bone, muscle) - mineral, 0)
+    paths["muscle"] += _oedema(camera, patient, zones, harmed) * (total > 4) * np.minimum(60 / np.maximum(total, 1), 1)
+    objects.add_things(paths, things, scene, rng)
+    paths = {name: path * np.float32(patient.size) for name, path in paths.items()}
+    outlines = [o for o in (outline(z, camera.pixel) for z in zones) if o is not None]
+    if patient.side == "L":
+        paths = {name: np.ascontiguousarray(path[:, ::-1]) for name, path in paths.items()}
+        outlines = [np.ascontiguousarray(o[:, ::-1]) for o in outlines]
+    objects.add_marker(paths, things, patient.side, rng)
+    metadata = _metadata(patient, view, broken=bool(outlines))
+    return PathLengths(paths, outlines, camera.pixel * patient.size, metadata)
+
+
+def _places(patient: Patient, spec: Region, view: str) -> dict[str, np.ndarray]:
+    """Where the bones that the image needs are, before any break."""
     angles = _angles(patient, spec, view)
     needed = {
         *spec.bones,
@@ -302,41 +331,41 @@ def _one_view(patient: Patient, view: str | None, image: int, size: int, *, half
         spec.centre[0],
         *(b for f in (*spec.flesh, *spec.air) for b in (f.bone, f.to or f.bone)),
     }
-    places = {name: pose(name, angles) for name in sorted(needed)}
-    camera = _aim(patient, spec, view, places, rng, size, half)  # before the break moves anything: it must not tell
+    return {name: pose(name, angles) for name in sorted(needed)}
+
+
+def _carry(patient: Patient, places: dict[str, np.ndarray]) -> None:
+    """Move the bones that go along with what is broken off."""
     for now in patient.breaks:
         for piece in now.pieces:
             if piece.carries:
                 carried = [n for n in _downstream(now.bone) if n in places]
                 moved = places[now.bone] @ piece.move @ np.linalg.inv(places[now.bone])
                 places |= {n: moved @ places[n] for n in carried}
-    harmed = stream(seed, region, 12, image)
-    shadow, zones = _cast_all(patient, spec, camera, places, harmed)
-    capsules = [place_flesh(part, bones, places, patient.flesh) for part in spec.flesh]
-    capsules = [_swollen(c, patient, places) for c in capsules]
+
+
+def _flesh(patient: Patient, scene: objects.Scene, shadow: Shadow) -> tuple[np.ndarray, np.ndarray]:
+    """Path lengths in mm through all there is within the skin, and through what of it is not fat: float32 (h, w)."""
+    spec, camera = scene.spec, scene.camera
     thin = [np.clip(part.fat, 0.2, 1.5) for part in spec.flesh]
     fat = patient.fat / patient.size
-    whole = [(a, b, r0 + (fat - 4) * f, r1 + (fat - 4) * f) for (a, b, r0, r1), f in zip(capsules, thin, strict=True)]
+    pairs = zip(scene.capsules, thin, strict=True)
+    whole = [(a, b, r0 + (fat - 4) * f, r1 + (fat - 4) * f) for (a, b, r0, r1), f in pairs]
     lean = [(a, b, r0 - fat * f, r1 - fat * f) for (a, b, r0, r1), f in zip(whole, thin, strict=True)]
     total = np.maximum(cast_flesh(camera, whole), shadow.bone)
     muscle = np.minimum(cast_flesh(camera, lean), total)
     if spec.air:
-        lung = cast_flesh(camera, [place_flesh(part, bones, places, 1.0) for part in spec.air])
+        lung = cast_flesh(camera, [place_flesh(part, scene.bones, scene.places, 1.0) for part in spec.air])
         muscle = np.maximum(muscle - 0.8 * lung, 0.15 * muscle)
         total = np.maximum(total - 0.8 * lung, muscle)
-    grain = _grain(rng, camera)
-    mineral = shadow.mineral * (1 + 0.035 * grain)
-    paths = {name: np.zeros_like(total) for name in MATERIALS}
-    paths["bone"] = mineral + objects.sesamoids(stream(seed, region, 5), camera, places, bones, spec.bones)
-    paths["muscle"] = np.maximum(muscle - shadow.bone, 0)
-    paths["fat"] = np.maximum(total - muscle, 0) + np.maximum(np.minimum(shadow.bone, muscle) - mineral, 0)
-    paths["muscle"] += _oedema(camera, patient, zones, harmed) * (total > 4) * np.minimum(60 / np.maximum(total, 1), 1)
-    objects.add_things(paths, things, patient.side, camera, places, bones, capsules, spec, rng)
-    paths = {name: path * np.float32(patient.size) for name, path in paths.items()}
-    outlines = [o for o in (outline(z, camera.pixel) for z in zones) if o is not None]
-    kind = patient.breaks[0].kind if patient.breaks and outlines else ""
-    metadata = {
-        "region": region,
+    return total, muscle
+
+
+def _metadata(patient: Patient, view: str, *, broken: bool) -> dict[str, Any]:
+    """What the manifest says of an image; `broken` if a fracture shows."""
+    things, broken = patient.things, broken and bool(patient.breaks)
+    return {
+        "region": patient.region,
         "view": view,
         "side": patient.side,
         "sex": patient.sex,
@@ -344,15 +373,10 @@ def _one_view(patient: Patient, view: str | None, image: int, size: int, *, half
         "hardware": int(things.hardware is not None),
         "cast": int(things.cast),
         "marker": int(things.marker),
-        "fracture_type": kind,
-        "displacement": round(patient.breaks[0].displacement * patient.size, 2) if kind else 0.0,
-        "bone": patient.breaks[0].bone if kind else "",
+        "fracture_type": patient.breaks[0].kind if broken else "",
+        "displacement": round(patient.breaks[0].displacement * patient.size, 2) if broken else 0.0,
+        "bone": patient.breaks[0].bone if broken else "",
     }
-    if patient.side == "L":
-        paths = {name: np.ascontiguousarray(path[:, ::-1]) for name, path in paths.items()}
-        outlines = [np.ascontiguousarray(o[:, ::-1]) for o in outlines]
-    objects.add_marker(paths, things, patient.side, camera.pixel * patient.size, rng)
-    return PathLengths(paths, outlines, camera.pixel * patient.size, metadata)
 
 
 def _check(region: str, fracture: str | None, size: int) -> None:

@@ -24,7 +24,7 @@ PATIENCE = timedelta(minutes=30)  # the longest that one process may keep the ot
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among those that train together; alone if nothing is said.
+    """One process among those that train together, this one; alone if nothing is said.
 
     Attributes
     ----------
@@ -100,6 +100,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
         return whole.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Images' features (n, c, h, w) to the same shape."""
         if not self.training:
             return super().forward(x)
         mine = x.new_tensor([x.numel() / x.shape[1]])
@@ -117,12 +118,12 @@ class WholeBatchNorm(nn.BatchNorm2d):
         return centred * scale[:, None, None] + self.bias[:, None, None]
 
 
-class _Told(Exception):
+class _ToldError(Exception):
     """SIGTERM: torchrun stops the processes that are left when one is lost."""
 
 
-def _stop(number: int, frame: object) -> None:
-    raise _Told
+def _stop(*_: object) -> None:
+    raise _ToldError
 
 
 def _number(name: str, default: int, *, least: int = 0, most: int = 100_000) -> int:
@@ -169,7 +170,7 @@ def together() -> Iterator[ProcessGroup]:
     signal.signal(signal.SIGTERM, _stop)
     try:
         yield ProcessGroup(rank, count, device)
-    except (RuntimeError, _Told) as error:
+    except (RuntimeError, _ToldError) as error:
         words = str(error).strip().splitlines()[0] if str(error).strip() else "told to stop"
         if isinstance(error, RuntimeError) and not any(sign in words.lower() for sign in LOST):
             raise

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from fracturelib._io.files import InputError, atomic_path
+from fracturelib._io.files import InputError
 from fracturelib.metrics.classification import average_precision, roc_auc
-from fracturelib.models.classifier import Classifier, load_payload, normalised, scores_from_logits
+from fracturelib.models.classifier import Classifier, normalised, scores_from_logits
 from fracturelib.models.efficientnet_lite import CHANNELS
 from fracturelib.models.localizer import UNFREEZE, LocalizingEfficientNet, free, with_imagenet_weights
 from fracturelib.training.augment import augmented_with_masks
@@ -24,18 +25,10 @@ from fracturelib.training.config import FineTuneConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import MEAN, STD, Features, frozen_features
 from fracturelib.training.losses import focal_loss, grid_of, peak_hits, peak_loss
-from fracturelib.training.train import (
-    STATE_FILE,
-    Images,
-    begun_with,
-    calibrated,
-    readable_state,
-    require_finite,
-    require_same_training,
-)
+from fracturelib.training.state import STATE_FILE, TrainingState, begun_with
+from fracturelib.training.train import Images, calibrated, require_finite
 
 STATE_FORMAT = "fracturelib fine-tuning state"
-STATE_VERSION = 1
 
 
 class Step(nn.Module):
@@ -50,6 +43,7 @@ class Step(nn.Module):
         self.model, self.tune = model, tune
 
     def forward(self, inputs: tuple[Tensor, ...], keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (n, 2) and those of the cells (n, h, w); `keep` (n, 1280) is the dropout."""
         model = self.model
         if self.tune == "heads":
             middle, fine, whole = inputs
@@ -69,7 +63,7 @@ class Step(nn.Module):
 
 
 def resolved_precision(precision: str) -> str:
-    """ "auto" as what this processor does fastest.
+    """The precision to compute in: for "auto", what this processor does fastest.
 
     Raises
     ------
@@ -85,7 +79,69 @@ def resolved_precision(precision: str) -> str:
     return "bfloat16" if fast or torch.cuda.is_available() else "float32"
 
 
-def fit_localizer(
+@dataclass(frozen=True)
+class _Outlined:
+    """Images to learn from or to be judged on, and where they are broken."""
+
+    images: Images
+    masks: NDArray[np.uint8]  # (n, size, size)
+    truth: Tensor  # (n, h, w): which cells of the map
+    kept: Features | None  # where the features stay as they are
+
+    @classmethod
+    def of(cls, images: Images, masks: NDArray[np.uint8], size: int, kept: Features | None) -> "_Outlined":
+        """With the cells of a map of images of `size` pixels."""
+        grid = (size // 8, size // 8)
+        cells = [grid_of(torch.from_numpy(np.ascontiguousarray(mask[None])), grid) for mask in masks]
+        return cls(images, masks, torch.cat(cells), kept)
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """A network that learns whether and where, and what changes with it."""
+
+    model: LocalizingEfficientNet
+    step: nn.Module  # the same one, as `Step`; its gradients are averaged over the processes
+    average: AveragedModel  # of its weights: what is kept
+    optimizer: torch.optim.Optimizer
+    cycle: torch.optim.lr_scheduler.OneCycleLR  # of the rates
+    precision: str
+    ranks: ProcessGroup
+
+    @classmethod
+    def begun(
+        cls,
+        model: LocalizingEfficientNet,
+        rates: list[dict[str, Any]],
+        config: FineTuneConfig,
+        images: int,
+        ranks: ProcessGroup,
+    ) -> "_Learner":
+        """Before the first of the steps that `images` images make; `rates` are groups of parameters with their "lr"."""
+        model = model.to(ranks.device)
+        precision = resolved_precision(config.precision)
+        step = ranks.joined(Step(model, config.unfreeze))
+        optimizer = torch.optim.AdamW(rates, weight_decay=config.weight_decay)
+        steps = config.epochs * -(-images // config.batch)
+        most = [group["lr"] for group in rates]
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, most, total_steps=steps)
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        return cls(model, step, average, optimizer, cycle, precision, ranks)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What a training that was stopped goes on with."""
+        return {"model": self.model, "average": self.average, "optimizer": self.optimizer, "cycle": self.cycle}
+
+    def taught(self) -> LocalizingEfficientNet:
+        """The network with the average of its weights, all of them free to learn further."""
+        self.model.load_state_dict(copy.deepcopy(self.average.module.state_dict()))
+        for p in self.model.parameters():
+            p.requires_grad_(True)
+        return self.model.cpu().eval()
+
+
+def fit_localizer(  # noqa: PLR0913, the last six are by name only
     train: Images,
     val: Images,
     train_masks: NDArray[np.uint8],
@@ -108,7 +164,6 @@ def fit_localizer(
     Parameters
     ----------
     train, val : Images
-        Images (n, size, size) uint8 and labels.
     train_masks, val_masks : (n, size, size) uint8 of 0 and 1
         Empty for an image without a fracture.
     config : FineTuneConfig
@@ -116,13 +171,8 @@ def fit_localizer(
         Where to begin; with ImageNet's features and new heads if not given. It is changed.
     kept : dict, optional
         The frozen features of `train` and `val`, by these names, where they are known already.
-    out : Path, optional
-        Folder for `state.pt`, written after each epoch; a training goes on from it.
-    ranks : ProcessGroup, optional
-        The processes that train together; each gives its part of the gradients.
-    fingerprint : str
-        Of the data; kept in the checkpoint, and a state of other data is refused.
-    progress : bool
+    out, ranks, fingerprint, progress
+        As `train.fit`.
 
     Returns
     -------
@@ -136,123 +186,133 @@ def fit_localizer(
     InputError
         If the configuration does not fit, or `out` belongs to another training.
     """
+    _require_fitting(config)
+    ranks = ranks or ProcessGroup()
+    signature = begun_with(config, fingerprint, None if model is None else model.state_dict())
+    model = _start(config, model)
+    rates = _parameters(model, config)
+    kept = kept or _kept(model, {"train": train, "val": val}, config.unfreeze, ranks, progress=progress)
+    learner = _Learner.begun(model, rates, config, len(train.labels), ranks)
+    signature["precision"] = learner.precision
+    state = TrainingState(STATE_FORMAT, learner.parts, signature, None if out is None else out / STATE_FILE)
+    state.resume()
+    known = _Outlined.of(train, train_masks, config.size, kept.get("train"))
+    unseen = _Outlined.of(val, val_masks, config.size, kept.get("val"))
+    _learn(learner, known, unseen, config, state, progress=progress)
+    classifier = calibrated(learner.taught(), config, val, mean=MEAN, std=STD, fingerprint=fingerprint)
+    return classifier, pd.DataFrame(state.history).astype({"epoch": int})
+
+
+def _require_fitting(config: FineTuneConfig) -> None:
     if config.size % 32:
         raise InputError(f"size is {config.size}; expected a multiple of 32")
     if config.unfreeze not in UNFREEZE:
         raise InputError(f"unfreeze is {config.unfreeze!r}; expected one of {', '.join(UNFREEZE)}")
-    ranks = ranks or ProcessGroup()
-    signature = begun_with(config, fingerprint, None if model is None else model.state_dict())
+
+
+def _start(config: FineTuneConfig, model: LocalizingEfficientNet | None) -> LocalizingEfficientNet:
+    """The network to begin with."""
     if model is None:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             model = with_imagenet_weights(LocalizingEfficientNet())
-    model = model.to(memory_format=torch.channels_last)  # from the start, so that a cached run gives the same bits
+    return model.to(memory_format=torch.channels_last)  # from the start, so that a cached run gives the same bits
+
+
+def _parameters(model: LocalizingEfficientNet, config: FineTuneConfig) -> list[dict[str, Any]]:
+    """The parameters that learn, in groups that have a rate; the others are held."""
     heads, tuned = free(model, config.unfreeze)
     groups = [{"params": heads, "lr": config.learning_rate}]
-    rates = [config.learning_rate]
-    if tuned:
-        groups.append({"params": tuned, "lr": config.features_rate})
-        rates.append(config.features_rate)
+    return [*groups, {"params": tuned, "lr": config.features_rate}] if tuned else groups
 
-    kept = dict(kept or {})
-    if config.unfreeze in ("heads", "last") and not kept:
-        for name, images in (("train", train), ("val", val)):
+
+def _kept(
+    model: LocalizingEfficientNet, sets: dict[str, Images], unfreeze: str, ranks: ProcessGroup, *, progress: bool
+) -> dict[str, Features]:
+    """The features of each set that stay as they are; none if they learn. One process makes them, and all read them."""
+    kept: dict[str, Features] = {}
+    if unfreeze in ("heads", "last"):
+        for name, images in sets.items():
             if ranks.first:
                 frozen_features(model, images.images, progress=progress)
             ranks.wait()
             kept[name] = frozen_features(model, images.images)
-    model = model.to(ranks.device)
-    grid = (config.size // 8, config.size // 8)
-    truth = torch.cat([grid_of(torch.from_numpy(np.ascontiguousarray(m[None])), grid) for m in train_masks])
-    val_truth = torch.cat([grid_of(torch.from_numpy(np.ascontiguousarray(m[None])), grid) for m in val_masks])
+    return kept
 
-    precision = resolved_precision(config.precision)
-    step = ranks.joined(Step(model, config.unfreeze))
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-    steps = config.epochs * -(-len(train.labels) // config.batch)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-    parts = {"model": model, "average": average, "optimizer": optimizer, "cycle": cycle}
-    signature["precision"] = precision
-    history: list[dict[str, float]] = []
-    state = None if out is None else out / STATE_FILE
-    if state is not None and state.is_file():
-        history = _restored(state, parts, signature)
 
-    talks = progress and ranks.first
-    bar = tqdm(total=config.epochs, initial=len(history), desc="training", unit="epoch", disable=not talks)
-    for epoch in range(len(history), config.epochs):
+def _learn(
+    learner: _Learner, train: _Outlined, val: _Outlined, config: FineTuneConfig, state: TrainingState, *, progress: bool
+) -> None:
+    """The loop: epochs, and in each the batches, the loss, the gradients and a step; then a look at `val`."""
+    ranks, optimizer = learner.ranks, learner.optimizer
+    images, talks = train.images, progress and ranks.first
+    bar = tqdm(total=config.epochs, initial=state.epoch, desc="training", unit="epoch", disable=not talks)
+    for epoch in range(state.epoch, config.epochs):
         losses = []
-        within = tqdm(total=len(train.labels), desc=f"epoch {epoch + 1}", unit="image", leave=False, disable=not talks)
-        for chosen, inputs, places, keep in _batches(train, train_masks, truth, kept, config, epoch, ranks):
+        within = tqdm(total=len(images.labels), desc=f"epoch {epoch + 1}", unit="image", leave=False, disable=not talks)
+        for chosen, inputs, places, keep in _batches(train, config, epoch, ranks):
             mine = torch.from_numpy(ranks.part(np.arange(len(chosen))))
-            labels = torch.from_numpy(train.labels[chosen])[mine].to(ranks.device)
+            labels = torch.from_numpy(images.labels[chosen])[mine].to(ranks.device)
             # DDP averages the gradients of the processes, so each one's sum is divided by a part of the whole batch.
             shared, outlined = len(chosen) / ranks.count, max(float(places.sum()), 1.0) / ranks.count
             fractured = max(float(places.flatten(1).any(dim=1).sum()), 1.0) / ranks.count
             places = places[mine].to(ranks.device)
-            with torch.autocast(ranks.device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16"):
-                logits, cells = step(tuple(x.to(ranks.device) for x in inputs), keep[mine].to(ranks.device))
+            with _autocast(ranks.device, learner.precision):
+                logits, cells = learner.step(tuple(x.to(ranks.device) for x in inputs), keep[mine].to(ranks.device))
             loss = F.cross_entropy(logits, labels, reduction="sum") / shared
             loss = loss + config.mask_loss_weight * focal_loss(cells, places, places=outlined)
             loss = loss + config.peak_loss_weight * peak_loss(cells, places, images=fractured)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            cycle.step()
-            average.update_parameters(model)
+            learner.cycle.step()
+            learner.average.update_parameters(learner.model)
             losses.append(ranks.total(loss.item()) / ranks.count)
             within.update(len(chosen))
             within.set_postfix_str(f"loss {np.mean(losses):.3f}")
         within.close()
-        history.append(_row(epoch, losses, average.module, config, precision, val, val_truth, kept.get("val"), ranks))
-        if state is not None and ranks.first:
-            _save(state, parts, signature, history)
+        row = _row(epoch, losses, learner, val, config)
+        state.history.append(row)
+        if ranks.first:
+            state.save()
         ranks.wait()
         bar.update()
-        row = history[-1]
         bar.set_postfix_str(f"AUC {row['val_auc']:.3f}, AP {row['val_ap']:.3f}, peak {row['val_peak']:.2f}")
     bar.close()
-    model.load_state_dict(copy.deepcopy(average.module.state_dict()))
-    for p in model.parameters():
-        p.requires_grad_(True)
-    classifier = calibrated(model.cpu().eval(), config, val, mean=MEAN, std=STD, fingerprint=fingerprint)
-    return classifier, pd.DataFrame(history).astype({"epoch": int})
+
+
+def _autocast(device: str, precision: str) -> torch.autocast:
+    """In which what is computed is computed in bfloat16, if that is the precision."""
+    return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _batches(
-    train: Images,
-    masks: NDArray[np.uint8],
-    truth: Tensor,
-    kept: dict[str, Features],
-    config: FineTuneConfig,
-    epoch: int,
-    ranks: ProcessGroup,
+    train: _Outlined, config: FineTuneConfig, epoch: int, ranks: ProcessGroup
 ) -> Iterator[tuple[NDArray[np.int64], tuple[Tensor, ...], Tensor, Tensor]]:
     """One epoch: the batch's images, this process's inputs, the whole batch's places (n, h, w) and dropout (n, 1280).
 
     Chance is drawn for the whole batch, so that it does not depend on how many processes share it.
     """
     generator = torch.Generator().manual_seed(1_000_003 * config.seed + epoch)
-    order = torch.randperm(len(train.labels), generator=generator).numpy()
+    order = torch.randperm(len(train.images.labels), generator=generator).numpy()
     for start in range(0, len(order), config.batch):
         chosen = np.sort(order[start : start + config.batch])
         if len(chosen) < ranks.count:  # the rest of an epoch that not every process can have a part of
             return
         u = torch.rand(8, len(chosen), generator=generator)
         keep = (torch.rand(len(chosen), CHANNELS, generator=generator) >= config.dropout).float() / (1 - config.dropout)
-        if "train" in kept:
-            flips = (u[0] < 0.5).numpy()
-            places = torch.where(torch.from_numpy(flips)[:, None, None], truth[chosen].flip(2), truth[chosen])
-            mine = ranks.part(np.arange(len(chosen)))
-            some, mirrored = chosen[mine], flips[mine].astype(int)
-            yield chosen, _read(kept["train"], some, mirrored, config.unfreeze), places, keep
+        mine = ranks.part(np.arange(len(chosen)))
+        if train.kept is not None:
+            flips, truth = (u[0] < 0.5).numpy(), train.truth[chosen]
+            places = torch.where(torch.from_numpy(flips)[:, None, None], truth.flip(2), truth)
+            inputs = _read(train.kept, chosen[mine], flips[mine].astype(int), config.unfreeze)
         else:
-            images = torch.from_numpy(np.ascontiguousarray(train.images[chosen]))
-            images, moved = augmented_with_masks(images, torch.from_numpy(np.ascontiguousarray(masks[chosen])), u)
-            places = grid_of(moved, (truth.shape[1], truth.shape[2]))
-            mine = ranks.part(np.arange(len(chosen)))
-            yield chosen, (normalised(images[torch.from_numpy(mine)], MEAN, STD),), places, keep
+            images = torch.from_numpy(np.ascontiguousarray(train.images.images[chosen]))
+            masks = torch.from_numpy(np.ascontiguousarray(train.masks[chosen]))
+            images, moved = augmented_with_masks(images, masks, u)
+            places = grid_of(moved, (train.truth.shape[1], train.truth.shape[2]))
+            inputs = (normalised(images[torch.from_numpy(mine)], MEAN, STD),)
+        yield chosen, inputs, places, keep
 
 
 def _read(features: Features, images: NDArray[np.int64], mirrored: NDArray[np.int64], tune: str) -> tuple[Tensor, ...]:
@@ -286,10 +346,7 @@ def judged(
             inputs = _read(kept, chosen, np.zeros(len(chosen), np.int64), tune)
         else:
             inputs = (normalised(torch.from_numpy(np.ascontiguousarray(images.images[chosen])), MEAN, STD),)
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16"),
-        ):
+        with torch.inference_mode(), _autocast(device, precision):
             found = step(tuple(x.to(device) for x in inputs))
         logits.append(found[0].cpu())
         cells.append(found[1].cpu())
@@ -297,20 +354,15 @@ def judged(
 
 
 def _row(
-    epoch: int,
-    losses: list[float],
-    model: nn.Module,
-    config: FineTuneConfig,
-    precision: str,
-    val: Images,
-    truth: Tensor,
-    kept: Features | None,
-    ranks: ProcessGroup,
+    epoch: int, losses: list[float], learner: _Learner, val: _Outlined, config: FineTuneConfig
 ) -> dict[str, float]:
     """What an epoch came to, judged on `val` by all processes together."""
+    model, ranks, labels, truth = learner.average.module, learner.ranks, val.images.labels, val.truth
     assert isinstance(model, LocalizingEfficientNet)
-    mine = ranks.part(np.arange(len(val.labels)))
-    found = judged(model, val, config.unfreeze, kept=kept, precision=precision, indices=mine, device=ranks.device)
+    found = judged(
+        model, val.images, config.unfreeze, kept=val.kept, precision=learner.precision,
+        indices=ranks.part(np.arange(len(labels))), device=ranks.device,
+    )  # fmt: skip
     logits, cells = (torch.from_numpy(ranks.gathered(x.numpy())) for x in found)
     require_finite(epoch, losses, logits.numpy(), rate=config.learning_rate)
     scores = scores_from_logits(logits.double().numpy())
@@ -318,29 +370,8 @@ def _row(
     return {
         "epoch": epoch + 1,
         "train_loss": float(np.mean(losses)),
-        "val_loss": float(F.cross_entropy(logits, torch.from_numpy(val.labels))),
-        "val_auc": roc_auc(val.labels, scores),
-        "val_ap": average_precision(val.labels, scores),
+        "val_loss": float(F.cross_entropy(logits, torch.from_numpy(labels))),
+        "val_auc": roc_auc(labels, scores),
+        "val_ap": average_precision(labels, scores),
         "val_peak": peak_hits(cells[outlined], truth[outlined]) if outlined.any() else float("nan"),
     }
-
-
-def _save(path: Path, parts: dict[str, Any], signature: dict[str, Any], history: list[dict[str, float]]) -> None:
-    payload = {name: part.state_dict() for name, part in parts.items()}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save(
-            {
-                "format": STATE_FORMAT, "format_version": STATE_VERSION, "signature": signature, "history": history,
-                **payload,
-            },
-            file,
-        )  # fmt: skip
-
-
-def _restored(path: Path, parts: dict[str, Any], signature: dict[str, Any]) -> list[dict[str, float]]:
-    with readable_state(path):
-        payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
-        require_same_training(path.parent, dict(payload["signature"]), signature)
-        for name, part in parts.items():
-            part.load_state_dict(payload[name])
-        return list(payload["history"])

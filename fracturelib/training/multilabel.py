@@ -95,6 +95,7 @@ class SeveralHeads(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(width, len(task.classes)) for task in tasks)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Features (n, d) to the logits of each task (n, classes)."""
         shared = self.trunk((x - self.mean) / self.std)  # (n, width)
         return [head(shared) for head in self.heads]
 

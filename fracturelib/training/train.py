@@ -1,13 +1,10 @@
 """Training: one loop, read top to bottom, that can be killed at any moment and goes on exactly where it was."""
 
 import copy
-import hashlib
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,26 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from fracturelib._io.files import InputError, atomic_path, printable
+from fracturelib._io.files import InputError
 from fracturelib.metrics.classification import roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_youden
 from fracturelib.models.classifier import (
     Calibration,
     Classifier,
     fit_temperature,
-    load_payload,
     model_logits,
     normalised,
     scores_from_logits,
 )
 from fracturelib.models.registry import build_model
 from fracturelib.training.augment import augmented
-from fracturelib.training.config import FineTuneConfig, TrainConfig, best_epoch
+from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
+from fracturelib.training.state import STATE_FILE, TrainingState, begun_with
 
 STATE_FORMAT = "fracturelib training state"
-STATE_VERSION = 1
-STATE_FILE = "state.pt"
 JUDGED_ON = "validation images"  # in a checkpoint's `extra`: how many its thresholds were chosen on
 
 
@@ -72,84 +67,29 @@ def grey_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
     return float(mean), float(max(np.sqrt(counts @ (values - mean) ** 2 / counts.sum()), 1e-3))
 
 
-@dataclass
-class _State:
-    """What must survive a kill."""
+@dataclass(frozen=True)
+class _Learner:
+    """A network that learns, what it reads images with, and who learns together."""
 
     model: nn.Module
+    joined: nn.Module  # the same one; its gradients are averaged over the processes
     optimizer: torch.optim.Optimizer
-    history: list[dict[str, float]]
-    best: dict[str, Tensor]
+    mean: float
+    std: float
+    ranks: ProcessGroup
 
-    @property
-    def best_epoch(self) -> int:
-        return best_epoch([row["val_auc"] for row in self.history], [row["val_loss"] for row in self.history])
-
-    def save(self, path: Path, signature: dict[str, Any]) -> None:
-        payload = {
-            "format": STATE_FORMAT,
-            "format_version": STATE_VERSION,
-            "signature": signature,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
-            "best": self.best,
-        }
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            torch.save(payload, file)
-
-    def restore(self, path: Path, signature: dict[str, Any]) -> None:
-        with readable_state(path):
-            payload = load_payload(path, expected=STATE_FORMAT, version=STATE_VERSION)
-            require_same_training(path.parent, dict(payload["signature"]), signature)
-            self.history, self.best = list(payload["history"]), payload["best"]
-            _ = self.best_epoch
-            self.model.load_state_dict(self.best)  # since it will be needed
-            self.model.load_state_dict(payload["model"])
-            self.optimizer.load_state_dict(payload["optimizer"])
-
-
-@contextmanager
-def readable_state(path: Path) -> Iterator[None]:
-    """What reads a training's state: whatever is wrong with the file becomes one line that says how to go on."""
-    try:
-        yield
-    except InputError as error:
-        if str(error).startswith(f"{printable(path)}: "):
-            raise _unreadable_state(path, str(error).removeprefix(f"{printable(path)}: ")) from None
-        raise
-    except Exception as error:  # a damaged file raises many kinds
-        raise _unreadable_state(path, (str(error).splitlines() or [type(error).__name__])[0][:200]) from None
-
-
-def _unreadable_state(path: Path, reason: str) -> InputError:
-    return InputError(
-        f"{path}: cannot be gone on from ({reason}); expected the state of a training: train into another folder, or "
-        "remove it together with what else the folder holds"
-    )
-
-
-def begun_with(
-    config: TrainConfig | FineTuneConfig, fingerprint: str, start: dict[str, Tensor] | None
-) -> dict[str, Any]:
-    """What a training must have in common with the state that it goes on from."""
-    signature = {**asdict(config), "data": fingerprint}
-    if start is not None:
-        key = hashlib.blake2b(digest_size=8)
-        for value in start.values():
-            key.update(value.detach().cpu().contiguous().numpy().tobytes())
-        signature["start"] = f"weights {key.hexdigest()}"
-    return signature
-
-
-def require_same_training(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise InputError if a training in `folder` was begun as another one than is asked for now."""
-    for name in now | begun:
-        if begun.get(name) != now.get(name):
-            raise InputError(
-                f"{folder}: was begun with {name} = {begun.get(name)}, now {now.get(name)}; "
-                "expected the same, or another output folder"
-            )
+    @classmethod
+    def begun(
+        cls, images: NDArray[np.uint8], config: TrainConfig, initial: dict[str, Tensor] | None, ranks: ProcessGroup
+    ) -> "_Learner":
+        """Before the first epoch."""
+        model = build_model(config.architecture, seed=config.seed)
+        model = model.to(ranks.device).to(memory_format=torch.channels_last)
+        if initial is not None:
+            model.load_state_dict(initial)
+        joined = ranks.joined(model)
+        optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        return cls(model, joined, optimizer, *grey_statistics(images), ranks)
 
 
 def fit(
@@ -194,27 +134,28 @@ def fit(
     InputError
         If a set lacks a class, or `out` belongs to another training.
     """
-    for name, radiographs in (("train", train), ("val", val)):
-        if len(np.unique(radiographs.labels)) != 2:
-            raise InputError(
-                f"{name}: {len(radiographs.labels)} images of {len(np.unique(radiographs.labels))} class; "
-                "expected both classes"
-            )
-    ranks = ranks or ProcessGroup()
-    mean, std = grey_statistics(train.images)
-    model = build_model(config.architecture, seed=config.seed).to(ranks.device).to(memory_format=torch.channels_last)
-    if initial is not None:
-        model.load_state_dict(initial)
-    joined = ranks.joined(model)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    state = _State(model, optimizer, history=[], best={})
+    _require_both_classes(train=train, val=val)
+    learner = _Learner.begun(train.images, config, initial, ranks or ProcessGroup())
+    parts = {"model": learner.model, "optimizer": learner.optimizer}
     signature = begun_with(config, fingerprint, initial)
-    if out is not None and (out / STATE_FILE).is_file():
-        state.restore(out / STATE_FILE, signature)
+    state = TrainingState(STATE_FORMAT, parts, signature, None if out is None else out / STATE_FILE, best={})
+    state.resume()
+    _learn(learner, train, val, config, state, progress=progress)
+    assert state.best is not None
+    learner.model.load_state_dict(state.best)
+    model, mean, std = learner.model.cpu().eval(), learner.mean, learner.std
+    classifier = calibrated(model, config, val, mean=mean, std=std, fingerprint=fingerprint)
+    return classifier, pd.DataFrame(state.history).astype({"epoch": int})
 
+
+def _learn(
+    learner: _Learner, train: Images, val: Images, config: TrainConfig, state: TrainingState, *, progress: bool
+) -> None:
+    """The loop: epochs, and in each the batches, the loss, the gradients and a step; then a look at `val`."""
+    model, optimizer, ranks = learner.model, learner.optimizer, learner.ranks
     talks = progress and ranks.first
-    bar = tqdm(total=config.epochs, initial=len(state.history), desc="training", unit="epoch", disable=not talks)
-    for epoch in range(len(state.history), config.epochs):
+    bar = tqdm(total=config.epochs, initial=state.epoch, desc="training", unit="epoch", disable=not talks)
+    for epoch in range(state.epoch, config.epochs):
         if state.history and epoch - 1 - state.best_epoch >= config.patience:
             break
         for group in optimizer.param_groups:
@@ -225,7 +166,8 @@ def fit(
             if len(labels) < ranks.count:  # the rest of an epoch that not every process can have a part of
                 break
             mine = ranks.part(np.arange(len(labels)))
-            logits = joined(normalised(images[mine], mean, std).to(ranks.device))  # (b, 2)
+            x = normalised(images[mine], learner.mean, learner.std)
+            logits = learner.joined(x.to(ranks.device))  # (b, 2)
             # DDP takes the mean of the processes' gradients, whose parts of a batch may differ in size by one.
             share = len(mine) * ranks.count / len(labels)
             loss = F.cross_entropy(logits, labels[mine].to(ranks.device)) * share
@@ -233,29 +175,40 @@ def fit(
             loss.backward()
             optimizer.step()
             losses.append(ranks.total(loss.item()) / ranks.count)
-        mine = ranks.part(np.arange(len(val.labels)))
-        val_logits = ranks.gathered(model_logits(model, val.images[mine], mean=mean, std=std))
-        require_finite(epoch, losses, val_logits, rate=config.learning_rate)
-        row = {
-            "epoch": epoch + 1,
-            "learning_rate": optimizer.param_groups[0]["lr"],
-            "train_loss": float(np.mean(losses)),
-            "val_loss": float(F.cross_entropy(torch.from_numpy(val_logits), torch.from_numpy(val.labels))),
-            "val_auc": roc_auc(val.labels, scores_from_logits(val_logits)),
-        }
+        row = _row(epoch, losses, learner, val, config)
         state.history.append(row)
         if state.best_epoch == epoch:
             state.best = copy.deepcopy(model.state_dict())
-        if out is not None and ranks.first:
-            state.save(out / STATE_FILE, signature)
+        if ranks.first:
+            state.save()
         ranks.wait()
         bar.update()
         bar.set_postfix_str(f"loss {row['train_loss']:.3f}, validation AUC {row['val_auc']:.3f}")
     bar.close()
 
-    model.load_state_dict(state.best)
-    classifier = calibrated(model.cpu().eval(), config, val, mean=mean, std=std, fingerprint=fingerprint)
-    return classifier, pd.DataFrame(state.history).astype({"epoch": int})
+
+def _row(epoch: int, losses: list[float], learner: _Learner, val: Images, config: TrainConfig) -> dict[str, float]:
+    """What an epoch came to, judged on `val` by all processes together."""
+    mine = learner.ranks.part(np.arange(len(val.labels)))
+    found = model_logits(learner.model, val.images[mine], mean=learner.mean, std=learner.std)
+    logits = learner.ranks.gathered(found)
+    require_finite(epoch, losses, logits, rate=config.learning_rate)
+    return {
+        "epoch": epoch + 1,
+        "learning_rate": learner.optimizer.param_groups[0]["lr"],
+        "train_loss": float(np.mean(losses)),
+        "val_loss": float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.labels))),
+        "val_auc": roc_auc(val.labels, scores_from_logits(logits)),
+    }
+
+
+def _require_both_classes(**sets: Images) -> None:
+    for name, radiographs in sets.items():
+        if len(np.unique(radiographs.labels)) != 2:
+            raise InputError(
+                f"{name}: {len(radiographs.labels)} images of {len(np.unique(radiographs.labels))} class; "
+                "expected both classes"
+            )
 
 
 def require_finite(epoch: int, losses: list[float], logits: NDArray[np.floating], *, rate: float) -> None:

@@ -41,6 +41,7 @@ class PngFigure(Figure):
     """A figure that a notebook shows by itself, as a PNG, the same bytes each time; its words are no mathematics."""
 
     def draw(self, renderer: Any) -> None:
+        """Draw, and take no dollar sign for mathematics."""
         with matplotlib.rc_context({"text.parse_math": False}):
             for text in self.findobj(Text):
                 text.set_parse_math(False)

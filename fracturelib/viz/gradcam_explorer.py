@@ -229,7 +229,7 @@ class GradCAMExplorer:
             f"{self.files[index]}: {truth}",
             f"score {score:.3f} {sign} threshold {threshold:.3f}: called {names[int(score >= threshold)]}",
         ]
-        for second in (False, True) if self.compare.value else (False,):
+        for second in self._maps_shown():
             place = ("left: " if not second else "right: ") if self.compare.value else ""
             lines.append(place + self._evidence(index, second))
         if self.smooth.value:
@@ -240,6 +240,19 @@ class GradCAMExplorer:
             covered = self.memory.score_without(index, self._box(self.classifier.size))
             lines.append(f"score with the rectangle covered {covered:.3f}, without it {score:.3f}")
         return lines
+
+    def _maps_shown(self) -> tuple[bool, ...]:
+        """Of each map that is shown, whether it is the second one."""
+        return (False, True) if self.compare.value else (False,)
+
+    def _to_compute(self, index: int) -> list[tuple[str, str, str]]:
+        """Layer, method and checkpoint of the maps that are shown, are slow, and were not computed yet."""
+        target = self.target.value
+        return [
+            (layer, method, checkpoint)
+            for layer, method, checkpoint in map(self._choice, self._maps_shown())
+            if method in SLOW and self.memory.raw(index, layer, method, target, checkpoint) is None
+        ]
 
     def _evidence(self, index: int, second: bool) -> str:
         layer, method, checkpoint = self._choice(second)
@@ -284,10 +297,16 @@ class GradCAMExplorer:
         )  # fmt: skip
 
     def _build(self, threshold: float) -> None:
-        names = list(self.layers)
-        localizing = [LOCALIZER] if any(c.localizes for c in self.checkpoints.values()) else []
-        methods = [*METHODS, PLAIN, *localizing, *SLOW]
-        share: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.05, "readout_format": ".2f"}
+        self._build_choice(threshold)
+        self._build_map()
+        self._build_drawing()
+        self._build_cover()
+        self._build_picture()
+        self.widget = self._laid_out()
+        self._watch()
+
+    def _build_choice(self, threshold: float) -> None:
+        """The knobs that say which image is shown."""
         drop, slide = widgets.Dropdown, widgets.FloatSlider
         self.outcome = self._knob(drop, "Show", options=list(OUTCOMES))
         self.region = self._knob(drop, "Region", options=[ALL, *sorted(set(self.regions or []))])
@@ -300,6 +319,12 @@ class GradCAMExplorer:
             widgets.FileUpload, accept=".jpg,.jpeg,.png,.dcm,.dicom", multiple=False,
             description="Your own image (JPEG, PNG, DICOM)", layout=widgets.Layout(width="340px"),
         )  # fmt: skip
+
+    def _build_map(self) -> None:
+        """The knobs that say which map."""
+        drop, names = widgets.Dropdown, list(self.layers)
+        localizing = [LOCALIZER] if any(c.localizes for c in self.checkpoints.values()) else []
+        methods = [*METHODS, PLAIN, *localizing, *SLOW]
         self.layer = self._knob(drop, "Layer", options=names, value=names[-1])
         self.method = self._knob(drop, "Method", options=methods)
         self.target = self._knob(drop, "Evidence for", options=TARGETS)
@@ -315,6 +340,11 @@ class GradCAMExplorer:
         self.second_checkpoint = self._knob(
             drop, "Second checkpoint", options=list(self.checkpoints), value=list(self.checkpoints)[-1]
         )
+
+    def _build_drawing(self) -> None:
+        """The knobs that say how it is drawn."""
+        drop, slide = widgets.Dropdown, widgets.FloatSlider
+        share: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.05, "readout_format": ".2f"}
         self.opacity = self._knob(slide, "Opacity", 0.6, **share)
         self.map_threshold = self._knob(slide, "Hide below", 0.0, **share)
         self.colours = self._knob(drop, "Colours", options=list(COLOUR_MAPS))
@@ -325,6 +355,9 @@ class GradCAMExplorer:
         self.outline = self._new(
             widgets.Checkbox, value=True, description="Outline of the fracture, where known", indent=False
         )
+
+    def _build_cover(self) -> None:
+        """The rectangle that is covered, and the button that saves what is shown."""
         self.occlude = self._new(
             widgets.Checkbox, value=False, description="Cover a rectangle: drag it over the image", indent=False
         )
@@ -332,6 +365,9 @@ class GradCAMExplorer:
         self.down = self._knob(widgets.FloatRangeSlider, "From top to", value=(0.4, 0.6), **ends)
         self.across = self._knob(widgets.FloatRangeSlider, "From left to", value=(0.4, 0.6), **ends)
         self.save = self._new(widgets.Button, description="Save this view as PNG", layout=widgets.Layout(width="340px"))
+
+    def _build_picture(self) -> None:
+        """The picture, the mouse over it, and the words below."""
         width, height = 2 * SIDE + GAP, SIDE
         size = {"width": f"{width}px", "height": f"{height}px", "max_width": "100%", "object_fit": "contain"}
         self.image = self._new(widgets.Image, format="jpeg", width=width, height=height, layout=widgets.Layout(**size))
@@ -341,7 +377,9 @@ class GradCAMExplorer:
         )  # fmt: skip
         self.mouse.on_dom_event(self._on_mouse)
         self.text = self._new(widgets.HTML, layout=widgets.Layout(min_height="120px"))
-        self.widget = self._laid_out()
+
+    def _watch(self) -> None:
+        """Let every knob do something."""
         for knob in (self.outcome, self.region, self.order, self.threshold):
             knob.observe(self._on_pick, names="value")
         for knob in (
@@ -375,10 +413,10 @@ class GradCAMExplorer:
         words = self._new(widgets.HBox, [below, self.text], layout=widgets.Layout(flex_flow="row wrap"))
         return self._new(widgets.VBox, [knobs, self.image, words])
 
-    def _on_pick(self, change: dict[str, Any]) -> None:
+    def _on_pick(self, _change: dict[str, Any]) -> None:
         self._pick()
 
-    def _on_change(self, change: dict[str, Any]) -> None:
+    def _on_change(self, _change: dict[str, Any]) -> None:
         if not self._quiet:
             self._note = ""
             self._show()
@@ -415,7 +453,7 @@ class GradCAMExplorer:
             self._note = ""
             self._show()
 
-    def _on_compute(self, button: Any) -> None:
+    def _on_compute(self, _button: Any) -> None:
         if not self._picked:
             return
         self.compute_button.disabled = True
@@ -466,7 +504,7 @@ class GradCAMExplorer:
         self._pick(index)
         return index
 
-    def _on_save(self, button: Any) -> None:
+    def _on_save(self, _button: Any) -> None:
         try:
             self._note = f"saved {self.save_view().as_posix()}"
         except OSError as error:
@@ -518,13 +556,14 @@ class GradCAMExplorer:
             self._say([f"No image{where} is among the {self.outcome.value} at threshold {self.threshold.value:.3f}."])
             return
         index = self._picked[self.position.value]
+        waits = False
         try:
-            picture, lines = self.picture(index), self.caption(index)
+            picture, lines, waits = self.picture(index), self.caption(index), bool(self._to_compute(index))
         except InputError as error:  # a map with a value that is no number is not a map without evidence
             plain = panel(self._panel_image(index)[0], None, Look())
             picture, lines = beside(plain, plain), [f"{self.files[index]}: nothing to show, because {error}"]
         self._shown = picture, lines
-        self.compute_button.disabled = not any("press Compute" in line for line in lines)
+        self.compute_button.disabled = not waits
         self.image.value = encode(picture)
         self._say([*lines, f"{self.position.value + 1} of {len(self._picked)}: {self.outcome.value}"])
 

@@ -80,7 +80,7 @@ class ImageFormationView:
             style={"description_width": "8em"}, layout=widgets.Layout(width="28em"),
         )  # fmt: skip
 
-    def _on_change(self, change: dict[str, Any]) -> None:
+    def _on_change(self, _change: dict[str, Any]) -> None:
         self._show()
 
     def _show(self) -> None:

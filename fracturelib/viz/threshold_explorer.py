@@ -204,7 +204,7 @@ class ThresholdExplorer:
             slider.observe(self._on_change, names="value")
         self._show()
 
-    def _on_change(self, change: dict[str, Any]) -> None:
+    def _on_change(self, _change: dict[str, Any]) -> None:
         self._show()
 
     def _show(self) -> None:

@@ -1,0 +1,97 @@
+"""A table that says in which split an image is: read once, and asked by name."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fracturelib._io.files import InputError
+from fracturelib._io.tables import read_table
+from fracturelib.curate.cleaning import LeftOut
+from fracturelib.data.labels import SPLITS
+
+NOT_TAKEN = "left out"  # the split of an image that a table leaves out
+
+
+@dataclass(frozen=True, eq=False)
+class SplitTable:
+    """Splits of images by the names of their files, such as the table beside a checkpoint.
+
+    Attributes
+    ----------
+    path : Path
+    splits : dict of str to str
+        Of the images that it names, one of train, val, test and "left out".
+    groups : dict of str to str, optional
+        Of the same images, where the table has a column group.
+    listed_only : bool
+        Whether an image that it does not name is left out, rather than in test.
+    """
+
+    path: Path
+    splits: dict[str, str]
+    groups: dict[str, str] | None
+    listed_only: bool
+
+    @property
+    def decides(self) -> bool:
+        """Whether the table, and nothing else, decides which of the images that it names stay.
+
+        So it is where only those stay that are listed, and where some are listed as left out; else it is open.
+        """
+        return self.listed_only or NOT_TAKEN in self.splits.values()
+
+    @property
+    def signature(self) -> str:
+        """Changes with the table's bytes, and with how it is taken."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest() + (" listed only" if self.listed_only else "")
+
+    def applied(self, images: pd.DataFrame) -> pd.DataFrame:
+        """The images with the split that the table says; if it decides, also with its group and whether it names them.
+
+        Raises
+        ------
+        InputError
+            If it names none of them.
+        """
+        names = images["name"]
+        named = names.isin(list(self.splits))
+        if not named.any():
+            raise InputError(
+                f"{self.path}: names none of the {len(images)} images; expected names such as {names.iloc[0]}"
+            )
+        images = images.assign(split=names.map(self.splits).fillna(NOT_TAKEN if self.listed_only else "test"))
+        if not self.decides:
+            return images
+        groups = images["group"] if self.groups is None else names.map(self.groups)
+        return images.assign(import_group=groups.where(named).fillna("").astype(str), import_decided=named)
+
+    def taken(self, images: pd.DataFrame) -> tuple[pd.DataFrame, list[LeftOut]]:
+        """Of images to which it was `applied`, those that it does not leave out, and those that it does."""
+        stay = images["split"] != NOT_TAKEN
+        out = [
+            LeftOut(file, "listed", f"left out by {self.path.name}" if named else f"not in {self.path.name}")
+            for file, named in images.loc[~stay, ["file", "import_decided"]].itertuples(index=False)
+        ]
+        return images[stay].reset_index(drop=True), out
+
+
+def read_split_table(path: Path, *, listed_only: bool) -> SplitTable:
+    """Read a table with the columns name and split, and perhaps group.
+
+    Raises
+    ------
+    InputError
+        If it has not these columns, or a split is none.
+    """
+    table = read_table(path, text=("name", "split", "group"))
+    missing = [c for c in ("name", "split") if c not in table.columns]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; expected name and split")
+    strange = table.loc[~table["split"].isin([*SPLITS, NOT_TAKEN]), "split"]
+    if len(strange):
+        raise InputError(f"{path}: split is {strange.iloc[0]!r}; expected one of {', '.join([*SPLITS, NOT_TAKEN])}")
+    table = table.drop_duplicates("name").set_index("name")
+    groups = table["group"].to_dict() if "group" in table else None
+    return SplitTable(path, table["split"].to_dict(), groups, listed_only)
