@@ -314,8 +314,8 @@ def test_of_copies_the_annotated_one_is_kept_else_the_largest() -> None:
     images = images.assign(file=images["key"], label=1, height=50, import_contrast=9.0, import_copy=[0, 0, 0, 1])
     outline = [Annotation((np.array([[1.0, 1], [5, 1], [5, 5]]),), (1, 1, 4, 4))]
     for annotations, kept in (({}, "heavy"), ({"small": outline}, "small"), ({"alone": outline}, "heavy")):
-        stay, out = repaired(images, annotations, Drop(copies=True))
-        assert stay["key"].tolist() == [k for k, _, _ in rows if k in (kept, "alone")]
+        left, out = repaired(images, annotations, Drop(copies=True), stay=pd.Series([False] * 4))
+        assert left["key"].tolist() == [k for k, _, _ in rows if k in (kept, "alone")]
         assert {(one.kind, one.reason) for one in out} == {("copy", f"a copy of {kept}")}
 
 
