@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 300
 JOBS ?= 2
 FUZZ_SEED ?= 0
-.PHONY: help lab app train-fracatlas test test-all slow fuzz run notebooks docs lint types unit nbval clean
+.PHONY: help lab app train-fracatlas test test-all slow fuzz mutants run notebooks docs lint types unit nbval clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ nbval: $(READY) ## every notebook, its outputs compared
 
 fuzz: $(READY) ## hostile input through every command: FUZZ_SECONDS=300 FUZZ_SEED=0
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
+
+mutants: $(READY) ## planted faults that the tests must notice: eight minutes on two cores
+	@$(BIN)/python -m tests.mutants --jobs $(JOBS)
 
 run: $(READY) ## run the whole series without a browser, into results/
 	@$(BIN)/python tools/notebooks.py run notebooks results

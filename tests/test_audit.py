@@ -14,10 +14,11 @@ from fracturelib.cli import main
 from fracturelib.curate import audit_report
 from fracturelib.curate.audit import Audit, audit_folder
 from fracturelib.curate.audit_report import to_dict, to_html, to_json, to_text
-from fracturelib.curate.cleaning import Drop
+from fracturelib.curate.cleaning import Drop, repaired
 from fracturelib.curate.duplicates import copies_in
 from fracturelib.curate.importer import import_dataset
 from fracturelib.curate.shortcuts import find_shortcuts, number_in_name
+from fracturelib.data.coco import Annotation
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.found import KINDS
 from tests.conftest import ROOT
@@ -83,6 +84,14 @@ def test_looking_up_copies(sick: Audit) -> None:
     assert "3 of 27 test images are copies" in sick.verdict
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_copies_in_train_and_in_val_are_looked_up(tmp_path: Path, split: str) -> None:
+    folder = plain_folder(tmp_path / "set", splits={"train": 2, "val": 2, "test": 2})
+    shutil.copy(folder / split / "fractured" / "image000.jpg", folder / "test" / "fractured" / "again.jpg")
+    look = audit_folder(folder).lookup
+    assert look is not None and (look.images, look.found, look.found_accuracy) == (5, 1, 1.0)
+
+
 def test_the_splits_in_radiographs(sick: Audit) -> None:
     summary = sick.summary().set_index("split")
     assert summary.loc["train", "images"] == 25 and summary.loc["train", "radiographs"] == 24
@@ -122,6 +131,7 @@ def test_patients_in_two_splits(tmp_path: Path) -> None:
     rows = [(p.relative_to(tmp_path / "set").as_posix(), f"P{i % 5}") for i, p in enumerate(images)]
     frame = pd.DataFrame(rows, columns=["file", "group"])
     frame["split"] = frame["file"].str.split("/").str[0]
+    frame.loc[frame["split"] == "val", "group"] = "V"  # so that the others are in two splits, and not in three
     frame["label"] = frame["file"].str.contains("/Fractured/").astype(int)
     frame.loc[0, "label"] = 1 - frame.loc[0, "label"]
     frame.loc[1, "file"] = "train/Fractured/lost.jpg"
@@ -296,6 +306,17 @@ def test_an_import_keeps_copies_together(tmp_path: Path) -> None:
     frame = load_manifest(tmp_path / "out")
     assert len(frame) == 80 and frame["group"].nunique() == 40
     assert frame.groupby("group")["split"].nunique().max() == 1
+
+
+def test_of_copies_the_annotated_one_is_kept_else_the_largest() -> None:
+    rows = [("small", 40, 900), ("large", 80, 500), ("heavy", 80, 700), ("alone", 10, 1)]
+    images = pd.DataFrame(rows, columns=["key", "width", "import_bytes"])
+    images = images.assign(file=images["key"], label=1, height=50, import_contrast=9.0, import_copy=[0, 0, 0, 1])
+    outline = [Annotation((np.array([[1.0, 1], [5, 1], [5, 5]]),), (1, 1, 4, 4))]
+    for annotations, kept in (({}, "heavy"), ({"small": outline}, "small"), ({"alone": outline}, "heavy")):
+        left, out = repaired(images, annotations, Drop(copies=True), stay=pd.Series([False] * 4))
+        assert left["key"].tolist() == [k for k, _, _ in rows if k in (kept, "alone")]
+        assert {(one.kind, one.reason) for one in out} == {("copy", f"a copy of {kept}")}
 
 
 def test_an_import_repairs(tmp_path: Path, sick: Audit) -> None:

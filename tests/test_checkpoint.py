@@ -479,6 +479,15 @@ def test_a_score_is_the_softmax_of_logits_over_the_temperature() -> None:
     np.testing.assert_allclose(warm.scores(images), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_is_found_again(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 2, 20_000)
+    labels = (rng.random(len(honest)) < 1 / (1 + np.exp(-honest))).astype(np.int64)
+    logits = temperature * np.stack([-honest / 2, honest / 2], axis=1)
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+
+
 def test_marks_are_the_sigmoid_of_what_the_network_marks() -> None:
     classifier = load_classifier(PRETRAINED)
     images = np.stack([radiograph(i, width=384, height=384) for i in range(2)])

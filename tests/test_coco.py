@@ -10,7 +10,7 @@ import pytest
 
 from fracturelib._io.files import InputError
 from fracturelib.data.coco import Annotation, fracture_mask, polygon, read_coco, run_lengths
-from fracturelib.data.labels import means_fracture
+from fracturelib.data.labels import class_label, means_fracture
 from fracturelib.data.names import FileNames, guess_patients
 from fracturelib.data.walk import walk_folder
 from fracturelib.data.yolo import names_in, read_yolo
@@ -26,7 +26,11 @@ def written(path: Path, annotations: list[dict[str, Any]], **rest: Any) -> Path:
 def test_categories_that_mean_fracture() -> None:
     yes = ["fracture", "Fractured", "broken_bone", "elbow positive", "wrist-fracture", "Bone Fracture", "fx", "Fraktur"]
     no = ["metal", "text", "no fracture", "non-fractured", "unfractured", "normal", "elbow negative", "boneanomaly", ""]
+    no += ["no acute fracture", "hand without fracture", "fracture absent"]
     assert [means_fracture(n) for n in yes] == [True] * len(yes)
+    assert [class_label(n) for n in ("Fractured", "fracture", "POSITIVE", "with-fracture", "broken")] == [1] * 5
+    none = ("Not Fractured", "non_fractured", "no fracture", "unfractured", "Unbroken", "negative", "Normal", "healthy")
+    assert [class_label(n) for n in none] == [0] * len(none)
     assert [means_fracture(n) for n in no] == [False] * len(no)
 
 

@@ -287,13 +287,21 @@ def with_outline(root: Path) -> Path:
 def test_an_outline_lies_where_the_image_shows_it(tmp_path: Path) -> None:
     """The masks that a network is taught with, on the square of the images: 16 rows of padding above a wide one."""
     folder = with_outline(tmp_path)
+    coco = json.loads((folder / "annotations.json").read_text())
+    coco["images"].append({"id": 2, "file_name": "train/fractured/image001.jpg"})
+    coco["annotations"].append({"image_id": 2, "bbox": [6, 30, 12, 8]})
+    (folder / "annotations.json").write_text(json.dumps(coco))
     frame = load_manifest(folder)
     train, val = outlines(folder, frame, 64)
-    place = list(frame[frame["split"] == "train"]["file"]).index("train/fractured/image000.jpg")
+    files = list(frame[frame["split"] == "train"]["file"])
+    place, other = (files.index(f"train/fractured/image{i}.jpg") for i in ("000", "001"))
     rows, columns = np.nonzero(train[place])
     assert (rows.min(), rows.max()) == pytest.approx((16 + 4, 16 + 9), abs=1)
     assert (columns.min(), columns.max()) == pytest.approx((48, 56), abs=1)
-    assert not val.any() and not np.delete(train, place, axis=0).any()
+    rows, columns = np.nonzero(train[other])
+    assert (rows.min(), rows.max()) == pytest.approx((16 + 20, 16 + 25), abs=1)
+    assert (columns.min(), columns.max()) == pytest.approx((4, 12), abs=1)
+    assert not val.any() and not np.delete(train, [place, other], axis=0).any()
 
 
 def test_what_explain_draws_lies_on_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from fracturelib.curate.cleaning import Drop
 from fracturelib.curate.importer import import_dataset
 from fracturelib.data.coco import Annotation, fracture_mask, turn
 from fracturelib.data.dataset import fingerprint, load_annotations, load_manifest
-from fracturelib.data.groups import joined, split_by_group
+from fracturelib.data.groups import in_one_split, joined, split_by_group
 from fracturelib.data.layouts import read_fracatlas
 from fracturelib.data.published import consecutive_groups
 from fracturelib.models.classifier import load_classifier
@@ -248,6 +248,29 @@ def test_a_split_shares_out_each_stratum() -> None:
     share = frame["split"].value_counts(normalize=True)
     assert abs(share["test"] - 0.15) < 0.02 and abs(share["val"] - 0.15) < 0.02
     assert np.ptp(frame.groupby("split")["positive"].mean()) < 0.04
+
+
+def test_a_region_of_few_images_is_shared_out_as_well() -> None:
+    """By chance alone its share would differ by about 0.06 between splits."""
+    rng = np.random.default_rng(0)
+    groups = np.arange(800).astype(str)
+    foot = rng.random(800) < 0.1
+    strata = np.char.add(rng.integers(0, 2, 800).astype(str), np.where(foot, " foot", " hand"))
+    for seed in range(5):
+        split = pd.Series(split_by_group(strata, groups, seed=seed))
+        assert np.ptp(pd.Series(foot).groupby(split).mean()) < 0.03
+
+
+def test_groups_in_two_splits_go_to_train_or_else_to_val() -> None:
+    rows = [("a", "train", 1), ("a", "test", 1), ("b", "val", 0), ("b", "test", 0), ("c", "train", 0), ("d", "val", 1)]
+    alone = [("e", "test", 1), ("f", "test", 0)]
+    images, said = in_one_split(pd.DataFrame(rows + alone, columns=["group", "split", "label"]))
+    assert images["split"].tolist() == ["train", "train", "val", "val", "train", "val", "test", "test"]
+    assert said[0].startswith("2 groups") and "2 of their images were moved to train or val" in said[0]
+    images, said = in_one_split(pd.DataFrame(rows + alone[:1], columns=["group", "split", "label"]))
+    assert images["split"].tolist() == [split for _, split, _ in rows + alone[:1]]  # test would have lost a class
+    assert "would empty a split" in said[0]
+    assert in_one_split(images.iloc[4:])[1] == []
 
 
 @pytest.mark.parametrize("each", range(2, 20))

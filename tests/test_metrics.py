@@ -223,6 +223,14 @@ def test_the_seed_projects_figures_are_worth_little() -> None:
     assert counts.youden == pytest.approx(0.07) and counts.lr_plus == pytest.approx(0.81 / 0.74)
 
 
+@pytest.mark.parametrize("between", [(0.6, 0.8), (0.0, 1.0), (0.9, 1.0)])
+@pytest.mark.parametrize("of", ["specificity", "sensitivity"])
+def test_a_corrected_part_is_a_half_for_a_coin_and_one_for_perfection(between: tuple[float, float], of: str) -> None:
+    y = np.repeat([0, 1], 50)
+    assert partial_auc(y, np.zeros(100), between=between, of=of, corrected=True) == pytest.approx(0.5)
+    assert partial_auc(y, y, between=between, of=of, corrected=True) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("between", [(0.9, 0.9), (0.9, 0.1), (-0.1, 0.5), (0.5, 1.1)])
 def test_partial_area_needs_a_range(between: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="low < high"):

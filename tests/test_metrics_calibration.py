@@ -80,6 +80,10 @@ def test_reliability_by_width_is_scikit_learns(case: Case) -> None:
     assert ((found["low"] <= found["observed"]) & (found["observed"] <= found["high"])).all()
 
 
+def test_a_score_on_an_edge_is_in_the_bin_below() -> None:
+    assert bin_of(np.array([0, 0.1, 0.25, 0.5, 0.75, 0.76, 1]), 4, "width").tolist() == [0, 0, 0, 1, 2, 3, 3]
+
+
 def test_equal_mass_keeps_ties_together_and_forgets_the_order() -> None:
     score = np.array([0.1] * 6 + [0.2, 0.3, 0.4, 0.5])
     assert len(set(bin_of(score, 5, "mass")[:6])) == 1

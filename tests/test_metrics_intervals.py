@@ -18,6 +18,7 @@ from fracturelib.metrics.bootstrap import (
     group_bootstrap,
     group_codes,
     paired_group_bootstrap,
+    percentile_limits,
     rate_at,
     weighted,
 )
@@ -126,6 +127,22 @@ def test_delong_is_its_definition(case: Case) -> None:
         assert found[0, 0] == pytest.approx(expected, abs=1e-12)
     rank = stats.mannwhitneyu(above, below).statistic / wins.size
     assert aucs[0] == pytest.approx(rank, abs=1e-12)
+
+
+def test_delong_of_two_rankings_by_its_definition() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [70, 30])  # unlike numbers, so that neither stands for the other
+    a = rng.normal(y, 1)
+    b = a + rng.normal(0, 0.8, 100)
+    wins = [(s[y == 1][:, None] > s[y == 0]).astype(float) for s in (a, b)]
+    covariance = np.cov([w.mean(axis=1) for w in wins]) / 30 + np.cov([w.mean(axis=0) for w in wins]) / 70
+    np.testing.assert_allclose(delong_covariance(y, [a, b])[1], covariance, rtol=1e-12)
+    auc, spread = wins[0].mean(), np.sqrt(covariance[0, 0])
+    one = delong_interval(y, a, level=0.9)
+    assert (one.low, one.high) == pytest.approx((auc - 1.6448536 * spread, auc + 1.6448536 * spread), abs=1e-8)
+    both = delong_test(y, a, b)
+    z = (wins[0].mean() - wins[1].mean()) / np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert (both.statistic, both.p) == pytest.approx((z, 2 * stats.norm.sf(abs(z))), rel=1e-9)
 
 
 def test_delong_takes_a_hundred_thousand_scores() -> None:
@@ -288,6 +305,29 @@ def test_paired_difference() -> None:
     )
     assert pair.difference == confusion_at(y, score, 0.3).sensitivity - confusion_at(y, score, 0.6).sensitivity
     assert pair.difference > 0 and pair.low >= 0
+
+
+def test_the_paired_p_value_has_two_sides() -> None:
+    rng = np.random.default_rng(3)
+    y = np.repeat([0, 1], 100)
+    a, b = rng.normal(y, 1), rng.normal(y, 1)
+    exact = delong_test(y, a, b).p
+    assert 0.1 < exact < 0.6
+    assert paired_group_bootstrap(roc_auc, y, a, b, n=2000).p == pytest.approx(exact, abs=0.06)
+
+
+def test_samples_are_drawn_with_replacement() -> None:
+    """So that each leaves out about one group of e, and has as many as there are."""
+    drawn = np.array(list(draws(np.arange(300), 200, 0)))
+    assert (drawn.sum(axis=1) == 300).all()
+    assert (drawn == 0).mean() == pytest.approx(np.exp(-1), abs=0.01)
+    assert drawn.mean(axis=0).std() < 0.1
+
+
+def test_percentile_limits_leave_out_as_much_on_either_side() -> None:
+    values = np.append(np.arange(1001) / 1000, [np.nan, np.inf])
+    assert percentile_limits(values, 0.9) == pytest.approx((0.05, 0.95))
+    assert percentile_limits(values, 0.5) == pytest.approx((0.25, 0.75))
 
 
 def test_pairing_narrows_the_interval() -> None:

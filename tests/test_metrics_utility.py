@@ -95,6 +95,15 @@ def test_net_benefit_limits_hold_it_and_groups_widen_them() -> None:
     assert 1.6 < wide.mean() < 2.4
 
 
+def test_gain_is_over_the_better_of_everybody_and_nobody() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [60, 40])
+    table = net_benefit(y, np.clip(rng.normal(0.3 + 0.4 * y, 0.2), 0, 1), [0.1, 0.3, 0.6, 0.9])
+    assert (table["all"] > 0).tolist() == [True, True, False, False]
+    better = np.where(table["all"] > 0, table["all"], table["none"])
+    np.testing.assert_allclose(table["gain"], table["model"] - better, atol=1e-12)
+
+
 def test_net_benefit_at_its_edges() -> None:
     table = net_benefit([0, 1], [0.2, 0.7], [0.0, 1.0], n=20)
     assert table["model"][0] == table["all"][0] == 0.5 and np.isnan(table["model"][1]) and np.isnan(table["all"][1])

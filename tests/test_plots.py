@@ -20,7 +20,7 @@ SCORE = np.clip(RNG.normal(0.35 + 0.25 * Y, 0.15), 0, 1)
 GROUP = np.arange(100) // 2
 IMAGES = RNG.integers(0, 255, (6, 32, 32), dtype=np.uint8)
 MASKS = np.zeros((6, 32, 32), np.uint8)
-MASKS[0, 8:16, 8:16] = 1
+MASKS[0, 18:24, 4:12] = 1
 FRAME = pd.DataFrame({"split": ["train"] * 60 + ["val"] * 40, "label": Y})
 HISTORY = pd.DataFrame(
     {"epoch": [1, 2, 3], "train_loss": [0.7, 0.5, 0.3], "val_loss": [0.7, 0.6, 0.65], "val_auc": [0.5, 0.8, 0.75]}
@@ -85,10 +85,20 @@ def test_the_operating_point_is_where_it_is() -> None:
     assert np.trapezoid(xy[:, 1], xy[:, 0]) == pytest.approx(roc_auc(Y, SCORE))
 
 
+def test_each_of_two_models_has_its_operating_point() -> None:
+    left, right = FIGURES["compared"]().axes
+    points = [[tuple(*p.get_xydata()) for p in ax.lines if len(p.get_xydata()) == 1] for ax in (left, right)]
+    counts = [confusion_at(Y, SCORE, 0.5), confusion_at(Y, SCORE**2, 0.3)]
+    assert points[0] == [pytest.approx((1 - at.specificity, at.sensitivity)) for at in counts]
+    assert points[1] == [pytest.approx((at.sensitivity, at.precision)) for at in counts]
+
+
 def test_the_montage_outlines_what_is_masked() -> None:
     made = FIGURES["montage"]()
     outlined = [bool(ax.lines) for ax in made.axes]
     assert outlined == [True] + [False] * 7
+    points = made.axes[0].lines[-1].get_xydata()
+    assert (*points.min(axis=0), *points.max(axis=0)) == (3, 17, 12, 24)  # a pixel outside of rows 18 to 23
     with pytest.raises(InputError, match="expected 6, one for each image"):
         plots.montage(IMAGES, ["only one"])
 

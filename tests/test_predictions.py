@@ -24,6 +24,11 @@ def test_the_smallest_table(tmp_path: Path) -> None:
     assert frame.dtypes[["label", "score"]].astype(str).tolist() == ["int64", "float64"]
 
 
+def test_an_image_without_a_patient_is_its_own(tmp_path: Path) -> None:
+    text = "file,label,score,group\na.jpg,1,0.5,P1\nb.jpg,0,0.4,\nc.jpg,0,0.3,\nd.jpg,1,0.2,P1\n"
+    assert read_predictions(written(tmp_path, text))["group"].tolist() == ["P1", "b.jpg", "c.jpg", "P1"]
+
+
 def test_scores_survive_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"file": [f"{i}.jpg" for i in range(200)], "label": 0, "score": rng.random(200)})

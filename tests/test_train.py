@@ -9,9 +9,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from fracturelib._io.files import InputError
+from fracturelib.metrics.operating_point import threshold_for_sensitivity
 from fracturelib.models.classifier import fit_temperature, load_classifier, normalised, save_classifier
 from fracturelib.training.augment import augmented
-from fracturelib.training.config import TrainConfig
+from fracturelib.training.config import TrainConfig, best_epoch
 from fracturelib.training.train import Images, calibrated_for_tta, fit, grey_statistics, training_batches
 from tests.moves import fills, measured, three_discs
 from tests.radiographs import radiograph
@@ -51,6 +52,8 @@ def test_the_threshold_keeps_its_promise_on_validation() -> None:
     scores = classifier.scores(val.images)
     for rule, wanted in (("sensitivity=0.90", 0.90), ("sensitivity=0.95", 0.95)):
         assert (scores[val.labels == 1] >= classifier.thresholds[rule]).mean() >= wanted
+        assert classifier.thresholds[rule] == threshold_for_sensitivity(val.labels, scores, wanted)
+    assert abs(np.log(classifier.temperature)) > 0.01  # else scores with and without it would be the same
 
 
 def test_tta_is_the_mean_of_an_image_and_its_mirror(tmp_path: Path) -> None:
@@ -95,8 +98,28 @@ def test_a_seed_decides_everything() -> None:
 
 def test_early_stopping_keeps_the_best_epoch() -> None:
     config = replace(SMALL, epochs=40, patience=2, learning_rate=0.01)
-    _, history = fit(radiographs(32, 0), radiographs(32, 1000), config, progress=False)
-    assert len(history) == min(40, int(history["val_auc"].idxmax()) + 1 + 2)
+    val = radiographs(32, 1000)
+    classifier, history = fit(radiographs(32, 0), val, config, progress=False)
+    best = int(history["val_auc"].idxmax())
+    assert len(history) == best + 1 + 2 < 40
+    loss = torch.nn.functional.cross_entropy(torch.from_numpy(classifier.logits(val.images)), torch.tensor(val.labels))
+    assert float(loss) == pytest.approx(history["val_loss"][best], abs=1e-9)
+    assert float(loss) != pytest.approx(history["val_loss"].iloc[-1], abs=1e-3)
+
+
+def test_of_equal_epochs_the_one_with_the_lowest_loss_is_kept() -> None:
+    assert best_epoch([0.8, 0.9, 0.9, 0.9, 0.7], [0.1, 0.5, 0.3, 0.4, 0.2]) == 2
+    assert best_epoch([0.9, 0.9], [0.3, 0.3]) == 0
+
+
+def test_weights_are_learnt_from_train_alone() -> None:
+    train, val = radiographs(32, 0), radiographs(32, 1000)
+    other = Images(255 - val.images, 1 - val.labels)
+    states = [
+        fit(a, b, replace(SMALL, epochs=1), progress=False)[0].model.state_dict()
+        for a, b in ((train, val), (train, other), (Images(train.images, 1 - train.labels), val))
+    ]
+    assert same(states[0], states[1]) and not same(states[0], states[2])
 
 
 def test_an_epoch_shows_each_image_once() -> None:
