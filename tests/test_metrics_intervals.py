@@ -29,7 +29,6 @@ from fracturelib.metrics.intervals import (
     delong_covariance,
     delong_interval,
     delong_test,
-    delong_unpaired,
     mcnemar_test,
     wilson_interval,
 )
@@ -87,11 +86,6 @@ def test_delong_interval(asah: pd.DataFrame) -> None:
 def test_delong_paired(asah: pd.DataFrame, a: str, b: str, z: float, p: float, low: float, high: float) -> None:
     found = delong_test(asah["y"], asah[a], asah[b])
     assert (found.statistic, found.p, found.low, found.high) == pytest.approx((z, p, low, high), abs=1e-10)
-
-
-def test_delong_unpaired(asah: pd.DataFrame) -> None:
-    found = delong_unpaired(asah["y"], asah["wfns"], asah["y"], asah["s100b"])
-    assert (found.statistic, found.p) == pytest.approx((1.43490640926908, 0.152825378808796), abs=1e-10)
 
 
 def test_delong_on_published_predictions(oracles: Path) -> None:
@@ -490,11 +484,6 @@ def test_mcnemar_where_nobody_differs() -> None:
     apart = mcnemar_test([1] * 10, [True] * 10, [False] * 10)
     assert apart.difference == 1 and apart.high == 1 and apart.low == pytest.approx(1 - 2**0.5 * most)
     assert apart.p == pytest.approx(2 * 0.5**10)
-
-
-def test_a_comparison_of_one_image_each_is_undefined_and_no_crash() -> None:
-    found = delong_unpaired([1], [0.5], [0], [0.5])
-    assert np.isnan(found.p) and found.undefined is not None
 
 
 def test_the_band_of_a_perfect_curve() -> None:

@@ -39,14 +39,12 @@ FIGURES = {
     "curves": lambda: plots.curves_plot(Y, SCORE, {"strict": 0.7, "lenient": 0.2}),
     "sweep": lambda: plots.sweep_plot(sweep(Y, SCORE), 0.5),
     "confusion": lambda: plots.confusion_plot(confusion_at(Y, SCORE, 0.5)),
-    "calibration": lambda: plots.calibration_plot(Y, SCORE),
     "bands": lambda: curves.bands_plot(Y, SCORE, GROUP, 0.5, n=20),
     "compared": lambda: curves.compared_plot(Y, {"a": SCORE, "b": SCORE**2}, {"a": 0.5, "b": 0.3}),
     "reliability": lambda: curves.reliability_plot(Y, {"before": SCORE, "after": SCORE**2}, GROUP, n=20),
     "decision": lambda: curves.decision_plot(BENEFIT, 0.5),
     "predictive": lambda: curves.predictive_values_plot(PREDICTIVE, 0.4),
     "selective": lambda: curves.selective_plot(Y, SCORE, 0.5),
-    "tradeoffs": lambda: curves.tradeoffs_plot(Y, SCORE, 0.5, prevalence=0.1),
 }
 
 

@@ -264,13 +264,6 @@ def roc_curve(y: ArrayLike, score: ArrayLike) -> tuple[Scores, Scores, Scores]:
     return alarms, table["sensitivity"].to_numpy(), table["threshold"].to_numpy()
 
 
-def pr_curve(y: ArrayLike, score: ArrayLike) -> tuple[Scores, Scores, Scores]:
-    """Precision, sensitivity and threshold at every distinct score, falling: three (k,)."""
-    threshold, tp, fp = cumulative_counts(y, score)
-    with np.errstate(invalid="ignore"):
-        return tp / (tp + fp), tp / np.float64(tp[-1]), threshold
-
-
 def roc_auc(y: ArrayLike, score: ArrayLike) -> float:
     """The chance that a fractured image has a higher score than one that is not; ties count one half.
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest, norm, rankdata
-from scipy.stats import t as student
 
 from fracturelib._io.files import InputError
-from fracturelib.metrics.classification import Scores, checked, ratio, undefined_reason
+from fracturelib.metrics.classification import Scores, checked, undefined_reason
 from fracturelib.metrics.limits import difference_limits, newcombe_auc_limits, wilson_limits
 
 NAN = float("nan")
@@ -151,21 +150,7 @@ def delong_test(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95
     return _compared(float(aucs[0]), float(aucs[1]), variance, undefined_reason(y), level=level, method="paired DeLong")
 
 
-def delong_unpaired(y_a: ArrayLike, a: ArrayLike, y_b: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Comparison:
-    """Do two models rank two different sets of images equally well? Welch's degrees of freedom, two-sided."""
-    (auc_a, cov_a), (auc_b, cov_b) = delong_covariance(y_a, [a]), delong_covariance(y_b, [b])
-    var_a, var_b = float(cov_a[0, 0]), float(cov_b[0, 0])
-    below = var_a**2 / max(len(np.asarray(y_a)) - 1, 1) + var_b**2 / max(len(np.asarray(y_b)) - 1, 1)
-    freedom = ratio((var_a + var_b) ** 2, below)
-    reason = undefined_reason(y_a) or undefined_reason(y_b)
-    return _compared(
-        float(auc_a[0]), float(auc_b[0]), var_a + var_b, reason, level=level, method="unpaired DeLong", freedom=freedom
-    )
-
-
-def _compared(
-    a: float, b: float, variance: float, reason: str | None, *, level: float, method: str, freedom: float = np.inf
-) -> Comparison:
+def _compared(a: float, b: float, variance: float, reason: str | None, *, level: float, method: str) -> Comparison:
     difference = a - b
     if reason is None and not variance > 0:
         same = "the two rank alike" if difference == 0 else "the difference does not vary"
@@ -173,8 +158,8 @@ def _compared(
     if reason:
         return Comparison(a, b, difference, NAN, NAN, NAN, NAN, method, reason)
     error = float(np.sqrt(variance))
-    half = float(student.ppf((1 + level) / 2, freedom)) * error
-    p = float(2 * student.sf(abs(difference) / error, freedom))
+    half = float(norm.ppf((1 + level) / 2)) * error
+    p = float(2 * norm.sf(abs(difference) / error))
     return Comparison(a, b, difference, difference - half, difference + half, difference / error, p, method)
 
 

@@ -158,36 +158,6 @@ def threshold_youden(y: ArrayLike, score: ArrayLike) -> float:
     return _picked(Rule("youden"), y, score)
 
 
-def threshold_f_beta(y: ArrayLike, score: ArrayLike, beta: float = 2.0) -> float:
-    """The score that, as threshold, has the greatest F-beta; the highest of several. `beta` > 1 favours sensitivity."""
-    if not beta > 0:
-        raise InputError(f"beta is {beta}; expected a positive number")
-    return _picked(Rule("f_beta", beta), y, score)
-
-
-def threshold_for_cost(
-    y: ArrayLike, score: ArrayLike, *, missed: float, false_alarm: float, prevalence: float | None = None
-) -> float:
-    """The threshold of least expected cost per image; of several the highest; infinity if flagging nobody is best.
-
-    Parameters
-    ----------
-    missed, false_alarm : float
-        What a missed fracture and a false alarm cost, in one unit.
-    prevalence : float, optional
-        Proportion of fractured images where it will be used; that of these images if not given.
-    """
-    if not (missed > 0 and false_alarm > 0):
-        raise InputError(f"missed is {missed} and false_alarm {false_alarm}; expected positive costs")
-    share = None if prevalence is None else _share("prevalence", prevalence)
-    return _picked(Rule("cost", missed, false_alarm, share), y, score)
-
-
-def threshold_for_alerts(y: ArrayLike, score: ArrayLike, budget: float) -> float:
-    """The lowest score that, as threshold, flags at most `budget` (0..1) of all images; infinity if none does."""
-    return _picked(Rule("alerts", _share("budget", budget)), y, score)
-
-
 def _share(name: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise InputError(f"{name} is {value}; expected a number in 0..1")

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from fracturelib.metrics.bootstrap import Groups, curve_bands
 from fracturelib.metrics.calibration import reliability
-from fracturelib.metrics.classification import average_precision, confusion_at, roc_auc, sweep
-from fracturelib.metrics.decision_curve import net_benefit, predictive_values, selective_prediction
-from fracturelib.viz.figures import BLUE, GREEN, GREY, RED, figure, pr_plot, roc_plot
+from fracturelib.metrics.classification import average_precision, confusion_at, roc_auc
+from fracturelib.metrics.decision_curve import selective_prediction
+from fracturelib.viz.figures import BLUE, GREY, RED, figure, pr_plot, roc_plot
 
 # Two models are told apart by colour and by line.
 MODELS = ((BLUE, "-"), (RED, "--"))
@@ -139,43 +139,4 @@ def selective_plot(y: ArrayLike, score: ArrayLike, threshold: float) -> Figure:
     ax.set(xlabel="proportion of images that is decided", ylabel="share that is wrong", xlim=(0, 1.02))
     ax.set_ylim(bottom=0)
     ax.legend(loc="best")
-    return made
-
-
-def tradeoffs_plot(y: ArrayLike, score: ArrayLike, threshold: float, *, prevalence: float | None = None) -> Figure:
-    """The linked view at one threshold and prevalence: ROC, precision-recall, predictive values and net benefit."""
-    share = float(np.mean(np.asarray(y))) if prevalence is None else prevalence
-    made, axes = figure(10, 8.4, columns=2, rows=2)
-    at = confusion_at(y, score, threshold)
-    roc_plot(y, score, threshold, ax=axes[0, 0])
-    table = sweep(y, score).iloc[1:]
-    ppv, _ = predictive_values(table["sensitivity"], table["specificity"], share)
-    ax = axes[0, 1]
-    ax.plot(table["sensitivity"], ppv, color=BLUE, linewidth=2, label="the classifier")
-    here_ppv, _ = predictive_values(at.sensitivity, at.specificity, share)
-    ax.plot(at.sensitivity, here_ppv, "o", color=RED, markersize=9, label=f"threshold {threshold:.2f}")
-    ax.axhline(share, linestyle=":", color=GREY, label=f"prevalence {share:.2f}")
-    ax.set(xlabel="sensitivity (recall)", ylabel="precision", title="Precision and recall")
-    _unit_square(ax)
-    ax.legend(loc="upper right")
-    grid = np.linspace(0, 1, 201)
-    up, down = predictive_values(at.sensitivity, at.specificity, grid)
-    ax = axes[1, 0]
-    ax.plot(grid, up, color=RED, linewidth=2, label="PPV")
-    ax.plot(grid, down, "--", color=GREEN, linewidth=2, label="NPV")
-    ax.axvline(share, linestyle=":", color=GREY, label=f"prevalence {share:.2f}")
-    ax.set(xlabel="prevalence", ylabel="share that is right", title="Predictive values")
-    _unit_square(ax)
-    ax.legend(loc="lower center")
-    table = net_benefit(y, score, np.arange(0, 0.99, 0.01))
-    ax = axes[1, 1]
-    ax.plot(table["threshold"], table["model"], color=BLUE, linewidth=2, label="the classifier")
-    ax.plot(table["threshold"], table["all"], "--", color=RED, label="call everybody")
-    ax.plot(table["threshold"], table["none"], ":", color=GREY, label="call nobody")
-    row = net_benefit(y, score, [threshold]).iloc[0] if threshold < 1 else table.iloc[-1]
-    ax.plot(row["threshold"], row["model"], "o", color=RED, markersize=9, label=f"threshold {threshold:.2f}")
-    top = max(float(table["model"].max()), 0.01)
-    ax.set(xlabel="risk at which one acts", ylabel="net benefit an image", title="Net benefit, among these images")
-    ax.set(xlim=(0, 1), ylim=(-0.25 * top, 1.15 * top))
-    ax.legend(loc="upper right")
     return made

@@ -276,24 +276,6 @@ def confusion_plot(counts: Confusion) -> Figure:
     return made
 
 
-def calibration_plot(y: ArrayLike, score: ArrayLike, *, bins: int = 10) -> Figure:
-    """Observed proportion of fractures against the score, in bins of equally many images, with Wilson's intervals."""
-    from fracturelib.metrics.intervals import wilson_interval
-
-    made, ax = figure(4.8, 4.6)
-    labels, scores = np.asarray(y), np.asarray(score, dtype=float)
-    ax.plot([0, 1], [0, 1], ":", color=GREY, label="perfectly calibrated")
-    for k, part in enumerate(np.array_split(np.argsort(scores, kind="stable"), min(bins, len(scores)))):
-        interval = wilson_interval(int(labels[part].sum()), len(part))
-        x = scores[part].mean()
-        ax.plot([x, x], [interval.low, interval.high], color=BLUE, linewidth=1.2)
-        ax.plot(x, interval.value, "o", color=BLUE, label="images in equal bins, 95 %" if k == 0 else None)
-    ax.set(xlabel="mean score", ylabel="share that is fractured", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    ax.set_title("Calibration")
-    ax.legend(loc="upper left")
-    return made
-
-
 def triptych(
     image: NDArray[np.uint8],
     heat: NDArray[np.float32],
