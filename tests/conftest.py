@@ -30,10 +30,21 @@ def fracatlas() -> Path:
     return folder
 
 
+class Oracles:
+    """Published reference values: `oracles / name` is a file's path, or skips the test where the file is not here."""
+
+    FOLDERS = (
+        ROOT / "tests" / "reference" / "oracles",
+        Path(os.environ.get("FRACTURE_ORACLES") or ROOT.parent / "shared" / "oracles"),
+    )
+
+    def __truediv__(self, name: str) -> Path:
+        for folder in self.FOLDERS:
+            if (folder / name).is_file():
+                return folder / name
+        pytest.skip(f"{name} is not here, for its licence: set FRACTURE_ORACLES to its folder")
+
+
 @pytest.fixture(scope="session")
-def oracles() -> Path:
-    """Published reference values: `FRACTURE_ORACLES`, or where the CI lays them. Skips where they are absent."""
-    folder = Path(os.environ.get("FRACTURE_ORACLES") or ROOT.parent / "shared" / "oracles")
-    if not (folder / "small_fixtures.json").is_file():
-        pytest.skip("the published reference values are not here: set FRACTURE_ORACLES to their folder")
-    return folder
+def oracles() -> Oracles:
+    return Oracles()
