@@ -69,7 +69,13 @@ def square_geometry(width: int, height: int, size: int) -> Geometry:
 
 
 def to_square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """An image in its square: (h, w) uint8 -> (size, size) uint8, padded with 0."""
+    """An image in its square: (h, w) uint8 -> (size, size) uint8, padded with 0.
+
+    Examples
+    --------
+    >>> to_square(np.full((40, 80), 200, np.uint8), 32).shape
+    (32, 32)
+    """
     geometry = square_geometry(image.shape[1], image.shape[0], size)
     smaller = geometry.scale < 1
     return _place(image, geometry, cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)

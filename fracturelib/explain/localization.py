@@ -66,6 +66,12 @@ def pointing_game(heat: Heat, mask: Mask, *, tolerance: int = 0) -> bool:
     mask : (h, w) of 0 and 1
     tolerance : int
         Pixels beside the mask that still count.
+
+    Examples
+    --------
+    >>> heat = np.array([[0.1, 0.9], [0.2, 0.3]], np.float32)
+    >>> pointing_game(heat, np.array([[0, 1], [0, 0]], np.uint8))
+    True
     """
     _fits(heat, mask)
     place = peak(heat)
@@ -76,6 +82,12 @@ def energy_in_mask(heat: Heat, mask: Mask) -> float:
     """Proportion of the evidence that lies in the fracture, 0..1 (Wang et al. 2020, doi 10.1109/CVPRW50498.2020.00020).
 
     A map without evidence has none in the fracture: 0.
+
+    Examples
+    --------
+    >>> heat = np.array([[1, 3], [0, 0]], np.float32)
+    >>> round(energy_in_mask(heat, np.array([[0, 1], [0, 0]], np.uint8)), 2)
+    0.75
     """
     _fits(heat, mask)
     positive = np.clip(heat, 0, None).astype(np.float64)
@@ -115,7 +127,13 @@ def rank_accuracy(heat: Heat, mask: Mask) -> float:
 
 
 def marked(heat: Heat, cut: float) -> NDArray[np.bool_]:
-    """Where the evidence exceeds `cut` (0..1) times the map's own maximum: (h, w) float32 -> (h, w) bool."""
+    """Where the evidence exceeds `cut` (0..1) times the map's own maximum: (h, w) float32 -> (h, w) bool.
+
+    Examples
+    --------
+    >>> marked(np.array([[0.1, 0.9, 0.5]], np.float32), 0.5)
+    array([[False,  True,  True]])
+    """
     top = highest_of(heat)
     return np.asarray(heat > cut * top) if top > 0 else np.zeros(heat.shape, bool)
 
@@ -134,7 +152,15 @@ def otsu_cut(heat: Heat) -> float:
 
 
 def iou(region: NDArray[np.bool_], mask: Mask) -> float:
-    """Intersection over union (Jaccard 1912) of two regions (h, w): 0..1; NaN if both are empty."""
+    """Intersection over union (Jaccard 1912) of two regions (h, w): 0..1; NaN if both are empty.
+
+    Examples
+    --------
+    >>> region = np.array([[1, 1, 0, 0]], bool)
+    >>> mask = np.array([[0, 1, 1, 0]], np.uint8)
+    >>> round(iou(region, mask), 3)
+    0.333
+    """
     inside = np.asarray(mask) > 0
     union = int((region | inside).sum())
     return int((region & inside).sum()) / union if union else NAN

@@ -16,7 +16,13 @@ COLOUR_MAPS = {
 
 
 def upsample(heat: Maps, size: int | tuple[int, int]) -> Maps:
-    """A map at the size of the image, bilinearly: (h', w') float32 -> (size, size), or (height, width), float32."""
+    """A map at the size of the image, bilinearly: (h', w') float32 -> (size, size), or (height, width), float32.
+
+    Examples
+    --------
+    >>> upsample(np.eye(2, dtype=np.float32), 4).shape
+    (4, 4)
+    """
     height, width = (size, size) if isinstance(size, int) else size
     large = cv2.resize(np.ascontiguousarray(heat, dtype=np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(large, dtype=np.float32)
@@ -42,6 +48,12 @@ def normalise(heat: Maps, *, top: float | None = None) -> tuple[Maps, bool]:
     ------
     InputError
         If a value of the map, or `top`, is not finite: that is no absence of evidence.
+
+    Examples
+    --------
+    >>> normalise(np.array([[-1, 1], [2, 4]], np.float32))
+    (array([[0.  , 0.25],
+           [0.5 , 1.  ]], dtype=float32), True)
     """
     highest = highest_of(heat)
     scale = highest if top is None else top

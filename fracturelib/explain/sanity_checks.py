@@ -93,6 +93,12 @@ def rank_correlation(a: Maps, b: Maps) -> float:
     """Spearman's correlation of two maps' pixels, -1..1, equal ones sharing their ranks: (h, w), (h, w) -> float.
 
     A map that is the same everywhere says nothing about any order: 0.
+
+    Examples
+    --------
+    >>> a = np.arange(6.0).reshape(2, 3).astype(np.float32)
+    >>> round(rank_correlation(a, -a), 2)
+    -1.0
     """
     if a.shape != b.shape:
         raise InputError(f"b has shape {b.shape}; expected that of a, {a.shape}")

@@ -110,6 +110,11 @@ def calibration_error(
         See `bin_of`.
     worst : bool
         The greatest gap instead of the mean (MCE).
+
+    Examples
+    --------
+    >>> round(calibration_error([0, 0, 1, 1], [0.1, 0.1, 0.6, 0.6], bins=2), 3)
+    0.25
     """
     labels, scores = checked_probabilities(y, score)
     place = bin_of(scores, bins, by)
@@ -119,13 +124,25 @@ def calibration_error(
 
 
 def brier(y: ArrayLike, score: ArrayLike) -> float:
-    """Mean squared error of the score as a probability, 0..1; 0 is best (Brier 1950)."""
+    """Mean squared error of the score as a probability, 0..1; 0 is best (Brier 1950).
+
+    Examples
+    --------
+    >>> round(brier([0, 1], [0.1, 0.8]), 3)
+    0.025
+    """
     labels, scores = checked_probabilities(y, score)
     return float(((scores - labels) ** 2).mean())
 
 
 def log_loss(y: ArrayLike, score: ArrayLike) -> float:
-    """Mean cross-entropy in nats; infinite if an image was given probability 0 of what it is."""
+    """Mean cross-entropy in nats; infinite if an image was given probability 0 of what it is.
+
+    Examples
+    --------
+    >>> round(log_loss([0, 1], [0.1, 0.8]), 3)
+    0.164
+    """
     labels, scores = checked_probabilities(y, score)
     with np.errstate(divide="ignore"):
         return float(-np.log(np.where(labels == 1, scores, 1 - scores)).mean())
@@ -336,6 +353,12 @@ def fit_calibrator(y: ArrayLike, score: ArrayLike, method: str) -> Calibrator:
     ------
     InputError
         If a class is missing, or `method` is another word, or is "platt" and all scores are equal.
+
+    Examples
+    --------
+    >>> calibrator = fit_calibrator([0, 0, 1, 0, 1, 1], [0.01, 0.2, 0.3, 0.6, 0.9, 0.99], "temperature")
+    >>> calibrator([0.9]).round(2)
+    array([0.87])
     """
     labels, scores = checked_probabilities(y, score)
     reason = undefined_reason(labels)

@@ -184,7 +184,13 @@ def odds(above: float, below: float) -> float:
 
 
 def confusion_at(y: ArrayLike, score: ArrayLike, threshold: float) -> Confusion:
-    """Counts at a threshold: (n,) labels, (n,) scores."""
+    """Counts at a threshold: (n,) labels, (n,) scores.
+
+    Examples
+    --------
+    >>> confusion_at([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.35)
+    Confusion(tp=2, fp=1, fn=0, tn=1)
+    """
     labels, scores = checked(y, score)
     predicted = scores >= threshold
     positive = int(labels.sum())
@@ -270,6 +276,11 @@ def roc_auc(y: ArrayLike, score: ArrayLike) -> float:
     The Mann-Whitney statistic over the number of pairs (Hanley & McNeil 1982,
     doi 10.1148/radiology.143.1.7063747), counted in whole numbers and divided once. NaN if one class is missing: see
     `undefined_reason`.
+
+    Examples
+    --------
+    >>> roc_auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    0.75
     """
     _, tp, fp = cumulative_counts(y, score)
     twice = np.diff(fp, prepend=0) @ (tp + np.append(0, tp[:-1]))
@@ -277,7 +288,13 @@ def roc_auc(y: ArrayLike, score: ArrayLike) -> float:
 
 
 def average_precision(y: ArrayLike, score: ArrayLike) -> float:
-    """Mean precision over the steps of recall, without interpolation, 0..1; NaN if no image is fractured."""
+    """Mean precision over the steps of recall, without interpolation, 0..1; NaN if no image is fractured.
+
+    Examples
+    --------
+    >>> average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    0.8333333333333333
+    """
     _, tp, fp = cumulative_counts(y, score)
     if not tp[-1]:
         return float("nan")

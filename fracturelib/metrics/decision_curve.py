@@ -108,7 +108,14 @@ def _counts_by_group(y: Labels, score: Scores, t: Scores, codes: Labels) -> tupl
 
 
 def predictive_values(sensitivity: ArrayLike, specificity: ArrayLike, prevalence: ArrayLike) -> tuple[Scores, Scores]:
-    """PPV and NPV at a prevalence by Bayes's rule; all in 0..1, broadcast together. NaN where nobody is called so."""
+    """PPV and NPV at a prevalence by Bayes's rule; all in 0..1, broadcast together. NaN where nobody is called so.
+
+    Examples
+    --------
+    >>> ppv, npv = predictive_values(0.9, 0.8, 0.02)
+    >>> print(f"{ppv:.3f} {npv:.3f}")
+    0.084 0.997
+    """
     se, sp, share = (
         _in_unit(name, value)
         for name, value in (("sensitivity", sensitivity), ("specificity", specificity), ("prevalence", prevalence))
@@ -182,6 +189,11 @@ def prior_shift(score: ArrayLike, *, before: float, after: float) -> Scores:
         Calibrated at the prevalence `before`.
     before, after : float
         Prevalences, between 0 and 1.
+
+    Examples
+    --------
+    >>> prior_shift([0.5, 0.9], before=0.5, after=0.1).round(2)
+    array([0.1, 0.5])
     """
     scores = _in_unit("score", score)
     if not (0 < before < 1 and 0 < after < 1):

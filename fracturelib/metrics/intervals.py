@@ -50,7 +50,14 @@ class Interval:
 
 
 def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion (Wilson 1927); for images that are independent of each other."""
+    """Wilson's score interval of a proportion (Wilson 1927); for images that are independent of each other.
+
+    Examples
+    --------
+    >>> interval = wilson_interval(9, 10)
+    >>> print(f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})")
+    0.90 (0.60 to 0.98)
+    """
     if not 0 <= successes <= n:
         raise InputError(f"successes is {successes} of n {n}; expected 0 <= successes <= n")
     if not n:
@@ -96,6 +103,12 @@ def delong_interval(y: ArrayLike, score: ArrayLike, *, level: float = 0.95) -> I
 
     With a perfect ranking its variance is 0, which is not certainty: the interval is Newcombe's then
     (`newcombe_auc_limits`), and the note says so.
+
+    Examples
+    --------
+    >>> interval = delong_interval([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.4, 0.7, 0.9])
+    >>> print(f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})")
+    0.89 (0.58 to 1.00)
     """
     aucs, covariance = delong_covariance(y, [score])
     value, spread = float(aucs[0]), float(np.sqrt(covariance[0, 0]))

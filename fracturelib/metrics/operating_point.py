@@ -132,6 +132,11 @@ def threshold_for_sensitivity(y: ArrayLike, score: ArrayLike, target: float) -> 
     ------
     InputError
         If no image is fractured, or `target` is not in 0..1.
+
+    Examples
+    --------
+    >>> threshold_for_sensitivity([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.5)
+    0.8
     """
     return _picked(Rule("sensitivity", _share("target", target)), y, score)
 
@@ -154,6 +159,11 @@ def threshold_youden(y: ArrayLike, score: ArrayLike) -> float:
     ------
     InputError
         If a class is missing.
+
+    Examples
+    --------
+    >>> threshold_youden([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    0.8
     """
     return _picked(Rule("youden"), y, score)
 
@@ -241,6 +251,11 @@ def choose_threshold(
         The patient of each image.
     n : int
         Bootstrap samples of whole groups for `low` and `high`; none if 0.
+
+    Examples
+    --------
+    >>> choose_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], "sensitivity=0.9").threshold
+    0.35
     """
     labels, scores = checked(y, score)
     rule = parse_rule(rule) if isinstance(rule, str) else rule

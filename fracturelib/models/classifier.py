@@ -210,7 +210,13 @@ def batches(images: NDArray[np.uint8], batch: int) -> Iterator[NDArray[np.uint8]
 
 
 def scores_from_logits(logits: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:
-    """P(Fractured) by a softmax of logits / temperature: (n, 2) -> (n,)."""
+    """P(Fractured) by a softmax of logits / temperature: (n, 2) -> (n,).
+
+    Examples
+    --------
+    >>> scores_from_logits(np.array([[0.0, 0.0], [0.0, 2.0]])).round(2)
+    array([0.5 , 0.88])
+    """
     return softmax(logits / temperature, axis=1)[:, 1]
 
 

@@ -111,7 +111,13 @@ def image_statistics(images: Images, boxes: Boxes) -> pd.DataFrame:
 
 
 def ks_statistic(a: ArrayLike, b: ArrayLike) -> float:
-    """Greatest difference of two cumulative distributions, 0..1 (Kolmogorov & Smirnov): (n,), (m,) -> float."""
+    """Greatest difference of two cumulative distributions, 0..1 (Kolmogorov & Smirnov): (n,), (m,) -> float.
+
+    Examples
+    --------
+    >>> ks_statistic([1, 2, 3, 4], [3, 4, 5, 6])
+    0.5
+    """
     first, second = np.asarray(a, float), np.asarray(b, float)
     if not len(first) or not len(second):
         raise InputError("a or b is empty; expected at least one value in each")

@@ -120,6 +120,11 @@ def fractures_needed(half_width: float, share: float = 0.9) -> int:
 
     By Wilson's formula (`wilson_interval`), for images that are independent of each other; with several images a
     patient it takes more.
+
+    Examples
+    --------
+    >>> fractures_needed(0.05)
+    141
     """
     if not 0 < half_width < 0.5 or not 0 <= share <= 1:
         raise InputError(f"half_width is {half_width}, share {share}; expected one in 0..0.5 and one in 0..1")

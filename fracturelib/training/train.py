@@ -60,7 +60,14 @@ def training_batches(radiographs: Images, config: TrainConfig, epoch: int) -> It
 
 
 def grey_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
-    """Mean and standard deviation of grey values in 0..1: (n, s, s) uint8 -> two floats."""
+    """Mean and standard deviation of grey values in 0..1: (n, s, s) uint8 -> two floats.
+
+    Examples
+    --------
+    >>> mean, std = grey_statistics(np.array([[[0, 255], [0, 255]]], np.uint8))
+    >>> print(f"{mean:.2f} {std:.2f}")
+    0.50 0.50
+    """
     counts = np.bincount(np.asarray(images).ravel(), minlength=256).astype(float)
     values = np.arange(256) / 255
     mean = (counts @ values) / counts.sum()
