@@ -16,7 +16,7 @@ MODULES = [
 ]
 
 
-def tests_of(name: str) -> list[doctest.DocTest]:
+def examples_of(name: str) -> list[doctest.DocTest]:
     found = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name))
     return [test for test in found if test.examples]
 
@@ -24,9 +24,9 @@ def tests_of(name: str) -> list[doctest.DocTest]:
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str) -> None:
     runner = doctest.DocTestRunner()
-    for test in tests_of(name):
+    for test in examples_of(name):
         assert runner.run(test).failed == 0, test.name
 
 
 def test_there_are_examples() -> None:
-    assert sum(len(tests_of(name)) for name in MODULES) >= 26
+    assert sum(len(examples_of(name)) for name in MODULES) >= 26

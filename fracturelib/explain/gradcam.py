@@ -41,8 +41,10 @@ class GradCAM(AbstractContextManager["GradCAM"]):
 
     Examples
     --------
+    >>> from fracturelib.models import SmallCNN
+    >>> model = SmallCNN().eval()
     >>> with GradCAM(model, model.stage4) as cam:
-    ...     maps = cam(x)
+    ...     maps = cam(torch.zeros(1, 1, 64, 64))
     """
 
     def __init__(
