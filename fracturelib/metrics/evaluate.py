@@ -17,6 +17,7 @@ from fracturelib.metrics.intervals import delong_interval
 from fracturelib.metrics.operating_point import OperatingPoint, choose_threshold, scores_fingerprint
 from fracturelib.metrics.summary import by_subgroup, compare_models, operating_point_table
 
+VERSION = 2  # of what `evaluate` gives; 1 said films for images
 MOST_VALUES = 12
 NO_SUBGROUP = {"file", "label", "group", "score", "split", "width", "height", "decision", "reason"}
 
@@ -48,7 +49,8 @@ def evaluate(
     Returns
     -------
     dict
-        notice, threshold, operating_point (where it comes from, or None), splits: for each split (or "all") images,
+        notice, version, threshold, operating_point (where it comes from, or None), splits: for each split (or "all")
+        images,
         groups, fractured, prevalence, flatters, undefined (the reason, or None), auc, average_precision (each value,
         low, high, note), delong, partial_auc, confusion, operating_point (rows), calibration, utility, subgroups,
         comparison.
@@ -75,6 +77,7 @@ def evaluate(
         splits[name] = rows
     return {
         "notice": NOTICE,
+        "version": VERSION,
         "threshold": at,
         "operating_point": point.as_dict() if point else None,
         "resamples": n,
