@@ -50,10 +50,9 @@ def evaluate(
     -------
     dict
         notice, version, threshold, operating_point (where it comes from, or None), splits: for each split (or "all")
-        images,
-        groups, fractured, prevalence, flatters, undefined (the reason, or None), auc, average_precision (each value,
-        low, high, note), delong, partial_auc, confusion, operating_point (rows), calibration, utility, subgroups,
-        comparison.
+        images, groups, fractured, prevalence, flatters, undefined (the reason, or None), auc, average_precision (each
+        value, low, high, note), delong, partial_auc, confusion, operating_point (rows), calibration, utility,
+        subgroups, comparison.
 
     Raises
     ------
