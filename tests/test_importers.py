@@ -16,6 +16,7 @@ from PIL import Image
 from fracturelib._io.files import InputError
 from fracturelib.curate.cleaning import Drop
 from fracturelib.curate.importer import import_dataset
+from fracturelib.curate.split_table import read_split_table
 from fracturelib.data.coco import Annotation, fracture_mask, turn
 from fracturelib.data.dataset import fingerprint, load_annotations, load_manifest
 from fracturelib.data.groups import in_one_split, joined, split_by_group
@@ -532,3 +533,13 @@ def test_graz_with_a_damaged_image_and_a_strange_label(tmp_path: Path) -> None:
     table.assign(fracture_visible="perhaps").to_csv(source / "dataset.csv", index=False)
     with pytest.raises(InputError, match=r"dataset\.csv: fracture_visible is 'perhaps'; expected 1, 0 or nothing"):
         import_dataset(source, tmp_path / "again", progress=False)
+
+
+def test_a_table_that_decides_has_each_group_in_one_split(tmp_path: Path) -> None:
+    path = tmp_path / "splits.csv"
+    path.write_text("name,split,group\na.jpg,train,p1\nb.jpg,val,p1\nc.jpg,left out,p1\n")
+    with pytest.raises(InputError, match=r"splits\.csv: group p1 is in 2 splits; expected each group in one"):
+        read_split_table(path, listed_only=False)
+    path.write_text("name,split,group\na.jpg,train,p1\nb.jpg,left out,p1\n")
+    assert read_split_table(path, listed_only=False).decides
+    assert read_split_table(PRETRAINED_SPLITS, listed_only=True).decides

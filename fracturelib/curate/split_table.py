@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fracturelib._io.files import InputError
+from fracturelib._io.files import InputError, printable
 from fracturelib._io.tables import read_table
 from fracturelib.curate.cleaning import LeftOut
 from fracturelib.data.labels import SPLITS
@@ -83,7 +83,7 @@ def read_split_table(path: Path, *, listed_only: bool) -> SplitTable:
     Raises
     ------
     InputError
-        If it has not these columns, or a split is none.
+        If it has not these columns, a split is none, or it decides and has a group in two splits.
     """
     table = read_table(path, text=("name", "split", "group"))
     missing = [c for c in ("name", "split") if c not in table.columns]
@@ -94,4 +94,10 @@ def read_split_table(path: Path, *, listed_only: bool) -> SplitTable:
         raise InputError(f"{path}: split is {strange.iloc[0]!r}; expected one of {', '.join([*SPLITS, NOT_TAKEN])}")
     table = table.drop_duplicates("name").set_index("name")
     groups = table["group"].to_dict() if "group" in table else None
-    return SplitTable(path, table["split"].to_dict(), groups, listed_only)
+    made = SplitTable(path, table["split"].to_dict(), groups, listed_only)
+    if made.decides and groups is not None:
+        spread = table[table["split"] != NOT_TAKEN].dropna(subset="group").groupby("group")["split"].nunique()
+        if (spread > 1).any():
+            group = printable(spread.index[spread > 1][0])
+            raise InputError(f"{path}: group {group} is in {spread.max()} splits; expected each group in one")
+    return made
