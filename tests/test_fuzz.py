@@ -97,6 +97,14 @@ def test_it_sees(
     assert not Path("/tmp/elsewhere.txt").exists()
 
 
+def test_what_ran_before_a_case_is_not_held_against_it(tmp_path: Path) -> None:
+    case = watch.Case("scores", ["evaluate", "scores.csv"], tmp_path)
+    with subprocess.Popen(["sleep", "60"]) as standing:
+        faults = watch.run(case, main=lambda _: 0).faults
+        standing.kill()
+    assert not any("process" in key for key, _ in faults)
+
+
 def test_it_sees_a_crash_behind_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError

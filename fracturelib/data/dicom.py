@@ -193,21 +193,23 @@ def _complete(dataset: Any) -> None:
 def _stored(path: Path, dataset: Any) -> NDArray[Any]:
     """The first frame as pydicom decodes it, YBR turned into RGB: (h, w) or (h, w, samples)."""
     from pydicom.encaps import get_frame
-    from pydicom.pixels import get_decoder, pixel_array
-    from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLosslessSV1
+    from pydicom.pixels import pixel_array
 
-    syntax = dataset.file_meta.TransferSyntaxUID
+    from fracturelib.data import dicom_decoders
+
+    syntax, decoder = dataset.file_meta.TransferSyntaxUID, ""
     if syntax.is_compressed:
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=_frames(dataset))
-        _require_frame(path, dataset, frame)
-        if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit) and dataset.BitsStored > 8:
-            # pydicom bars GDCM from JPEG of 12 bits by this name, which GDCM reads like any other JPEG.
-            dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-        if not get_decoder(dataset.file_meta.TransferSyntaxUID).is_available:
+        _require_frame(path, dataset, get_frame(dataset.PixelData, 0, number_of_frames=_frames(dataset)))
+        decoder = dicom_decoders.plugin(syntax, int(dataset.BitsStored))
+        if not decoder:
             needed = f"{syntax.name} needs a decoder that is not installed"
             raise InputError(f"{printable(path)}: {needed}; expected `{INSTALL}` to have been run")
     # Where pydicom clears unused bits, it takes the value to be in the lowest ones.
-    return np.asarray(pixel_array(dataset, index=0, correct_unused_bits=not keeps_bits(syntax)))
+    keeps = keeps_bits(syntax)
+    try:
+        return np.asarray(pixel_array(dataset, index=0, decoding_plugin=decoder, correct_unused_bits=not keeps))
+    except RuntimeError as error:  # it begins with words about plugins
+        raise ValueError(str(error).strip().splitlines()[-1].strip()) from None
 
 
 def _require_frame(path: Path, dataset: Any, frame: bytes) -> None:

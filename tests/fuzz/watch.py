@@ -207,6 +207,7 @@ def run(case: Case, *, main: Callable[[list[str]], int] | None = None, steady: t
     say, temporary = case.root / "said", case.root / "tmp"
     for folder in (say, temporary):
         folder.mkdir(exist_ok=True)
+    standing = set(children())
     before, fresh = digests(case.sources), not (case.root / "out").exists()
     own = {"FRACTURE_CACHE": str(case.root / "cache"), "TMPDIR": str(temporary), "FRACTURE_DEBUG": "1"}
     kept = {name: os.environ.get(name) for name in own | case.environment}
@@ -237,6 +238,8 @@ def run(case: Case, *, main: Callable[[list[str]], int] | None = None, steady: t
     outcome.faults += [("strayed", what) for what in strayed]
     outcome.refused = case.inputs if code == 2 else 0
     outcome.faults += judged(case, outcome, before)
+    left = set(children()) - standing
+    outcome.faults += [(f"{case.command} of {case.kind}: a process is left", child) for child in left]
     if fresh and outcome.code == 2 and case.command in WHOLE and (case.root / "out").exists():
         outcome.faults.append((f"{case.command} of {case.kind}: left something though it was refused", "out/"))
     return outcome
@@ -273,8 +276,6 @@ def judged(case: Case, outcome: Outcome, before: dict[str, str]) -> Iterator[tup
             if not (what == "added" and Path(file) in case.outputs):
                 yield f"{where}: an input was {what}", repr(file)
     yield from ((f"{where}: {key}", what) for key, what in left_behind(case))
-    for child in children():
-        yield f"{where}: a process is left", child
     if outcome.megabytes > MAX_MEGABYTES:
         yield f"{where}: memory", f"{outcome.megabytes:.0f} MB"
     if case.check is not None and outcome.code in (0, 1):
