@@ -427,7 +427,10 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "predictions", type=Path, help="columns file, label, score, and perhaps group (the patient) and split"
     )
     c.add_argument(
-        "--threshold", type=real((0, 1)), default=None, help="fractured if the score is at least this; 0.5 if not given"
+        "--threshold",
+        type=real((0, 1)),
+        default=None,
+        help="fractured if the score is at least this; if not given, what `fracture predict` wrote, else 0.5",
     )
     c.add_argument(
         "--threshold-from", type=Path, default=None, metavar="VAL.csv",

@@ -390,14 +390,15 @@ def predict_paths(
     -------
     DataFrame
         file (relative to the folder that was given), score (P(Fractured), 0..1), decision ("Fractured" or "Not
-        Fractured" at the checkpoint's threshold), reason (why an image has no score, else empty); and label, group and
-        split where a folder says them. `attrs["threshold"]` says what decided, and how it was chosen.
+        Fractured" at the checkpoint's threshold), reason (why an image has no score, else empty), threshold (that of
+        the checkpoint, in every row, for `fracture evaluate`); and label, group and split where a folder says them.
+        `attrs["threshold"]` says what decided, and how it was chosen.
 
     Raises
     ------
     InputError
-        If a path or the checkpoint is missing or not what it should be, two images would have one name, `looks` is
-        neither 1 nor 2, or the checkpoint was not calibrated for two.
+        If a path or the checkpoint is missing or not what it should be, two images would have one name, or the
+        checkpoint was not calibrated for test-time augmentation.
     """
     classifier = load_classifier(model)
     if tta:
@@ -428,7 +429,7 @@ def predict_paths(
         bar.update(len(sources[start : start + chunk]))
     bar.close()
     print_notes(notes)
-    frame = with_known_labels(pd.DataFrame(rows), sources)
+    frame = with_known_labels(pd.DataFrame(rows).assign(threshold=classifier.threshold), sources)
     frame.attrs["threshold"] = decided_by(classifier)
     return frame
 

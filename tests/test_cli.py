@@ -306,6 +306,8 @@ def test_no_simulation_in_a_folder_of_others(tmp_path: Path, capsys: pytest.Capt
         lambda good: torch_file({"format": "fracturelib training state", "format_version": 1}),
         lambda good: torch_file({**torch.load(io.BytesIO(good), weights_only=True), "model": {}}),
         lambda good: torch_file({**torch.load(io.BytesIO(good), weights_only=True), "history": [{"epoch": 1}]}),
+        lambda good: with_history(good, val_auc="best"),
+        lambda good: with_history(good, val_loss=None),
         lambda good: torch_file({**torch.load(io.BytesIO(good), weights_only=True), "best": {}}),
         lambda good: torch_file({**torch.load(io.BytesIO(good), weights_only=True), "signature": 3}),
     ],
@@ -325,6 +327,12 @@ def test_a_spoilt_state_is_said_and_loses_nothing(
     finally:
         (out / STATE_FILE).write_bytes(good)
     assert (out / "model.pt").read_bytes() == network
+
+
+def with_history(good: bytes, **odd: object) -> bytes:
+    payload = torch.load(io.BytesIO(good), weights_only=True)
+    payload["history"] = [payload["history"][0] | odd]  # a single row is compared with nothing
+    return torch_file(payload)
 
 
 def torch_file(payload: object) -> bytes:

@@ -1,6 +1,7 @@
 """The commands, run as a user runs them, on a plain folder."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,10 +68,21 @@ def test_predicting_a_folder(work: Path) -> None:
     done = fracture("predict", work / "data", "--model", work / "run" / "model.pt", "--csv", work / "scores.csv")
     frame = pd.read_csv(work / "scores.csv")
     assert done.returncode == 0 and "not for clinical use" in done.stdout
-    assert list(frame.columns[:4]) == ["file", "score", "decision", "reason"]
+    assert list(frame.columns[:5]) == ["file", "score", "decision", "reason", "threshold"]
     assert len(frame) == 144 and set(frame["decision"]) <= {"Fractured", "Not Fractured"}
     known = pd.read_csv(work / "run" / "predictions.csv").set_index("file")["score"]
     assert np.allclose(frame.set_index("file").loc[known.index, "score"], known, atol=1e-6)
+
+
+def test_evaluate_takes_the_threshold_that_predict_used(work: Path, tmp_path: Path) -> None:
+    table, model = tmp_path / "scores.csv", work / "run" / "model.pt"
+    fracture("predict", work / "data" / "val", "--model", model, "--csv", table)
+    frame, limit = pd.read_csv(table), load_classifier(model).threshold
+    said = fracture("evaluate", table).stdout
+    assert f"threshold {limit:.3f}, by which fracture predict decided" in said
+    called = ((frame["decision"] == "Fractured") & (frame["label"] == 1)).sum()
+    assert re.search(rf"sensitivity .* {called} of {frame['label'].sum()}\b", said)
+    assert "threshold 0.500, as given" in fracture("evaluate", table, "--threshold", "0.5").stdout
 
 
 def test_predicting_with_two_looks(work: Path, tmp_path: Path) -> None:

@@ -352,11 +352,11 @@ def wide_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def canvas_webp() -> bytes:
+def canvas_webp(side: int) -> bytes:
     image = io.BytesIO()
     Image.fromarray(RAMP).save(image, "WEBP", lossless=True)
     inner = image.getvalue()[12:]
-    wide = struct.pack("<I", 16382)[:3]
+    wide = struct.pack("<I", side - 1)[:3]
     body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes([0, 0, 0, 0]) + wide * 2 + inner
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
@@ -379,7 +379,8 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "wide.jpg": lambda: jpeg_of(65_000, 65_000),
     "scans.jpg": lambda: jpeg_of(9_000, 9_000, progressive=True) + b"\xff\xda\0\x08\1\1\0\1\1\0" * 1000,
     "exif.jpg": lambda: jpeg_of(64, 64)[:2] + (b"\xff\xe1\xff\xffExif\0\0" + bytes(65527)) * 600 + jpeg_of(64, 64)[2:],
-    "canvas.webp": canvas_webp,
+    "canvas.webp": lambda: canvas_webp(16_383),
+    "large.webp": lambda: canvas_webp(9_000),
     "wide.tif": lambda: tiff(RAMP, tags=[(256, 4, 100_000), (257, 4, 100_000)]),
     "tiles.tif": lambda: TILE_BOMB,
     "samples.tif": lambda: tiff(DEEP.astype(np.float64), tags=[(256, 4, 9_000), (257, 4, 9_000)]),

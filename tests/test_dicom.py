@@ -7,6 +7,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -273,6 +274,14 @@ def test_pydicoms_own_palette() -> None:
     dataset = pydicom.dcmread(path)
     rgb = apply_color_lut(dataset.pixel_array, dataset)
     assert np.abs(read_grey(path) - rgb @ [0.299, 0.587, 0.114] / np.iinfo(rgb.dtype).max * 255).max() <= 1
+
+
+@pytest.mark.parametrize("tags", [{"WindowCenter": 9, "WindowWidth": "inf"}, {"RescaleSlope": "1e308"}])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_what_becomes_no_number_is_refused_without_a_warning(tmp_path: Path, tags: dict[str, Any]) -> None:
+    path = dicom(tmp_path / "a.dcm", VALUES, VOILUTFunction="SIGMOID", **tags)
+    with pytest.raises(InputError, match=r"a\.dcm: a DICOM file that cannot be shown \("):
+        decode(path)
 
 
 def recompressed(path: Path, syntax: str) -> Path:

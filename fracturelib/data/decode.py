@@ -16,6 +16,7 @@ from fracturelib.data.pixels import (
     FIRST_OF_SEVERAL,
     MAX_BYTES,
     MAX_PIXELS,
+    MAX_WEBP,
     MIN_SIDE,
     Decoded,
     blocks,
@@ -143,7 +144,7 @@ def _kind(head: bytes) -> str:
 def _named(path: Path, what: str, expected: str) -> Iterator[None]:
     """Whatever a decoder raises becomes one line that names the file; what it warns of is not printed."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.filterwarnings("ignore", module=r"PIL\b")
             yield
     except InputError:
@@ -165,6 +166,8 @@ def _opened(path: Path, file: BinaryIO, head: bytes) -> Image.Image:
     """The image of an open file, no pixel of it read yet, its size within the limits."""
     if head.startswith(b"\xff\xd8"):
         _require_little_exif(path, file)
+    if head[8:12] == b"WEBP" and (size := _webp_size(head)):
+        require_size(path, *size, most=MAX_WEBP)
     # From the open file, not by its name: by name Pillow maps uncompressed TIFFs, and scrambles those that are turned.
     try:
         image: Image.Image = Image.open(file, formats=FORMATS)
@@ -178,6 +181,18 @@ def _opened(path: Path, file: BinaryIO, head: bytes) -> Image.Image:
     if image.info.get("progressive"):
         _require_few_scans(path, image.width * image.height)
     return image
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    """Width and height in the first chunk of a WebP file, as its container specification has them."""
+    if head[12:16] == b"VP8X":
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if head[12:16] == b"VP8 ":
+        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+    return None
 
 
 def _require_little_exif(path: Path, file: BinaryIO) -> None:

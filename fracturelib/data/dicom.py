@@ -54,7 +54,7 @@ def decode_dicom(path: Path) -> Decoded:
     InputError
         If it holds no image, is damaged, or needs a decoder that is not installed.
     """
-    with _Shown(path):
+    with _Shown(path), np.errstate(all="ignore"):  # what is not finite is refused, and not warned of
         _require_header(path, _read(path, pixels=False))
         dataset = _read(path, pixels=True)
         frames = _frames(dataset)

@@ -121,9 +121,8 @@ class Grey:
         """Black as 0 and white as 1: pydicom puts the window on the range that the values may have."""
         from pydicom.pixels import apply_windowing
 
-        with np.errstate(over="ignore"):
-            black, white = apply_windowing(np.array([-1e30, 1e30]), self.dataset)
-            return (np.asarray(apply_windowing(values, self.dataset)) - black) / (white - black)
+        black, white = apply_windowing(np.array([-1e30, 1e30]), self.dataset)
+        return (np.asarray(apply_windowing(values, self.dataset)) - black) / (white - black)
 
     def _lookup(self, item: Any, values: NDArray[Any]) -> tuple[NDArray[Any], int]:
         """What a LUT gives for values, and its white; beyond its ends the first and the last entry.

@@ -12,6 +12,7 @@ from fracturelib._io.files import InputError, printable
 
 MAX_BYTES = 512 * 2**20  # of a file: more than 100 million pixels of 16-bit colour would need is never read
 MAX_PIXELS = 100_000_000
+MAX_WEBP = 40_000_000  # pixels; its decoder takes 16 bytes for each, and takes them as the file is opened
 MIN_SIDE = 16
 FIRST_OF_SEVERAL = "holds more than one page or frame; the first was taken"
 BLOCK = 1 << 22  # pixels that are worked on at once, so that wide intermediate types stay small
@@ -45,11 +46,11 @@ def noted(notes: Mapping[str, Sequence[str]], *, shown: int = 3) -> list[str]:
     ]
 
 
-def require_size(path: Path, width: int, height: int) -> None:
+def require_size(path: Path, width: int, height: int, *, most: int = MAX_PIXELS) -> None:
     """Raise InputError for more pixels than an image may have, or a side that is too short."""
     name = printable(path)
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{name}: {width} x {height} pixels; expected at most {MAX_PIXELS:,} in all")
+    if width * height > most:
+        raise InputError(f"{name}: {width} x {height} pixels; expected at most {most:,} in all")
     if min(width, height) < MIN_SIDE:
         raise InputError(f"{name}: {width} x {height} pixels; expected at least {MIN_SIDE} x {MIN_SIDE}")
 

@@ -34,7 +34,7 @@ def threshold_line(result: Mapping[str, Any]) -> str:
     """Where the threshold comes from, in one line."""
     at, point = result["threshold"], result["operating_point"]
     if point is None:
-        return f"threshold {at:.3f}, as given"
+        return f"threshold {at:.3f}, {result['threshold_source']}"
     spread = f", {point['low']:.3f} to {point['high']:.3f} with other patients" if np.isfinite(point["low"]) else ""
     return (
         f"threshold {at:.3f}, chosen by {point['rule']} on {point['images']} images "

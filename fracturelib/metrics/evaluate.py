@@ -19,7 +19,7 @@ from fracturelib.metrics.summary import by_subgroup, compare_models, operating_p
 
 VERSION = 2  # of what `evaluate` gives; 1 said films for images
 MOST_VALUES = 12
-NO_SUBGROUP = {"file", "label", "group", "score", "split", "width", "height", "decision", "reason"}
+NO_SUBGROUP = {"file", "label", "score", "group", "split", "width", "height", "decision", "reason", "threshold"}
 
 
 def evaluate(
@@ -38,7 +38,8 @@ def evaluate(
     frame : DataFrame
         As `read_predictions` gives it: label, score, group, perhaps split and metadata.
     threshold : float or OperatingPoint, optional
-        An image is predicted fractured if its score is at least this; 0.5 if not given.
+        An image is predicted fractured if its score is at least this; if not given, what the column threshold says, in
+        which `fracture predict` writes it, else 0.5.
     compare : DataFrame, optional
         Another model's scores of the same images.
     threshold_compare : float, optional
@@ -49,10 +50,10 @@ def evaluate(
     Returns
     -------
     dict
-        notice, version, threshold, operating_point (where it comes from, or None), splits: for each split (or "all")
-        images, groups, fractured, prevalence, flatters, undefined (the reason, or None), auc, average_precision (each
-        value, low, high, note), delong, partial_auc, confusion, operating_point (rows), calibration, utility,
-        subgroups, comparison.
+        notice, version, threshold, threshold_source (in words), operating_point (where it comes from, or None),
+        splits: for each split (or "all") images, groups, fractured, prevalence, flatters, undefined (the reason, or
+        None), auc, average_precision (each value, low, high, note), delong, partial_auc, confusion, operating_point
+        (rows), calibration, utility, subgroups, comparison.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def evaluate(
         If the threshold is not in 0..1, or the other table has other images or labels.
     """
     point = threshold if isinstance(threshold, OperatingPoint) else None
-    at = 0.5 if threshold is None else float(point.threshold if point else threshold)  # type: ignore[arg-type]
+    at, source = _threshold_of(frame, threshold)
     # A rule may find that predicting nobody fractured is best; a user's number has to be a score.
     if not (0 <= at <= 1 or (point and at == np.inf)):
         raise InputError(f"--threshold is {at}; expected a number in 0..1")
@@ -78,10 +79,23 @@ def evaluate(
         "notice": NOTICE,
         "version": VERSION,
         "threshold": at,
+        "threshold_source": source,
         "operating_point": point.as_dict() if point else None,
         "resamples": n,
         "splits": splits,
     }
+
+
+def _threshold_of(frame: pd.DataFrame, threshold: float | OperatingPoint | None) -> tuple[float, str]:
+    """The threshold, and where it comes from."""
+    if isinstance(threshold, OperatingPoint):
+        return float(threshold.threshold), f"chosen by {threshold.rule}"
+    if threshold is not None:
+        return float(threshold), "as given"
+    written = pd.to_numeric(frame["threshold"], errors="coerce").unique() if "threshold" in frame else []
+    if len(written) == 1 and 0 <= written[0] <= 1:
+        return float(written[0]), "by which fracture predict decided"
+    return 0.5, "since none was given"
 
 
 def splits_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -86,10 +86,11 @@ class TrainingState:
         with _readable(self.path):
             payload = load_payload(self.path, expected=self.format, version=STATE_VERSION)
             _require_same_training(self.path.parent, dict(payload["signature"]), self.signature)
-            self.history = list(payload["history"])
+            self.history = [{str(name): float(value) for name, value in row.items()} for row in payload["history"]]
+            if self.history:
+                _ = self.best_epoch
             if self.best is not None:
                 self.best = payload["best"]
-                _ = self.best_epoch
                 self.parts["model"].load_state_dict(self.best)  # since it will be needed
             for name, part in self.parts.items():
                 part.load_state_dict(payload[name])
