@@ -455,9 +455,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
     from fracturelib.metrics._format import format_table
     from fracturelib.metrics.evaluate import evaluate, point_from
 
-    if args.threshold is not None and (args.threshold_from or args.rule):
+    if args.threshold is not None and (args.threshold_from or args.rule is not None):
         raise InputError("--threshold is given together with --threshold-from or --rule; expected one or the other")
-    if args.rule and not args.threshold_from:
+    if args.rule is not None and not args.threshold_from:
         raise InputError(
             f"--rule is {args.rule!r} without --threshold-from; expected images to choose the threshold on"
         )
@@ -466,7 +466,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
         some = f"such as {left_out[0][0]}: {left_out[0][1]}"
         print(f"left out: {len(left_out)} rows without a score or a label, {printable(some)}")
     other = read_predictions(args.compare) if args.compare else None
-    threshold, rule, limit = args.threshold, args.rule or "sensitivity=0.9", None
+    threshold, rule, limit = args.threshold, "sensitivity=0.9" if args.rule is None else args.rule, None
     if args.threshold_from:
         threshold = point_from(read_predictions(args.threshold_from), rule, seed=args.seed)
         # Each model has a scale of its own, so the other gets its own threshold where it brings images to choose it on.

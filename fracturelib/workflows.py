@@ -354,6 +354,12 @@ def collect(paths: Sequence[Path]) -> list[Source]:
         else:
             what = "neither a file nor a folder" if path.exists() else "no such file or folder"
             raise InputError(f"{printable(path)}: {what}; expected images")
+    images = [image for image in found if not _is_picture(image[2].path)]
+    if made := len(found) - len(images):
+        if not images:
+            raise InputError(f"{printable(paths[0])}: has only pictures that fracture explain made; expected images")
+        print(f"{made} picture{'s' * (made > 1)} that fracture explain made: left out")
+    found = images
     places = pd.Series([os.path.realpath(source.path) for _, _, source in found])
     if places.duplicated().any():
         twice = found[int(places.duplicated().argmax())][1]
@@ -471,9 +477,7 @@ def explain_paths(
     InputError
         As `predict_paths`, or if a picture would replace a file that is none.
     """
-    sources = [s for s in collect(paths) if not _is_picture(s.path, out)]
-    if not sources:
-        raise InputError(f"{paths[0]}: has only pictures that this command made; expected images")
+    sources = collect(paths)
     pictures = picture_names([s.name for s in sources])
     for picture in pictures:
         may_replace(out / picture, PICTURE_MARK)
@@ -558,12 +562,15 @@ def picture_names(files: Sequence[str]) -> list[str]:
     )
 
 
-def _is_picture(path: Path, out: Path) -> bool:
-    """Whether a file lies in `out` and was made by `explain_paths`."""
-    if not out.is_dir() or out.resolve() not in path.resolve().parents:
+def _is_picture(path: Path) -> bool:
+    """Whether `explain_paths` made a file."""
+    if path.suffix != ".png":
         return False
-    with path.open("rb") as file:
-        return PICTURE_MARK.encode() in file.read(4096)
+    try:
+        with path.open("rb") as file:
+            return f"Software\0{PICTURE_MARK}".encode() in file.read(4096)
+    except OSError:  # which is said where it is decoded
+        return False
 
 
 def to_image(heat: np.ndarray, image: np.ndarray) -> np.ndarray:

@@ -117,7 +117,7 @@ def test_json_is_as_documented(sick: Audit) -> None:
 def test_the_page_needs_nothing_else(sick: Audit) -> None:
     page = to_html(sick)
     assert "http" not in page and page.count("data:image/jpeg;base64,") == sum(map(len, sick.copies.groups))
-    assert page.index("class='verdict'") < page.index("What to do")
+    assert page.index('class="verdict"') < page.index("What to do")
     assert "both labels" in page and "in more than one split" in page
 
 

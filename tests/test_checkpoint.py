@@ -48,7 +48,7 @@ def made(**changes: Any) -> Classifier:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "good.pt"
-    twice = Calibration(1.5, {"score=0.5": 0.4})
+    twice = Calibration(1.5, {"score=0.5": 0.5})
     save_classifier(made(tta_calibration=twice, extra={"config": {"seed": 3}}), path)
     return path
 
@@ -205,10 +205,15 @@ def test_what_means_nothing_is_refused_in_one_line(tmp_path: Path, good: Path, c
 
 def test_what_means_something_is_read(tmp_path: Path, good: Path) -> None:
     """Among it a threshold at which nobody is predicted fractured, which a rule may find best."""
-    classifier = load_classifier(changed(good, tmp_path / "never.pt", value("thresholds", {"score=0.5": INF})))
+
+    def youden(threshold: float) -> Change:
+        new = {"thresholds": {"youden": threshold}, "default_rule": "youden", "tta_calibration": None}
+        return lambda payload: payload["values"].update(new)
+
+    classifier = load_classifier(changed(good, tmp_path / "never.pt", youden(INF)))
     assert classifier.threshold == INF and classifier.decide(np.array([0.0, 1.0])) == ["Not Fractured"] * 2
     for ends in (0, 1, 0.0, 1.0):
-        assert load_classifier(changed(good, tmp_path / "ends.pt", value("thresholds", {"score=0.5": ends})))
+        assert load_classifier(changed(good, tmp_path / "ends.pt", youden(ends)))
     assert load_classifier(changed(good, tmp_path / "half.pt", weight(CONV, torch.Tensor.half)))
     assert load_classifier(good).with_tta().temperature == 1.5
     assert load_classifier(PRETRAINED).architecture["members"] == 2

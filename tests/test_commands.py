@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -342,3 +343,16 @@ def test_what_explain_draws_lies_on_the_image(tmp_path: Path, monkeypatch: pytes
             expected = np.zeros_like(image)
             expected[6:15, 72:85] = 1
             assert np.array_equal(parts["mask"], expected)
+
+
+def test_pictures_that_explain_made_are_not_scored(work: Path, tmp_path: Path) -> None:
+    images, model = tmp_path / "images", work / "run" / "model.pt"
+    images.mkdir()
+    for image in sorted((work / "data" / "val" / "fractured").iterdir())[:2]:
+        shutil.copy(image, images)
+    assert fracture("explain", images, "--model", model, "--out", images).returncode == 0
+    done = fracture("predict", images, "--model", model, "--csv", tmp_path / "scores.csv")
+    assert "2 pictures that fracture explain made: left out" in done.stdout
+    assert len(pd.read_csv(tmp_path / "scores.csv")) == 2
+    only = fracture("predict", *images.glob("*.png"), "--model", model, "--csv", tmp_path / "none.csv")
+    assert only.returncode == 2 and "has only pictures that fracture explain made; expected images" in only.stderr

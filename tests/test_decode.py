@@ -508,3 +508,28 @@ def test_predict_says_what_was_taken_of_several(tmp_path: Path, capsys: pytest.C
     frame = predict_paths([path], sorted((ROOT / "data" / "checkpoints").glob("demo-*.pt"))[0], progress=False)
     assert f"note: 1 image: {FIRST_OF_SEVERAL} (pages.tif)" in capsys.readouterr().out
     assert 0 <= frame["score"].iloc[0] <= 1
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_transparent_grey_is_black(tmp_path: Path, bits: int) -> None:
+    most = 2**bits - 1
+    values = np.tile(np.arange(64) % (most + 1), (32, 1))
+    rows = (
+        (values.astype(int).reshape(32, -1, 8 // bits) << np.arange(8 - bits, -1, -bits)).sum(axis=2).astype(np.uint8)
+    )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 32, bits, 0, 0, 0, 0)) + chunk(b"tRNS", struct.pack(">H", 3))
+    data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))) + chunk(b"IEND", b"")
+    grey = read_grey(write(tmp_path / "a.png", b"\x89PNG\r\n\x1a\n" + header + data))
+    assert np.array_equal(grey, np.where(values == 3, 0, values * 255 // most))
+
+
+def test_a_fraction_a_little_over_one_is_white(tmp_path: Path) -> None:
+    values = np.linspace(0, 1.004, 32 * 64, dtype=np.float32).reshape(32, 64)
+    grey = read_grey(write(tmp_path / "a.tif", tiff(values)))
+    assert np.abs(grey - np.minimum(values, 1) * 255).max() <= 0.5
+
+
+def test_signed_bytes_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", tiff(RAMP, tags=[(339, 3, 2)]))
+    with pytest.raises(InputError, match=r"a\.tif: a TIFF of signed 8-bit samples; expected unsigned ones"):
+        decode(path)

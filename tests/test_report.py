@@ -184,3 +184,36 @@ def test_a_perfect_score_says_on_how_few_it_stands(images: int) -> None:
     assert f"1.000 ({auc:.3f} to 1.000; no sample differs: Newcombe's interval of {groups} + {groups} groups)" in text
     assert f"Wilson's interval of {groups} groups" in text and "(1.000 to 1.000" not in text
     assert "nan" not in text and json.dumps(result["splits"]["all"]["auc"], allow_nan=False)
+
+
+def predicted(threshold: float, scores: tuple[float, ...]) -> pd.DataFrame:
+    """A table as `fracture predict` writes it, of two fractured and two sound images."""
+    frame = pd.DataFrame({"file": list("abcd"), "label": [1, 1, 0, 0], "group": list("abcd"), "score": scores})
+    decisions = np.where(frame["score"] >= threshold, "Fractured", "Not Fractured")
+    return frame.assign(decision=decisions, threshold=threshold)
+
+
+def test_each_table_is_judged_at_the_threshold_that_it_names() -> None:
+    first, second = predicted(0.8, (0.9, 0.85, 0.7, 0.6)), predicted(0.1, (0.3, 0.2, 0.05, 0.02))
+    result = evaluate(first, compare=second, n=20)
+    assert (result["threshold"], result["threshold_source"]) == (0.8, "by which fracture predict decided")
+    compared = result["splits"]["all"]["comparison"]
+    assert compared["threshold"] == 0.1
+    assert [row["difference"] for row in compared["rows"] if row["metric"] == "sensitivity"] == [0, 0]
+    assert evaluate(first, compare=second, threshold=0.5, n=20)["splits"]["all"]["comparison"]["threshold"] == 0.5
+    assert evaluate(first, compare=second.drop(columns="decision"), n=20)["splits"]["all"]["comparison"][
+        "threshold"
+    ] == 0.8  # fmt: skip
+
+
+def test_a_threshold_that_no_score_reaches_is_that_of_the_table() -> None:
+    result = evaluate(predicted(np.inf, (0.9, 0.8, 0.2, 0.1)), n=20)
+    assert result["threshold"] == np.inf and result["splits"]["all"]["confusion"]["tp"] == 0
+
+
+def test_two_thresholds_in_one_table_are_refused_and_a_column_of_ones_own_is_none() -> None:
+    both = pd.concat([predicted(0.8, (0.9, 0.8, 0.2, 0.1)), predicted(0.1, (0.9, 0.8, 0.2, 0.1))])
+    with pytest.raises(InputError, match="the column threshold has 2 values; expected one"):
+        evaluate(both, n=20)
+    own = predicted(0.05, (0.9, 0.8, 0.2, 0.1)).drop(columns="decision")
+    assert evaluate(own, n=20)["threshold_source"] == "since none was given"

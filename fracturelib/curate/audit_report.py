@@ -24,12 +24,10 @@ The JSON, whose names and meanings stay within a `version`:
     advice              [line], most urgent first
 """
 
-import base64
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from html import escape
 from math import isfinite
 from typing import Any
 
@@ -37,6 +35,7 @@ import cv2
 import pandas as pd
 
 from fracturelib._io.files import printable
+from fracturelib._io.pages import inlined, page
 from fracturelib.curate.audit import Audit
 from fracturelib.data.found import KINDS
 
@@ -47,16 +46,6 @@ NAMED = 5  # files that the text names of each kind
 
 PICTURED, PER_GROUP = 60, 8  # groups with pictures on the page, and pictures in each
 LISTED = 500  # rows of a table on the page
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
-table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .8rem;border-bottom:1px solid #ccc;text-align:left;vertical-align:top;overflow-wrap:anywhere}
-caption{text-align:left;font-weight:600}.wide{overflow-x:auto}.verdict{font-size:1.3rem;border-left:6px solid #D55E00;
-padding:.4rem 1rem;background:#fdf3ec}.clean{border-color:#009E73;background:#eef8f4}
-.group{margin:1.2rem 0}.images{display:flex;flex-wrap:wrap;gap:.6rem}figure{margin:0;width:11rem}
-img{max-width:100%;height:10rem;object-fit:contain;background:#000}figcaption{font-size:.8rem;overflow-wrap:anywhere}
-.bad{color:#A33C00;font-weight:600}
-"""
 
 
 def to_dict(audit: Audit) -> dict[str, Any]:
@@ -166,103 +155,66 @@ def _copy_lines(audit: Audit) -> list[str]:
 
 def to_html(audit: Audit) -> str:
     """One page, pictures inside: the verdict, what was found, what to do."""
-    mood = "verdict clean" if audit.clean else "verdict"
-    advice = "".join(f"<li>{escape(line)}</li>" for line in audit.advice())
-    parts = [
-        f"<p class='{mood}'>{escape(audit.verdict)}</p>",
-        _table("Images", audit.summary()),
-        *_html_copies(audit),
-        *_html_problems(audit),
-        *_html_shortcuts(audit),
-        _table("Balance", audit.balance().round({"proportion": 3})),
-        f"<h2>What to do</h2><ol>{advice}</ol>",
-        "<p>Copies are found by shared points and then by laying one image upon the other; a pair counts if its fine "
-        "structure agrees. For education and research, not for clinical use.</p>",
-    ]
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{HTML_MARK}'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        f"<h1>{escape(printable(audit.folder))}</h1>{''.join(parts)}</body></html>\n"
-    )
-
-
-def _table(caption: str, frame: pd.DataFrame) -> str:
-    if frame.empty:
-        return ""
-    head = "".join(f"<th scope=col>{escape(str(c).replace('_', ' '))}</th>" for c in frame.columns)
-    rows = [
-        "<tr>" + "".join(f"<td>{escape(str(v))}</td>" for v in row) + "</tr>"
-        for row in frame.head(LISTED).itertuples(index=False)
-    ]
-    more = f"<p>... and {len(frame) - LISTED} more, all in the JSON.</p>" if len(frame) > LISTED else ""
-    title = f"<caption>{escape(caption)}</caption>"
-    return f"<div class=wide><table>{title}<tr>{head}</tr>{''.join(rows)}</table></div>{more}"
-
-
-def _html_copies(audit: Audit) -> list[str]:
     groups = _groups(audit)
-    if not groups:
-        return ["<h2>Copies</h2><p>No radiograph is there twice.</p>"]
-    told = "".join(f"<p>{escape(line)}</p>" for line in _copy_lines(audit) if not line.startswith("  "))
     order = sorted(
         range(len(groups)),
         key=lambda i: (not groups[i]["contradiction"], not groups[i]["leak"], -len(groups[i]["files"])),
     )
-    shown_groups = [_html_group(audit, groups[i], audit.copies.groups[i]) for i in order[:PICTURED]]
-    more = f"<p>... and {len(order) - PICTURED} more groups, all in the JSON.</p>" if len(order) > PICTURED else ""
-    return ["<h2>Copies</h2>", told, *shown_groups, more]
+    return page(
+        "audit",
+        mark=HTML_MARK,
+        audit=audit,
+        told=[line for line in _copy_lines(audit) if not line.startswith("  ")],
+        groups=[_pictured(audit, groups[i], audit.copies.groups[i]) for i in order[:PICTURED]],
+        more_groups=len(order[PICTURED:]),
+        problems=_problem_tables(audit),
+        shortcuts=_shortcut_table(audit),
+        balance=audit.balance().round({"proportion": 3}),
+        advice=audit.advice(),
+        listed=LISTED,
+    )
 
 
-def _html_group(audit: Audit, group: dict[str, Any], rows: Sequence[int]) -> str:
-    says = [f"{len(rows)} images of one radiograph"]
-    says += ["<span class=bad>in more than one split</span>"] if group["leak"] else []
-    says += ["<span class=bad>both labels</span>"] if group["contradiction"] else []
+def _pictured(audit: Audit, group: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+    """A group as the page shows it: its first images, and how many more there are."""
     how = {link["second"]: link["how"] for link in group["links"]}
-    figures = []
+    images = []
     for row in rows[:PER_GROUP]:
         file, label = audit.images["file"].iloc[row], audit.images["label"].iloc[row]
         said = "" if pd.isna(label) else ("fractured" if label == 1 else "not fractured")
-        caption = "<br>".join(escape(t) for t in (file, said, how.get(file, "")) if t)
-        figures.append(
-            f'<figure><img alt="{escape(file)}" src="{_inline(audit, row)}"><figcaption>{caption}</figcaption></figure>'
-        )
-    more = f"<p>... and {len(rows) - PER_GROUP} more</p>" if len(rows) > PER_GROUP else ""
-    return f"<div class=group><p>{', '.join(says)}</p><div class=images>{''.join(figures)}</div>{more}</div>"
+        says = [text for text in (file, said, how.get(file, "")) if text]
+        images.append({"file": file, "says": says, "picture": _inline(audit, row)})
+    return group | {"images": images, "more": len(rows[PER_GROUP:])}
 
 
 def _inline(audit: Audit, row: int) -> str:
     picture = audit.pictures.get(row)
     if picture is None or not picture.size:
         return ""
-    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+    return inlined(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes(), "jpeg")
 
 
-def _html_problems(audit: Audit) -> list[str]:
-    if not audit.problems:
-        return ["<h2>Broken</h2><p>Every file can be read, and nothing contradicts itself.</p>"]
-    parts = ["<h2>Broken or contradictory</h2>"]
-    for kind, count in Counter(p.kind for p in audit.problems).items():
-        rows = [{"file": p.file, "detail": p.detail} for p in audit.problems if p.kind == kind]
-        parts.append(_table(f"{count} files {KINDS[kind]}", pd.DataFrame(rows)))
-    return parts
-
-
-def _html_shortcuts(audit: Audit) -> list[str]:
-    if not audit.shortcuts:
-        return ["<h2>Shortcuts</h2><p>There are too few labelled images of both classes to look for them.</p>"]
-    rows = [
-        {
-            "variable": s.name,
-            "kind": s.kind,
-            "AUC (95 % interval)": str(s.auc),
-            "images": s.images,
-            "verdict": "describes the fracture" if s.describes else "suspect" if s.suspect else "",
-        }
-        for s in audit.shortcuts
-    ]
+def _problem_tables(audit: Audit) -> list[tuple[str, pd.DataFrame]]:
+    """Caption and rows of each kind of problem."""
     return [
-        "<h2>Shortcuts</h2><p>How well the label can be guessed without looking for a fracture, cross-validated by "
-        "groups; 0.5 is chance.</p>",
-        _table("Worst first", pd.DataFrame(rows)),
+        (
+            f"{count} files {KINDS[kind]}",
+            pd.DataFrame([{"file": p.file, "detail": p.detail} for p in audit.problems if p.kind == kind]),
+        )
+        for kind, count in Counter(p.kind for p in audit.problems).items()
     ]
+
+
+def _shortcut_table(audit: Audit) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "variable": s.name,
+                "kind": s.kind,
+                "AUC (95 % interval)": str(s.auc),
+                "images": s.images,
+                "verdict": "describes the fracture" if s.describes else "suspect" if s.suspect else "",
+            }
+            for s in audit.shortcuts
+        ]
+    )

@@ -240,13 +240,18 @@ def _upright(grey: NDArray[np.uint8], direction: int) -> NDArray[np.uint8]:
 
 
 def _grey(image: Image.Image, path: Path, tiff: Tiff | None) -> NDArray[np.uint8]:
+    transparent = image.info.get("transparency")
     if image.mode == "L":
-        return np.asarray(image)
+        if not isinstance(transparent, int):
+            return np.asarray(image)
+        # Of 1, 2 or 4 bits Pillow stretches all but this one.
+        most = 2 ** min(_byte(path, 24), 8) - 1 if image.format == "PNG" else 255
+        grey = np.asarray(image)
+        return np.where(grey == transparent * 255 // most, 0, grey).astype(np.uint8)
     if image.format == "BMP" and image.mode == "1" and _byte(path, 28) != 1 and _byte(path, 14) >= 40:
         # Of 8-bit indices into black and white Pillow makes bits, and reads each byte as eight pixels.
         values = unchanged(path)
         return values if values.ndim == 2 else np.ascontiguousarray(values[..., 0])
-    transparent = image.info.get("transparency")
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         values = np.where(values == transparent, 0, values) if isinstance(transparent, int) else values

@@ -19,10 +19,13 @@ INSTALL = 'pip install ".[dicom]"'  # in the project's folder
 HEADER_BYTES = 8 * 2**20  # of elements that are read, pixels and what is passed over not counted
 MAX_INFLATED = 128 * 2**20  # of a deflated data set
 PIXELS = 0x7FE00010
+COLOURS: tuple[str, ...] = ("RGB", "YBR_FULL", "YBR_FULL_422")  # pydicom makes RGB of them
 EXPLICIT = (b"UI", b"UL", b"CS", b"DA", b"LO", b"OB", b"SH")
 USED = (
     "SOPClassUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
     "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
+    "FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit", "DoubleFloatPixelPaddingValue",
+    "DoubleFloatPixelPaddingRangeLimit",
     "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence",
     "VOILUTFunction", "WindowCenter", "WindowWidth", "PresentationLUTShape", "PaletteColorLookupTableUID",
     "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
@@ -184,6 +187,8 @@ def _complete(dataset: Any) -> None:
             setattr(dataset, name, value)
     if dataset.get("HighBit") in (None, ""):
         dataset.HighBit = dataset.BitsStored - 1
+    if int(dataset.HighBit) >= int(dataset.BitsAllocated):
+        raise ValueError(f"HighBit is {dataset.HighBit}; expected less than the {dataset.BitsAllocated} bits allocated")
     if not dataset.file_meta.get("TransferSyntaxUID"):
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -193,23 +198,33 @@ def _complete(dataset: Any) -> None:
 def _stored(path: Path, dataset: Any) -> NDArray[Any]:
     """The first frame as pydicom decodes it, YBR turned into RGB: (h, w) or (h, w, samples)."""
     from pydicom.encaps import get_frame
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels import get_decoder, pixel_array
 
     from fracturelib.data import dicom_decoders
 
-    syntax, decoder = dataset.file_meta.TransferSyntaxUID, ""
-    if syntax.is_compressed:
-        _require_frame(path, dataset, get_frame(dataset.PixelData, 0, number_of_frames=_frames(dataset)))
-        decoder = dicom_decoders.plugin(syntax, int(dataset.BitsStored))
-        if not decoder:
-            needed = f"{syntax.name} needs a decoder that is not installed"
-            raise InputError(f"{printable(path)}: {needed}; expected `{INSTALL}` to have been run")
-    # Where pydicom clears unused bits, it takes the value to be in the lowest ones.
-    keeps = keeps_bits(syntax)
-    try:
-        return np.asarray(pixel_array(dataset, index=0, decoding_plugin=decoder, correct_unused_bits=not keeps))
-    except RuntimeError as error:  # it begins with words about plugins
-        raise ValueError(str(error).strip().splitlines()[-1].strip()) from None
+    syntax, name = dataset.file_meta.TransferSyntaxUID, printable(path)
+    if not syntax.is_encapsulated:  # where pydicom clears unused bits, it takes the value to be in the lowest ones
+        return np.asarray(pixel_array(dataset, index=0, correct_unused_bits=False))
+    decoders = dicom_decoders.plugins(syntax, int(dataset.SamplesPerPixel))
+    if not decoders:
+        expected = "expected JPEG, JPEG-LS, JPEG 2000, RLE or uncompressed ones"
+        raise InputError(f"{name}: its pixels are {syntax.name}; {expected}")
+    _require_frame(path, dataset, get_frame(dataset.PixelData, 0, number_of_frames=_frames(dataset)))
+    available = [plugin for plugin in decoders if plugin in get_decoder(syntax).available_plugins]
+    reason = ""
+    for plugin in available:
+        try:
+            return np.asarray(
+                pixel_array(dataset, index=0, decoding_plugin=plugin, correct_unused_bits=not keeps_bits(syntax))
+            )
+        except Exception as error:  # of any kind; a RuntimeError begins with words about plugins
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+            if dicom_decoders.CONTRADICTS in reason:
+                break
+    if "imagecodecs" in decoders and "imagecodecs" not in available:
+        needed = f"{syntax.name} needs a decoder that is not installed"
+        raise InputError(f"{name}: {needed}; expected `{INSTALL}` to have been run")
+    raise ValueError(reason)
 
 
 def _require_frame(path: Path, dataset: Any, frame: bytes) -> None:
@@ -224,6 +239,9 @@ def _require_frame(path: Path, dataset: Any, frame: bytes) -> None:
                 raise ValueError(f"its data are of more than the {pixels:,} pixels in its header")
     elif size := _frame_size(frame):
         require_size(path, *size)
+        if size != (dataset.Columns, dataset.Rows):
+            given, said = (f"{width} x {height}" for width, height in (size, (dataset.Columns, dataset.Rows)))
+            raise ValueError(f"its data are of {given} pixels, its header says {said}")
 
 
 def _rle_length(data: bytes, limit: int) -> int:
@@ -260,10 +278,17 @@ def _grey(dataset: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
         return Grey(dataset).of(stored)
     if stored.shape[2] != 3:
         raise ValueError(f"{stored.shape[2]} samples of a pixel; expected 1 or 3")
+    kind, known = str(dataset.PhotometricInterpretation), COLOURS
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        known += ("YBR_ICT", "YBR_RCT")  # of JPEG 2000
+    if kind not in known or dataset.PixelRepresentation == 1:
+        sign = "signed " if dataset.PixelRepresentation == 1 else ""
+        raise ValueError(f"three {sign}samples of a pixel as {kind}; expected unsigned ones as {', '.join(known)}")
+    stored = Grey(dataset).without_unused(stored)
     if stored.dtype == np.uint8 and dataset.BitsStored == 8:
         return np.asarray(Image.fromarray(stored).convert("L"))
-    shown = luma(stored)
+    shown, bits = luma(stored), min(dataset.BitsStored, 8 * stored.dtype.itemsize)
     grey = np.empty(shown.shape, np.uint8)
     for rows in blocks(*shown.shape):
-        grey[rows] = np.clip(np.round(shown[rows] / (2.0**dataset.BitsStored - 1) * 255), 0, 255)
+        grey[rows] = np.clip(np.round(shown[rows] / (2.0**bits - 1) * 255), 0, 255)
     return grey

@@ -31,6 +31,7 @@ class Grey:
         if self.dataset.PhotometricInterpretation == "PALETTE COLOR":
             raise ValueError("a palette of more than 16 bits")
         padded = self._padding(stored)
+        stored = self.without_unused(stored)
         limits: Any = np.finfo(stored.dtype) if stored.dtype.kind == "f" else np.iinfo(stored.dtype)
         low, high = (
             float(f(where=~padded, initial=i)) for f, i in ((stored.min, limits.max), (stored.max, limits.min))
@@ -50,8 +51,12 @@ class Grey:
         there = np.zeros(2**size, bool)
         for rows in blocks(*codes.shape):
             there[codes[rows]] = True
-        padded = self._padding(raw)
         values = self._meant(raw.astype(np.int64) & (2**size - 1), size)
+        padded = self._padding(raw)
+        first = self.dataset.get("PixelPaddingValue")
+        if isinstance(first, int) and -(2 ** (self.bits - 1)) <= first < 2**self.bits:  # also where bits around differ
+            code = first & (2**self.bits - 1)
+            padded |= values == (code - 2**self.bits if self.signed and code >= 2 ** (self.bits - 1) else code)
         if self.dataset.PhotometricInterpretation == "PALETTE COLOR":
             table = self._palette(values)
         else:
@@ -70,15 +75,25 @@ class Grey:
             size = self.bits
         return np.where(codes >= 2 ** (size - 1), codes - 2**size, codes) if self.signed else codes
 
-    def _padding(self, raw: NDArray[Any]) -> NDArray[np.bool_]:
-        """Where there is no image: what was stored is PixelPaddingValue, or from there to its limit."""
-        first = self.dataset.get("PixelPaddingValue")
-        if not isinstance(first, int) or raw.dtype.kind not in "ui":
-            return np.zeros(raw.shape, bool)
-        last = self.dataset.get("PixelPaddingRangeLimit")
+    def without_unused(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Values without the bits that do not belong to them; in their own type."""
+        size = 8 * stored.dtype.itemsize
+        if stored.dtype.kind == "f" or self.bits >= size:
+            return stored
+        meant = np.empty_like(stored)
+        for rows in blocks(*stored.shape[:2]):
+            meant[rows] = self._meant(stored[rows].astype(np.int64) & (2**size - 1), size)
+        return meant
+
+    def _padding(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where there is no image: the value is PixelPaddingValue, or from there to its limit."""
+        kind = {"f4": "Float", "f8": "DoubleFloat"}.get(values.dtype.str[1:], "")
+        first, last = (self.dataset.get(f"{kind}PixelPadding{end}") for end in ("Value", "RangeLimit"))
+        if not isinstance(first, float if kind else int):
+            return np.zeros(values.shape, bool)
         # Written with the wrong sign by some, so both are taken to the type of the pixels.
-        ends = np.array([first, last if isinstance(last, int) else first]).astype(raw.dtype)
-        return (raw >= ends.min()) & (raw <= ends.max())
+        ends = np.array([first, first if last is None else last]).astype(values.dtype)
+        return (values >= ends.min()) & (values <= ends.max())
 
     def _modality(self, values: NDArray[Any]) -> NDArray[Any]:
         from pydicom.pixels import apply_modality_lut
@@ -148,6 +163,6 @@ class Grey:
     def _palette(self, values: NDArray[np.int64]) -> NDArray[np.uint8]:
         from pydicom.pixels import apply_color_lut
 
-        colours = np.asarray(apply_color_lut(np.clip(values, 0, None)[None], self.dataset))
+        colours = np.asarray(apply_color_lut(values[None], self.dataset))
         white = 255 if colours.max() <= 255 else 65535  # 8-bit colours are declared as 16 bits by some
         return np.round(luma(colours)[0] / white * 255).astype(np.uint8)

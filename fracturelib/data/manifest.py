@@ -46,7 +46,7 @@ def add_manifest(found: Found, walk: Walk, root: str, complete: bool) -> bool:
     for file, label in zip(found.images.loc[differs, "file"], folder_says[differs], strict=True):
         detail = f"folder says {'not ' * (1 - int(label))}fractured, {MANIFEST} the opposite"
         found.problems.append(Problem("labels_disagree", printable(file), detail))
-    group = here["group"].fillna("").to_numpy() if "group" in here else ""
+    group = here["group"].astype(object).fillna("").to_numpy() if "group" in here else ""
     found.images = found.images.assign(split=here["split"].fillna("").to_numpy(), label=told, group=group)
     rest = [c for c in table.columns if c not in ("file", IMAGE, "split", "label", "group", "path", "name")]
     found.images = pd.concat([found.images, here[rest].reset_index(drop=True)], axis=1)

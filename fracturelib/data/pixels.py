@@ -70,7 +70,8 @@ def blocks(height: int, width: int) -> Iterator[slice]:
 def to_8_bits(values: NDArray[Any], *, white_is_zero: bool = False) -> NDArray[np.uint8]:
     """Numbers of any type as grey values: (h, w) -> (h, w) uint8.
 
-    0 is black, and the smallest power of two that holds the brightest value is white, or 1 for fractions from 0 to 1.
+    0 is black, and the smallest power of two that holds the brightest value is white, or 1 for fractions from 0 to 1,
+    of which a resampling may have made some a little larger.
     Where there are negative values, the darkest is black and the brightest white.
     """
     low, high = values.min(initial=0), values.max(initial=0)
@@ -81,8 +82,8 @@ def to_8_bits(values: NDArray[Any], *, white_is_zero: bool = False) -> NDArray[n
         part = values[rows].astype(np.float64)
         if low < 0:
             part = np.round((part / 2 - float(low) / 2) / (float(high) / 2 - float(low) / 2) * 255)
-        elif values.dtype.kind == "f" and high <= 1:
-            part = np.round(part * 255)
+        elif values.dtype.kind == "f" and high <= 1.1:
+            part = np.round(np.minimum(part, 1) * 255)
         else:
             part = part / 2.0 ** (max(8, int(high).bit_length()) - 8)
         grey[rows] = part.astype(np.uint8)

@@ -17,6 +17,7 @@ TILE_WIDTH, TILE_HEIGHT, EXTRA, SAMPLE_FORMAT = 322, 323, 338, 339
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 STRAIGHT_ALPHA = 2
+SIGNED = 2
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Tiff:
     alpha: bool
     tile: int  # pixels of a tile, 0 for strips
     several: bool
+    signed: bool
 
     @property
     def size(self) -> tuple[int, int]:
@@ -54,6 +56,8 @@ class Tiff:
         size = self.width * self.height * self.samples * self.bits // 8
         if self.deep and size > MAX_BYTES:
             raise InputError(f"{printable(path)}: {size:,} bytes of pixels; expected at most {MAX_BYTES:,}")
+        if self.bits <= 8 and self.signed:
+            raise InputError(f"{printable(path)}: a TIFF of signed {self.bits}-bit samples; expected unsigned ones")
         if self.bits > 8 and self.samples > 1 and not self.deep:
             kind = f"{self.samples} samples of {self.bits} bits{', one plane each' if self.apart else ''}"
             raise InputError(f"{printable(path)}: a TIFF of {kind}, which is not read; expected grey, RGB or RGBA")
@@ -85,6 +89,7 @@ def read_tiff(file: BinaryIO) -> Tiff:
         alpha=one(EXTRA, 0) == STRAIGHT_ALPHA,
         tile=one(TILE_WIDTH, 0) * one(TILE_HEIGHT, 0),
         several=tags.next != 0,
+        signed=one(SAMPLE_FORMAT, 1) == SIGNED,
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
 from fracturelib._io.files import InputError
+from fracturelib.metrics._checks import number, require_bootstrap, require_level
 from fracturelib.metrics.classification import (
     Confusion,
     Labels,
@@ -41,9 +42,16 @@ def group_codes(group: Groups | None, n: int) -> Weights:
     if group is None:
         return np.arange(n)
     values = np.asarray(group, dtype=object)
-    if values.ndim != 1 or len(values) != n:
+    if not values.ndim:
+        raise InputError(f"group is one value of type {type(group).__name__}; expected {n}, one for each image")
+    if values.ndim > 1:
+        raise InputError(f"group has the shape {values.shape}; expected ({n},), one value for each image")
+    if len(values) != n:
         raise InputError(f"group has {len(values)} values; expected {n}, one for each image")
-    codes = pd.factorize(values)[0]
+    try:
+        codes = pd.factorize(values)[0]
+    except TypeError:
+        raise InputError("group has lists or the like; expected a name or a number for each image") from None
     if (codes < 0).any():
         raise InputError(f"group is missing for {int((codes < 0).sum())} images; expected one for each")
     return codes.astype(np.int64)
@@ -80,7 +88,7 @@ def rate_at(name: str, threshold: float) -> RateAt:
     """One of the properties of `Confusion`, such as "sensitivity", at a threshold, as a metric."""
     if name.startswith("_") or not isinstance(getattr(Confusion, name, None), property):
         raise InputError(f"name is {name!r}; expected a figure such as 'sensitivity'")
-    return RateAt(name, threshold)
+    return RateAt(name, number("threshold", threshold))
 
 
 def weighted(metric: Metric, y: Labels, score: Scores) -> Callable[[Weights], float]:
@@ -138,12 +146,22 @@ def _weighted_rate(metric: RateAt, y: Labels, score: Scores) -> Callable[[Weight
 
 
 def percentile_limits(values: Scores, level: float) -> tuple[float, float]:
-    """The middle `level` of bootstrap values, undefined ones left out."""
+    """The middle `level` of bootstrap values, undefined ones left out; NaN of fewer than two, which have no middle."""
+    require_level(level)
     values = values[np.isfinite(values)]
-    if not len(values):
+    if len(values) < 2:
         return NAN, NAN
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _pointwise_limits(values: Scores, level: float) -> Scores:
+    """As `percentile_limits` of each column: (n, ...) to (2, ...)."""
+    limits = np.full((2, *values.shape[1:]), NAN)
+    some = np.isfinite(values).sum(axis=0) > 1
+    if some.any():
+        limits[:, some] = np.nanquantile(values[:, some], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return limits
 
 
 def bca_limits(values: Scores, value: float, jackknife: Scores, level: float) -> tuple[float, float]:
@@ -158,8 +176,9 @@ def bca_limits(values: Scores, value: float, jackknife: Scores, level: float) ->
     jackknife : (g,)
         The estimate with each group left out in turn.
     """
+    require_level(level)
     values, jackknife = values[np.isfinite(values)], jackknife[np.isfinite(jackknife)]
-    if not len(values) or not len(jackknife):
+    if len(values) < 2 or not len(jackknife):
         return NAN, NAN
     below = ((values < value).mean() + (values <= value).mean()) / 2
     apart = jackknife.mean() - jackknife
@@ -225,7 +244,7 @@ def group_bootstrap(
             return Interval(value, NAN, NAN, level, name, len(defined), words)
         return Interval(value, low, high, level, name, len(defined), note=words)
     low, high = _limits(method, defined, value, of, codes, level=level)
-    return Interval(value, low, high, level, name, len(defined))
+    return Interval(value, low, high, level, name, len(defined), _without_limits(low, len(defined)))
 
 
 def unvarying(values: Scores, value: float) -> bool:
@@ -245,6 +264,7 @@ def unvarying_limits(
     2021, doi 10.1007/s10994-021-05964-1); Youden's J and the balanced accuracy by adding those of sensitivity and
     specificity (`added_limits`). What else does not vary has none: NaN, and the words say why.
     """
+    require_level(level)
     groups = int(codes.max()) + 1
 
     def behind(images: NDArray[np.bool_]) -> int:
@@ -300,6 +320,12 @@ def _limits(
     return percentile_limits(values, level)
 
 
+def _without_limits(low: float, samples: int) -> str | None:
+    """Why there is no interval of samples that differ, in words; None if there is one."""
+    why = "no group can be left out" if samples > 1 else "only one sample could be judged"
+    return f"interval undefined, because {why}" if np.isnan(low) else None
+
+
 def _jackknife(of: Callable[[Weights], float], codes: Weights) -> Scores:
     return np.array([of((codes != g).astype(np.int64)) for g in range(int(codes.max()) + 1)])
 
@@ -307,8 +333,7 @@ def _jackknife(of: Callable[[Weights], float], codes: Weights) -> Scores:
 def _check_method(method: str, n: int, level: float) -> None:
     if method not in ("percentile", "bca"):
         raise InputError(f"method is {method!r}; expected 'percentile' or 'bca'")
-    if n < 1 or not 0 < level < 1:
-        raise InputError(f"n is {n} and level {level}; expected at least one resample and a level between 0 and 1")
+    require_bootstrap(n, level)
 
 
 def paired_group_bootstrap(
@@ -369,7 +394,8 @@ def paired_group_bootstrap(
         return Comparison(value_a, value_b, difference, *limits, difference, p, name, why if note else words, note)
     limits = _limits(method, values, difference, lambda w: of_a(w) - of_b(w), codes, level=level)
     side = (min(int((values <= 0).sum()), int((values >= 0).sum())) + 1) / (len(values) + 1)
-    return Comparison(value_a, value_b, difference, *limits, difference, min(1.0, 2 * side), name)
+    why = _without_limits(limits[0], len(values))
+    return Comparison(value_a, value_b, difference, *limits, difference, min(1.0, 2 * side), name, why)
 
 
 def _rank_alike(metrics: tuple[Metric, Metric], scores: tuple[Scores, Scores], value: float) -> bool:
@@ -396,6 +422,7 @@ def unvarying_difference(
     which there was none in so many groups: Wilson's upper limit. Where each figure is the same in every sample
     (`each`), its limits come from those of both (`difference_limits`). Else there are none: NaN.
     """
+    require_level(level)
     first, second = metrics
     if isinstance(first, RateAt) and isinstance(second, RateAt) and first.name == second.name:
         predicted = [score >= metric.threshold for score, metric in zip(scores, (first, second), strict=True)]
@@ -441,8 +468,9 @@ def curve_bands(
     DataFrame
         x, value, low, high; NaN where a class is missing. The precision at x is that of the highest threshold whose
         sensitivity is at least x. The band of a perfect curve, which is the same in every sample, is Wilson's, of the
-        groups with a fracture.
+        groups with a fracture; any other of fewer than two groups, or samples, is undefined: NaN.
     """
+    require_bootstrap(n, level)
     if kind not in ("roc", "pr"):
         raise InputError(f"kind is {kind!r}; expected 'roc' or 'pr'")
     labels, scores = checked(y, score)
@@ -461,12 +489,14 @@ def curve_bands(
     values = np.array([heights(w) for w in draws(codes, n, seed)])
     values = values[np.isfinite(values).all(axis=1)]
     limits = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(values, limits, axis=0) if len(values) else np.full((2, points), NAN)
+    low, high = np.quantile(values, limits, axis=0) if len(values) > 1 else np.full((2, points), NAN)
     value = heights(np.ones(len(labels), np.int64))
     if (value == 1).all() and (low == 1).all():
         fractured_groups = len(np.unique(codes[labels == 1]))
         low = np.full(points, wilson_limits(fractured_groups, fractured_groups, level=level)[0])
         low[-1] = 1.0 if kind == "roc" else low[-1]  # who calls everybody misses nobody
+    elif not codes.any():  # every sample of one group is that group, which is not certainty
+        low = high = np.full(points, NAN)
     return pd.DataFrame({"x": x, "value": value, "low": low, "high": high})
 
 

@@ -10,7 +10,8 @@ from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
 from fracturelib._io.files import InputError
-from fracturelib.metrics.bootstrap import Groups, draws, group_codes
+from fracturelib.metrics._checks import require_bootstrap, require_level
+from fracturelib.metrics.bootstrap import Groups, _pointwise_limits, draws, group_codes
 from fracturelib.metrics.classification import Labels, Scores, checked_probabilities, ratio, undefined_reason
 from fracturelib.metrics.intervals import NAN, wilson_interval
 from fracturelib.metrics.limits import wilson_limits
@@ -54,6 +55,7 @@ def reliability(
         or, with `group`, the percentiles of `n` samples of whole groups; of a bin that no sample changes, Wilson's of
         its groups if the proportion is 0 or 1, else NaN.
     """
+    require_bootstrap(n, level)
     labels, scores = checked_probabilities(y, score)
     place = bin_of(scores, bins, by)
     images = np.bincount(place, minlength=bins)
@@ -94,7 +96,7 @@ def _reliability_limits(
         with np.errstate(invalid="ignore"):
             shares.append(((weights * y) @ inside) / (weights @ inside))
     # A bin that no drawn group has images in says nothing in that sample.
-    return np.nanquantile(np.array(shares), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return _pointwise_limits(np.array(shares), level)
 
 
 def calibration_error(
@@ -278,8 +280,10 @@ def calibration_line(
 ) -> CalibrationLine:
     """Calibration slope and intercept with Wald intervals; robust to images of one group being alike if it is given.
 
-    The robust variance is the clustered sandwich (Liang & Zeger 1986, doi 10.1093/biomet/73.1.13).
+    The robust variance is the clustered sandwich (Liang & Zeger 1986, doi 10.1093/biomet/73.1.13). Of one group it is
+    always 0, which is not certainty: the limits are NaN then.
     """
+    require_level(level)
     labels, scores = checked_probabilities(y, score)
     codes = None if group is None else group_codes(group, len(labels))
     reason = undefined_reason(labels)
@@ -295,6 +299,8 @@ def calibration_line(
     design = np.stack([one, x], axis=1)
     wide = z * _errors(design, labels - expit(design @ both[0]), both[1], codes)[1]
     high = z * _errors(one[:, None], labels - expit(x + intercept), large[1], codes)[0]
+    if codes is not None and not codes.any():
+        wide = high = NAN
     return CalibrationLine(
         slope, slope - wide, slope + wide, intercept, intercept - high, intercept + high, float(both[0][0])
     )

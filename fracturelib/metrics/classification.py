@@ -5,12 +5,14 @@ What cannot be computed is NaN, never 0, and `undefined_reason` or `Confusion.un
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from fracturelib._io.files import InputError
+from fracturelib.metrics._checks import MOST, number, number_within
 
 Labels = NDArray[np.int64]
 Scores = NDArray[np.float64]
@@ -25,11 +27,14 @@ def checked(y: ArrayLike, score: ArrayLike) -> tuple[Labels, Scores]:
         If they are empty, of different length or not one-dimensional, if a score is NaN or no number, or a label
         neither 0 nor 1. Infinite scores are allowed: they have an order.
     """
-    labels = np.asarray(y)
+    labels, given = _array("y", y), _array("score", score)
     try:
-        scores = np.asarray(score, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"score has values of type {np.asarray(score).dtype}; expected numbers") from None
+        # NumPy would take a date as a number, and of a complex one half.
+        scores = None if given.dtype.kind in "mMc" else np.asarray(score, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        scores = None
+    if scores is None:
+        raise InputError(f"score has values of type {given.dtype}; expected numbers")
     if labels.ndim != 1 or scores.ndim != 1 or len(labels) != len(scores):
         raise InputError(f"y and score have shapes {labels.shape} and {scores.shape}; expected (n,) and (n,)")
     if not len(labels):
@@ -40,8 +45,17 @@ def checked(y: ArrayLike, score: ArrayLike) -> tuple[Labels, Scores]:
     binary = (labels == 0) | (labels == 1)
     if not np.all(binary):
         odd = labels[~np.asarray(binary)][0] if np.ndim(binary) else labels[0]
+        if isinstance(odd, str | bytes):
+            raise InputError(f"y has the label {odd!s}, which is text; expected the numbers 0 and 1")
         raise InputError(f"y has the label {odd!s}; expected 0 and 1")
     return labels.astype(np.int64), scores
+
+
+def _array(name: str, values: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError(f"{name} has rows of different lengths; expected one value for each image") from None
 
 
 def checked_probabilities(y: ArrayLike, score: ArrayLike) -> tuple[Labels, Scores]:
@@ -153,7 +167,7 @@ class Confusion:
 
     def f_beta(self, beta: float) -> float:
         """Weighted harmonic mean: sensitivity counts `beta` times as much as precision (van Rijsbergen 1979)."""
-        weight = beta**2
+        weight = number_within("beta", beta, 0, MOST) ** 2
         return ratio((1 + weight) * self.tp, (1 + weight) * self.tp + weight * self.fn + self.fp)
 
     def undefined(self, name: str) -> str | None:
@@ -192,6 +206,7 @@ def confusion_at(y: ArrayLike, score: ArrayLike, threshold: float) -> Confusion:
     Confusion(tp=2, fp=1, fn=0, tn=1)
     """
     labels, scores = checked(y, score)
+    threshold = number("threshold", threshold)
     predicted = scores >= threshold
     positive = int(labels.sum())
     tp = int(labels[predicted].sum())
@@ -232,7 +247,7 @@ def sweep(y: ArrayLike, score: ArrayLike, *, beta: float = 2.0) -> pd.DataFrame:
         threshold, tp, fp = np.append(np.inf, threshold), np.append(0, tp), np.append(0, fp)
     positive, negative = int(tp[-1]), int(fp[-1])
     fn, tn, predicted = positive - tp, negative - fp, tp + fp
-    total, weight = positive + negative, beta**2
+    total, weight = positive + negative, number_within("beta", beta, 0, MOST) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         sensitivity, specificity = tp / np.float64(positive), tn / np.float64(negative)
         margins = np.sqrt(predicted * np.float64(positive) * negative * (total - predicted))

@@ -8,12 +8,24 @@ from numpy.typing import ArrayLike
 from scipy.special import logit
 
 from fracturelib._io.files import InputError
-from fracturelib.metrics.bootstrap import Groups, Weights, draws, group_codes, rate_at, unvarying_limits
+from fracturelib.metrics._checks import number, number_within, require_bootstrap
+from fracturelib.metrics.bootstrap import (
+    Groups,
+    _pointwise_limits,
+    draws,
+    group_codes,
+    rate_at,
+    unvarying,
+    unvarying_limits,
+)
 from fracturelib.metrics.classification import Labels, Scores, checked, checked_probabilities
 
 
 def _in_unit(name: str, value: ArrayLike) -> Scores:
-    values = np.asarray(value, dtype=float)
+    try:
+        values = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} has values that are no numbers; expected shares") from None
     if not ((values >= 0) & (values <= 1)).all():
         raise InputError(f"{name} has values outside 0..1; expected shares")
     return values
@@ -42,7 +54,7 @@ def net_benefit(
     thresholds : (k,) in 0..1, optional
         0, 0.01, ..., 0.99 if not given. At 1 the net benefit is undefined: NaN.
     group, n, seed, level
-        For bootstrap limits by groups; none if `n` is 0.
+        For bootstrap limits by groups; none if `n` is 0, and none of one group, in which no sample differs.
     prevalence : float, optional
         Where it will be used; that of these images if not given.
 
@@ -52,6 +64,7 @@ def net_benefit(
         threshold, tp_rate, fp_rate (shares of all images), model, all (call everybody), none (call nobody: 0), low and
         high of model, and gain, gain_low, gain_high of the model over the better of the two.
     """
+    require_bootstrap(n, level, least=0)
     labels, scores = checked_probabilities(y, score)
     t = np.arange(100) / 100 if thresholds is None else np.atleast_1d(_in_unit("thresholds", thresholds))
     if prevalence is not None:
@@ -64,10 +77,10 @@ def net_benefit(
         {"threshold": t, "tp_rate": value[0], "fp_rate": value[1], "model": value[2], "all": value[3], "none": 0.0}
     )
     limits = np.full((2, 2, len(t)), np.nan)
-    if n:
+    if n and groups > 1:
         drawn = np.array([_curves(counts, t, prevalence, w)[[2, 4]] for w in draws(np.arange(groups), n, seed)])
         defined = t < 1
-        limits[:, :, defined] = np.nanquantile(drawn[:, :, defined], [(1 - level) / 2, (1 + level) / 2], axis=0)
+        limits[:, :, defined] = _pointwise_limits(drawn[:, :, defined], level)
     table["low"], table["high"] = limits[0, 0], limits[1, 0]
     table["gain"], table["gain_low"], table["gain_high"] = value[4], limits[0, 1], limits[1, 1]
     return table
@@ -143,8 +156,11 @@ def predictive_value_curve(
     -------
     DataFrame
         prevalence, ppv, ppv_low, ppv_high, npv, npv_low, npv_high. Where no sample differs, as without a false alarm,
-        the limits are what follows from Wilson's of the sensitivity and of the specificity.
+        the limits are what follows from Wilson's of the sensitivity and of the specificity; NaN where one of the two is
+        the same in every sample and has none, as in one group.
     """
+    require_bootstrap(n, level)
+    threshold = number("threshold", threshold)
     labels, scores = checked(y, score)
     share = np.linspace(0.01, 0.99, 99) if prevalences is None else np.atleast_1d(_in_unit("prevalences", prevalences))
     codes = group_codes(group, len(labels))
@@ -152,26 +168,28 @@ def predictive_value_curve(
     cells = np.stack([labels * predicted, labels, (1 - labels) * ~predicted, 1 - labels], axis=1).astype(float)
     by_group = np.stack([np.bincount(codes, weights=column) for column in cells.T], axis=1)
 
-    def values(w: Weights) -> Scores:
-        tp, positive, tn, negative = w @ by_group
+    def values(counts: Scores) -> Scores:
+        tp, positive, tn, negative = counts
         if not positive or not negative:
             return np.full((2, len(share)), np.nan)
         return np.stack(predictive_values(tp / positive, tn / negative, share))
 
-    value = values(np.ones(len(by_group), np.int64))
-    drawn = np.array([values(w) for w in draws(np.arange(len(by_group)), n, seed)])
-    limits = np.full((2, 2, len(share)), np.nan)
-    some = np.isfinite(drawn).any(axis=0)
-    limits[:, some] = np.nanquantile(drawn[:, some], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    value = values(np.ones(len(by_group)) @ by_group)
+    sums = np.array([w @ by_group for w in draws(np.arange(len(by_group)), n, seed)])
+    limits = _pointwise_limits(np.array([values(counts) for counts in sums]), level)
     same = limits[0] == limits[1]
     if same.any():
         ends = []
-        for name in ("sensitivity", "specificity"):
+        for i, name in enumerate(("sensitivity", "specificity")):
             metric = rate_at(name, threshold)
-            low, high = unvarying_limits(metric, labels, scores, codes, level=level)[0]
-            ends.append((metric(labels, scores),) * 2 if np.isnan(low) else (low, high))
+            end, one = unvarying_limits(metric, labels, scores, codes, level=level)[0], metric(labels, scores)
+            counted = sums[sums[:, 2 * i + 1] > 0]
+            if np.isnan(end[0]) and not unvarying(counted[:, 2 * i] / counted[:, 2 * i + 1], one):
+                end = one, one  # it varies, and yet the predictive value does not depend on it
+            ends.append(end)
         for limit, sensitivity, specificity in zip(limits, *ends, strict=True):
-            limit[same] = np.stack(predictive_values(sensitivity, specificity, share))[same]
+            known = not np.isnan(sensitivity + specificity)
+            limit[same] = np.stack(predictive_values(sensitivity, specificity, share))[same] if known else np.nan
     columns = {"prevalence": share}
     for i, name in enumerate(("ppv", "npv")):
         columns |= {name: value[i], f"{name}_low": limits[0, i], f"{name}_high": limits[1, i]}
@@ -236,6 +254,7 @@ class Workload:
 def workload(sensitivity: float, specificity: float, prevalence: float, *, images: float = 1000) -> Workload:
     """Expected counts among `images` images at a prevalence."""
     _in_unit("sensitivity, specificity or prevalence", [sensitivity, specificity, prevalence])
+    number_within("images", images, 0, 1e15)
     fractured = images * prevalence
     found, alarms = fractured * sensitivity, (images - fractured) * (1 - specificity)
     return Workload(images, fractured, found + alarms, found, fractured - found, alarms)
@@ -254,7 +273,7 @@ def selective_prediction(y: ArrayLike, score: ArrayLike, threshold: float) -> pd
         sensitivity, specificity (among those; NaN without the class).
     """
     labels, scores = checked_probabilities(y, score)
-    if not 0 < threshold < 1:
+    if not 0 < number("threshold", threshold, "a number between 0 and 1") < 1:
         raise InputError(f"threshold is {threshold}; expected a number between 0 and 1")
     # Rounded, so that 0.2 and 0.8 are equally near to 0.5 in spite of binary fractions.
     margin = np.round(np.abs(logit(scores) - logit(threshold)), 9)

@@ -38,12 +38,11 @@ def evaluate(
     frame : DataFrame
         As `read_predictions` gives it: label, score, group, perhaps split and metadata.
     threshold : float or OperatingPoint, optional
-        An image is predicted fractured if its score is at least this; if not given, what the column threshold says, in
-        which `fracture predict` writes it, else 0.5.
+        An image is predicted fractured if its score is at least this. If not given: the column threshold, else 0.5.
     compare : DataFrame, optional
         Another model's scores of the same images.
     threshold_compare : float, optional
-        The other model's threshold; the same if not given.
+        The other model's threshold. If not given: its column threshold where that of `frame` is used, else the same.
     seed, n : int
         Of the bootstrap by groups, and its resamples.
 
@@ -62,16 +61,14 @@ def evaluate(
     """
     point = threshold if isinstance(threshold, OperatingPoint) else None
     at, source = _threshold_of(frame, threshold)
-    # A rule may find that predicting nobody fractured is best; a user's number has to be a score.
-    if not (0 <= at <= 1 or (point and at == np.inf)):
-        raise InputError(f"--threshold is {at}; expected a number in 0..1")
     other = None if compare is None else aligned(frame, compare)
+    own = None if compare is None or threshold is not None else _written_threshold(compare)
+    limit = next(limit for limit in (threshold_compare, own, at) if limit is not None)
     splits = {}
     for name, part in splits_of(frame).items():
         rows = judge(part, at, point=point, seed=seed, n=n)
         if other is not None:
             y, a, b = part["label"], part["score"], other.loc[part.index]
-            limit = at if threshold_compare is None else threshold_compare
             table = compare_models(y, a, b, part["group"], threshold_a=at, threshold_b=limit, n=n, seed=seed)
             rows["comparison"] = {"threshold": limit, "rows": records(table)}
         splits[name] = rows
@@ -87,22 +84,47 @@ def evaluate(
 
 
 def _threshold_of(frame: pd.DataFrame, threshold: float | OperatingPoint | None) -> tuple[float, str]:
-    """The threshold, and where it comes from."""
-    if isinstance(threshold, OperatingPoint):
+    """The threshold, and where it comes from.
+
+    A rule may find that predicting nobody fractured is best, and say infinity; a user's number has to be a score.
+    """
+    if isinstance(threshold, OperatingPoint) and (0 <= threshold.threshold <= 1 or threshold.threshold == np.inf):
         return float(threshold.threshold), f"chosen by {threshold.rule}"
     if threshold is not None:
-        return float(threshold), "as given"
-    written = pd.to_numeric(frame["threshold"], errors="coerce").unique() if "threshold" in frame else []
-    if len(written) == 1 and 0 <= written[0] <= 1:
-        return float(written[0]), "by which fracture predict decided"
-    return 0.5, "since none was given"
+        at = float(threshold.threshold if isinstance(threshold, OperatingPoint) else threshold)
+        if not 0 <= at <= 1:
+            raise InputError(f"--threshold is {at}; expected a number in 0..1")
+        return at, "as given"
+    written = _written_threshold(frame)
+    return (0.5, "since none was given") if written is None else (written, "by which fracture predict decided")
+
+
+def _written_threshold(frame: pd.DataFrame) -> float | None:
+    """The threshold in a table of `fracture predict`; None in another one."""
+    if not {"threshold", "decision"} <= set(frame.columns):
+        return None
+    written = pd.to_numeric(frame["threshold"], errors="coerce").unique()
+    if len(written) != 1:
+        raise InputError(f"the column threshold has {len(written)} values; expected one, or --threshold")
+    if not (0 <= written[0] <= 1 or written[0] == np.inf):
+        raise InputError(f"the column threshold is {written[0]}; expected a number in 0..1, or --threshold")
+    return float(written[0])
 
 
 def splits_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of each split; of a table without splits all of them, as "all"."""
+    """The rows of each split, those without one as "none"; of a table without splits all of them, as "all"."""
+    frame = _grouped(frame)
     if "split" not in frame:
         return {"all": frame}
-    return {str(k): v for k, v in frame.groupby(frame["split"].astype(str), sort=False)}
+    names = ["none" if pd.isna(value) or not str(value).strip() else str(value) for value in frame["split"]]
+    return {str(k): v for k, v in frame.groupby(pd.Series(names, index=frame.index), sort=False)}
+
+
+def _grouped(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with a column group: the image itself where there is none, as `read_predictions` has it."""
+    if "group" in frame:
+        return frame
+    return frame.assign(group=frame["file"] if "file" in frame else np.arange(len(frame)))
 
 
 def aligned(frame: pd.DataFrame, compare: pd.DataFrame) -> pd.Series:
@@ -133,17 +155,22 @@ def point_from(frame: pd.DataFrame, rule: str, *, seed: int = 0, n: int = 1000) 
         If there are splits but no val among them, the rule is none, or a class is missing.
     """
     if "split" in frame:
-        found = ", ".join(map(str, frame["split"].unique()))
+        found = ", ".join(splits_of(frame))
         frame = frame[frame["split"] == "val"]
         if frame.empty:
             raise InputError(f"--threshold-from: has the splits {found}; expected val among them, or no column split")
-    return choose_threshold(frame["label"], frame["score"], rule, group=frame["group"], n=n, seed=seed)
+    point = choose_threshold(frame["label"], frame["score"], rule, group=frame.get("group"), n=n, seed=seed)
+    # No image is called by an infinite threshold, which a rule may find best; one that it states has to be a score.
+    if not (0 <= point.threshold <= 1 or point.threshold == np.inf):
+        raise InputError(f"rule is {rule!r}; expected a score in 0..1")
+    return point
 
 
 def judge(
     frame: pd.DataFrame, threshold: float, *, point: OperatingPoint | None = None, seed: int = 0, n: int = 1000
 ) -> dict[str, Any]:
     """The figures of one split, as plain values."""
+    frame = _grouped(frame)
     y, score, group = frame["label"].to_numpy(), frame["score"].to_numpy(), frame["group"].to_numpy()
     counts = confusion_at(y, score, threshold)
     table = operating_point_table(y, score, threshold, group, n=n, seed=seed)

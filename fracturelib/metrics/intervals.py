@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest, norm, rankdata
 
-from fracturelib._io.files import InputError
+from fracturelib.metrics._checks import require_counts, require_level
 from fracturelib.metrics.classification import Scores, checked, undefined_reason
 from fracturelib.metrics.limits import difference_limits, newcombe_auc_limits, wilson_limits
 
@@ -46,6 +46,8 @@ class Interval:
     def __str__(self) -> str:
         if np.isnan(self.low) and self.undefined:
             return self.undefined if np.isnan(self.value) else f"{self.value:.2f} ({self.undefined})"
+        if np.isnan(self.low):
+            return "undefined" if np.isnan(self.value) else f"{self.value:.2f} (interval undefined)"
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f}{'; ' if self.note else ''}{self.note})"
 
 
@@ -58,8 +60,8 @@ def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval:
     >>> print(f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})")
     0.90 (0.60 to 0.98)
     """
-    if not 0 <= successes <= n:
-        raise InputError(f"successes is {successes} of n {n}; expected 0 <= successes <= n")
+    require_level(level)
+    require_counts(successes, n)
     if not n:
         return Interval(NAN, NAN, NAN, level, "Wilson", undefined="undefined, because there are no images")
     return Interval(successes / n, *wilson_limits(successes, n, level=level), level, "Wilson")
@@ -110,6 +112,7 @@ def delong_interval(y: ArrayLike, score: ArrayLike, *, level: float = 0.95) -> I
     >>> print(f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})")
     0.89 (0.58 to 1.00)
     """
+    require_level(level)
     aucs, covariance = delong_covariance(y, [score])
     value, spread = float(aucs[0]), float(np.sqrt(covariance[0, 0]))
     half = norm.ppf((1 + level) / 2) * spread
@@ -147,7 +150,12 @@ class Comparison:
 
     def __str__(self) -> str:
         p = self.undefined if np.isnan(self.p) and self.undefined else f"p = {self.p:.3f}"
+        if np.isnan(self.difference):
+            return f"{self.undefined or 'undefined'} ({self.method})"
         note = f"; {self.note}" if self.note else ""
+        if np.isnan(self.low):
+            why = "" if np.isnan(self.p) and self.undefined else f" ({self.undefined or 'interval undefined'})"
+            return f"{self.difference:+.2f}{why}, {p} ({self.method})"
         return f"{self.difference:+.2f} ({self.low:+.2f} to {self.high:+.2f}{note}), {p} ({self.method})"
 
 
@@ -156,6 +164,7 @@ def delong_test(y: ArrayLike, a: ArrayLike, b: ArrayLike, *, level: float = 0.95
 
     Images are taken as independent; with several images a patient use `paired_group_bootstrap`.
     """
+    require_level(level)
     aucs, covariance = delong_covariance(y, [a, b])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     # The subtraction leaves rounding errors where two models rank alike.

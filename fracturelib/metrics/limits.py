@@ -4,11 +4,15 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
+from fracturelib.metrics._checks import require_counts, require_level
+
 Limits = tuple[float, float]
 
 
 def wilson_limits(successes: int, n: int, *, level: float = 0.95) -> Limits:
     """Wilson's score limits of a proportion (Wilson 1927, doi 10.1080/01621459.1927.10502953)."""
+    require_level(level)
+    require_counts(successes, n)
     found = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)
 
@@ -26,6 +30,7 @@ def newcombe_auc_limits(auc: float, fractured: int, negative: int, *, level: flo
     fractured, sound : int
         How many there are of each class that are independent of each other, at least 1.
     """
+    require_level(level)
     z = float(norm.ppf((1 + level) / 2))
     more = (fractured + negative) / 2 - 1
 

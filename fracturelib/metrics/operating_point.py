@@ -4,12 +4,14 @@ import hashlib
 import re
 import warnings
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fracturelib._io.files import InputError
+from fracturelib.metrics._checks import MOST, number_within, require_bootstrap
 from fracturelib.metrics.bootstrap import Groups, draws, group_codes
 from fracturelib.metrics.classification import Confusion, Labels, Scores, checked, confusion_at, cumulative_counts
 
@@ -19,6 +21,9 @@ GRAMMAR = (
     "'sensitivity=0.95', 'specificity=0.9', 'youden', 'f_beta=2', 'cost=10:1' (a missed fracture : a false alarm), "
     "'cost=10:1@0.02' (at that prevalence), 'alerts=0.2' (proportion of images) or 'score=0.5'"
 )
+_NAMES = ("sensitivity", "specificity", "youden", "f_beta", "cost", "alerts", "score")
+_SHARES = ("sensitivity", "specificity", "alerts")
+_SHARE = "a share above 0 and at most 1"
 
 
 class SameDataWarning(UserWarning):
@@ -45,6 +50,11 @@ class Rule:
     value: float = 1.0
     false_alarm: float = 1.0
     prevalence: float | None = None
+
+    def __post_init__(self) -> None:
+        expected = _range_missed(self.name, self.value, self.false_alarm, self.prevalence)
+        if expected:
+            raise InputError(f"rule is {self.name!r} of {self.value!r}; expected {expected}")
 
     def pick(self, threshold: Scores, tp: Labels, fp: Labels) -> float:
         """The threshold, of distinct scores, highest first, with the true and false positives at each: three (k,)."""
@@ -81,6 +91,23 @@ class Rule:
         return f"{self.name}={self.value:g}"
 
 
+def _range_missed(name: str, value: float, false_alarm: float, prevalence: float | None) -> str | None:
+    """What the numbers of a rule have to be, in words, if they are not; None if they are."""
+    if name not in _NAMES:
+        return f"one of {', '.join(_NAMES)}"
+    numbers = [value, false_alarm, *([] if prevalence is None else [prevalence])]
+    if not all(isinstance(x, Real) and np.isfinite(float(x)) for x in numbers):
+        return "a finite number"
+    if name in _SHARES and not 0 <= value <= 1:
+        return _SHARE
+    used = numbers[: {"cost": 2, "f_beta": 1}.get(name, 0)]
+    if not all(1 / MOST <= x <= MOST for x in used):
+        return f"a number in {1 / MOST:g}..{MOST:g}"
+    if prevalence is not None and not 0 < prevalence < 1:
+        return "a prevalence between 0 and 1"
+    return None
+
+
 def _lowest(threshold: Scores, reached: np.ndarray) -> float:
     return float(threshold[np.flatnonzero(reached)[-1]]) if reached.any() else float("inf")
 
@@ -98,27 +125,24 @@ def parse_rule(text: str) -> Rule:
     InputError
         If it is none, or its number is out of range.
     """
-    found = re.fullmatch(r"\s*([a-z_]+)\s*(?:=\s*([-\d.e]+)(?::([-\d.e]+))?(?:@([-\d.e]+))?)?\s*", text)
+    pattern = r"\s*([a-z_]+)\s*(?:=\s*([-\d.e]+)(?::([-\d.e]+))?(?:@([-\d.e]+))?)?\s*"
+    found = re.fullmatch(pattern, text) if isinstance(text, str) else None
     try:
         numbers = [None if part is None else float(part) for part in found.groups()[1:]] if found else []
     except ValueError:
         found = None
-    error = InputError(f"rule is {text!r}; expected {GRAMMAR}")
+    error = f"rule is {text!r}; expected {GRAMMAR}"
     if not found:
-        raise error
+        raise InputError(error)
     name, (value, alarm, prevalence) = found[1], numbers
-    if name == "youden" and numbers == [None, None, None]:
-        return Rule("youden")
-    if name == "cost" and value is not None and alarm is not None and min(value, alarm) > 0:
-        if prevalence is not None and not 0 < prevalence < 1:
-            raise error
-        return Rule("cost", value, alarm, prevalence)
-    if value is None or alarm is not None or prevalence is not None:
-        raise error
-    shares = name in ("sensitivity", "specificity", "alerts") and 0 < value <= 1
-    if shares or name == "score" or (name == "f_beta" and value > 0):
-        return Rule(name, value)
-    raise error
+    count = {"youden": 0, "cost": 2}.get(name, 1)
+    if [value, alarm].count(None) != 2 - count or (prevalence is not None and name != "cost"):
+        raise InputError(error)
+    given = (1.0 if value is None else value, 1.0 if alarm is None else alarm, prevalence)
+    expected = _range_missed(name, *given)
+    if expected or (name in _SHARES and not value):
+        raise InputError(f"{error}; of {name}, {expected or _SHARE}" if name in _NAMES else error)
+    return Rule(name, *given)
 
 
 def _picked(rule: Rule, y: ArrayLike, score: ArrayLike) -> float:
@@ -138,7 +162,7 @@ def threshold_for_sensitivity(y: ArrayLike, score: ArrayLike, target: float) -> 
     >>> threshold_for_sensitivity([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.5)
     0.8
     """
-    return _picked(Rule("sensitivity", _share("target", target)), y, score)
+    return _picked(Rule("sensitivity", number_within("target", target, 0, 1)), y, score)
 
 
 def threshold_for_specificity(y: ArrayLike, score: ArrayLike, target: float) -> float:
@@ -149,7 +173,7 @@ def threshold_for_specificity(y: ArrayLike, score: ArrayLike, target: float) -> 
     InputError
         If every image is fractured, or `target` is not in 0..1.
     """
-    return _picked(Rule("specificity", _share("target", target)), y, score)
+    return _picked(Rule("specificity", number_within("target", target, 0, 1)), y, score)
 
 
 def threshold_youden(y: ArrayLike, score: ArrayLike) -> float:
@@ -166,12 +190,6 @@ def threshold_youden(y: ArrayLike, score: ArrayLike) -> float:
     0.8
     """
     return _picked(Rule("youden"), y, score)
-
-
-def _share(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise InputError(f"{name} is {value}; expected a number in 0..1")
-    return value
 
 
 def scores_fingerprint(y: ArrayLike, score: ArrayLike) -> str:
@@ -196,7 +214,7 @@ class OperatingPoint:
     images, fractured : int
         How many they were.
     low, high : float
-        Where it might as well have fallen: bootstrap limits by groups; NaN if not asked for.
+        Where it might as well have fallen: bootstrap limits by groups; NaN if not asked for, or of one group.
     """
 
     threshold: float
@@ -250,21 +268,23 @@ def choose_threshold(
     group : (n,), optional
         The patient of each image.
     n : int
-        Bootstrap samples of whole groups for `low` and `high`; none if 0.
+        Bootstrap samples of whole groups for `low` and `high`; none if 0, and none of one group.
 
     Examples
     --------
     >>> choose_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], "sensitivity=0.9").threshold
     0.35
     """
+    require_bootstrap(n, level, least=0)
     labels, scores = checked(y, score)
-    rule = parse_rule(rule) if isinstance(rule, str) else rule
+    rule = rule if isinstance(rule, Rule) else parse_rule(rule)
+    codes = group_codes(group, len(labels))
     low = high = float("nan")
-    if n:
-        values = np.array(_resampled(labels, scores, rule, group_codes(group, len(labels)), n, seed))
+    if n and codes.any():  # every sample of one group is that group, which says nothing of others
+        values = np.array(_resampled(labels, scores, rule, codes, n, seed))
         # Thresholds are scores, or infinity: take those that occurred, and interpolate none.
         limits = [(1 - level) / 2, (1 + level) / 2]
-        low, high = np.quantile(values, limits, method="inverted_cdf") if len(values) else (low, high)
+        low, high = np.quantile(values, limits, method="inverted_cdf") if len(values) > 1 else (low, high)
     return OperatingPoint(
         threshold=_picked(rule, labels, scores),
         rule=str(rule),

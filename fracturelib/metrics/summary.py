@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from fracturelib._io.files import InputError
+from fracturelib.metrics._checks import number, require_bootstrap, require_resamples
 from fracturelib.metrics.bootstrap import (
     Groups,
     group_bootstrap,
@@ -36,8 +37,8 @@ RATES = ("sensitivity", "specificity", "precision", "npv", "accuracy", "youden")
 def _threshold(at: float | OperatingPoint, y: ArrayLike, score: ArrayLike) -> float:
     if isinstance(at, OperatingPoint):
         at.warn_if_same(y, score)
-        return at.threshold
-    return at
+        at = at.threshold
+    return number("threshold", at)
 
 
 def _of(counts: Confusion, name: str) -> tuple[int, int] | tuple[None, None]:
@@ -90,6 +91,7 @@ def operating_point_table(
     """
     if interval not in ("group", "wilson"):
         raise InputError(f"interval is {interval!r}; expected 'group' or 'wilson'")
+    require_bootstrap(n, level)
     labels, scores = checked(y, score)
     at = _threshold(threshold, labels, scores)
     counts = confusion_at(labels, scores, at)
@@ -125,6 +127,8 @@ def resampled_counts(
     y: Labels, score: Scores, threshold: float, group: Groups | None, *, n: int, seed: int
 ) -> list[Confusion]:
     """Counts at a threshold in each of `n` samples of whole groups."""
+    require_resamples(n)
+    threshold = number("threshold", threshold)
     codes = group_codes(group, len(y))
     predicted = score >= threshold
     cells = [predicted & (y == 1), predicted & (y == 0), ~predicted & (y == 1), ~predicted & (y == 0)]
@@ -165,6 +169,7 @@ def by_subgroup(
     missing = [c for c in ("label", "score", "group", column) if c not in frame]
     if missing:
         raise InputError(f"frame has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+    require_resamples(n)
     at = _threshold(threshold, frame["label"], frame["score"])
     rows = {}
     for value, part in frame.groupby(column, observed=True):
@@ -210,6 +215,8 @@ def compare_models(
         otherwise, else empty). AUC by DeLong and by groups; sensitivity and specificity by groups and by McNemar; the
         rest by groups. Where several images are of one patient, believe those by groups.
     """
+    require_resamples(n)
+    threshold_a, threshold_b = number("threshold_a", threshold_a), number("threshold_b", threshold_b)
     labels, scores_a = checked(y, a)
     scores_b = checked(y, b)[1]
     found: list[tuple[str, Comparison]] = [("auc", delong_test(labels, scores_a, scores_b))]

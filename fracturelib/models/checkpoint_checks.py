@@ -10,6 +10,7 @@ from torch import nn
 
 from fracturelib._io.files import InputError, printable
 from fracturelib.data.labels import CLASSES
+from fracturelib.metrics.operating_point import GRAMMAR, parse_rule
 from fracturelib.models.localizer import STAGES
 from fracturelib.models.registry import MODELS
 from fracturelib.models.tensor_file import TensorHeader
@@ -45,8 +46,12 @@ def _number(value: object) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300  # type: ignore[arg-type]  # NaN is not below, either
 
 
-def _is_name(value: object, *, longest: int = 200) -> bool:
+def _is_text(value: object, *, longest: int = 200) -> bool:
     return isinstance(value, str) and len(value) <= longest
+
+
+def _is_name(value: object) -> bool:
+    return _is_text(value) and str(value).isprintable()
 
 
 def from_version_1(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,14 +111,25 @@ def _check_calibration(values: Mapping[str, Any], of: str, rule: str) -> None:
     for name, value in thresholds.items():
         if not (_number(value) and 0 <= value <= 1) and not (type(value) is float and value == math.inf):
             raise _odd(f"threshold of {name}{of}", value, "a score in 0..1, or inf where nobody is predicted fractured")
+        _check_rule(name, value, of)
     if rule not in thresholds:
         raise OddCheckpointError(
             f"thresholds{of} is for {', '.join(thresholds) or 'no rule'}", f"one for {rule}, which decides"
         )
 
 
+def _check_rule(name: str, threshold: float, of: str) -> None:
+    try:
+        rule = parse_rule(name)
+    except InputError:
+        raise _odd(f"a rule in thresholds{of}", name, f"one such as {GRAMMAR}") from None
+    # A rule's name has six digits of its score.
+    if rule.name == "score" and f"{rule.value:g}" != f"{threshold:g}":
+        raise _odd(f"threshold of {name}{of}", threshold, f"{rule.value:g}, as the rule says")
+
+
 def _check_extra(extra: object) -> None:
-    if not isinstance(extra, dict) or not all(map(_is_name, extra)):
+    if not isinstance(extra, dict) or not all(map(_is_text, extra)):
         raise _odd("extra", extra, "plain values by name")
     _check_plain("extra", extra)
     for name in ("config", "start"):
@@ -122,8 +138,11 @@ def _check_extra(extra: object) -> None:
     members = extra.get("members", [{}])
     if not isinstance(members, list) or not members or not all(isinstance(m, dict) for m in members):
         raise _odd("extra members", members, "a config for each")
-    if not _is_name(extra.get("attribution", ""), longest=5000):
+    if not _is_text(extra.get("attribution", ""), longest=5000):
         raise _odd("extra attribution", extra["attribution"], "text")
+    images = extra.get("validation images", 1)
+    if not _whole(images) or not 1 <= images < 2**48:
+        raise _odd("extra validation images", images, "how many they are, 1 or more")
 
 
 def _check_plain(name: str, value: object, depth: int = 0) -> None:
@@ -185,13 +204,15 @@ def check_shapes(architecture: Mapping[str, Any], weights: Mapping[str, Any]) ->
 
 
 def check_weights(model: nn.Module) -> None:
-    """Raise `OddCheckpointError` unless every number of a network is one, and no variance is negative."""
+    """Raise `OddCheckpointError` unless every number of a network is one, and no variance or count is negative."""
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             wrong = int((~torch.isfinite(value)).sum())
             raise OddCheckpointError(f"{name} is NaN or infinite in {wrong} of {value.numel()} places", "numbers")
         if name.endswith("running_var") and bool((value < 0).any()):
             raise OddCheckpointError(f"{name} is negative ({float(value.min()):g})", "variances of 0 or more")
+        if name.endswith("num_batches_tracked") and bool((value < 0).any()):
+            raise OddCheckpointError(f"{name} is negative ({int(value.min())})", "a count of 0 or more")
 
 
 def refusal(path: object, error: OddCheckpointError) -> InputError:

@@ -24,6 +24,7 @@ STORAGES = {
 MOST_RECORD = 16 * 2**20  # bytes of the record of names, shapes and plain values
 MOST_BYTES = 4 * 2**30
 MOST_ENTRIES = 65_534  # more need the other form of a zip's directory
+MOST_NOTE = 4096  # bytes of an entry beside the record and the storages, such as the version
 
 DEEPEST, MOST_VALUES = 32, 200_000
 
@@ -62,6 +63,7 @@ class _Reader(_Unpickler):
     def __init__(self, record: bytes, sizes: dict[str, int]) -> None:
         super().__init__(BytesIO(record))
         self.sizes = sizes
+        self.used = {"data.pkl"}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -78,6 +80,7 @@ class _Reader(_Unpickler):
         held = self.sizes.get(f"data/{key}")
         if not _count(numbers) or held != numbers * width:
             raise _RefusedError(f"a storage of {numbers} x {dtype} has {held} bytes")
+        self.used.add(f"data/{key}")
         return _Storage(dtype, numbers)
 
     def load_setitem(self) -> None:
@@ -134,7 +137,8 @@ def read_header(path: Path, *, expected: str) -> Any:
     try:
         with path.open("rb") as file:
             record, sizes = _record_of(file)
-        header = _Reader(record, sizes).load()
+        reader = _Reader(record, sizes)
+        header = reader.load()
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: holds Python objects or is damaged, and was not opened; "
@@ -145,6 +149,7 @@ def read_header(path: Path, *, expected: str) -> Any:
         raise InputError(f"{path}: not a {expected}, or damaged ({reason[:200]})") from None
     if isinstance(header, dict) and header.get("format") == expected:
         _require_plain(header, path, expected)
+        _require_no_strays({name: size for name, size in sizes.items() if name not in reader.used}, path, expected)
     return header
 
 
@@ -181,6 +186,16 @@ def _record_of(file: Any) -> tuple[bytes, dict[str, int]]:
         if len(sizes) != len(entries) or len(records) != 1 or records[0].file_size > MOST_RECORD:
             raise _RefusedError(f"{len(records)} records data.pkl among {len(entries)} entries")
         return archive.read(records[0]), sizes
+
+
+def _require_no_strays(rest: dict[str, int], path: Path, expected: str) -> None:
+    """Refuse entries that nothing refers to; torch notes a few bytes in some, and newer ones may in others."""
+    for name, size in rest.items():
+        if size > MOST_NOTE or not (name in ("version", "byteorder") or name.startswith(".")):
+            shown = printable(name)[:100]
+            raise InputError(
+                f"{path}: holds {shown!r}, {size} bytes that nothing refers to; expected a {expected} only"
+            )
 
 
 def _require_plain(header: Any, path: Path, expected: str) -> None:

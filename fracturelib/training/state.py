@@ -86,7 +86,9 @@ class TrainingState:
         with _readable(self.path):
             payload = load_payload(self.path, expected=self.format, version=STATE_VERSION)
             _require_same_training(self.path.parent, dict(payload["signature"]), self.signature)
-            self.history = [{str(name): float(value) for name, value in row.items()} for row in payload["history"]]
+            self.history = list(payload["history"])
+            if not all(isinstance(value, int | float) for row in self.history for value in row.values()):
+                raise ValueError("a history of something else than numbers")
             if self.history:
                 _ = self.best_epoch
             if self.best is not None:

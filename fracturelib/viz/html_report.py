@@ -1,9 +1,7 @@
 """The report as files: JSON, tables, figures, and one page that holds them all."""
 
-import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from matplotlib.figure import Figure
 
 from fracturelib._io.filenames import distinct_names, safe_name
 from fracturelib._io.files import atomic_path, may_replace, printable
+from fracturelib._io.pages import inlined, page
 from fracturelib._io.tables import table_text
 from fracturelib.metrics._format import plain, threshold_line, with_interval
 from fracturelib.metrics.classification import confusion_at, sweep
@@ -43,14 +42,6 @@ TITLE, SOFTWARE = "<title>How good is this classifier?</title>", "fracture evalu
 FIGURES = (
     "scores", "confusion", "curves", "sweep", "calibration", "decision", "predictive-values", "selective", "compared",
 )  # fmt: skip
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
-table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .8rem;border-bottom:1px solid #ccc;text-align:left}caption{text-align:left;font-weight:600}
-figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{color:#444}.wide{overflow-x:auto}
-.note{border-left:4px solid #D55E00;padding:.2rem .8rem;background:#fdf3ec}
-"""
-
 # Only what was compared with the published list is named.
 CHECKLIST = (
     "Of the STARD 2015 list (doi 10.1136/bmj.h5527) this answers item 12a (the cut-off, and whether it was set "
@@ -149,7 +140,7 @@ def _write(result: Mapping[str, Any], parts: Mapping[str, pd.DataFrame], out: Pa
         "operating_point.csv": table_text(pd.DataFrame(rows)),
         "table.md": "".join(f"{markdown_table(result, name)}\n" for name in parts),
     }
-    sections = []
+    splits = []
     for (name, frame), file in zip(parts.items(), split_names(list(parts)), strict=True):
         texts[f"{file}-sweep.csv"] = table_text(sweep(frame["label"], frame["score"]))
         part = result["splits"][name]
@@ -161,49 +152,22 @@ def _write(result: Mapping[str, Any], parts: Mapping[str, pd.DataFrame], out: Pa
             made.savefig(buffer, format="png", dpi=100, metadata={"Software": SOFTWARE})
             with atomic_path(out / f"{file}-{figure}.png") as temporary:
                 temporary.write_bytes(buffer.getvalue())
-            data = base64.b64encode(buffer.getvalue()).decode()
-            shown.append(
-                f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-                f"<figcaption>{escape(caption)}</figcaption></figure>"
-            )
-        sections.append(section(name, part) + "".join(shown))
+            shown.append((caption, inlined(buffer.getvalue(), "png")))
+        splits.append((name, part, tables(part), shown))
     texts["table.md"] += f"\n{CHECKLIST}\n"
-    texts["report.html"] = page(result, sections)
+    texts["report.html"] = page(
+        "report", mark=TITLE, notice=result["notice"], threshold=threshold_line(result), splits=splits,
+        resamples=result["resamples"], checklist=CHECKLIST,
+    )  # fmt: skip
     for name, text in texts.items():
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
-def page(result: Mapping[str, Any], sections: list[str]) -> str:
-    """The whole page, which loads nothing from anywhere."""
-    methods = (
-        f"An image is predicted fractured if its score is at least the threshold. Intervals are the middle 95 % of "
-        f"{result['resamples']} samples of whole groups (patients) with replacement, unless another method is named; "
-        "bands of curves are pointwise. Figures of subgroups with fewer than 10 images of a class are not given."
-    )
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{TITLE}'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        "<h1>How good is this classifier?</h1>"
-        f"<p class=note><strong>{escape(result['notice'])}</strong></p>"
-        f"<p>{escape(threshold_line(result))}.</p>{''.join(sections)}<h2>How it was computed</h2><p>{methods}</p>"
-        f"<h2>For a paper</h2><p>{CHECKLIST}</p>"
-        "</body></html>\n"
-    )
-
-
-def section(name: str, part: Mapping[str, Any]) -> str:
-    """Words and tables of one split."""
-    text = [
-        f"<h2>{escape(name)}</h2><p>{part['images']} images of {part['groups']} groups, {part['fractured']} fractured "
-        f"(prevalence {part['prevalence']:.3f}).</p>"
-    ]
-    if part["flatters"]:
-        text.append("<p class=note>The threshold was chosen on these very images: what it reaches here flatters.</p>")
-    if part["undefined"]:
-        text.append(f"<p class=note>AUC {escape(part['undefined'])}.</p>")
-    text.append(html_table(["figure", "value (95 % interval)", "images"], operating_rows(part), "Operating point"))
-    text.append(html_table(["figure", "value"], calibration_rows(part), "Ranking, calibration and use"))
+def tables(part: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[list[Any]]]]:
+    """Caption, head and rows of each table of one split."""
+    yield "Operating point", ["figure", "value (95 % interval)", "images"], operating_rows(part)
+    yield "Ranking, calibration and use", ["figure", "value"], calibration_rows(part)
     for column, rows in part["subgroups"].items():
         cells = [
             [row["value"], row["fractured"], row["not_fractured"]]
@@ -213,8 +177,7 @@ def section(name: str, part: Mapping[str, Any]) -> str:
             ]
             for row in rows
         ]
-        head = [column, "fractured", "not fractured", "AUC", "sensitivity", "specificity"]
-        text.append(html_table(head, cells, f"By {column}"))
+        yield f"By {column}", [column, "fractured", "not fractured", "AUC", "sensitivity", "specificity"], cells
     if "comparison" in part:
         cells = [
             [NAMES[row["metric"]], _number(row["a"]), _number(row["b"]),
@@ -222,9 +185,7 @@ def section(name: str, part: Mapping[str, Any]) -> str:
             for row in part["comparison"]["rows"]
         ]  # fmt: skip
         head = ["figure", "first", "second", "difference (95 % interval)", "p", "test"]
-        at = part["comparison"]["threshold"]
-        text.append(html_table(head, cells, f"Two models; threshold of the second {at:.3f}"))
-    return "".join(text)
+        yield f"Two models; threshold of the second {part['comparison']['threshold']:.3f}", head, cells
 
 
 def operating_rows(part: Mapping[str, Any]) -> list[list[Any]]:
@@ -272,13 +233,6 @@ def _triple(line: Mapping[str, Any], name: str) -> str:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None or value != value else f"{value:.3f}"
-
-
-def html_table(head: list[str], rows: list[list[Any]], caption: str) -> str:
-    """A table whose cells are escaped."""
-    top = "".join(f"<th scope=col>{escape(str(h))}</th>" for h in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class=wide><table><caption>{escape(caption)}</caption><tr>{top}</tr>{body}</table></div>"
 
 
 def markdown_table(result: Mapping[str, Any], name: str) -> str:
