@@ -346,8 +346,8 @@ def bomb_chunk(kind: bytes) -> bytes:
     return chunk(kind, {b"zTXt": b"a\0\0", b"iTXt": b"a\0\1\0\0\0", b"iCCP": b"a\0\0"}[kind] + text)
 
 
-def wide_png(width: int, height: int) -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0))
+def wide_png(width: int, height: int, *, bits: int = 8) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 6, 0, 0, 0))
     data = zeros()
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
@@ -361,9 +361,9 @@ def canvas_webp(side: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def jpeg_of(width: int, height: int, *, progressive: bool = False) -> bytes:
+def jpeg_of(width: int, height: int, *, progressive: bool = False, mode: str = "RGB") -> bytes:
     image = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(image, "JPEG", progressive=progressive)
+    Image.new(mode, (64, 64)).save(image, "JPEG", progressive=progressive)
     data = bytearray(image.getvalue())
     at = next(i for i in range(len(data)) if data[i : i + 2] in (b"\xff\xc0", b"\xff\xc2"))
     data[at + 5 : at + 9] = struct.pack(">HH", height, width)
@@ -381,6 +381,17 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "exif.jpg": lambda: jpeg_of(64, 64)[:2] + (b"\xff\xe1\xff\xffExif\0\0" + bytes(65527)) * 600 + jpeg_of(64, 64)[2:],
     "canvas.webp": lambda: canvas_webp(16_383),
     "large.webp": lambda: canvas_webp(9_000),
+    "deep.png": lambda: wide_png(10_000, 10_000, bits=16),
+    "chunks.png": lambda: png(RAMP, chunk(b"abCd", b"") * 1_000_000),
+    "comments.jpg": lambda: b"\xff\xd8" + b"\xff\xfe\0\2" * 3_000_000 + jpeg_of(64, 64)[2:],
+    "others.jpg": lambda: b"\xff\xd8" + b"\xff\xe5\0\2" * 3_000_000 + jpeg_of(64, 64)[2:],
+    "zeros.jpg": lambda: jpeg_of(64, 64)[:20] + bytes(40_000_000),
+    "colours.jpg": lambda: jpeg_of(9_990, 9_990, progressive=True),
+    "inks.jpg": lambda: jpeg_of(9_990, 9_990, progressive=True, mode="CMYK"),
+    "run.bmp": lambda: (
+        b"BM" + bytes(8) + struct.pack("<IIiiHHIIiiII", 54, 40, 64, 64, 1, 8, 1, 0, 0, 0, 0, 0) + bytes(40_000_000)
+    ),
+    "tags.tif": lambda: b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2**40) + bytes(20_000_000),
     "wide.tif": lambda: tiff(RAMP, tags=[(256, 4, 100_000), (257, 4, 100_000)]),
     "tiles.tif": lambda: TILE_BOMB,
     "samples.tif": lambda: tiff(DEEP.astype(np.float64), tags=[(256, 4, 9_000), (257, 4, 9_000)]),

@@ -19,7 +19,7 @@ from fracturelib.data.decode import decode, image_size, read_grey
 from fracturelib.data.pixels import FIRST_OF_SEVERAL
 from tests.conftest import ROOT
 from tests.radiographs import radiograph
-from tests.test_decode import measured, refused, write
+from tests.test_decode import jpeg_of, measured, refused, write
 from tests.test_images import dicom
 
 pydicom = pytest.importorskip("pydicom")
@@ -608,4 +608,14 @@ def test_unused_bits_of_colours_are_left_out(tmp_path: Path) -> None:
 def test_a_transfer_syntax_that_is_not_read_is_named(tmp_path: Path) -> None:
     path = encapsulated(tmp_path / "a.dcm", b"\0" * 64, "MPEG2MPML", (80, 64))
     with pytest.raises(InputError, match=r"its pixels are MPEG2 .*; expected JPEG, JPEG-LS"):
+        decode(path)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_within_dicom_too(tmp_path: Path) -> None:
+    frame = jpeg_of(6000, 6000, progressive=True) + b"\xff\xda\0\x08\1\1\0\1\1\0" * 3000
+    path = encapsulated(tmp_path / "a.dcm", frame, "JPEGBaseline8Bit", (64, 64), BitsStored=8, HighBit=7)
+    dataset = pydicom.dcmread(path)
+    dataset.Rows = dataset.Columns = 6000
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=r"a\.dcm: a JPEG of 3,0\d\d scans of 36,000,000 pixels; expected a dozen"):
         decode(path)

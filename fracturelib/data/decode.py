@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from fracturelib._io.files import InputError, printable
+from fracturelib.data.containers import require_container, require_few_scans, require_progressive
 from fracturelib.data.dicom import decode_dicom, dicom_size, is_dicom
 from fracturelib.data.pixels import (
     FIRST_OF_SEVERAL,
     MAX_BYTES,
     MAX_PIXELS,
-    MAX_WEBP,
     MIN_SIDE,
     Decoded,
     blocks,
@@ -37,8 +37,6 @@ BEGINNINGS = {
     b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP", b"RIFF": "WebP",
     b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
 }  # fmt: skip
-MAX_SCANNED = 4_000_000_000  # pixels times scans of a progressive JPEG, of which cameras and programs make 6 to 12
-MAX_EXIF = 2**20  # bytes
 ORIENTATION = 0x0112
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 DAMAGED_EXIF = "its EXIF data are damaged; shown as it is stored, not turned"
@@ -164,10 +162,7 @@ def _tags(path: Path, file: BinaryIO, head: bytes) -> Tiff | None:
 
 def _opened(path: Path, file: BinaryIO, head: bytes) -> Image.Image:
     """The image of an open file, no pixel of it read yet, its size within the limits."""
-    if head.startswith(b"\xff\xd8"):
-        _require_little_exif(path, file)
-    if head[8:12] == b"WEBP" and (size := _webp_size(head)):
-        require_size(path, *size, most=MAX_WEBP)
+    require_container(path, file, head)
     # From the open file, not by its name: by name Pillow maps uncompressed TIFFs, and scrambles those that are turned.
     try:
         image: Image.Image = Image.open(file, formats=FORMATS)
@@ -179,42 +174,9 @@ def _opened(path: Path, file: BinaryIO, head: bytes) -> Image.Image:
         raise InputError(f"{printable(path)}: too large; expected at most {MAX_PIXELS:,} pixels") from None
     require_size(path, *image.size)
     if image.info.get("progressive"):
-        _require_few_scans(path, image.width * image.height)
+        require_progressive(path, image.width * image.height * len(image.getbands()))
+        require_few_scans(printable(path), path.read_bytes(), image.width * image.height)
     return image
-
-
-def _webp_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height in the first chunk of a WebP file, as its container specification has them."""
-    if head[12:16] == b"VP8X":
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    if head[12:16] == b"VP8L":
-        bits = int.from_bytes(head[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if head[12:16] == b"VP8 ":
-        return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
-    return None
-
-
-def _require_little_exif(path: Path, file: BinaryIO) -> None:
-    """Raise InputError for a JPEG with so many segments of EXIF data that Pillow would join them for minutes."""
-    at = total = 0
-    while total <= MAX_EXIF:
-        file.seek(at + 2)
-        marker = file.read(10)
-        if len(marker) < 10 or marker[0] != 0xFF or marker[1] in (0xD9, 0xDA):
-            file.seek(0)
-            return
-        length = int.from_bytes(marker[2:4], "big")
-        total += length if marker[1] == 0xE1 and marker[4:] == b"Exif\0\0" else 0
-        at += 2 + length
-    raise InputError(f"{printable(path)}: more than {MAX_EXIF:,} bytes of EXIF data; expected a few thousand")
-
-
-def _require_few_scans(path: Path, pixels: int) -> None:
-    """Raise InputError for a progressive JPEG that goes over its pixels so often that it would take minutes."""
-    scans = path.read_bytes().count(b"\xff\xda")
-    if scans * pixels > MAX_SCANNED:
-        raise InputError(f"{printable(path)}: a JPEG of {scans:,} scans of {pixels:,} pixels; expected a dozen")
 
 
 def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:

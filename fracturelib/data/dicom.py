@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fracturelib._io.files import InputError, printable
+from fracturelib.data.containers import require_few_scans
 from fracturelib.data.lookup_tables import Grey, keeps_bits
-from fracturelib.data.pixels import FIRST_OF_SEVERAL, MAX_BYTES, Decoded, blocks, luma, one_line, require_size
+from fracturelib.data.pixels import FIRST_OF_SEVERAL, MAX_DEEP, Decoded, blocks, luma, one_line, require_size
 
 INSTALL = 'pip install ".[dicom]"'  # in the project's folder
 HEADER_BYTES = 8 * 2**20  # of elements that are read, pixels and what is passed over not counted
@@ -152,8 +153,8 @@ def _require_header(path: Path, dataset: Any) -> None:
     width, height = int(dataset.Columns), int(dataset.Rows)
     require_size(path, width, height)
     bytes_each = int(dataset.get("SamplesPerPixel") or 1) * int(dataset.get("BitsAllocated") or 16) / 8
-    if not 0 < width * height * bytes_each <= MAX_BYTES:
-        raise InputError(f"{name}: {width * height * bytes_each:,.0f} bytes of pixels; expected at most {MAX_BYTES:,}")
+    if not 0 < width * height * bytes_each <= MAX_DEEP:
+        raise InputError(f"{name}: {width * height * bytes_each:,.0f} bytes of pixels; expected at most {MAX_DEEP:,}")
 
 
 def _frames(dataset: Any) -> int:
@@ -242,6 +243,7 @@ def _require_frame(path: Path, dataset: Any, frame: bytes) -> None:
         if size != (dataset.Columns, dataset.Rows):
             given, said = (f"{width} x {height}" for width, height in (size, (dataset.Columns, dataset.Rows)))
             raise ValueError(f"its data are of {given} pixels, its header says {said}")
+        require_few_scans(printable(path), frame, pixels)
 
 
 def _rle_length(data: bytes, limit: int) -> int:

@@ -12,7 +12,7 @@ from fracturelib._io.files import InputError, printable
 
 MAX_BYTES = 512 * 2**20  # of a file: more than 100 million pixels of 16-bit colour would need is never read
 MAX_PIXELS = 100_000_000
-MAX_WEBP = 40_000_000  # pixels; its decoder takes 16 bytes for each, and takes them as the file is opened
+MAX_DEEP = 256 * 2**20  # bytes of pixels that are more than one each, which are held twice for a while
 MIN_SIDE = 16
 FIRST_OF_SEVERAL = "holds more than one page or frame; the first was taken"
 BLOCK = 1 << 22  # pixels that are worked on at once, so that wide intermediate types stay small

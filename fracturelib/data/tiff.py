@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from fracturelib._io.files import InputError, printable
-from fracturelib.data.pixels import MAX_BYTES, MAX_PIXELS, blocks, luma, require_size, to_8_bits
+from fracturelib.data.pixels import MAX_DEEP, MAX_PIXELS, blocks, luma, require_size, to_8_bits
 
 WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, SAMPLES, PLANAR = 256, 257, 258, 262, 274, 277, 284
 
@@ -17,6 +17,7 @@ TILE_WIDTH, TILE_HEIGHT, EXTRA, SAMPLE_FORMAT = 322, 323, 338, 339
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 STRAIGHT_ALPHA = 2
+MAX_TAGS = 4096
 SIGNED = 2
 
 
@@ -54,8 +55,8 @@ class Tiff:
         if self.tile > MAX_PIXELS:
             raise InputError(f"{printable(path)}: tiles of {self.tile:,} pixels; expected at most {MAX_PIXELS:,}")
         size = self.width * self.height * self.samples * self.bits // 8
-        if self.deep and size > MAX_BYTES:
-            raise InputError(f"{printable(path)}: {size:,} bytes of pixels; expected at most {MAX_BYTES:,}")
+        if self.deep and size > MAX_DEEP:
+            raise InputError(f"{printable(path)}: {size:,} bytes of pixels; expected at most {MAX_DEEP:,}")
         if self.bits <= 8 and self.signed:
             raise InputError(f"{printable(path)}: a TIFF of signed {self.bits}-bit samples; expected unsigned ones")
         if self.bits > 8 and self.samples > 1 and not self.deep:
@@ -66,9 +67,12 @@ class Tiff:
 def read_tiff(file: BinaryIO) -> Tiff:
     """The tags of the first image of an open file, which is left at its beginning."""
     head = file.read(8)
-    if 43 in head[2:4]:  # BigTIFF
-        head += file.read(8)
+    big = 43 in head[2:4]  # BigTIFF
+    head += file.read(8) if big else b""
     tags = ImageFileDirectory_v2(head)
+    file.seek(tags.next)
+    if int.from_bytes(file.read(8 if big else 2), "little" if head[:2] == b"II" else "big") > MAX_TAGS:
+        raise ValueError(f"more than {MAX_TAGS:,} tags")
     file.seek(tags.next)
     tags.load(file)
     file.seek(0)
