@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from fracturelib._io.files import printable
@@ -14,7 +15,8 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     """Keeps the example's lines, and names the defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, "", argparse.SUPPRESS) or action.default == []:
+        # By identity: a default of 0 says something, and equals False.
+        if action.default is None or action.default is False or action.default in ("", [], argparse.SUPPRESS):
             return action.help
         several = isinstance(action.default, list)
         return f"{action.help} (default: {' '.join(action.default) if several else action.default})"
@@ -44,6 +46,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         said = re.sub(r"^argument (\S+): is ", r"\1 is ", printable(message))
         self.exit(2, f"{self.prog}: error: {said[:1000]} (see {self.prog} --help)\n")
+
+
+def path_of(what: str) -> Callable[[str], Path]:
+    """The type of an option that takes a path; `what` it leads to. An empty one would mean the current folder."""
+
+    def parse(text: str) -> Path:
+        if not text:
+            raise argparse.ArgumentTypeError(f"is empty; expected {what}")
+        return Path(text)
+
+    return parse
 
 
 def whole(bounds: Sequence[float]) -> Callable[[str], int]:

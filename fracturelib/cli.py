@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from fracturelib import __version__
 from fracturelib._io.filenames import typed
-from fracturelib._io.files import InputError, may_replace, printable
+from fracturelib._io.files import InputError, counted, may_replace, printable, require_place
 from fracturelib._io.memory import keep_freed_memory
-from fracturelib._io.terminal import Terminal
-from fracturelib._options import SEEDS, Formatter, Parser, real, whole
+from fracturelib._io.terminal import Terminal, open_stream
+from fracturelib._options import SEEDS, Formatter, Parser, path_of, real, whole
 from fracturelib.models.shipped import PRETRAINED
 from fracturelib.training.config import LIMITS, FineTuneConfig, TrainConfig, best_epoch
 
@@ -82,17 +82,17 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     c.add_argument(
         "source",
-        type=Path,
+        type=path_of("a folder or a zip file"),
         help="a folder or zip: class folders with or without splits, FracAtlas, MURA, GRAZPEDWRI-DX, COCO or YOLO",
     )
-    c.add_argument("out", type=Path, help="the folder to make")
+    c.add_argument("out", type=path_of("a folder to make"), help="the folder to make")
     _seed(c, "seed of the split")
     c.add_argument(
         "--group-pattern", default=None, metavar="REGEX", help="its first group, in a file's name, is the patient"
     )
     c.add_argument(
         "--splits",
-        type=Path,
+        type=path_of("a table"),
         default=None,
         metavar="TABLE",
         help="name and split of images, as beside a checkpoint; what it leaves out or keeps is decided",
@@ -133,7 +133,7 @@ def _add_fetch(commands: argparse._SubParsersAction) -> None:
         example="fracture data fetch fracatlas data/raw/FracAtlas", goes_on=True,
     )  # fmt: skip
     c.add_argument("name", choices=["fracatlas"], help="which one")
-    c.add_argument("out", type=Path, help="the folder to make")
+    c.add_argument("out", type=path_of("a folder to make"), help="the folder to make")
     _quiet(c)
 
 
@@ -151,7 +151,7 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
         commands, "simulate", run_simulate, summary="make radiographs whose truth is known to the pixel",
         example="fracture data simulate data/raw/biased --images 800 --seed 1 --shortcut marker=0.9", goes_on=True,
     )  # fmt: skip
-    c.add_argument("out", type=Path, help="the folder to make")
+    c.add_argument("out", type=path_of("a folder to make"), help="the folder to make")
     c.add_argument("--images", type=whole((1, 1_000_000)), default=1600, help="how many")
     _seed(c, "seed of everything that is drawn")
     c.add_argument("--size", type=whole((64, 2048)), default=320, help="long side, in pixels")
@@ -171,6 +171,10 @@ def run_simulate(args: argparse.Namespace) -> int:
     """`fracture data simulate`."""
     from fracturelib.simulate import REGIONS, simulate_dataset
 
+    if args.out.exists() and not args.out.is_dir():
+        raise InputError(f"{args.out}: is a file; expected a folder to make")
+    if not args.out.exists():
+        require_place(args.out)
     frame = simulate_dataset(
         args.out,
         images=args.images,
@@ -181,7 +185,8 @@ def run_simulate(args: argparse.Namespace) -> int:
         workers=args.workers,
         progress=not args.quiet,
     )
-    print(f"{args.out}: {len(frame)} images of {frame['group'].nunique()} patients, {frame['label'].sum()} fractured")
+    said = f"{counted(len(frame), 'image')} of {counted(frame['group'].nunique(), 'patient')}"
+    print(f"{args.out}: {said}, {frame['label'].sum()} fractured")
     return 0
 
 
@@ -200,9 +205,23 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
         "exit code 0 if clean, 1 if something was found, 2 if it cannot run",
         example="fracture audit data/demo --html audit.html --json audit.json",
     )  # fmt: skip
-    c.add_argument("folder", type=Path, help="images in any layout, with or without splits, classes and tables")
-    c.add_argument("--json", type=Path, default=None, metavar="FILE", help="write all that was found for programs")
-    c.add_argument("--html", type=Path, default=None, metavar="FILE", help="write a page with pictures for people")
+    c.add_argument(
+        "folder", type=path_of("a folder"), help="images in any layout, with or without splits, classes and tables"
+    )
+    c.add_argument(
+        "--json",
+        type=path_of("a file to write"),
+        default=None,
+        metavar="FILE",
+        help="write all that was found for programs",
+    )
+    c.add_argument(
+        "--html",
+        type=path_of("a file to write"),
+        default=None,
+        metavar="FILE",
+        help="write a page with pictures for people",
+    )
     _seed(c, "seed of the folds and the bootstrap")
     _quiet(c)
 
@@ -211,13 +230,15 @@ def run_audit(args: argparse.Namespace) -> int:
     """`fracture data audit`."""
     from fracturelib._io.files import atomic_path
     from fracturelib.curate.audit import audit_folder
-    from fracturelib.curate.audit_report import HTML_MARK, JSON_MARK, to_html, to_json, to_text
+    from fracturelib.curate.audit_report import OURS, to_html, to_json, to_text
 
-    for path, mark in ((args.json, JSON_MARK), (args.html, HTML_MARK)):
+    for path, mark in ((args.json, OURS["json"]), (args.html, OURS["html"])):
         if path is not None:
             may_replace(path, mark)
     if args.json is not None and args.html is not None and args.json.resolve() == args.html.resolve():
         raise InputError(f"--json and --html are both {args.json}; expected two files")
+    if args.folder.exists() and not args.folder.is_dir():
+        raise InputError(f"{args.folder}: is no folder; expected a folder of X-rays")
     audit = audit_folder(args.folder, progress=not args.quiet, seed=args.seed)
     for path, text in ((args.json, to_json), (args.html, to_html)):
         if path is not None:
@@ -232,15 +253,15 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         commands, "train", run_train, summary="train a classifier; a run that was stopped goes on",
         example="fracture train data/demo --out runs/first", goes_on=True,
     )  # fmt: skip
-    c.add_argument("folder", type=Path, help="train/, val/ and perhaps test/, each with class folders")
-    c.add_argument("--out", type=Path, required=True, help="folder of the run")
+    c.add_argument("folder", type=path_of("a folder"), help="train/, val/ and perhaps test/, each with class folders")
+    c.add_argument("--out", type=path_of("a folder"), required=True, help="folder of the run")
     c.add_argument(
         "--model", default=TrainConfig.architecture,
         help=f"{TrainConfig.architecture}, or {FineTuneConfig.architecture}: pretrained features, and heads that learn "
         "to classify and to localize; its own defaults",
     )  # fmt: skip
     c.add_argument(
-        "--start", type=Path, metavar="MODEL",
+        "--start", type=path_of("a checkpoint"), metavar="MODEL",
         help="a checkpoint of the same network to begin with (of an ensemble, its first member), for other images or "
         "another size; no image that it learnt from may be in val or test",
     )  # fmt: skip
@@ -256,7 +277,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     c.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"),
-        help=f"of {FineTuneConfig.architecture} while it trains; auto: bfloat16 where the processor has it",
+        help=f"of {FineTuneConfig.architecture} while it trains ({FineTuneConfig.precision}); auto: bfloat16 where the "
+        "processor has it",
     )  # fmt: skip
     c.add_argument("--size", type=whole(LIMITS["size"]), help=f"side of the input, in pixels ({_defaults('size')})")
     c.add_argument("--epochs", type=whole(LIMITS["epochs"]), help=f"at most ({_defaults('epochs')})")
@@ -292,7 +314,7 @@ def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
         if getattr(args, name) not in (None, False):
             needed = "another --model than" if transfer else "--model"
             option, value = name.replace("_", "-"), "" if name == "no_augment" else f" {getattr(args, name)}"
-            raise InputError(f"--{option} is given{value}; expected {needed} {FineTuneConfig.architecture}")
+            raise InputError(f"--{option}{value} is given; expected {needed} {FineTuneConfig.architecture}")
     names = ("size", "epochs", "batch", "learning_rate", *own[transfer])
     given = {n: getattr(args, n) for n in names if getattr(args, n) is not None and n != "no_augment"}
     if not transfer:
@@ -312,6 +334,8 @@ def run_train(args: argparse.Namespace) -> int:
             "--model is deep_ensemble; train its members one by one, then put them together by fracture ensemble"
         )
     config = _config(args)
+    if args.start:
+        _require_file("--start", args.start, "a checkpoint")
     with together() as ranks:
         run = train_folder(
             args.folder, args.out, config, start=args.start, attribution=args.attribution or "", ranks=ranks,
@@ -343,9 +367,17 @@ def _add_ensemble(commands: argparse._SubParsersAction) -> None:
         commands, "ensemble", run_ensemble, summary="make one network of several that were trained apart",
         example="fracture ensemble data/raw/fracatlas runs/a/model.pt runs/b/model.pt --out runs/both",
     )  # fmt: skip
-    c.add_argument("folder", type=Path, help="the images that they were trained on; val calibrates the new network")
-    c.add_argument("models", type=Path, nargs="+", metavar="MODEL", help="checkpoints of networks trained to localize")
-    c.add_argument("--out", type=Path, required=True, help="folder of the new network")
+    c.add_argument(
+        "folder", type=path_of("a folder"), help="the images that they were trained on; val calibrates the new network"
+    )
+    c.add_argument(
+        "models",
+        type=path_of("a checkpoint"),
+        nargs="+",
+        metavar="MODEL",
+        help="checkpoints of networks trained to localize",
+    )
+    c.add_argument("--out", type=path_of("a folder"), required=True, help="folder of the new network")
     c.add_argument(
         "--maps", type=whole((1, 1000)), metavar="N", help="the map is that of the first N networks only (of all)"
     )
@@ -356,6 +388,8 @@ def run_ensemble(args: argparse.Namespace) -> int:
     """`fracture ensemble`."""
     from fracturelib.workflows import MODEL_FILE, ensemble_runs
 
+    for path in args.models:
+        _require_file("MODEL", path, "a checkpoint")
     run = ensemble_runs(args.folder, args.models, args.out, maps=args.maps, progress=not args.quiet)
     print(
         f"{args.out / MODEL_FILE}: {len(args.models)} networks; threshold {run.classifier.threshold:.3f} "
@@ -368,6 +402,7 @@ def run_ensemble(args: argparse.Namespace) -> int:
 def chosen_model(args: argparse.Namespace) -> Path:
     """The checkpoint that was named; else the shipped one, and say so."""
     if args.model:
+        _require_file("--model", args.model, "a checkpoint")
         return args.model
     if not PRETRAINED.is_file():
         raise InputError(f"--model is not given, and there is no {PRETRAINED}; expected a checkpoint")
@@ -376,14 +411,23 @@ def chosen_model(args: argparse.Namespace) -> Path:
     return PRETRAINED
 
 
+def _require_file(argument: str, path: Path, expected: str) -> None:
+    """Raise InputError if a folder or a device is given as a file; of one that is missing its reader tells."""
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "no regular file"
+        raise InputError(f"{path}: {argument} is {what}; expected {expected}")
+
+
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "predict", run_predict, summary="score images and write a table",
         example="fracture predict data/demo/test --model runs/first/model.pt --csv scores.csv",
     )  # fmt: skip
-    c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="images, or folders of images")
-    c.add_argument("--model", type=Path, default=None, help=MODEL_HELP)
-    c.add_argument("--csv", type=Path, required=True, help="the table to write")
+    c.add_argument(
+        "paths", type=path_of("an image or a folder"), nargs="+", metavar="PATH", help="images, or folders of images"
+    )
+    c.add_argument("--model", type=path_of("a checkpoint"), default=None, help=MODEL_HELP)
+    c.add_argument("--csv", type=path_of("a file to write"), required=True, help="the table to write")
     c.add_argument(
         "--tta", action="store_true",
         help="test-time augmentation: the mean of each image and its mirror image, with thresholds of its own; "
@@ -404,7 +448,7 @@ def run_predict(args: argparse.Namespace) -> int:
     unread = int(frame["score"].isna().sum())
     predicted = int((frame["decision"] == "Fractured").sum())
     print(
-        f"{args.csv}: {len(frame)} images, {predicted} predicted fractured, {unread} without a score; "
+        f"{args.csv}: {counted(len(frame), 'image')}, {predicted} predicted fractured, {unread} without a score; "
         f"{frame.attrs['threshold']}. {NOTICE}"
     )
     return 0
@@ -424,7 +468,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--rule sensitivity=0.95 --out results/first",
     )  # fmt: skip
     c.add_argument(
-        "predictions", type=Path, help="columns file, label, score, and perhaps group (the patient) and split"
+        "predictions",
+        type=path_of("a table of scores"),
+        help="columns file, label, score, and perhaps group (the patient) and split",
     )
     c.add_argument(
         "--threshold",
@@ -433,7 +479,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="fractured if the score is at least this; if not given, what `fracture predict` wrote, else 0.5",
     )
     c.add_argument(
-        "--threshold-from", type=Path, default=None, metavar="VAL.csv",
+        "--threshold-from", type=path_of("a table of scores"), default=None, metavar="VAL.csv",
         help="choose the threshold on these images: those of split val, or all if it has no splits",
     )  # fmt: skip
     c.add_argument(
@@ -441,10 +487,17 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="how: sensitivity=0.9 (if not given), specificity=0.9, youden, f_beta=2, cost=10:1, alerts=0.2",
     )  # fmt: skip
     c.add_argument(
-        "--compare", type=Path, default=None, metavar="OTHER.csv", help="another model's scores of the same images"
+        "--compare",
+        type=path_of("a table of scores"),
+        default=None,
+        metavar="OTHER.csv",
+        help="another model's scores of the same images",
     )
     c.add_argument(
-        "--out", type=Path, default=None, help="folder for page, JSON, tables and figures; only printed if not given"
+        "--out",
+        type=path_of("a folder"),
+        default=None,
+        help="folder for page, JSON, tables and figures; only printed if not given",
     )
     _seed(c, "seed of the bootstrap")
 
@@ -461,10 +514,16 @@ def run_evaluate(args: argparse.Namespace) -> int:
         raise InputError(
             f"--rule is {args.rule!r} without --threshold-from; expected images to choose the threshold on"
         )
+    tables = {"predictions": args.predictions, "--compare": args.compare, "--threshold-from": args.threshold_from}
+    for argument, path in tables.items():
+        if path is not None:
+            _require_file(argument, path, "a table of scores")
     frame = read_predictions(args.predictions)
     if left_out := frame.attrs["left_out"]:
-        some = f"such as {left_out[0][0]}: {left_out[0][1]}"
-        print(f"left out: {len(left_out)} rows without a score or a label, {printable(some)}")
+        file, reason = left_out[0]
+        # `predict` gives the reason as it was said, beginning with the file's place.
+        some = f"such as {file}: {reason.rpartition(f'{Path(file).name}: ')[2]}"
+        print(f"left out: {counted(len(left_out), 'row')} without a score or a label, {printable(some)}")
     other = read_predictions(args.compare) if args.compare else None
     threshold, rule, limit = args.threshold, "sensitivity=0.9" if args.rule is None else args.rule, None
     if args.threshold_from:
@@ -474,6 +533,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
             limit = point_from(other, rule, n=0).threshold
     options = {"threshold": threshold, "compare": other, "threshold_compare": limit, "seed": args.seed}
     if args.out:
+        _usable_backend()
         from fracturelib.viz.html_report import report
 
         result = report(frame, args.out, **options)
@@ -485,27 +545,41 @@ def run_evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _usable_backend() -> None:
+    """Let Matplotlib draw for files where MPLBACKEND names what it does not know: it cannot even be loaded then."""
+    try:
+        import matplotlib  # noqa: F401
+    except ValueError:
+        os.environ["MPLBACKEND"] = "Agg"
+        for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+            del sys.modules[name]  # half of it is loaded
+
+
 def _add_explain(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "explain", run_explain, summary="show where the network looks: image, map and overlay side by side",
         example="fracture explain data/demo/test/Fractured --model runs/first/model.pt --out results/maps",
     )  # fmt: skip
-    c.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="images, or folders of images")
-    c.add_argument("--model", type=Path, default=None, help=MODEL_HELP)
-    c.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    c.add_argument(
+        "paths", type=path_of("an image or a folder"), nargs="+", metavar="PATH", help="images, or folders of images"
+    )
+    c.add_argument("--model", type=path_of("a checkpoint"), default=None, help=MODEL_HELP)
+    c.add_argument("--out", type=path_of("a folder"), required=True, help="folder for the pictures")
     c.add_argument("--layer", default=None, help="stage1, stage2, ...; the last if not given")
     _quiet(c)
 
 
 def run_explain(args: argparse.Namespace) -> int:
     """`fracture explain`."""
+    _usable_backend()
     from fracturelib.workflows import explain_paths
 
     frame = explain_paths(args.paths, chosen_model(args), args.out, layer=args.layer, progress=not args.quiet)
     _require_some(frame, args.paths[0])
     for row in frame[frame["reason"] != ""].itertuples():
         print(f"left out: {printable(row.reason)}")
-    print(f"{args.out}: {(frame['picture'] != '').sum()} pictures, to be leafed through in index.html. {NOTICE}")
+    pictures = counted(int((frame["picture"] != "").sum()), "picture")
+    print(f"{args.out}: {pictures}, to be leafed through in index.html. {NOTICE}")
     return 0
 
 
@@ -516,8 +590,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     something.
     """
     streams = sys.stdout, sys.stderr
-    terminal = Terminal(sys.stdout)
-    sys.stdout, sys.stderr = terminal, Terminal(sys.stderr, steered=True)
+    terminal = Terminal(open_stream(sys.stdout))
+    sys.stdout, sys.stderr = terminal, Terminal(open_stream(sys.stderr), steered=True)
     try:
         try:
             code = _run(parser().parse_args(arguments))

@@ -14,7 +14,8 @@ import torch
 from tqdm.auto import tqdm
 
 from fracturelib._io.filenames import distinct_names, safe_name
-from fracturelib._io.files import InputError, atomic_path, may_replace, printable
+from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable, table_mark
+from fracturelib._io.pages import beginning
 from fracturelib._io.tables import write_table
 from fracturelib.data.coco import Annotation, fracture_mask
 from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
@@ -45,7 +46,8 @@ MODEL_FILE = "model.pt"
 NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
 PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
-SCORES_MARK = "file,score,decision,reason"  # a table of `predict_paths` begins with it
+SCORES_MARK = table_mark("file,score,decision,reason(,threshold)?(,label,group(,split)?)?")  # of `predict_paths`
+LONGEST_ATTRIBUTION = 5000  # characters, as whoever reads a checkpoint allows
 PICTURE_MARK = "fracture explain"
 
 
@@ -75,7 +77,8 @@ def training_frame(folder: Path) -> pd.DataFrame:
         require_both_classes(part, f"{folder}/{split}")
     spread = frame.groupby("group")["split"].nunique()
     if shared := sorted(spread.index[spread > 1]):
-        said = f"{len(shared)} patients are in more than one split, such as {printable(shared[0])}"
+        many = counted(len(shared), "patient is", "patients are")
+        said = f"{many} in more than one split, such as {printable(shared[0])}"
         if not frame.attrs["guessed"]:
             raise InputError(f"{folder}: {said}; expected each in one: `fracture data import` brings them together")
         frame.attrs["notes"].append(f"{said}, if the guess is right: scores on val and test may be too good")
@@ -103,6 +106,9 @@ def train_folder(
     InputError
         If the folder lacks what training needs, `start` is of another network, or `out` belongs to another training.
     """
+    if len(attribution) > LONGEST_ATTRIBUTION:
+        said = f"attribution has {len(attribution):,} characters"
+        raise InputError(f"{said}; expected at most {LONGEST_ATTRIBUTION:,}")
     ranks = ranks or ProcessGroup()
     require_model(config.architecture)
     require_run_folder(out)
@@ -358,7 +364,7 @@ def collect(paths: Sequence[Path]) -> list[Source]:
     if made := len(found) - len(images):
         if not images:
             raise InputError(f"{printable(paths[0])}: has only pictures that fracture explain made; expected images")
-        print(f"{made} picture{'s' * (made > 1)} that fracture explain made: left out")
+        print(f"{counted(made, 'picture')} that fracture explain made: left out")
     found = images
     places = pd.Series([os.path.realpath(source.path) for _, _, source in found])
     if places.duplicated().any():
@@ -481,7 +487,7 @@ def explain_paths(
     pictures = picture_names([s.name for s in sources])
     for picture in pictures:
         may_replace(out / picture, PICTURE_MARK)
-    may_replace(out / INDEX, INDEX_MARK)
+    may_replace(out / INDEX, beginning(INDEX_MARK))
     classifier = load_classifier(model)
     layers = stages(classifier.model)
     name = layer or list(layers)[-1]

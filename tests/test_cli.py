@@ -440,7 +440,7 @@ def test_numbers_are_within_bounds(
         ("train x --out y --sed 1", "unrecognized arguments: --sed 1"),
         (
             "train x --out y --model localizing_efficientnet --patience 3",
-            "--patience is given 3; expected another --model than",
+            "--patience 3 is given; expected another --model than",
         ),
         (
             "train x --out y --model localizing_efficientnet --no-augment",
@@ -448,7 +448,7 @@ def test_numbers_are_within_bounds(
         ),
         (
             "train x --out y --peak-loss-weight 1",
-            "--peak-loss-weight is given 1.0; expected --model localizing_efficientnet",
+            "--peak-loss-weight 1.0 is given; expected --model localizing_efficientnet",
         ),
         ("", "the following arguments are required: COMMAND"),
         ("data", "the following arguments are required: COMMAND"),

@@ -103,4 +103,4 @@ def test_guessed_patients_in_two_splits_are_said_and_trained_on(tmp_path: Path) 
         split, kind = ("train" if i < 13 else "val"), ("Fractured" if i % 2 else "Normal")
         save(radiograph(i), tmp_path / split / kind / f"P{i // 3:04d}_{i % 3}.png")
     notes = training_frame(tmp_path).attrs["notes"]
-    assert "1 patients are in more than one split, such as p0004, if the guess is right" in notes[-1]
+    assert "1 patient is in more than one split, such as p0004, if the guess is right" in notes[-1]

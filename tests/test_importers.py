@@ -98,9 +98,9 @@ def test_folder_and_mask_overrule_the_table(tmp_path: Path) -> None:
     label = found.images.set_index("name")["label"]
     assert label["IMG0000004.jpg"] == 0 and label["IMG0000006.jpg"] == 1
     notes = "\n".join(found.notes)
-    assert "1 images are not in dataset.csv: IMG0000005.jpg" in notes
+    assert "1 image is not in dataset.csv: IMG0000005.jpg" in notes
     assert "2 images have another label in dataset.csv than their folder; the folder holds: IMG0000004.jpg" in notes
-    assert "1 images called not fractured have a mask; the mask holds: IMG0000006.jpg" in notes
+    assert "1 image called not fractured has a mask; the mask holds: IMG0000006.jpg" in notes
 
 
 def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
@@ -431,8 +431,8 @@ def test_graz_with_images_and_rows_missing(tmp_path: Path) -> None:
     table.drop(index=1).to_csv(source / "dataset.csv", index=False)
     report = import_dataset(source, tmp_path / "out", progress=False)
     assert report.images == 38
-    assert report.notes[0].startswith("1 rows of dataset.csv have no image: 0000_")
-    assert report.notes[1].startswith("1 images are not in dataset.csv and were left out: 0000_")
+    assert report.notes[0].startswith("1 row of dataset.csv has no image: 0000_")
+    assert report.notes[1].startswith("1 image is not in dataset.csv and was left out: 0000_")
     labels = next((source / "folder_structure").rglob(f"{table['filestem'][3]}.txt"))
     labels.write_text("3 0.5 wide\n")
     with pytest.raises(InputError, match=r"'3 0.5 wide' is not a YOLO label; expected class, x, y, width, height"):
@@ -509,7 +509,7 @@ def test_the_table_of_the_shipped_network_gives_the_images_that_it_was_trained_o
     ("text", "said"),
     [
         ("file,split\na.jpg,train\n", "has no column name; expected name and split"),
-        ("name,split\na.jpg,dev\n", "split is 'dev'; expected one of train, val, test, left out"),
+        ("name,split\na.jpg,trian\n", "split is 'trian'; expected one of train, val, test, left out"),
         ("name,split\na.jpg,train\n", "names none of the 60 images; expected names such as IMG0000000.jpg"),
         ("", "not a table"),
     ],

@@ -399,7 +399,7 @@ def a_manifest_from_a_spreadsheet(m: Made) -> Made:
 def a_manifest_and_strangers(m: Made) -> Made:
     rows = rows_for(m)
     m.image("img/extra.png", None)
-    m.said = "1 images are not in manifest.csv and were left out: extra.png"
+    m.said = "1 image is not in manifest.csv and was left out: extra.png"
     return listed(m, [*rows, rows[0] | {"file": "img/gone.png", "group": "p99"}])
 
 
@@ -427,7 +427,7 @@ def a_manifest_with_a_label_of_2(m: Made) -> Made:
 
 @layout
 def a_patient_in_two_splits(m: Made) -> Made:
-    m.train = "1 patients are in more than one split, such as shared; expected each in one"
+    m.train = "1 patient is in more than one split, such as shared; expected each in one"
     rows = rows_for(m)
     for i, split in ((90, "train"), (91, "val")):
         m.image(f"img/{i}.png", 1, "train", group="shared")  # as an import mends it
@@ -633,7 +633,7 @@ def coco_with_names_that_fit_two(m: Made) -> Made:
     m.fill(PLAIN)
     images = [{"id": 1, "file_name": "0.png", "width": W, "height": H}]
     m.text("annotations.json", json.dumps({"images": images, "annotations": [{"image_id": 1, "bbox": BOX}]}))
-    m.said = "1 names in annotations.json fit several images, and their outlines were not taken, such as 0.png"
+    m.said = "1 name in annotations.json fits several images, and the outlines were not taken, such as 0.png"
     return m
 
 
@@ -825,7 +825,7 @@ def test_all_commands_see_the_same(name: str, tmp_path: Path, model: Path) -> No
     ("name", "verdict"),
     [
         ("a_misspelt_class_in_test", "cannot be used as it is: "),
-        ("a_patient_in_two_splits", "1 patients have images in more than one"),
+        ("a_patient_in_two_splits", "1 patient has images in more than one"),
         ("an_image_listed_twice", "is there twice"),
         ("mura_as_published", ""),
     ],

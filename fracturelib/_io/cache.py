@@ -43,10 +43,17 @@ def read_sealed(path: Path) -> bytes | None:
     try:
         content = unsealed(path.read_bytes())
     except OSError:
+        _drop_folder(path)
         return None
     if content is None:
         remove(path)
     return content
+
+
+def _drop_folder(path: Path) -> None:
+    """Remove a folder that is where a file of the cache should be: the file could not be put there."""
+    if path.is_dir():
+        remove(path)
 
 
 @contextmanager
@@ -100,6 +107,7 @@ def open_array(path: Path, *, mode: Literal["r", "c"], check: bool = True) -> ND
         if end >= 0 and seal == SEAL.pack(MAGIC, _checksum(path, end) if check else SEAL.unpack(seal)[1]):
             return np.load(path, mmap_mode=mode)
     except OSError:
+        _drop_folder(path)
         return None
     except (ValueError, EOFError):  # of NumPy, about the head of the file
         pass

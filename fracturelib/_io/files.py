@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_dir
 
 from fracturelib._io.parts import part_of, remove, sweep
 
 LONGEST = 1500  # characters of an error in which nothing is left out
+LONGEST_NAME = 255  # bytes, on most systems
 
 
 class InputError(ValueError):
@@ -30,14 +32,20 @@ def printable(name: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def may_replace(path: str | Path, mark: str) -> None:
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number and what it counts: 1 image, 2 images; `many` where the plural is not `one` with an s."""
+    return f"{n} {one if n == 1 else many or f'{one}s'}"
+
+
+def may_replace(path: str | Path, mark: str | re.Pattern[str]) -> None:
     """Make sure that writing to `path` loses nothing that the same command did not make.
 
     Parameters
     ----------
     path : str or Path
-    mark : str
-        What a file that the command wrote has in its first 4,096 bytes.
+    mark : str or pattern
+        Of a picture, what one that the command wrote has in its first 4,096 bytes; of a text, how it begins. A text of
+        one's own may well mention what the command writes, so that a mark anywhere in it says nothing.
 
     Raises
     ------
@@ -45,17 +53,41 @@ def may_replace(path: str | Path, mark: str) -> None:
         If a folder, a device or another file is there, or what should be its folder is none.
     """
     path = Path(path)
-    folder = next((p for p in path.parents if os.path.lexists(p)), Path())
-    if not folder.is_dir():
-        raise InputError(f"{path}: {folder} is no folder; expected one to write in")
+    require_place(path)
     if not os.path.lexists(path):
         return
     if not path.is_file():
         raise InputError(f"{path}: is a folder, a device or a broken link; expected the name of a file to write")
     with path.open("rb") as file:
         head = file.read(4096)
-    if head and mark.encode() not in head:
+    if not head:
+        return
+    ours = mark.encode() in head if isinstance(mark, str) else mark.match(head.decode("utf-8-sig", "replace"))
+    if not ours:
         raise InputError(f"{path}: is there already, and this command did not make it; expected a new name")
+
+
+def table_mark(columns: str) -> re.Pattern[str]:
+    """How a table begins that has just these columns, a pattern separated by commas."""
+    return re.compile(rf"(?:{columns})\r?\n")
+
+
+def json_mark(key: str, value: str) -> re.Pattern[str]:
+    """How a JSON file begins whose first key and the beginning of whose text are these."""
+    return re.compile(rf'\s*\{{\s*"{re.escape(key)}":\s*"{re.escape(value)}')
+
+
+def require_place(path: str | Path) -> None:
+    """Raise InputError unless a file or folder could be made at `path`: its name fits, in a folder that takes it."""
+    path = Path(path)
+    folder = next((p for p in path.parents if os.path.lexists(p)), Path())
+    if not folder.is_dir():
+        raise InputError(f"{path}: {folder} is no folder; expected one to write in")
+    if long := [part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME]:
+        size = len(os.fsencode(long[0]))
+        raise InputError(f"{path}: has a name of {size} bytes in it; expected at most {LONGEST_NAME}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: {folder} does not let you write; expected a folder that does")
 
 
 class NoRoomError(OSError):
@@ -96,8 +128,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with _told_of_room(path, temporary):
             yield temporary
             temporary.replace(path)
+    except OSError as error:
+        error.filename = _final(error.filename, temporary, path)
+        raise
     finally:
         remove(temporary)
+
+
+def _final(named: Any, temporary: Path, path: Path) -> Any:
+    """The name that an error gives, as the user knows it: the temporary one is gone when it is read."""
+    name = os.fsdecode(named) if isinstance(named, str | bytes | os.PathLike) else ""
+    before = os.fspath(temporary)
+    return os.fspath(path) + name[len(before) :] if name.startswith(before) else named
 
 
 @contextmanager
@@ -177,6 +219,11 @@ def named_folder(variable: str) -> Path | None:
 def cache_dir() -> Path:
     """The folder for what can be computed again: `FRACTURE_CACHE`, or the user's cache folder."""
     folder = Path(os.environ.get("FRACTURE_CACHE") or user_cache_dir("fracturelib"))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"the cache cannot be there ({(error.strerror or str(error)).lower()})"
+        expected = "expected FRACTURE_CACHE to name a folder that can be written"
+        raise OSError(error.errno or errno.EIO, f"{reason}; {expected}", os.fspath(folder)) from None
     sweep(folder)
     return folder

@@ -1,6 +1,7 @@
 """HTML pages from the templates beside this file: what is put in is escaped, and the page loads nothing."""
 
 import base64
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -28,6 +29,12 @@ def page(template: str, *, mark: str, **values: Any) -> str:
         What the template names.
     """
     return _PAGES.get_template(f"{template}.html").render(mark=Markup(mark), **values) + "\n"
+
+
+def beginning(mark: str) -> re.Pattern[str]:
+    """How a page of ours begins, by which a later run knows it: nothing but the head's first tags before its mark."""
+    tags = r"<!doctype html>\s*(?:<html[^>]*>)?\s*(?:<head>)?\s*(?:<meta charset=[^>]*>)?\s*"
+    return re.compile(tags + re.escape(mark), re.IGNORECASE)
 
 
 def inlined(picture: bytes, kind: str) -> str:

@@ -19,6 +19,8 @@ from fracturelib._io.files import InputError, atomic_path, printable
 MAX_BYTES = 256_000_000
 FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+NO_NUMBER = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>")  # as programs write that there is none
+OF_NUMBERS = ("label", "score", "width", "height")  # also where they are kept as written
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
@@ -29,14 +31,16 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
     ----------
     path : str or Path
     text : sequence of str
-        Columns to keep as they are written; the others become numbers where all of their values are.
+        Columns to keep as they are written; the others become numbers where all of their values are, or words such as
+        NA, which are then missing.
     name : str, optional
         What messages call the table; its path if not given.
 
     Returns
     -------
     DataFrame
-        One row a line; column names without blanks around them; an empty cell is missing.
+        One row a line; column names without blanks around them; only an empty cell is missing, since a name may be
+        NA.
 
     Raises
     ------
@@ -55,7 +59,7 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
         content = _decoded(path.read_bytes())
         header = _header(content)
         separator = max(SEPARATORS, key=lambda s: len(next(csv.reader([header], delimiter=s))))
-        columns = [c.strip() for c in next(csv.reader([header], delimiter=separator))]
+        columns = [str(_bare(c.strip())) for c in next(csv.reader([header], delimiter=separator))]
         twice = sorted({c for c in columns if columns.count(c) > 1 and c})
         if twice:
             raise ValueError(f"column {printable(twice[0])!r} is there twice")
@@ -67,6 +71,8 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
                 dtype=dict.fromkeys((*text, *(f" {t}" for t in text)), str),
                 low_memory=False,
                 index_col=False,
+                keep_default_na=False,  # a file, a patient or a hospital may be called NA, None or null
+                na_values=[""],
             )
     except Exception as error:  # a parser raises many kinds
         reason = printable((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]
@@ -75,8 +81,17 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
     frame.columns = [_bare(str(c).strip()) for c in frame.columns]
     for column in frame.columns:
         if not pd.api.types.is_numeric_dtype(frame[column]):
-            frame[column] = frame[column].map(_bare)
+            frame[column] = _without_words(frame[column], kept=column in text).map(_bare)
     return frame
+
+
+def _without_words(values: pd.Series, *, kept: bool) -> pd.Series:
+    """A column without the words for a missing number, if it is one of numbers, and as numbers unless `kept`."""
+    known = values.mask(values.isin(NO_NUMBER))
+    if kept:
+        return known if values.name in OF_NUMBERS else values
+    numbers = pd.to_numeric(known, errors="coerce")
+    return numbers if known.notna().any() and (numbers.notna() == known.notna()).all() else values
 
 
 def write_table(frame: pd.DataFrame, path: str | Path) -> None:

@@ -6,6 +6,12 @@ from typing import Any, TextIO
 from fracturelib._io.filenames import writable
 
 
+def open_stream(stream: TextIO | None) -> TextIO:
+    """A stream that can be written to: Python has none where its owner closed it (`>&-`), and nobody reads this one."""
+    # Opened with the lowest free number, the closed stream's own: no file of ours gets what a library prints.
+    return open(os.devnull, "w", encoding="utf-8") if stream is None else stream  # noqa: PTH123
+
+
 class Terminal:
     """A stream whose reader may have gone (`| head`), and which may not know every character.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fracturelib._io.files import counted
 from fracturelib.curate.duplicates import Copies, find_copies
 from fracturelib.curate.folder import check_boxes, read_source_folder
 from fracturelib.curate.keypoints import PLAIN, Look, look_at
@@ -104,26 +105,32 @@ class Audit:
             return f"This set cannot be used as it is: {self.errors[0]}"
         if self.lookup and self.lookup.found:
             look = self.lookup
+            copies = "is a copy" if look.found == 1 else "are copies"
             return (
-                f"A score on this test set means little: {look.found} of {look.images} test images are copies of "
-                f"training images, and looking those up without any network gets {100 * look.accuracy:.0f} % right."
+                f"A score on this test set means little: {look.found} of {counted(look.images, 'test image')} {copies} "
+                f"of training images, and looking those up without any network gets {100 * look.accuracy:.0f} % right."
             )
         if self.leaks:
-            return f"The splits leak: {len(self.leaks)} radiographs are in more than one of them."
+            many = counted(len(self.leaks), "radiograph is", "radiographs are")
+            return f"The splits leak: {many} in more than one of them."
         if self.shared_patients:
-            return f"The splits leak: {len(self.shared_patients)} patients have images in more than one of them."
+            many = counted(len(self.shared_patients), "patient has", "patients have")
+            return f"The splits leak: {many} images in more than one of them."
         if self.contradictions:
-            return f"The labels contradict each other: {len(self.contradictions)} radiographs have both."
+            many = counted(len(self.contradictions), "radiograph has", "radiographs have")
+            return f"The labels contradict each other: {many} both."
         if self.copies.groups:
-            return f"{self.extra} of {images} images are copies of others: split by radiograph, not by file."
+            copies = "is a copy of another" if self.extra == 1 else "are copies of others"
+            return f"{self.extra} of {counted(images, 'image')} {copies}: split by radiograph, not by file."
         if suspects := [s for s in self.shortcuts if s.suspect]:
             worst = suspects[0]
             return (
                 f"The label can be guessed without looking for a fracture: AUC {worst.auc.value:.2f} from {worst.name}."
             )
         if self.problems:
-            return f"{len({p.file for p in self.problems})} files need a look; there are no copies and no shortcuts."
-        return f"Clean: {images} images, no copies, nothing broken, no shortcut found."
+            files = counted(len({p.file for p in self.problems}), "file needs", "files need")
+            return f"{files} a look; there are no copies and no shortcuts."
+        return f"Clean: {counted(images, 'image')}, no copies, nothing broken, no shortcut found."
 
     def summary(self) -> pd.DataFrame:
         """By split ("all" if there are none): images, radiographs, fractured, not_fractured, unlabelled, unreadable."""

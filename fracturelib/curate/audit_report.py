@@ -34,16 +34,29 @@ from typing import Any
 import cv2
 import pandas as pd
 
-from fracturelib._io.files import printable
-from fracturelib._io.pages import inlined, page
+from fracturelib._io.files import counted, json_mark, printable
+from fracturelib._io.pages import beginning, inlined, page
 from fracturelib.curate.audit import Audit
 from fracturelib.data.found import KINDS
 
 VERSION = 2
 
-JSON_MARK, HTML_MARK = '"format": "fracture-audit"', "<title>Audit of a folder of X-rays</title>"  # ours, if replaced
+HTML_MARK = "<title>Audit of a folder of X-rays</title>"
+OURS = {"json": json_mark("format", "fracture-audit"), "html": beginning(HTML_MARK)}  # how what may be replaced begins
 NAMED = 5  # files that the text names of each kind
 
+ONE = {  # what `KINDS` says, of one file, where more changes than its first word
+    "blank": "shows nothing: one grey value",
+    "labels_disagree": "has another label in its folder, the table or the annotations",
+    "fracture_without_annotation": "is predicted fractured, and has no annotation, though others have",
+    "turned": "is turned by its EXIF orientation against its annotations",
+    "table": "is a table or annotations that cannot be read or used",
+    "class_folder": "is a class folder whose name is not known",
+    "split_folder": "is a folder beside train, val and test whose name is not known",
+    "layout": "is not where its layout has it",
+    "size_in_table": "has a size in the table that is none, or another than it has",
+    "link": "is a link that was not followed",
+}
 PICTURED, PER_GROUP = 60, 8  # groups with pictures on the page, and pictures in each
 LISTED = 500  # rows of a table on the page
 
@@ -111,14 +124,14 @@ def to_text(audit: Audit) -> str:
     lines = [audit.verdict, ""]
     for row in audit.summary().to_dict("records"):
         lines.append(
-            f"  {row['split']}: {row['images']} images, {row['radiographs']} radiographs; "
+            f"  {row['split']}: {counted(row['images'], 'image')}, {counted(row['radiographs'], 'radiograph')}; "
             f"{row['fractured']} fractured, {row['not_fractured']} not"
             + (f", {row['unlabelled']} without a label" if row["unlabelled"] else "")
         )
     lines += [f"  note: {note}" for note in audit.notes]
     lines += _copy_lines(audit)
     for kind, count in Counter(p.kind for p in audit.problems).items():
-        lines.append(f"{count} files {KINDS[kind]}:")
+        lines.append(f"{_problem(kind, count)}:")
         some = [p for p in audit.problems if p.kind == kind][:NAMED]
         lines += [f"  {p.file}: {p.detail}" for p in some] + (["  ..."] if count > NAMED else [])
     if audit.shortcuts:
@@ -129,13 +142,21 @@ def to_text(audit: Audit) -> str:
     return "\n".join(lines)
 
 
+def _problem(kind: str, count: int) -> str:
+    """How many files have a problem, and which."""
+    many = KINDS[kind]
+    one = ONE.get(kind) or many.replace("are ", "is ", 1).replace("have ", "has ", 1)
+    return f"{counted(count, 'file')} {one if count == 1 else many}"
+
+
 def _copy_lines(audit: Audit) -> list[str]:
     lines = []
     groups = _groups(audit)
     if groups:
         lines.append(
-            f"{len(groups)} radiographs are there more than once ({audit.extra} copies); {len(audit.leaks)} of them in "
-            f"more than one split, {len(audit.contradictions)} with both labels:"
+            f"{counted(len(groups), 'radiograph is', 'radiographs are')} there more than once "
+            f"({counted(audit.extra, 'copy', 'copies')}); {len(audit.leaks)} of them in more than one split, "
+            f"{len(audit.contradictions)} with both labels:"
         )
         urgent = sorted(groups, key=lambda g: (not g["contradiction"], not g["leak"], -len(g["files"])))
         for group in urgent[:NAMED]:
@@ -143,11 +164,12 @@ def _copy_lines(audit: Audit) -> list[str]:
             lines.append(f"  {', '.join(group['files'][:4])}{' ...' if len(group['files']) > 4 else ''} ({how})")
     if audit.shared_patients:
         lines.append(
-            f"{len(audit.shared_patients)} patients are in more than one split: {', '.join(audit.shared_patients[:5])}"
+            f"{counted(len(audit.shared_patients), 'patient is', 'patients are')} in more than one split: "
+            f"{', '.join(audit.shared_patients[:5])}"
         )
     if look := audit.lookup:
         lines.append(
-            f"Looking up copies alone gets {100 * look.accuracy:.1f} % of {look.images} test images right; "
+            f"Looking up copies alone gets {100 * look.accuracy:.1f} % of {counted(look.images, 'test image')} right; "
             f"always saying the commoner class, {100 * look.guessing:.1f} %."
         )
     return lines
@@ -198,7 +220,7 @@ def _problem_tables(audit: Audit) -> list[tuple[str, pd.DataFrame]]:
     """Caption and rows of each kind of problem."""
     return [
         (
-            f"{count} files {KINDS[kind]}",
+            _problem(kind, count),
             pd.DataFrame([{"file": p.file, "detail": p.detail} for p in audit.problems if p.kind == kind]),
         )
         for kind, count in Counter(p.kind for p in audit.problems).items()

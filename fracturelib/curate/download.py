@@ -11,7 +11,7 @@ from requests.adapters import HTTPAdapter
 from tqdm.auto import tqdm
 from urllib3.util import Retry
 
-from fracturelib._io.files import InputError, atomic_path
+from fracturelib._io.files import InputError, atomic_path, printable, require_place
 from fracturelib.curate.archive import unzip
 
 CHUNK = 1 << 18
@@ -68,17 +68,20 @@ def fetch_fracatlas(
     Raises
     ------
     InputError
-        If there is no network, the server refuses, or the bytes are not those that were published.
+        If `out` holds something else, there is no network, the server refuses, or the bytes are not those that were
+        published.
     """
     out = Path(out)
     print(f"{release.name}: licence {release.licence}; please cite {release.citation}")
     if out.exists():
-        if out.is_dir() and any(out.iterdir()):
-            print(f"{out}: is there already, nothing was changed")
-            return out
         if not out.is_dir():
             raise InputError(f"{out}: is a file; expected a folder to make")
+        if found := sorted(path.name for path in out.iterdir()):
+            _require_fetched(out, release, found[0])
+            print(f"{out}: is there already, nothing was changed")
+            return out
         out.rmdir()
+    require_place(out)
     archive = out.with_name(out.name + ".zip")
     if not _verified(archive, release):
         _download(release, archive, progress=progress, attempts=attempts, backoff=backoff)
@@ -87,6 +90,13 @@ def fetch_fracatlas(
         unzip(archive, temporary)
     archive.unlink()
     return out
+
+
+def _require_fetched(out: Path, release: Release, first: str) -> None:
+    """Raise InputError unless a folder looks like the unpacked data set: its table, and its images beside it."""
+    tables = (out / "dataset.csv", *out.glob("*/dataset.csv"))
+    if not any(table.is_file() and (table.parent / "images").is_dir() for table in tables):
+        raise InputError(f"{out}: holds {printable(first)}, and not {release.name}; expected a folder to make")
 
 
 def _verified(path: Path, release: Release) -> bool:

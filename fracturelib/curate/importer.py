@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from fracturelib._io.filenames import distinct_names, safe_name
-from fracturelib._io.files import InputError, atomic_path, printable, temporary_folder
+from fracturelib._io.files import InputError, atomic_path, counted, printable, require_place, temporary_folder
 from fracturelib._io.tables import write_table
 from fracturelib.curate.archive import unzip
 from fracturelib.curate.cleaning import LEFT_OUT_FILE, Drop, LeftOut, repaired, with_copies
@@ -38,6 +39,8 @@ WORKING = (  # columns for the import only
     "path", "name", "key", "import_copy", "import_contrast", "import_bytes", "import_group", "import_decided",
 )  # fmt: skip
 
+OURS = WORKING[2:]  # of these, a table may have columns of its own
+
 
 @dataclass(frozen=True)
 class ImportReport:
@@ -55,13 +58,13 @@ class ImportReport:
     @property
     def summary(self) -> str:
         """Some lines for the terminal."""
-        head = f"{self.folder}: {self.images} images of {self.groups} groups from {self.kind}"
+        head = f"{self.folder}: {counted(self.images, 'image')} of {counted(self.groups, 'group')} from {self.kind}"
         lines = [head if self.changed else f"{head}; it was there already, nothing was changed"]
         for split, count in self.counts.items():
             lines.append(f"  {split}: " + ", ".join(f"{n} {name}" for name, n in count.items()))
         lines += [f"  note: {printable(note)}" for note in self.notes]
         if self.left_out:
-            lines.append(f"  left out: {len(self.left_out)} images (all in {LEFT_OUT_FILE})")
+            lines.append(f"  left out: {counted(len(self.left_out), 'image')} (all in {LEFT_OUT_FILE})")
             lines += [f"    {printable(file)}: {printable(reason)}" for file, reason in self.left_out[:5]]
         return "\n".join(lines)
 
@@ -114,6 +117,7 @@ def import_dataset(
     """
     source, out = Path(source), Path(out)
     _require_source(source, splits, listed_only)
+    _require_out(source, out)
     with _opened(source, out) as folder:
         found = _read(folder, group_pattern)
         table = None if splits is None else read_split_table(splits, listed_only=listed_only)
@@ -140,6 +144,14 @@ def _require_source(source: Path, splits: Path | None, listed_only: bool) -> Non
         raise InputError("listed_only is given without splits; expected the table that names the images")
     if not source.exists():
         raise InputError(f"{source}: no such file or folder; expected a data set")
+
+
+def _require_out(source: Path, out: Path) -> None:
+    """Raise InputError if the folder to make would be a part of the source, or cannot be where it is to be."""
+    if source.is_dir() and source.resolve() in out.resolve().parents:
+        raise InputError(f"{out}: is inside {source}, which is to be imported; expected a folder outside it")
+    if not os.path.lexists(out):
+        require_place(out)
 
 
 def _chosen(
@@ -183,14 +195,21 @@ def _opened(source: Path, out: Path) -> Iterator[Path]:
         raise InputError(f"{source}: neither a folder nor a zip file; expected a data set")
     with temporary_folder(out) as temporary:
         unzip(source, temporary)
-        yield temporary
+        try:
+            yield temporary
+        except InputError as error:
+            # The temporary folder is gone when the line is read; what it names lies in the zip.
+            text = str(error.args[0])
+            for inside in (str(temporary), printable(temporary)):
+                text = text.replace(inside, str(source))
+            raise InputError(text) from None
 
 
 def _read(folder: Path, group_pattern: str | None) -> Found:
     """What there is to import, each image with a label and a group; InputError if there is nothing."""
     found = read_folder(folder, group_pattern=group_pattern)
     found.require()
-    taken = found.taken
+    taken = found.taken.rename(columns={c: f"{c} (table)" for c in OURS if c in found.taken})
     if taken.empty:
         if (found.images["split"] != "").any() or found.images["label"].notna().any():
             raise InputError(f"{folder}: has no image in its class folders; expected files such as name.jpg")
@@ -233,6 +252,7 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["signature"] != signature:
             raise InputError(f"{out}: holds another import (other images, seed or groups); expected a new folder")
+        _require_report(kept)
         return ImportReport(
             folder=out,
             kind=kept["kind"],
@@ -243,10 +263,18 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
             notes=tuple(kept["notes"]),
             changed=False,
         )
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not what an import left ({type(error).__name__}); expected a new folder") from None
+
+
+def _require_report(kept: dict[str, Any]) -> None:
+    """Raise TypeError unless values are what `_write` keeps of a report: somebody may have edited them."""
+    counts = [kept["images"], kept["groups"], *(n for split in kept["counts"].values() for n in split.values())]
+    texts = [kept["kind"], *kept["notes"], *(text for f, r in kept["left_out"] for text in (f, r))]
+    if not all(type(n) is int for n in counts) or not all(isinstance(text, str) for text in texts):
+        raise TypeError
 
 
 def _decodable(images: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
@@ -376,7 +404,7 @@ def _instances(found: Found, images: pd.DataFrame) -> tuple[dict[str, list[Annot
                     f"{row.name} (its annotations are for {meant[0]} x {meant[1]} pixels, not {shown[0]} x {shown[1]})"
                 )
         result[str(row.file)] = instances
-    notes = [
-        f"{len(turned)} images are turned by their EXIF orientation against their annotations: {', '.join(turned[:5])}"
-    ]
+    one, many = ("image is turned by its", "its"), ("images are turned by their", "their")
+    turn_, whose = one if len(turned) == 1 else many
+    notes = [f"{len(turned)} {turn_} EXIF orientation against {whose} annotations: {', '.join(turned[:5])}"]
     return result, notes if turned else []

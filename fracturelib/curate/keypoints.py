@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -220,29 +221,39 @@ def points_of(small: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np
     return points, np.minimum(np.round(root * 512), 255).astype(np.uint8)
 
 
+FORGETFUL = Path(":memory:")  # SQLite's name for a database that is nowhere
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, 0)  # 0: of Python, about text that is none
 
 
 class _Memory:
-    """Looks by digest, in one SQLite file. What is damaged in it is forgotten, and looked at again."""
+    """Looks by digest, in one SQLite file. What is damaged in it is forgotten, and looked at again.
+
+    Where no file can be, nothing is kept, and a line on stderr says so.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.connection = self._connected()
 
     def _connected(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=60)
+        connection = None
         try:
+            connection = sqlite3.connect(self.path, timeout=60)
             connection.execute("create table if not exists looks (digest text primary key, look blob) without rowid")
         except sqlite3.DatabaseError as error:
-            connection.close()
+            if connection is not None:
+                connection.close()
             self._drop(error)
             return self._connected()
         return connection
 
     def _drop(self, error: sqlite3.DatabaseError) -> None:
-        """Remove the file if it is damaged; any other error is one of the place."""
+        """Remove the file if it is damaged, or no file; any other error is one of the place."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if self.path.is_dir():
+            remove(self.path)
+            if not self.path.exists():
+                return
         if code in DAMAGED:
             for path in (self.path, self.path.with_name(f"{self.path.name}-journal")):
                 remove(path)
@@ -250,7 +261,10 @@ class _Memory:
             return
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             raise no_room(self.path.parent, f"for {self.path.name}") from None
-        raise OSError(errno.EIO, f"{error}; expected a file that can be written", str(self.path)) from None
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):  # another audit may want what this one would lose
+            raise OSError(errno.EIO, f"{error}; expected a file that can be written", str(self.path)) from None
+        _say_forgetful(self.path, str(error))
+        self.path = FORGETFUL
 
     def read(self, digests: Sequence[str]) -> dict[str, Look]:
         found: dict[str, Look] = {}
@@ -284,9 +298,19 @@ class _Memory:
         self.connection = self._connected()
 
 
+def _say_forgetful(path: Path, reason: str) -> None:
+    line = f"note: {printable(path)}: {printable(reason)}; nothing is kept for the next audit"
+    print(line, file=sys.stderr)
+
+
 @contextmanager
 def _memory() -> Iterator[_Memory]:
-    memory = _Memory(cache_dir() / f"audit-{LOOK_VERSION}.sqlite")
+    try:
+        path = cache_dir() / f"audit-{LOOK_VERSION}.sqlite"
+    except OSError as error:
+        _say_forgetful(Path(error.filename), str(error.strerror).partition(";")[0])
+        path = FORGETFUL
+    memory = _Memory(path)
     try:
         yield memory
     finally:

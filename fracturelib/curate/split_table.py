@@ -1,6 +1,7 @@
 """A table that says in which split an image is: read once, and asked by name."""
 
 import hashlib
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pandas as pd
 from fracturelib._io.files import InputError, printable
 from fracturelib._io.tables import read_table
 from fracturelib.curate.cleaning import LeftOut
-from fracturelib.data.labels import SPLITS
+from fracturelib.data.labels import SPLIT_OF, SPLITS, plain
+from fracturelib.data.names import FileNames, cleaned
 
 NOT_TAKEN = "left out"  # the split of an image that a table leaves out
 
@@ -55,17 +57,42 @@ class SplitTable:
         InputError
             If it names none of them.
         """
-        names = images["name"]
+        names = self._meant(images)
         named = names.isin(list(self.splits))
         if not named.any():
             raise InputError(
-                f"{self.path}: names none of the {len(images)} images; expected names such as {names.iloc[0]}"
+                f"{self.path}: names none of the {len(images)} images; expected names such as {images['name'].iloc[0]}"
             )
         images = images.assign(split=names.map(self.splits).fillna(NOT_TAKEN if self.listed_only else "test"))
         if not self.decides:
             return images
         groups = images["group"] if self.groups is None else names.map(self.groups)
         return images.assign(import_group=groups.where(named).fillna("").astype(str), import_decided=named)
+
+    def _meant(self, images: pd.DataFrame) -> pd.Series:
+        """For each image the name that the table has for it: that of its copy, else its path in the source."""
+        names = images["name"].map(_normal)
+        strangers = self.splits.keys() - set(names)
+        files = images["key" if "key" in images else "file"]
+        known = FileNames(list(files))
+        by_file: dict[str, str] = {}
+        for name in sorted(strangers):
+            try:
+                file = known.find(name) if "/" in name else None
+            except LookupError as error:
+                raise InputError(
+                    f"{self.path}: {printable(name)} may be {printable(error)}; expected its path"
+                ) from None
+            if file is not None and file in by_file:
+                raise InputError(f"{self.path}: {printable(name)} is there twice; expected one row an image")
+            if file is not None:
+                by_file[file] = name
+        for file, name in zip(files, names, strict=True):
+            if file in by_file and name in self.splits:
+                raise InputError(f"{self.path}: {printable(name)} is there twice; expected one row an image")
+        return pd.Series(
+            [by_file.get(f, n) for f, n in zip(files, names, strict=True)], index=images.index, dtype=object
+        )
 
     def taken(self, images: pd.DataFrame) -> tuple[pd.DataFrame, list[LeftOut]]:
         """Of images to which it was `applied`, those that it does not leave out, and those that it does."""
@@ -77,22 +104,39 @@ class SplitTable:
         return images[stay].reset_index(drop=True), out
 
 
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", cleaned(str(name)))
+
+
+def _split(said: str) -> str | None:
+    return NOT_TAKEN if plain(said) == plain(NOT_TAKEN) else SPLIT_OF.get(plain(said.strip()))
+
+
 def read_split_table(path: Path, *, listed_only: bool) -> SplitTable:
     """Read a table with the columns name and split, and perhaps group.
 
     Raises
     ------
     InputError
-        If it has not these columns, a split is none, or it decides and has a group in two splits.
+        If it has not these columns, an image twice, a split that is none, or it decides and has a group in two splits.
     """
     table = read_table(path, text=("name", "split", "group"))
     missing = [c for c in ("name", "split") if c not in table.columns]
     if missing:
         raise InputError(f"{path}: has no column {', '.join(missing)}; expected name and split")
-    strange = table.loc[~table["split"].isin([*SPLITS, NOT_TAKEN]), "split"]
-    if len(strange):
-        raise InputError(f"{path}: split is {strange.iloc[0]!r}; expected one of {', '.join([*SPLITS, NOT_TAKEN])}")
-    table = table.drop_duplicates("name").set_index("name")
+    expected = f"expected one of {', '.join([*SPLITS, NOT_TAKEN])}"
+    for number, (name, split) in enumerate(table[["name", "split"]].itertuples(index=False), start=2):
+        if pd.isna(name):
+            raise InputError(f"{path}: row {number} has no name; expected one in each row")
+        if pd.isna(split):
+            raise InputError(f"{path}: row {number} has no split; {expected}")
+        if _split(split) is None:
+            raise InputError(f"{path}: split is {printable(split)!r}; {expected}")
+    table = table.assign(name=table["name"].map(_normal), split=table["split"].map(_split))
+    if table["name"].duplicated().any():
+        twice = printable(table.loc[table["name"].duplicated(), "name"].iloc[0])
+        raise InputError(f"{path}: {twice} is there twice; expected one row an image")
+    table = table.set_index("name")
     groups = table["group"].to_dict() if "group" in table else None
     made = SplitTable(path, table["split"].to_dict(), groups, listed_only)
     if made.decides and groups is not None:

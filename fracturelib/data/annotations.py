@@ -8,7 +8,7 @@ import pandas as pd
 
 from fracturelib._io.files import InputError, printable
 from fracturelib.data.coco import Coco, read_coco
-from fracturelib.data.found import Found, Problem
+from fracturelib.data.found import Found, Problem, counted
 from fracturelib.data.labels import plain
 from fracturelib.data.names import FileNames, cleaned
 from fracturelib.data.published import FRACATLAS_COCO
@@ -62,8 +62,8 @@ def _resolve(found: Found, coco: Coco, names: FileNames, file: str, complete: bo
         meant[name] = image or cleaned(name)
     if unclear:
         found.notes.append(
-            f"{len(unclear)} names in {Path(file).name} fit several images, and their outlines were not taken, such as "
-            f"{printable(unclear[0])}"
+            counted(len(unclear), f"names in {Path(file).name} fit several images")
+            + f", and the outlines were not taken, such as {printable(unclear[0])}"
         )
     if complete:
         said = f"annotated images are not in the folder ({Path(file).name})"
@@ -72,7 +72,7 @@ def _resolve(found: Found, coco: Coco, names: FileNames, file: str, complete: bo
         found.problems.append(Problem("outline", printable(meant.get(name, name) or file), detail))
     if coco.faults:
         found.notes.append(
-            f"{len(coco.faults)} annotations in {Path(file).name} are faulty, such as: {coco.faults[0][1]}"
+            f"{counted(len(coco.faults), f'annotations in {Path(file).name} are faulty')}, such as: {coco.faults[0][1]}"
         )
     for name, image in meant.items():
         if name in coco.sizes:
@@ -95,8 +95,15 @@ def take_boxes(found: Found, boxes: Yolo, *, quiet: bool) -> None:
     found.errors += boxes.errors
     found.problems += [Problem("table", e.split(": ")[0], e.split(": ", 1)[-1]) for e in boxes.errors]
     found.problems += [Problem("outline", printable(image), detail) for image, detail in boxes.faults]
+    found.problems += [Problem("table", *line.split(": ", 1)) for line in boxes.unread.values()]
+    if boxes.unread and quiet:
+        found.errors += boxes.unread.values()  # GRAZPEDWRI-DX has whole labels
+    elif boxes.unread:
+        said = "YOLO labels cannot be read, so that no outline was taken: of"
+        found.notes.append(f"{counted(len(boxes.unread), said)} {next(iter(boxes.unread.values()))}")
     if boxes.faults:
-        found.notes.append(f"{len(boxes.faults)} YOLO labels cannot be used: of {printable(boxes.faults[0][0])}")
+        said = counted(len(boxes.faults), "YOLO labels cannot be used")
+        found.notes.append(f"{said}: of {printable(boxes.faults[0][0])}")
     if boxes.note and not quiet:
         found.notes.append(boxes.note)
 
@@ -104,12 +111,15 @@ def take_boxes(found: Found, boxes: Yolo, *, quiet: bool) -> None:
 def labels_from_annotations(found: Found, boxes: Yolo, cocos: list[tuple[str, Coco]]) -> None:
     """Where no folder or table says a class: an image with an outline is fractured, others that were seen are not."""
     if not found.annotations:
+        found.errors += boxes.unread.values()
         return
-    seen = {image for _, coco in cocos for image in coco.images} | boxes.labelled
+    seen = {image for _, coco in cocos for image in coco.images} | (boxes.labelled - boxes.unread.keys())
     near = {_mirrored(f) for f in boxes.files if f.endswith(".txt")}
     silent = [f for f in found.images["file"] if f not in seen and boxes.labelled and f.rpartition("/")[0] in near]
+    silent = [f for f in silent if f not in boxes.unread]
     if silent:
-        found.notes.append(f"{len(silent)} images have no YOLO file, and count as not fractured, such as {silent[0]}")
+        said = counted(len(silent), "images have no YOLO file, and count as not fractured")
+        found.notes.append(f"{said}, such as {printable(silent[0])}")
     seen |= set(silent)
     label = [1 if f in found.annotations else 0 if f in seen else None for f in found.images["file"]]
     found.kind = "YOLO labels" if boxes.found else "COCO annotations"

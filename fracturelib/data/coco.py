@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fracturelib._io.files import InputError, printable
 from fracturelib.data.labels import means_fracture
 
-MAX_BYTES = 512_000_000
+MAX_BYTES = 64_000_000
 MAX_POINTS = 4000  # of a polygon; of a finer one, every second point or fewer
 MAX_COORDINATE = 1e6
 MAX_PIXELS = 100_000_000
@@ -89,7 +89,7 @@ def read_coco(path: Path) -> Coco:
             if predicted and category is not None and _id(category) not in taken:
                 passed[predicted.get(_id(category), f"number {category}")] += 1
                 continue
-            instance, fault = _instance(annotation)
+            instance, fault = _instance(annotation, result.sizes.get(name))
         except Exception as error:
             result.faults.append(("", f"an annotation without image or shape ({type(error).__name__})"))
             continue
@@ -126,7 +126,7 @@ def _numbers(values: Any) -> list[float] | None:
     return result.tolist() if fit else None
 
 
-def _instance(annotation: dict[str, Any]) -> tuple[Annotation | None, str]:
+def _instance(annotation: dict[str, Any], image_size: tuple[int, int] | None) -> tuple[Annotation | None, str]:
     """An instance, if anything of it can be used; and what cannot."""
     box = _numbers(annotation.get("bbox") or [])
     if box is not None and (len(box) != 4 or box[2] <= 0 or box[3] <= 0):
@@ -134,7 +134,7 @@ def _instance(annotation: dict[str, Any]) -> tuple[Annotation | None, str]:
     shape, fault = annotation.get("segmentation"), ""
     polygons: list[NDArray[np.float64]] = []
     if isinstance(shape, dict):
-        polygons, fault = run_lengths(shape)
+        polygons, fault = run_lengths(shape, image_size=image_size)
     elif isinstance(shape, list) and shape:
         parts = shape if isinstance(shape[0], (list, tuple)) else [shape]
         polygons = [p for p in (polygon(part) for part in parts) if p is not None]
@@ -170,12 +170,19 @@ def polygon(values: Any) -> NDArray[np.float64] | None:
     return points if np.ptp(points, axis=0).max() > 0 else None
 
 
-def run_lengths(shape: dict[str, Any]) -> tuple[list[NDArray[np.float64]], str]:
-    """Polygons of a mask in run lengths, by columns: a list of counts, or pycocotools' text; and what is wrong."""
+def run_lengths(
+    shape: dict[str, Any], *, image_size: tuple[int, int] | None = None
+) -> tuple[list[NDArray[np.float64]], str]:
+    """Polygons of a mask in run lengths, by columns: a list of counts, or pycocotools' text; and what is wrong.
+
+    `image_size` is the width and height that the mask must have, where they are known.
+    """
     size = _numbers(shape.get("size") or [])
     if size is None or len(size) != 2 or min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
         return [], "run lengths without a size"
     height, width = int(size[0]), int(size[1])
+    if image_size is not None and image_size != (width, height):
+        return [], f"run lengths of {width} x {height} for an image of {image_size[0]} x {image_size[1]}"
     try:
         counts = shape["counts"]
         runs = _unpacked(counts) if isinstance(counts, str) else [int(c) for c in counts]

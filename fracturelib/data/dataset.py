@@ -15,11 +15,11 @@ from fracturelib._io.files import InputError, cache_dir, named_folder, printable
 from fracturelib.data.annotations import ANNOTATIONS
 from fracturelib.data.coco import Annotation, fracture_mask
 from fracturelib.data.decode import image_size, read_grey
-from fracturelib.data.labels import CLASSES, LABEL_OF, SPLIT_OF, SPLITS, class_label, parse_label, plain
+from fracturelib.data.labels import CLASSES, LABEL_OF, SPLIT_OF, SPLITS, class_label, parse_label, plain, split_of
 from fracturelib.data.layouts import read_folder
 from fracturelib.data.manifest import MANIFEST
 
-SIZES_VERSION = 2  # a part of the cache's key: raise it when what is said of an image changes
+SIZES_VERSION = 3  # a part of the cache's key: raise it when what is said of an image changes
 __all__ = [
     "ANNOTATIONS", "CLASSES", "LABEL_OF", "MANIFEST", "SPLITS", "SPLIT_OF", "Annotation", "class_label", "data_folder",
     "fingerprint", "fracture_mask", "load_annotations", "load_manifest", "parse_label", "plain", "probe",
@@ -61,7 +61,7 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
         why = (
             f"; its images are {found.kind} without splits: fracture data import makes them" if len(found.taken) else ""
         )
-        if any(plain(p.name) in SPLIT_OF for p in folder.iterdir() if p.is_dir()):
+        if any(split_of(p.name) for p in folder.iterdir() if p.is_dir()):
             raise InputError(f"{folder}: has no image; expected files such as {folder}/train/Fractured/name.jpg")
         raise InputError(f"{folder}: has no manifest.csv and no folder called train or val; expected a data set{why}")
     frame = found.taken.drop(columns=["path", "name"])
@@ -82,16 +82,14 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
 
 
 def _with_sizes(folder: Path, frame: pd.DataFrame, *, decode: bool) -> pd.DataFrame:
-    """Add width and height, and leave out what cannot be read. `decode` reads each image whole, once."""
-    unreadable: list[tuple[str, str]] = []
+    """Add width and height, and leave out what cannot be read, or is cut. `decode` reads each image whole, once."""
+    probed = probe(folder, list(frame["file"]), decode=decode)
+    unreadable = [(f, p) for f, p in zip(frame["file"], probed, strict=True) if isinstance(p, str)]
+    frame = frame[np.array([isinstance(p, tuple) for p in probed], dtype=bool)]
     known = {"width", "height"} <= set(frame.columns) and frame[["width", "height"]].notna().all(axis=None)
     if known:
         sizes = frame[["width", "height"]].astype("int64")
     else:
-        probed = probe(folder, list(frame["file"]), decode=decode)
-        good = np.array([isinstance(p, tuple) for p in probed], dtype=bool)
-        unreadable = [(f, p) for f, p in zip(frame["file"], probed, strict=True) if isinstance(p, str)]
-        frame = frame[good]
         pairs = [p for p in probed if isinstance(p, tuple)]
         sizes = pd.DataFrame(pairs, columns=["width", "height"], index=frame.index, dtype="int64")
     frame = frame.assign(width=sizes["width"], height=sizes["height"])
@@ -108,18 +106,40 @@ def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[tuple[int
     signs = [str(SIZES_VERSION), str(folder.resolve()), str(decode), *stamps]
     key = hashlib.sha256("\n".join(signs).encode(errors="surrogateescape")).hexdigest()[:24]
     memory = cache_dir() / f"sizes-{key}.json"
-    known = read_sealed(memory)
-    if known is not None:
-        return [p if isinstance(p, str) else tuple(p) for p in json.loads(known)]
+    if known := _sizes(read_sealed(memory), len(files)):
+        return known
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         result = list(pool.map(lambda file: _probe_one(folder / file, decode), files))
     write_sealed(memory, json.dumps(result).encode())
     return result
 
 
+def _sizes(text: bytes | None, count: int) -> list[tuple[int, int] | str]:
+    """What `probe` keeps of so many images; empty if it is anything else."""
+    try:
+        known = [
+            value if isinstance(value, str) else (int(value[0]), int(value[1])) for value in json.loads(text or b"")
+        ]
+    except (ValueError, TypeError, LookupError):
+        return []
+    return known if len(known) == count else []
+
+
+def _ends_whole(path: Path) -> bool:
+    """Whether a JPEG or PNG file has its last bytes; of others nothing is known without decoding them."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+            file.seek(max(0, path.stat().st_size - 64))
+            tail = file.read(64)
+    except OSError:
+        return True  # said of it when it is opened as an image
+    return (head[:2] == b"\xff\xd8" and b"\xff\xd9" in tail) or (head == b"\x89PNG" and b"IEND" in tail)
+
+
 def _probe_one(path: Path, decode: bool) -> tuple[int, int] | str:
     try:
-        if decode:
+        if decode or not _ends_whole(path):
             height, width = read_grey(path).shape
             return width, height
         return image_size(path)

@@ -1,5 +1,6 @@
 """What a folder holds, as a plain value: images, labels, splits, patients, outlines, and what is wrong with them."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -108,7 +109,7 @@ class Found:
         self.problems += [Problem(kind, printable(file), detail) for file in files]
         if note and len(files):
             names = ", ".join(printable(Path(file).name) for file in files[:5])
-            self.notes.append(f"{len(files)} {note}: {names}{' ...' if len(files) > 5 else ''}")
+            self.notes.append(f"{counted(len(files), note)}: {names}{' ...' if len(files) > 5 else ''}")
 
     def refuse(self, kind: str, file: str, detail: str, *, where: str | Path | None = None) -> None:
         """Keep a problem that stands in the way of training, and its line; `where` is what the line begins with."""
@@ -137,6 +138,18 @@ class Found:
             if files:
                 parts.append(f"{len(files)} {what.replace('(s)', 's' if len(files) > 1 else '')} ({_some(files)})")
         return f"not taken: {', '.join(parts)}" if parts else ""
+
+
+_NOUNS = re.compile(r"\b(image|row|name|annotation|label)s\b(?!\.)")
+_VERBS = {"are": "is", "were": "was", "have": "has", "their": "its", "fit": "fits", "count": "counts"}
+
+
+def counted(number: int, many: str) -> str:
+    """A number and what is said of so many, in the singular where it is one."""
+    if number == 1:
+        many = _NOUNS.sub(r"\1", many, count=1)
+        many = re.sub(rf"\b({'|'.join(_VERBS)})\b(?!\.)", lambda m: _VERBS[m[1]], many)
+    return f"{number} {many}"
 
 
 def _count(files: Sequence[str] | pd.Series, word: str) -> str:

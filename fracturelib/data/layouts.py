@@ -9,9 +9,25 @@ from pathlib import Path
 import pandas as pd
 
 from fracturelib._io.files import InputError, printable
-from fracturelib.data.annotations import ANNOTATIONS, compare, labels_from_annotations, read_cocos, take_boxes
+from fracturelib.data.annotations import (  # fmt: skip
+    ANNOTATIONS,
+    PER_SPLIT,
+    compare,
+    labels_from_annotations,
+    read_cocos,
+    take_boxes,
+)
 from fracturelib.data.found import KINDS, Found, Problem
-from fracturelib.data.labels import CLASSES, LABEL_OF, SPLIT_OF, SPLITS, class_label, plain
+from fracturelib.data.labels import (  # fmt: skip
+    CLASSES,
+    LABEL_OF,
+    SPLITS,
+    class_label,
+    place_of_label,
+    place_of_split,
+    plain,
+    split_of,
+)
 from fracturelib.data.manifest import MANIFEST, add_manifest
 from fracturelib.data.names import guess_patients
 from fracturelib.data.published import (  # fmt: skip
@@ -19,7 +35,9 @@ from fracturelib.data.published import (  # fmt: skip
     GRAZ_CLASSES,
     MURA_FOLDER,
     MURA_STUDY,
+    REGIONS,
     TABLE,
+    VIEWS,
     add_fracatlas,
     add_graz,
     add_mura,
@@ -30,6 +48,7 @@ from fracturelib.data.walk import Walk, is_image_file, walk_folder
 from fracturelib.data.yolo import Yolo, read_yolo
 
 __all__ = ["KINDS", "Found", "Problem", "consecutive_groups", "read_folder", "read_fracatlas"]
+SPLIT_LIKE = re.compile(r"(?<![a-z])(train|training|val|valid|validation|test)(?![a-z])")
 NEUTRAL = frozenset((  # folders that say nothing of a class
     "images", "image", "imgs", "img", "pictures", "films", "xrays", "radiographs", "data", "files", "all",
     "unlabelled", "unlabeled", "unknown",
@@ -97,6 +116,8 @@ def _as_part(walk: Walk) -> Walk:
     while base.parent != base and not tables(base):
         if not _is_part(base.name) and not (plain(base.name) in NEUTRAL and tables(base.parent)):
             break
+        if _is_set(base):
+            break
         base = base.parent
     if base == folder:
         return walk
@@ -105,8 +126,36 @@ def _as_part(walk: Walk) -> Walk:
     return Walk(base, [prefix + f for f in walk.images], [*tables(base), *(prefix + f for f in walk.others)], passed)
 
 
+def _is_set(folder: Path) -> bool:
+    """Whether a folder that is called like a split or a class is a set all the same: it holds splits or classes."""
+    splits, below = bool(split_of(folder.name)), list(_below(folder))
+    if splits:
+        return any(entry.is_dir() and split_of(entry.name) for entry in below)
+    if plain(folder.name) not in LABEL_OF:
+        return False
+    return any(
+        (entry.is_dir() and (plain(entry.name) in LABEL_OF or plain(entry.name) == "labels"))
+        or entry.name.endswith((".yaml", ".yml", PER_SPLIT))
+        for entry in below
+    )  # fmt: skip
+
+
+def _below(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder, and in the folders in it; what cannot be opened holds nothing."""
+    pending = [(os.fspath(folder), True)]
+    for path, again in pending:
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    yield entry
+                    if again and entry.is_dir():
+                        pending.append((entry.path, False))
+        except OSError:
+            continue
+
+
 def _is_part(name: str) -> bool:
-    known = plain(name) in LABEL_OF or plain(name) in SPLIT_OF
+    known = plain(name) in LABEL_OF or bool(split_of(name))
     return (
         known or name.startswith(MURA_FOLDER) or bool(MURA_STUDY.fullmatch(name) or re.fullmatch(r"patient\d+", name))
     )
@@ -126,18 +175,17 @@ def _roots(walk: Walk) -> Iterator[str]:
 
 
 def _by_folders(walk: Walk) -> pd.DataFrame:
-    """What the names of folders say of each image: the outermost that is called like a split, and like a class."""
+    """What the names of folders say of each image: the nearest that is called like a split, and like a class."""
     outer = max(_roots(walk), key=len)
     said: dict[str, tuple[str, int | None, int, int]] = {}
     rows = []
     for file in walk.images:
         folder, _, name = file.rpartition("/")
         if folder not in said:
-            parts = [plain(p) for p in folder.split("/")] if folder else []
-            split = next((i for i, p in enumerate(parts) if p in SPLIT_OF), -1)
-            label = next((i for i, p in enumerate(parts) if p in LABEL_OF), -1)
-            value = LABEL_OF[parts[label]] if label >= 0 else None
-            said[folder] = SPLIT_OF[parts[split]] if split >= 0 else "", value, split, label
+            parts = folder.split("/") if folder else []
+            split, label = place_of_split(parts), place_of_label(parts)
+            value = LABEL_OF[plain(parts[label])] if label >= 0 else None
+            said[folder] = split_of(parts[split]) if split >= 0 else "", value, split, label
         split_name, value, i, j = said[folder]
         kept = [p for k, p in enumerate(folder.split("/")) if k not in (i, j) and not (k == 0 and plain(p) == "images")]
         rest = [p for p in kept if p and plain(p) != "images"][outer.count("/") if file.startswith(outer) else 0 :]
@@ -175,7 +223,9 @@ def _read_layout(found: Found, walk: Walk, root: str, outlines: bool, complete: 
     if not table and not mura:
         _check_folders(found, listed)
         compare(found)
-    found.others = [f for f in walk.others if f not in used and not FURNITURE.fullmatch(f.rpartition("/")[2])]
+    foreign = {root + TABLE} if not listed and not table else set()  # a table of one's own
+    furniture = {f for f in walk.others if FURNITURE.fullmatch(f.rpartition("/")[2])} - foreign
+    found.others = [f for f in walk.others if f not in used and f not in furniture]
 
 
 def _kind_of_table(found: Found, root: str) -> str:
@@ -183,9 +233,9 @@ def _kind_of_table(found: Found, root: str) -> str:
         header = file.readline(10_000)
     if "filestem" in header:
         return "GRAZ"
-    return (
-        "FracAtlas" if "image_id" in header or any(f.startswith(f"{root}images/") for f in found.images["file"]) else ""
-    )
+    inside = any(f.startswith(f"{root}images/") for f in found.images["file"])
+    known = "image_id" in header and ("fractured" in header.lower() or any(c in header for c in (*REGIONS, *VIEWS)))
+    return "FracAtlas" if known or (inside and (found.folder / root / FRACATLAS_COCO).is_file()) else ""
 
 
 def _check_folders(found: Found, listed: bool) -> None:
@@ -197,10 +247,10 @@ def _check_folders(found: Found, listed: bool) -> None:
     bare: set[str] = set()
     for file, label in zip(found.images["file"], found.images["label"], strict=True):
         folders = file.split("/")[:-1]
-        split = next((i for i, p in enumerate(folders) if plain(p) in SPLIT_OF), -1)
+        split = place_of_split(folders)
         if split >= 0:
-            spelt[SPLIT_OF[plain(folders[split])]].add(folders[split])
-        place = next((i for i, p in enumerate(folders) if plain(p) in LABEL_OF), -1)
+            spelt[split_of(folders[split])].add(folders[split])
+        place = place_of_label(folders)
         if place >= 0:
             classes.add("/".join(folders[:place]))
         elif folders and pd.isna(label):
@@ -209,6 +259,11 @@ def _check_folders(found: Found, listed: bool) -> None:
         if len(names) > 1:
             found.notes.append(f"{', '.join(f'{n}/' for n in sorted(names))} are all {meant}, and were joined")
     _refuse_classes(found, classes, bare)
+    tops = {part for file in found.images["file"] for part in file.split("/")[:-1]}
+    alike = sorted(t for t in tops if SPLIT_LIKE.search(t.lower()))
+    if alike and not found.is_split:
+        shown = ", ".join(f"{printable(t)}/" for t in alike[:4])
+        found.notes.append(f"names like splits, but not taken for them: {shown}; expected {', '.join(SPLITS)}")
     if found.is_split:
         away = found.images[(found.images["split"] == "") & found.images["label"].notna()]
         for top in sorted({f.split("/")[0] for f in away["file"] if "/" in f}):
@@ -217,14 +272,14 @@ def _check_folders(found: Found, listed: bool) -> None:
 
 def _refuse_classes(found: Found, classes: set[str], bare: set[str]) -> None:
     """A folder with images beside class folders, or where other splits have theirs, must have a known name."""
-    below_splits = not classes or any(plain(c.rpartition("/")[2]) in SPLIT_OF for c in classes)
+    below_splits = not classes or any(split_of(c.rpartition("/")[2]) for c in classes)
     unknown = set()
     for folder in bare:
         parts = folder.split("/")
         for i, part in enumerate(parts):
             above = "/".join(parts[:i])
-            in_split = below_splits and i > 0 and plain(parts[i - 1]) in SPLIT_OF
-            if (above in classes or in_split) and plain(part) not in NEUTRAL | set(SPLIT_OF):
+            in_split = below_splits and i > 0 and bool(split_of(parts[i - 1]))
+            if (above in classes or in_split) and plain(part) not in NEUTRAL and not split_of(part):
                 unknown.add("/".join(parts[: i + 1]))
                 break
     for folder in sorted(unknown):
@@ -253,15 +308,18 @@ def _patients(found: Found, pattern: str | None) -> None:
 
 
 def _by_pattern(files: pd.Series, pattern: str) -> pd.Series:
+    expected = "expected a regular expression with a group"
     try:
-        groups = files.str.extract(f"(?:{pattern})", expand=True)
-    except (re.error, ValueError) as error:
-        raise InputError(
-            f"--group-pattern is {pattern!r}: {error}; expected a regular expression with a group"
-        ) from None
-    if groups[0].isna().any():
-        raise InputError(f"--group-pattern {pattern!r} is not found in {files[groups[0].isna()].iloc[0]}")
-    return groups[0].astype(str)
+        known = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise InputError(f"--group-pattern is {pattern!r}: {error}; {expected}") from None
+    if not known.groups:
+        raise InputError(f"--group-pattern is {pattern!r}: it has no group; {expected}")
+    groups = [match[1] if (match := known.search(file)) else None for file in files]
+    for file, group in zip(files, groups, strict=True):
+        if group is None:
+            raise InputError(f"--group-pattern {pattern!r} is not found in {printable(file)}")
+    return pd.Series(groups, index=files.index, dtype=object)
 
 
 def unknown_layout(folder: Path) -> InputError:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from fracturelib._io.files import InputError, printable
-from fracturelib._io.tables import read_table
+from fracturelib._io.tables import MAX_BYTES, read_table
 from fracturelib.data.found import Found, Problem
 from fracturelib.data.labels import SPLIT_OF, SPLITS, parse_label, plain
 from fracturelib.data.names import FileNames, cleaned
@@ -15,6 +15,7 @@ from fracturelib.data.walk import Walk
 
 MANIFEST = "manifest.csv"
 MAX_SIDE = 100_000
+MAX_ROWS = 2_000_000
 IMAGE = "image that is meant"  # a column for the reading only
 
 
@@ -23,6 +24,7 @@ def add_manifest(found: Found, walk: Walk, root: str, complete: bool) -> bool:
     path = found.folder / (root + MANIFEST)
     columns = ("file", "split", "label", "group", "width", "height")
     try:
+        _require_few_rows(path)
         table = read_table(path, text=columns)
         missing = [c for c in ("file", "split", "label") if c not in table.columns]
         if missing:
@@ -51,6 +53,16 @@ def add_manifest(found: Found, walk: Walk, root: str, complete: bool) -> bool:
     rest = [c for c in table.columns if c not in ("file", IMAGE, "split", "label", "group", "path", "name")]
     found.images = pd.concat([found.images, here[rest].reset_index(drop=True)], axis=1)
     return True
+
+
+def _require_few_rows(path: Path) -> None:
+    size = path.stat().st_size if path.is_file() else 0
+    if not MAX_ROWS < size <= MAX_BYTES:  # what is larger, the reader refuses
+        return
+    with path.open("rb") as file:
+        rows = sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
+    if rows > MAX_ROWS + 1:
+        raise InputError(f"{printable(path)}: {size / 1e6:.0f} MB with {rows:,} rows; expected at most {MAX_ROWS:,}")
 
 
 def _checked(found: Found, walk: Walk, table: pd.DataFrame, root: str, path: Path) -> dict[str, Any]:
@@ -95,7 +107,9 @@ def _checked(found: Found, walk: Walk, table: pd.DataFrame, root: str, path: Pat
             result[column].append(size)
     odd = [p.file for p in found.problems if p.kind == "size_in_table"]
     if odd:
-        found.notes.append(f"{len(odd)} widths and heights in {MANIFEST} are no sizes, such as of {odd[0]}")
+        said = "widths and heights" if len(odd) > 1 else "width or height"
+        are = "are no sizes" if len(odd) > 1 else "is no size"
+        found.notes.append(f"{len(odd)} {said} in {MANIFEST} {are}, such as of {odd[0]}")
     return {c: v for c, v in result.items() if c in table or c == IMAGE}
 
 

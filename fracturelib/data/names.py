@@ -1,12 +1,13 @@
 """Names in tables and annotations as the files they mean, and patients as names of files tell them."""
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
-from fracturelib.data.labels import LABEL_OF, SPLIT_OF, plain
+from fracturelib.data.labels import LABEL_OF, place_of_label, place_of_split, plain, split_of
 
 
 class FileNames:
@@ -26,7 +27,7 @@ class FileNames:
         """`base` is the folder (with / at its end, or empty) that the name is most likely relative to.
 
         The name may lack folders at its front, or have some more; `loosely`, its folders may also be others, if they do
-        not name another split or class.
+        not name another split or class. Where the name says neither, `base` does.
         """
         if base + name in self.files:
             return base + name
@@ -40,8 +41,13 @@ class FileNames:
             near = self.by_name.get(parts[-1], []) if parts else []
             split = {file: [_key(p) for p in file.split("/")] for file in near}
             best = [f for f in near if all(a == b for a, b in zip(reversed(parts), reversed(split[f]), strict=False))]
+            said = _says(parts)
             if not best and loosely:
-                best = [f for f in near if all(_says(parts, kind) in ("", _says(split[f], kind)) for kind in _KINDS)]
+                best = [f for f in near if all(a in ("", b) for a, b in zip(said, _says(f.split("/")), strict=True))]
+            where = tuple("" if own else above for own, above in zip(said, _says(base.split("/")), strict=True))
+            best = [
+                f for f in best if all("" in p or p[0] == p[1] for p in zip(where, _says(f.split("/")), strict=True))
+            ]
             best = [f for f in best if f.startswith(base)] or best
             longest = max((min(len(parts), len(split[f])) for f in best), default=0)
             best = [f for f in best if min(len(parts), len(split[f])) == longest]
@@ -52,11 +58,11 @@ class FileNames:
         return None
 
 
-_KINDS: tuple[Mapping[str, object], ...] = (SPLIT_OF, LABEL_OF)
-
-
-def _says(parts: list[str], known: Mapping[str, object]) -> object:
-    return next((known[plain(p)] for p in parts[:-1] if plain(p) in known), "")
+def _says(parts: list[str]) -> tuple[str, str]:
+    """The split and the class that the folders of a path say, each empty if they do not."""
+    folders = parts[:-1]
+    split, label = place_of_split(folders), place_of_label(folders)
+    return split_of(folders[split]) if split >= 0 else "", str(LABEL_OF[plain(folders[label])]) if label >= 0 else ""
 
 
 def cleaned(name: str) -> str:
@@ -66,7 +72,7 @@ def cleaned(name: str) -> str:
 
 
 def _key(part: str) -> str:
-    return part.casefold()
+    return unicodedata.normalize("NFC", part).casefold()
 
 
 PATTERNS = (

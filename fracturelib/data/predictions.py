@@ -36,7 +36,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a table with the columns {', '.join(REQUIRED)}")
+        what = "not a file" if path.exists() else "no such file"
+        raise InputError(f"{path}: {what}; expected a table with the columns {', '.join(REQUIRED)}")
     frame = read_table(path, text=("file", "group", "label", "score", "split", "reason"))
     left_out = pd.Series(False, index=frame.index)
     if {*REQUIRED, "reason"} <= set(frame.columns):

@@ -11,7 +11,7 @@ import pandas as pd
 from fracturelib._io.files import InputError
 from fracturelib._io.tables import read_table
 from fracturelib.data.found import Found
-from fracturelib.data.labels import SPLIT_OF, plain
+from fracturelib.data.labels import split_of
 from fracturelib.data.walk import Walk
 from fracturelib.data.yolo import Yolo
 
@@ -100,7 +100,7 @@ def is_mura(walk: Walk) -> bool:
     for image in walk.images:
         parts = image.split("/")
         for split, region in pairwise(parts[:-1]):
-            if plain(split) in SPLIT_OF and region.startswith(MURA_FOLDER):
+            if split_of(split) and region.startswith(MURA_FOLDER):
                 return True
     return False
 
@@ -117,9 +117,11 @@ def add_mura(found: Found) -> None:
         parts = file.split("/")
         study = MURA_STUDY.fullmatch(parts[-2]) if len(parts) >= 4 else None
         if study is None or not parts[-4].startswith(MURA_FOLDER):
+            rows.append((parts[-1], pd.NA, "", "unknown"))
+            if not any(part.startswith(MURA_FOLDER) for part in parts[:-1]):
+                continue  # a picture beside the set
             expected = "not MURA's layout; expected XR_REGION/patientNUMBER/studyNUMBER_positive/image"
             found.refuse("layout", file, expected)
-            rows.append((parts[-1], pd.NA, "", "unknown"))
             continue
         region = parts[-4].removeprefix(MURA_FOLDER).lower()
         name = f"{region}-{parts[-3]}-study{study[1]}-{parts[-1]}"

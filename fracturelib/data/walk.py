@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fracturelib.data.dicom import is_dicom
+
 IMAGE_SUFFIXES = frozenset((  # in any case
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".dcm", ".dicom",
     ".dic", ".ima",
@@ -144,7 +146,7 @@ def is_image_file(path: str | Path) -> bool:
 def has_image_head(head: bytes) -> bool:
     """Whether a file begins (132 bytes) as DICOM, JPEG, PNG, TIFF, WebP or BMP does."""
     return (
-        head[128:132] == b"DICM"
+        is_dicom(head)
         or head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
         or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
         or (head.startswith(b"BM") and head[6:10] == bytes(4) and head[14:18] in _BMP_HEADERS)

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import numpy as np
 from fracturelib._io.files import InputError, printable
 from fracturelib.data.coco import MAX_POINTS, Annotation, box_of
 from fracturelib.data.decode import image_size
-from fracturelib.data.labels import means_fracture, plain
+from fracturelib.data.labels import means_fracture, place_of_split, plain, split_of
 from fracturelib.data.walk import Walk
 
+MAX_TEXT = 1_000_000  # bytes
 LISTS = ("classes.txt", "obj.names", "classes.names")
 
 
@@ -31,7 +33,9 @@ class Yolo:
         The text files and lists of names that were read.
     faults : list of (image, what)
     errors : list of str
-        One line for each text file that is no YOLO label.
+        One line for each list of names that cannot be read.
+    unread : dict
+        image -> why its text file is no YOLO label, in one line.
     note : str
         Which classes were taken as fractures and which not.
     """
@@ -41,6 +45,7 @@ class Yolo:
     files: set[str] = field(default_factory=set)
     faults: list[tuple[str, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
     note: str = ""
 
 
@@ -56,13 +61,11 @@ def read_yolo(walk: Walk, images: Sequence[str], *, published: dict[int, str] | 
     near = {f.rpartition("/")[0] for f in lists}
     if not own and not near:
         return result
-    by_stem: dict[str, list[str]] = {}
-    for file in sorted(own):
-        by_stem.setdefault(Path(file).stem, []).append(file)
+    belongs = _by_image(images, own)
     names: dict[str, dict[int, str]] = {}
     counts: dict[tuple[bool, str], int] = {}
     for image in images:
-        text = _text_of(image, own, by_stem)
+        text = belongs.get(image)
         if text is None:
             beside = str(Path(image).with_suffix(".txt"))
             text = beside if beside in texts and near else None
@@ -70,7 +73,11 @@ def read_yolo(walk: Walk, images: Sequence[str], *, published: dict[int, str] | 
             continue
         folder = text.rpartition("/")[0]
         if folder not in names:
-            names[folder] = _names_for(walk, folder, lists, result) or published or {}
+            try:
+                names[folder] = _names_for(walk, folder, lists, result) or published or {}
+            except InputError as error:
+                names[folder] = {}
+                result.errors += [] if str(error) in result.errors else [str(error)]
         result.labelled.add(image)
         result.files.add(text)
         _read_one(walk, image, text, names[folder], result, counts)
@@ -83,17 +90,39 @@ def _is_list(file: str) -> bool:
     return name.endswith((".yaml", ".yml")) or name in LISTS
 
 
-def _text_of(image: str, own: set[str], by_stem: dict[str, list[str]]) -> str | None:
-    """train/labels/a.txt for train/images/a.jpg, labels/train/a.txt for images/train/a.jpg; else the only a.txt."""
-    parts = image.split("/")
-    stem = Path(image).stem
-    for i, part in enumerate(parts[:-1]):
-        if plain(part) in ("images", "image"):
+def _by_image(images: Sequence[str], own: set[str]) -> dict[str, str]:
+    """train/labels/a.txt for train/images/a.jpg, labels/train/a.txt for images/train/a.jpg; else the only a.txt.
+
+    The only a.txt is taken if it lies where no other image has its own, and not in another split.
+    """
+    texts = {unicodedata.normalize("NFC", file): file for file in sorted(own)}
+    result: dict[str, str] = {}
+    for image in images:
+        parts = unicodedata.normalize("NFC", image).split("/")
+        stem = Path(parts[-1]).stem
+        for i, part in enumerate(parts[:-1]):
             mirrored = "/".join([*parts[:i], "labels", *parts[i + 1 : -1], f"{stem}.txt"])
-            if mirrored in own:
-                return mirrored
-    near = by_stem.get(stem, [])
-    return near[0] if len(near) == 1 else None
+            if plain(part) in ("images", "image") and mirrored in texts:
+                result[image] = texts[mirrored]
+                break
+    by_stem: dict[str, list[str]] = {}
+    for text in sorted(own.difference(result.values())):
+        by_stem.setdefault(unicodedata.normalize("NFC", Path(text).stem), []).append(text)
+    for image in images:
+        near = by_stem.get(unicodedata.normalize("NFC", Path(image).stem), [])
+        if (
+            image not in result
+            and len(near) == 1
+            and (_split(image) == _split(near[0]) or "" in map(_split, (image, near[0])))
+        ):
+            result[image] = near[0]
+    return result
+
+
+def _split(file: str) -> str:
+    folders = file.split("/")[:-1]
+    place = place_of_split(folders)
+    return split_of(folders[place]) if place >= 0 else ""
 
 
 def _names_for(walk: Walk, folder: str, lists: list[str], result: Yolo) -> dict[int, str]:
@@ -109,42 +138,103 @@ def _names_for(walk: Walk, folder: str, lists: list[str], result: Yolo) -> dict[
 
 
 def names_in(path: Path) -> dict[int, str]:
-    """Names of classes by number from data.yaml (a list, a mapping or dashes) or classes.txt, if there are any."""
+    """Names of classes by number from data.yaml (a list, a mapping or dashes) or classes.txt, if there are any.
+
+    Raises
+    ------
+    InputError
+        If the file is too large for a list of names.
+    """
     try:
-        text = path.read_bytes()[:1_000_000].decode("utf-8-sig", errors="replace")
+        text = _text(path)
     except OSError:
         return {}
     lines = text.splitlines()
     if path.suffix.lower() not in (".yaml", ".yml"):
         return {i: line.strip() for i, line in enumerate(lines) if line.strip()}
-    for i, line in enumerate(lines):
-        begun = re.match(r"names\s*:\s*(.*)$", line, re.IGNORECASE)
-        if begun is None:
-            continue
-        value = _bare(begun[1])
-        if value[:1] in ("[", "{"):
-            inside = "\n".join([value, *map(_bare, lines[i + 1 :])])
-            items = re.split(r"[,\n]", re.split(r"[\]}]", inside[1:])[0])
-            return _numbered([item.strip() for item in items if item.strip()])
-        items = []
-        for following in map(_bare, lines[i + 1 :]):
-            if following and not re.match(r"\s+\S|-", following):
-                break
-            if following.strip():
-                items.append(following.strip().removeprefix("-").strip())
-        return _numbered(items)
+    begun = r"[\"']?names[\"']?\s*:(?:\s+|$|(?=[\[{]))(.*)$"
+    flow = text.lstrip().startswith("{")
+    key = re.compile((r"(?:^|[{,])(\s*)" if flow else r"^(\s*)") + begun, re.IGNORECASE)
+    found = [(i, match) for i, line in enumerate(lines) if (match := key.search(line))]
+    for i, match in sorted(found, key=lambda one: len(one[1][1])):
+        if items := _items(match[2], lines[i + 1 :], 0 if flow else len(match[1])):
+            return _numbered(items)
     return {}
 
 
+def _text(path: Path) -> str:
+    """The text of a small file; its size is asked before it is read, since a sparse file may have any."""
+    size = path.stat().st_size
+    if size > MAX_TEXT:
+        raise InputError(f"{printable(path)}: {size / 1e6:.1f} MB; expected at most {MAX_TEXT // 10**6}")
+    content = path.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", errors="replace")
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def _items(first: str, following: list[str], indent: int) -> list[str]:
+    """What a key has: in brackets, or in the lines that are indented further or begin with a dash."""
+    lines = [_bare(first), *map(_bare, following)]
+    begun = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
+    if lines[begun:] and lines[begun].strip()[0] in "[{":
+        return _in_brackets("\n".join(lines[begun:]).strip()[1:])
+    items = []
+    for line in lines[1:]:
+        if line.strip() and not re.match(rf"\s{{{indent + 1}}}|\s{{{indent}}}-", line):
+            break
+        if line.strip():
+            items.append(line.strip().removeprefix("-").strip())
+    return items
+
+
+def _quotes(text: str) -> Iterator[tuple[str, bool]]:
+    """Each character, and whether it is in quotes; a quote opens only where a value begins."""
+    quote, before, passed = "", "", False
+    for c in text:
+        inside = bool(quote)
+        if passed:
+            passed = False
+        elif quote:
+            passed = c == "\\" and quote == '"'
+            quote = "" if c == quote else quote
+        elif c in "\"'" and before in ("", ",", ":", "[", "{", "-", "\n", c):
+            quote = c
+        before = before if c in " \t" else c
+        yield c, inside
+
+
+def _in_brackets(text: str) -> list[str]:
+    items = [""]
+    for c, quoted in _quotes(text):
+        if not quoted and c in "]}":
+            break
+        if not quoted and c in ",\n":
+            items.append("")
+        else:
+            items[-1] += c
+    return [item.strip() for item in items if item.strip()]
+
+
 def _bare(line: str) -> str:
-    return re.sub(r"(^|\s)#.*$", "", line).rstrip()
+    """A line without its comment."""
+    before = " "
+    for i, (c, quoted) in enumerate(_quotes(line)):
+        if c == "#" and not quoted and before.isspace():
+            return line[:i].rstrip()
+        before = c
+    return line.rstrip()
 
 
 def _numbered(items: list[str]) -> dict[int, str]:
     result = {}
     for i, item in enumerate(items):
-        keyed = re.match(r"['\"]?(\d+)['\"]?\s*:\s*(.*)$", item)
-        result[int(keyed[1]) if keyed else i] = (keyed[2] if keyed else item).strip(" '\"")
+        keyed = re.match(r"(?:(\d+)|'(\d+)'|\"(\d+)\")\s*:\s*(.*)$", item)
+        number = int(keyed[1] or keyed[2] or keyed[3]) if keyed else i
+        value = (keyed[4] if keyed else item).strip()
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1].replace("''", "'")
+        result[number] = value.strip(" '\"")
     return result
 
 
@@ -152,14 +242,17 @@ def _read_one(
     walk: Walk, image: str, text: str, names: dict[int, str], result: Yolo, counts: dict[tuple[bool, str], int]
 ) -> None:
     try:
+        size = (walk.folder / text).stat().st_size
+        if size > MAX_TEXT:
+            raise ValueError(f"{size / 1e6:.1f} MB, more than the {MAX_TEXT // 10**6} of a label")
         content = (walk.folder / text).read_bytes()
         rows = [row for line in content.decode("utf-8-sig").splitlines() if (row := _row(line)) is not None]
     except ValueError as error:
         said = str(error) if not isinstance(error, UnicodeDecodeError) else "not text"
-        result.errors.append(f"{printable(walk.folder / text)}: {said}; expected class, x, y, width, height")
+        result.unread[image] = f"{printable(walk.folder / text)}: {said}; expected class, x, y, width, height"
         return
     except OSError as error:
-        result.errors.append(f"{printable(walk.folder / text)}: {error.strerror}")
+        result.unread[image] = f"{printable(walk.folder / text)}: {error.strerror}"
         return
     wanted = []
     for number, values in rows:

@@ -1,6 +1,7 @@
 """The report as files: JSON, tables, figures, and one page that holds them all."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -10,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fracturelib._io.filenames import distinct_names, safe_name
-from fracturelib._io.files import atomic_path, may_replace, printable
-from fracturelib._io.pages import inlined, page
+from fracturelib._io.files import atomic_path, json_mark, may_replace, printable, table_mark
+from fracturelib._io.pages import beginning, inlined, page
 from fracturelib._io.tables import table_text
 from fracturelib.metrics._format import plain, threshold_line, with_interval
 from fracturelib.metrics.classification import confusion_at, sweep
@@ -42,6 +43,10 @@ TITLE, SOFTWARE = "<title>How good is this classifier?</title>", "fracture evalu
 FIGURES = (
     "scores", "confusion", "curves", "sweep", "calibration", "decision", "predictive-values", "selective", "compared",
 )  # fmt: skip
+SWEEP_COLUMNS = (
+    "threshold,tp,fp,fn,tn,sensitivity,specificity,precision,npv,accuracy,balanced_accuracy,f1,f_beta,mcc,youden,"
+    "lr_plus,lr_minus(,alert_rate)?"
+)
 # Only what was compared with the published list is named.
 CHECKLIST = (
     "Of the STARD 2015 list (doi 10.1136/bmj.h5527) this answers item 12a (the cut-off, and whether it was set "
@@ -91,12 +96,16 @@ def figures(
         yield "compared", "Both models on the same images, each at its threshold.", compared_plot(y, scores, at)
 
 
-def report_files(splits: Sequence[str]) -> dict[str, str]:
+def report_files(splits: Sequence[str]) -> dict[str, str | re.Pattern[str]]:
     """What a report may consist of: the name of each file, and what marks it as one of a report."""
-    files = {"evaluation.json": '"notice": "For education', "operating_point.csv": "split,metric,value"}
-    files |= {"table.md": "95 % intervals by", "report.html": TITLE}
+    files: dict[str, str | re.Pattern[str]] = {
+        "evaluation.json": json_mark("notice", "For education"),
+        "operating_point.csv": table_mark("split,metric,value,low,high,numerator,denominator(,note)?"),
+        "table.md": re.compile(r"[^\n]*: \d+ images? of \d+ groups?, \d+ fractured; [^\n]*95 % intervals by "),
+        "report.html": beginning(TITLE),
+    }
     for name in split_names(splits):
-        files[f"{name}-sweep.csv"] = "threshold,tp,fp"
+        files[f"{name}-sweep.csv"] = table_mark(SWEEP_COLUMNS)
         files |= dict.fromkeys((f"{name}-{figure}.png" for figure in FIGURES), SOFTWARE)
     return files
 
