@@ -276,7 +276,7 @@ def test_remembered_sizes_that_make_no_sense_are_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
     monkeypatch.setenv("FRACTURE_CACHE", str(tmp_path / "cache"))
-    save(tmp_path / "a.jpg", radiograph(1, width=64, height=80))
+    save(radiograph(1, width=64, height=80), tmp_path / "a.jpg")
     assert probe(tmp_path, ["a.jpg"], decode=True) == [(64, 80)]
     (memory,) = (tmp_path / "cache").rglob("sizes-*.json")
     write_sealed(memory, content)
