@@ -117,12 +117,11 @@ def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[tuple[int
 def _sizes(text: bytes | None, count: int) -> list[tuple[int, int] | str]:
     """What `probe` keeps of so many images; empty if it is anything else."""
     try:
-        known = [
-            value if isinstance(value, str) else (int(value[0]), int(value[1])) for value in json.loads(text or b"")
-        ]
+        read = json.loads(text or b"")
+        known = [value if isinstance(value, str) else (int(value[0]), int(value[1])) for value in read]
     except (ValueError, TypeError, LookupError):
         return []
-    return known if len(known) == count else []
+    return known if isinstance(read, list) and len(known) == count else []
 
 
 def _ends_whole(path: Path) -> bool:
