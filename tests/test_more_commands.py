@@ -238,7 +238,7 @@ def test_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_is_left_out_is_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = SCORES.replace("score\n", "score,reason\n").replace("9\n", "9,\n").replace("1\n", "1,\n")
-    (tmp_path / "e.csv").write_text(f"{rows}d/c.jpg,1,,/home/d/c.jpg: damaged or truncated\n")
+    (tmp_path / "e.csv").write_text(f"{rows}d/c.jpg,1,,/srv/d/c.jpg: damaged or truncated\n")
     assert main(["evaluate", str(tmp_path / "e.csv")]) == 0
     said = capsys.readouterr().out
     assert "left out: 1 row without a score or a label, such as d/c.jpg: damaged or truncated\n" in said
