@@ -352,3 +352,10 @@ def test_fracatlas_itself(fracatlas: Path) -> None:
     strangers = sorted((fracatlas / "images" / "Fractured").glob("*.jpg"))[:30]
     images = [fracatlas / "images" / f"{name}.jpg" for name in names]
     assert copies_in([*images, *strangers]).groups == [[0, 1], [2, 3]]
+
+
+def test_a_set_without_a_label_is_not_called_clean(tmp_path: Path) -> None:
+    for i in range(3):
+        save(radiograph(i), tmp_path / "set" / f"{i}.png")
+    verdict = audit_folder(tmp_path / "set").verdict
+    assert verdict == "No copies and nothing broken in 3 images, none of which has a label to judge by."
