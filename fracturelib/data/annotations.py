@@ -8,7 +8,7 @@ import pandas as pd
 
 from fracturelib._io.files import InputError, printable
 from fracturelib.data.coco import Coco, read_coco
-from fracturelib.data.found import Found, Problem, counted
+from fracturelib.data.found import Found, Problem, as_many
 from fracturelib.data.labels import plain
 from fracturelib.data.names import FileNames, cleaned
 from fracturelib.data.published import FRACATLAS_COCO
@@ -62,7 +62,7 @@ def _resolve(found: Found, coco: Coco, names: FileNames, file: str, complete: bo
         meant[name] = image or cleaned(name)
     if unclear:
         found.notes.append(
-            counted(len(unclear), f"names in {Path(file).name} fit several images")
+            as_many(len(unclear), f"names in {Path(file).name} fit several images")
             + f", and the outlines were not taken, such as {printable(unclear[0])}"
         )
     if complete:
@@ -72,7 +72,7 @@ def _resolve(found: Found, coco: Coco, names: FileNames, file: str, complete: bo
         found.problems.append(Problem("outline", printable(meant.get(name, name) or file), detail))
     if coco.faults:
         found.notes.append(
-            f"{counted(len(coco.faults), f'annotations in {Path(file).name} are faulty')}, such as: {coco.faults[0][1]}"
+            f"{as_many(len(coco.faults), f'annotations in {Path(file).name} are faulty')}, such as: {coco.faults[0][1]}"
         )
     for name, image in meant.items():
         if name in coco.sizes:
@@ -100,9 +100,9 @@ def take_boxes(found: Found, boxes: Yolo, *, quiet: bool) -> None:
         found.errors += boxes.unread.values()  # GRAZPEDWRI-DX has whole labels
     elif boxes.unread:
         said = "YOLO labels cannot be read, so that no outline was taken: of"
-        found.notes.append(f"{counted(len(boxes.unread), said)} {next(iter(boxes.unread.values()))}")
+        found.notes.append(f"{as_many(len(boxes.unread), said)} {next(iter(boxes.unread.values()))}")
     if boxes.faults:
-        said = counted(len(boxes.faults), "YOLO labels cannot be used")
+        said = as_many(len(boxes.faults), "YOLO labels cannot be used")
         found.notes.append(f"{said}: of {printable(boxes.faults[0][0])}")
     if boxes.note and not quiet:
         found.notes.append(boxes.note)
@@ -118,7 +118,7 @@ def labels_from_annotations(found: Found, boxes: Yolo, cocos: list[tuple[str, Co
     silent = [f for f in found.images["file"] if f not in seen and boxes.labelled and f.rpartition("/")[0] in near]
     silent = [f for f in silent if f not in boxes.unread]
     if silent:
-        said = counted(len(silent), "images have no YOLO file, and count as not fractured")
+        said = as_many(len(silent), "images have no YOLO file, and count as not fractured")
         found.notes.append(f"{said}, such as {printable(silent[0])}")
     seen |= set(silent)
     label = [1 if f in found.annotations else 0 if f in seen else None for f in found.images["file"]]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fracturelib._io.files import InputError, printable
+from fracturelib._io.files import InputError, counted, printable
 from fracturelib.data.coco import Annotation
 
 KINDS = {
@@ -109,7 +109,7 @@ class Found:
         self.problems += [Problem(kind, printable(file), detail) for file in files]
         if note and len(files):
             names = ", ".join(printable(Path(file).name) for file in files[:5])
-            self.notes.append(f"{counted(len(files), note)}: {names}{' ...' if len(files) > 5 else ''}")
+            self.notes.append(f"{as_many(len(files), note)}: {names}{' ...' if len(files) > 5 else ''}")
 
     def refuse(self, kind: str, file: str, detail: str, *, where: str | Path | None = None) -> None:
         """Keep a problem that stands in the way of training, and its line; `where` is what the line begins with."""
@@ -122,13 +122,13 @@ class Found:
         if self.others:
             kinds = Counter(Path(f).suffix.lower() or "without suffix" for f in self.others)
             named = ", ".join(f"{n} {printable(kind)}" for kind, n in kinds.most_common(4))
-            parts.append(f"{_count(self.others, 'file')} ({named}{', ...' if len(kinds) > 4 else ''})")
+            parts.append(f"{counted(len(self.others), 'file')} ({named}{', ...' if len(kinds) > 4 else ''})")
         if unlabelled:
             bare = self.images.loc[self.images["label"].isna(), "file"]
             away = self.images["label"].notna() & (self.images["split"] == "") & self.is_split
             for images, why in ((bare, "without a label"), (self.images.loc[away, "file"], "in no split")):
                 if len(images):
-                    parts.append(f"{_count(images, 'image')} {why} ({_some(images)})")
+                    parts.append(f"{counted(len(images), 'image')} {why} ({_some(images)})")
         for kind, what in (
             ("link", "link(s) that lead nowhere, back or to what is there already"),
             ("not_a_file", "name(s) that cannot be opened"),
@@ -144,16 +144,12 @@ _NOUNS = re.compile(r"\b(image|row|name|annotation|label)s\b(?!\.)")
 _VERBS = {"are": "is", "were": "was", "have": "has", "their": "its", "fit": "fits", "count": "counts"}
 
 
-def counted(number: int, many: str) -> str:
+def as_many(number: int, many: str) -> str:
     """A number and what is said of so many, in the singular where it is one."""
     if number == 1:
         many = _NOUNS.sub(r"\1", many, count=1)
         many = re.sub(rf"\b({'|'.join(_VERBS)})\b(?!\.)", lambda m: _VERBS[m[1]], many)
     return f"{number} {many}"
-
-
-def _count(files: Sequence[str] | pd.Series, word: str) -> str:
-    return f"{len(files)} {word}{'' if len(files) == 1 else 's'}"
 
 
 def _some(files: Sequence[str] | pd.Series) -> str:

@@ -1,18 +1,19 @@
 """One reading of YOLO's text files: names of the classes in all their spellings, boxes and polygons."""
 
 import math
-import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from fracturelib._io.files import InputError, printable
 from fracturelib.data.coco import MAX_POINTS, Annotation, box_of
 from fracturelib.data.decode import image_size
 from fracturelib.data.labels import means_fracture, place_of_split, plain, split_of
+from fracturelib.data.pixels import one_line
 from fracturelib.data.walk import Walk
 
 MAX_TEXT = 1_000_000  # bytes
@@ -138,27 +139,32 @@ def _names_for(walk: Walk, folder: str, lists: list[str], result: Yolo) -> dict[
 
 
 def names_in(path: Path) -> dict[int, str]:
-    """Names of classes by number from data.yaml (a list, a mapping or dashes) or classes.txt, if there are any.
+    """Names of classes by number from data.yaml (a list or a mapping) or classes.txt, if there are any.
 
     Raises
     ------
     InputError
-        If the file is too large for a list of names.
+        If the file is too large for a list of names, or is no YAML.
     """
     try:
         text = _text(path)
     except OSError:
         return {}
-    lines = text.splitlines()
     if path.suffix.lower() not in (".yaml", ".yml"):
-        return {i: line.strip() for i, line in enumerate(lines) if line.strip()}
-    begun = r"[\"']?names[\"']?\s*:(?:\s+|$|(?=[\[{]))(.*)$"
-    flow = text.lstrip().startswith("{")
-    key = re.compile((r"(?:^|[{,])(\s*)" if flow else r"^(\s*)") + begun, re.IGNORECASE)
-    found = [(i, match) for i, line in enumerate(lines) if (match := key.search(line))]
-    for i, match in sorted(found, key=lambda one: len(one[1][1])):
-        if items := _items(match[2], lines[i + 1 :], 0 if flow else len(match[1])):
-            return _numbered(items)
+        return {i: line.strip() for i, line in enumerate(text.splitlines()) if line.strip()}
+    try:
+        parts = [yaml.load(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{printable(path)}: no YAML ({one_line(error)}); expected names: [...]") from None
+    while parts:  # the outermost names come first
+        part = parts.pop(0)
+        if not isinstance(part, dict):
+            continue
+        for key, value in part.items():
+            if str(key).casefold() == "names" and isinstance(value, list | dict):
+                pairs = enumerate(value) if isinstance(value, list) else value.items()
+                return {int(number): str(name).strip() for number, name in pairs if str(number).isdecimal()}
+        parts.extend(part.values())
     return {}
 
 
@@ -171,71 +177,6 @@ def _text(path: Path) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", errors="replace")
     return content.decode("utf-8-sig", errors="replace")
-
-
-def _items(first: str, following: list[str], indent: int) -> list[str]:
-    """What a key has: in brackets, or in the lines that are indented further or begin with a dash."""
-    lines = [_bare(first), *map(_bare, following)]
-    begun = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
-    if lines[begun:] and lines[begun].strip()[0] in "[{":
-        return _in_brackets("\n".join(lines[begun:]).strip()[1:])
-    items = []
-    for line in lines[1:]:
-        if line.strip() and not re.match(rf"\s{{{indent + 1}}}|\s{{{indent}}}-", line):
-            break
-        if line.strip():
-            items.append(line.strip().removeprefix("-").strip())
-    return items
-
-
-def _quotes(text: str) -> Iterator[tuple[str, bool]]:
-    """Each character, and whether it is in quotes; a quote opens only where a value begins."""
-    quote, before, passed = "", "", False
-    for c in text:
-        inside = bool(quote)
-        if passed:
-            passed = False
-        elif quote:
-            passed = c == "\\" and quote == '"'
-            quote = "" if c == quote else quote
-        elif c in "\"'" and before in ("", ",", ":", "[", "{", "-", "\n", c):
-            quote = c
-        before = before if c in " \t" else c
-        yield c, inside
-
-
-def _in_brackets(text: str) -> list[str]:
-    items = [""]
-    for c, quoted in _quotes(text):
-        if not quoted and c in "]}":
-            break
-        if not quoted and c in ",\n":
-            items.append("")
-        else:
-            items[-1] += c
-    return [item.strip() for item in items if item.strip()]
-
-
-def _bare(line: str) -> str:
-    """A line without its comment."""
-    before = " "
-    for i, (c, quoted) in enumerate(_quotes(line)):
-        if c == "#" and not quoted and before.isspace():
-            return line[:i].rstrip()
-        before = c
-    return line.rstrip()
-
-
-def _numbered(items: list[str]) -> dict[int, str]:
-    result = {}
-    for i, item in enumerate(items):
-        keyed = re.match(r"(?:(\d+)|'(\d+)'|\"(\d+)\")\s*:\s*(.*)$", item)
-        number = int(keyed[1] or keyed[2] or keyed[3]) if keyed else i
-        value = (keyed[4] if keyed else item).strip()
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-            value = value[1:-1].replace("''", "'")
-        result[number] = value.strip(" '\"")
-    return result
 
 
 def _read_one(
