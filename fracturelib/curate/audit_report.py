@@ -186,7 +186,7 @@ def to_html(audit: Audit) -> str:
         "audit",
         mark=HTML_MARK,
         audit=audit,
-        told=[line for line in _copy_lines(audit) if not line.startswith("  ")],
+        told=[f"{line.rstrip('.:')}." for line in _copy_lines(audit) if not line.startswith("  ")],
         groups=[_pictured(audit, groups[i], audit.copies.groups[i]) for i in order[:PICTURED]],
         more_groups=len(order[PICTURED:]),
         problems=_problem_tables(audit),
