@@ -358,4 +358,4 @@ def test_a_set_without_a_label_is_not_called_clean(tmp_path: Path) -> None:
     for i in range(3):
         save(radiograph(i), tmp_path / "set" / f"{i}.png")
     verdict = audit_folder(tmp_path / "set").verdict
-    assert verdict == "No copies and nothing broken in 3 images, none of which has a label to judge by."
+    assert verdict == "No copies and nothing broken, but no label to judge by: 3 images."

@@ -254,7 +254,7 @@ def test_one_is_no_plural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "1 file needs a look" in said and "1 file cannot be read:" in said
     (tmp_path / "one" / "b.png").unlink()
     assert main(["audit", str(tmp_path / "one"), "--quiet"]) == 0
-    assert "Clean: 1 image, no copies" in capsys.readouterr().out
+    assert "no label to judge by: 1 image." in capsys.readouterr().out
     assert set(ONE) <= set(KINDS)
 
 

@@ -131,7 +131,7 @@ class Audit:
             files = counted(len({p.file for p in self.problems}), "file needs", "files need")
             return f"{files} a look; there are no copies and no shortcuts."
         if self.images["label"].isna().all():
-            return f"No copies and nothing broken in {counted(images, 'image')}, none of which has a label to judge by."
+            return f"No copies and nothing broken, but no label to judge by: {counted(images, 'image')}."
         return f"Clean: {counted(images, 'image')}, no copies, nothing broken, no shortcut found."
 
     def summary(self) -> pd.DataFrame:
