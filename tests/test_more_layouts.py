@@ -72,6 +72,27 @@ def test_a_yolo_set_called_fracture(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("parts", "image", "text"),
+    [
+        (("valid", "valid/images"), "valid/images/{}.png", "valid/labels/1.txt"),
+        (("images/valid",), "images/valid/{}.png", "labels/valid/1.txt"),
+    ],
+)
+def test_a_part_of_a_yolo_set_knows_what_the_whole_knows(
+    tmp_path: Path, parts: tuple[str, ...], image: str, text: str
+) -> None:
+    root = images(tmp_path / "set", image.format(1), image.format(2))
+    (root / text).parent.mkdir(parents=True)
+    (root / text).write_text(ROW.replace("0", "1", 1))
+    (root / text).with_name("2.txt").write_text(ROW)
+    (root / "data.yaml").write_text("names: [metal, fracture]\n")
+    for folder in (root, *(root / part for part in parts)):
+        assert list(said(read_folder(folder, inside=True)).values()) == [("val", 1), ("val", 0)]
+    found = known_files((root / image).parent, ["1.png", "2.png"])
+    assert list(said(found).values()) == [("val", 1), ("val", 0)]
+
+
 def yolo(root: Path) -> Path:
     images(root, *(f"{split}/images/{i}.png" for split in ("train", "valid") for i in (1, 2, 3)))
     for name in ("train/labels/1.txt", "train/labels/3.txt", "valid/labels/2.txt"):

@@ -45,7 +45,7 @@ from fracturelib.data.published import (  # fmt: skip
     is_mura,
 )
 from fracturelib.data.walk import Walk, is_image_file, walk_folder
-from fracturelib.data.yolo import Yolo, read_yolo
+from fracturelib.data.yolo import LABELS, Yolo, read_yolo, yolo_files
 
 __all__ = ["KINDS", "Found", "Problem", "consecutive_groups", "read_folder", "read_fracatlas"]
 SPLIT_LIKE = re.compile(r"(?<![a-z])(train|training|val|valid|validation|test)(?![a-z])")
@@ -112,9 +112,12 @@ def _as_part(walk: Walk) -> Walk:
     def tables(place: Path) -> list[str]:
         return [f for f in (MANIFEST, TABLE, ANNOTATIONS, FRACATLAS_COCO) if (place / f).is_file()]
 
+    def beside(place: Path) -> bool:
+        return bool(tables(place)) or (place / LABELS).is_dir()
+
     folder = base = Path(os.path.abspath(walk.folder))
     while base.parent != base and not tables(base):
-        if not _is_part(base.name) and not (plain(base.name) in NEUTRAL and tables(base.parent)):
+        if not _is_part(base.name) and not (plain(base.name) in NEUTRAL and beside(base.parent)):
             break
         if _is_set(base):
             break
@@ -123,7 +126,8 @@ def _as_part(walk: Walk) -> Walk:
         return walk
     prefix = folder.relative_to(base).as_posix() + "/"
     passed = [(kind, prefix + name, detail) for kind, name, detail in walk.passed]
-    return Walk(base, [prefix + f for f in walk.images], [*tables(base), *(prefix + f for f in walk.others)], passed)
+    images, others = [prefix + f for f in walk.images], [prefix + f for f in walk.others]
+    return Walk(base, images, list(dict.fromkeys([*tables(base), *yolo_files(base, images), *others])), passed)
 
 
 def _is_set(folder: Path) -> bool:

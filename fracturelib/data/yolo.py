@@ -2,7 +2,7 @@
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fracturelib.data.pixels import one_line
 from fracturelib.data.walk import Walk
 
 MAX_TEXT = 1_000_000  # bytes
+LABELS = "labels"  # the folder beside images/
 LISTS = ("classes.txt", "obj.names", "classes.names")
 
 
@@ -58,7 +59,7 @@ def read_yolo(walk: Walk, images: Sequence[str], *, published: dict[int, str] | 
     result = Yolo()
     lists = [f for f in walk.others if _is_list(f)]
     texts = {f for f in walk.others if f.lower().endswith(".txt") and f not in lists}
-    own = {f for f in texts if any(plain(part) == "labels" for part in f.split("/")[:-1])}
+    own = {f for f in texts if any(plain(part) == LABELS for part in f.split("/")[:-1])}
     near = {f.rpartition("/")[0] for f in lists}
     if not own and not near:
         return result
@@ -86,6 +87,23 @@ def read_yolo(walk: Walk, images: Sequence[str], *, published: dict[int, str] | 
     return result
 
 
+def yolo_files(root: Path, images: Sequence[str]) -> list[str]:
+    """The text files of these images that lie in a folder called labels, and the lists of names directly in the root."""
+    texts = [path for image in images for path in _mirrored(image.split("/")) if (root / path).is_file()]
+    try:
+        lists = sorted(entry.name for entry in root.iterdir() if _is_list(entry.name) and entry.is_file())
+    except OSError:
+        return texts
+    return texts + lists
+
+
+def _mirrored(parts: list[str]) -> Iterator[str]:
+    """Where the text of an image may lie: train/labels/a.txt for train/images/a.jpg."""
+    for i, part in enumerate(parts[:-1]):
+        if plain(part) in ("images", "image"):
+            yield "/".join([*parts[:i], LABELS, *parts[i + 1 : -1], f"{Path(parts[-1]).stem}.txt"])
+
+
 def _is_list(file: str) -> bool:
     name = file.rpartition("/")[2].lower()
     return name.endswith((".yaml", ".yml")) or name in LISTS
@@ -99,11 +117,8 @@ def _by_image(images: Sequence[str], own: set[str]) -> dict[str, str]:
     texts = {unicodedata.normalize("NFC", file): file for file in sorted(own)}
     result: dict[str, str] = {}
     for image in images:
-        parts = unicodedata.normalize("NFC", image).split("/")
-        stem = Path(parts[-1]).stem
-        for i, part in enumerate(parts[:-1]):
-            mirrored = "/".join([*parts[:i], "labels", *parts[i + 1 : -1], f"{stem}.txt"])
-            if plain(part) in ("images", "image") and mirrored in texts:
+        for mirrored in _mirrored(unicodedata.normalize("NFC", image).split("/")):
+            if mirrored in texts:
                 result[image] = texts[mirrored]
                 break
     by_stem: dict[str, list[str]] = {}
