@@ -59,7 +59,7 @@ unit: $(READY) ## unit tests, and how much of the library they cover
 		--cov --cov-report=term:skip-covered
 
 slow: $(READY) ## the tests that take minutes, with a real browser where there is one
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m slow --durations=10
+	$(BIN)/python -m pytest -v -n $(JOBS) --dist loadfile -m slow --durations=10
 
 nbval: $(READY) ## every notebook, its outputs compared
 	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout=900 notebooks

@@ -123,7 +123,7 @@ def connect(app: Served, session: requests.Session, kernel: str, **headers: str)
         connection.close()
         return 101
 
-    return asyncio.run(opened())
+    return asyncio.run(asyncio.wait_for(opened(), 90))
 
 
 def test_nobody_without_the_token(app: Served) -> None:

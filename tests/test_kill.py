@@ -23,7 +23,11 @@ from tests.processes import Place, within
 from tests.radiographs import plain_folder
 
 LONG = bool(os.environ.get("FRACTURE_LONG"))
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL here")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(14_400 if LONG else 900),
+    pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL here"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -35,11 +36,18 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def trained(start: list[str], folder: Path, out: Path, tmp_path: Path, *options: str) -> pd.DataFrame:
-    done = subprocess.run(
-        command(start, folder, out, *options), cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("validation AUC") == 1  # one of them talks
+    process = subprocess.Popen(
+        command(start, folder, out, *options), cwd=ROOT, env={**environment(tmp_path), "PYTHONFAULTHANDLER": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        said, errors = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+            each.send_signal(signal.SIGABRT)  # each prints where it stands
+        pytest.fail(f"not done after 300 s\n{process.communicate()[1][-10_000:]}")
+    assert process.returncode == 0, errors[-3000:]
+    assert said.count("validation AUC") == 1  # one of them talks
     assert load_classifier(out / "model.pt").with_tta().tta
     return pd.read_csv(out / "history.csv")
 
