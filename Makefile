@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 300
 JOBS ?= 2
 FUZZ_SEED ?= 0
-.PHONY: help lab app train-fracatlas test test-all slow fuzz mutants run notebooks docs lint types unit nbval clean
+.PHONY: help lab fresh app train-fracatlas test test-all slow fuzz mutants run notebooks docs site lint types unit nbval clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,12 @@ help: ## what there is
 $(READY): pyproject.toml constraints.txt tools/setup_venv.py
 	@$(PYTHON) tools/setup_venv.py $(VENV) "$(TORCH_INDEX)"
 
-lab: $(READY) ## open JupyterLab at the first notebook
-	@$(BIN)/python tools/lab.py notebooks/00_start_here.ipynb --port $(PORT)
+lab: $(READY) ## open JupyterLab at your copy of the first lesson; what you typed in lessons/ is never overwritten
+	@$(BIN)/python tools/lessons.py lessons
+	@$(BIN)/python tools/lab.py lessons/00_start_here.ipynb --port $(PORT)
+
+fresh: $(READY) ## put lessons/ aside as lessons-old-1/ (or -2, ...), and begin with new copies
+	@$(BIN)/python tools/lessons.py lessons --fresh
 
 app: $(READY) ## the explorer alone, for the browser of this computer only
 	@$(BIN)/python tools/app.py --port $(PORT)
@@ -79,5 +83,8 @@ notebooks: $(READY) ## run the committed notebooks again on the demo data, and t
 docs: $(READY) ## write docs/commands.md from the help of every command
 	@$(BIN)/python tools/commands.py
 
-clean: ## remove what was made, but not data and runs
+site: $(READY) ## the course as a web site, in build/site
+	@$(BIN)/python tools/site.py build/site
+
+clean: ## remove what was made, but not data, runs and your lessons
 	rm -rf $(VENV) results .pytest_cache .mypy_cache .ruff_cache .hypothesis build ./*.egg-info

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fracturelib import __version__
+from fracturelib._io import NOTICE
 from fracturelib._io.filenames import typed
 from fracturelib._io.files import InputError, counted, may_replace, printable, require_place
 from fracturelib._io.memory import keep_freed_memory
@@ -21,7 +22,6 @@ from fracturelib.training.config import LIMITS, FineTuneConfig, TrainConfig, bes
 
 if TYPE_CHECKING:
     import pandas as pd
-NOTICE = "For education and research, not for clinical use."
 MODEL_HELP = "a checkpoint; if not given, the shipped network for real images"
 
 

@@ -1,12 +1,17 @@
 """What the notebooks share: which data, where runs go, and what stands in for a notebook that was not run yet."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fracturelib._io.files import printable
@@ -14,11 +19,15 @@ from fracturelib._io.memory import keep_freed_memory
 from fracturelib.data.coco import fracture_mask
 from fracturelib.data.dataset import data_folder, fingerprint, load_annotations, load_manifest
 from fracturelib.data.images import load_images
+from fracturelib.data.labels import CLASSES
 from fracturelib.data.masks import mask_to_square
 from fracturelib.data.predictions import read_predictions
-from fracturelib.models.classifier import Classifier, load_classifier
+from fracturelib.models.classifier import Classifier, load_classifier, normalised
 from fracturelib.models.shipped import PRETRAINED, PRETRAINED_SPLITS
+from fracturelib.models.small_cnn import SmallCNN
 from fracturelib.training.config import TrainConfig
+from fracturelib.training.train import grey_statistics
+from fracturelib.viz.figures import losses_plot
 from fracturelib.viz.gradcam_explorer import GradCAMExplorer
 from fracturelib.workflows import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
 
@@ -27,6 +36,7 @@ __all__ = [
     "classifier_line",
     "data_line",
     "environment_table",
+    "faulty_loops",
     "is_demo",
     "learnt_from",
     "open_classifier",
@@ -34,7 +44,9 @@ __all__ = [
     "open_predictions",
     "open_split",
     "own_run",
+    "plant_copies",
     "run_folder",
+    "show_progress",
     "some_of_each",
     "test_split",
     "train_course_model",
@@ -46,6 +58,9 @@ CHECKPOINTS = ROOT / "data" / "checkpoints"
 SHIPPED_MODEL = CHECKPOINTS / "demo-small-cnn.pt"
 SHIPPED_PREDICTIONS = CHECKPOINTS / "demo-small-cnn-predictions.csv"
 RECIPE = TrainConfig()
+FAULTS = {"A": "labels", "B": "order", "C": "zero_grad"}  # what is wrong with the loops of an exercise in lesson 02
+SHORT_RECIPE = TrainConfig(epochs=5)
+RUN, SHORT_RUN = "small-cnn", "small-cnn-short"  # the long run of lesson 02, and the one for slow laptops
 PACKAGES = (
     "torch",
     "torchvision",
@@ -163,22 +178,115 @@ def some_of_each(
     return negative, fractured
 
 
-def run_folder(name: str = "small-cnn") -> Path:
+def plant_copies(
+    folder: str | Path, split: Split, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], *, pairs: int = 60
+) -> pd.DataFrame:
+    """Write a small folder of train and val in which every third image of val is a changed copy of one of train.
+
+    All the other images are of different patients, and each stands in the class folder of its own label.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where train/ and val/ go.
+    split : Split
+        Where the images are taken from: one of each patient, as many fractured as not.
+    change : callable
+        What is done to a copy: (size, size) uint8 to the same.
+    pairs : int
+        Images of train, and as many of val; fewer if there are not enough patients.
+
+    Returns
+    -------
+    DataFrame
+        For each pair: the places in `split` of the images in train and in val (int64), and copied (bool).
+    """
+    places = np.flatnonzero(~split.frame["group"].duplicated().to_numpy())
+    drawn = places[np.concatenate(some_of_each(split.labels[places], pairs))]
+    half = len(drawn) // 2
+    first, second = np.random.default_rng(0).permutation(drawn)[: 2 * half].reshape(2, half)
+    copied = np.arange(half) % 3 == 0
+    planted = pd.DataFrame({"train": first, "val": np.where(copied, first, second), "copied": copied})
+    for i, (one, other, same) in enumerate(planted.itertuples(index=False)):
+        shown = change(split.images[other]) if same else split.images[other]
+        for name, place, image in (("train", one, split.images[one]), ("val", other, shown)):
+            file = Path(folder) / name / CLASSES[split.labels[place]] / f"{name}{i:03d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    return planted
+
+
+def show_progress() -> bool:
+    """Whether long cells draw a bar: for a reader yes; not under `FRACTURE_SHIPPED`, for outputs that repeat."""
+    return not os.environ.get("FRACTURE_SHIPPED")
+
+
+def run_folder(name: str = RUN) -> Path:
     """Where notebook 02 leaves its run on these data: `FRACTURE_RUNS` (or runs/) / name-fingerprint."""
     root = Path(os.environ.get("FRACTURE_RUNS") or ROOT / "runs")
     return root / f"{name}-{fingerprint(load_manifest(data_folder()))[:8]}"
 
 
-def train_course_model(config: TrainConfig = RECIPE, *, progress: bool = False) -> Run:
-    """Train the classifier of the course on these data, or go on with it, or only read it if it is finished."""
-    return train_folder(data_folder(), run_folder(), config, progress=progress)
+def train_course_model(config: TrainConfig = RECIPE, *, short: bool = False, progress: bool = False) -> Run:
+    """Train the classifier of the course on these data, or go on with it, or only read it if it is finished.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    short : bool
+        Take `SHORT_RECIPE` and a folder of its own instead. Later lessons read that run where there is no long one.
+    progress : bool
+        Show bars, where `show_progress` says so.
+    """
+    config, name = (SHORT_RECIPE, SHORT_RUN) if short else (config, RUN)
+    return train_folder(data_folder(), run_folder(name), config, progress=progress and show_progress())
+
+
+def faulty_loops(images: NDArray[np.uint8], labels: NDArray[np.int64], *, steps: int = 60, seed: int = 0) -> Figure:
+    """Losses of a sound training loop and of three with a fault each (`FAULTS`): (n, s, s) uint8, (n,) -> Figure.
+
+    All begin with the same small network and see the same few images, much reduced.
+    """
+    every = max(1, images.shape[1] // 32)
+    x = normalised(torch.from_numpy(np.ascontiguousarray(images[:, ::every, ::every])), *grey_statistics(images))
+    true = torch.from_numpy(np.asarray(labels, np.int64))
+    losses = {}
+    for name, fault in {"a sound loop": "", **{f"loop {letter}": fault for letter, fault in FAULTS.items()}}.items():
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            losses[name] = _losses(SmallCNN(width=4), x, true, fault, steps)
+    return losses_plot(losses)
+
+
+def _losses(model: SmallCNN, x: torch.Tensor, true: torch.Tensor, fault: str, steps: int) -> list[float]:
+    """The loss of each step of a loop with a fault."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    losses = []
+    for _ in range(steps):
+        target = true[torch.randperm(len(true))] if fault == "labels" else true
+        loss = F.cross_entropy(model(x), target)
+        losses.append(loss.item())
+        if fault != "zero_grad":
+            optimizer.zero_grad()
+        if fault == "order":
+            optimizer.step()
+        loss.backward()
+        if fault != "order":
+            optimizer.step()
+    return losses
 
 
 def own_run() -> Path | None:
-    """The finished run of notebook 02 on these data, if any; None under `FRACTURE_SHIPPED`, for outputs that repeat."""
-    folder = run_folder()
-    finished = all((folder / name).is_file() for name in (MODEL_FILE, PREDICTIONS_FILE))
-    return folder if finished and not os.environ.get("FRACTURE_SHIPPED") else None
+    """The finished run of lesson 02 on these data, the long one before the short one, if any.
+
+    None under `FRACTURE_SHIPPED`, for outputs that repeat.
+    """
+    if os.environ.get("FRACTURE_SHIPPED"):
+        return None
+    for folder in (run_folder(RUN), run_folder(SHORT_RUN)):
+        if all((folder / name).is_file() for name in (MODEL_FILE, PREDICTIONS_FILE)):
+            return folder
+    return None
 
 
 def open_classifier(*, real: bool = False) -> Classifier:
@@ -188,7 +296,7 @@ def open_classifier(*, real: bool = False) -> Classifier:
     ----------
     real : bool
         For images that are not the demo's, take the shipped network for real images, trained on FracAtlas; else the
-        small CNN of the demo set, whose layers notebook 04 takes apart by name.
+        small CNN of the demo set, whose layers notebook 05 takes apart by name.
     """
     folder = own_run()
     if folder:
@@ -198,8 +306,10 @@ def open_classifier(*, real: bool = False) -> Classifier:
 
 def classifier_line(*, real: bool = False) -> str:
     """Which classifier `open_classifier` gives, in one line."""
-    if own_run():
-        return "Classifier: your own, from notebook 02"
+    folder = own_run()
+    if folder:
+        short = folder == run_folder(SHORT_RUN)
+        return "Classifier: your own, from lesson 02" + (", of the short training" if short else "")
     if is_demo():
         return "Classifier: the shipped one, trained on the demo set"
     if not real:

@@ -68,7 +68,7 @@ def test_a_finished_run_is_only_read(work: Path) -> None:
 def test_predicting_a_folder(work: Path) -> None:
     done = fracture("predict", work / "data", "--model", work / "run" / "model.pt", "--csv", work / "scores.csv")
     frame = pd.read_csv(work / "scores.csv")
-    assert done.returncode == 0 and "not for clinical use" in done.stdout
+    assert done.returncode == 0 and "never for clinical use" in done.stdout
     assert list(frame.columns[:5]) == ["file", "score", "decision", "reason", "threshold"]
     assert len(frame) == 144 and set(frame["decision"]) <= {"Fractured", "Not Fractured"}
     known = pd.read_csv(work / "run" / "predictions.csv").set_index("file")["score"]

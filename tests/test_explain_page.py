@@ -50,7 +50,7 @@ def test_explain_leaves_a_page_that_leads_to_every_picture(tmp_path: Path) -> No
     shown = [float(w.split()[1]) for w in page.words if w.startswith("score ")]
     assert shown == sorted(shown, reverse=True) and len(shown) == 4
     text = " ".join(page.words)
-    assert "not for clinical use" in text and "sub/100% <b>.png" in text
+    assert "never for clinical use" in text and "sub/100% <b>.png" in text
     (reason,) = frame.loc[frame["picture"] == "", "reason"]
     assert reason in text
     explain_paths([tmp_path / "images" / "a.jpg"], SHIPPED_MODEL, out, progress=False)  # its own page it may replace

@@ -1,7 +1,10 @@
 """The explorer without a browser: what each knob does, and what it costs."""
 
+import base64
 import gc
 import io
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +15,13 @@ from ipywidgets import Widget
 from PIL import Image
 from torch import nn
 
+from fracturelib._io import OF_A_MAP
 from fracturelib._io.files import InputError
 from fracturelib.explain.cam_methods import METHODS
 from fracturelib.explain.gradcam import TARGETS
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import build_model
-from fracturelib.viz._explorer_cache import OCCLUSION, PLAIN, SCORE, head_weights
+from fracturelib.viz._explorer_cache import OCCLUSION, PLAIN, SCORE, MapMemory, head_weights
 from fracturelib.viz._explorer_render import (
     GAP,
     ORDERS,
@@ -32,9 +36,13 @@ from fracturelib.viz._explorer_render import (
     panel,
     picked,
     pointed,
+    with_caption,
+    wrapped,
+    writable,
     zoomed,
 )
 from fracturelib.viz.gradcam_explorer import SCALES, ZOOM_AT, GradCAMExplorer
+from fracturelib.viz.threshold_explorer import SHOWN, THUMB, ThresholdExplorer
 from tests.radiographs import radiograph
 
 
@@ -47,10 +55,13 @@ def explorer(tmp_path: Path) -> GradCAMExplorer:
     labels = np.arange(12) % 2
     scores = np.linspace(0.05, 0.95, 12)
     regions = ["wrist", "knee", "hip"] * 4
-    return GradCAMExplorer(
+    made = GradCAMExplorer(
         classifier, images, labels, scores=scores, masks=masks, files=[f"f{i}.jpg" for i in range(12)],
         regions=regions, save_to=tmp_path / "saved",
     )  # fmt: skip
+    made.order.value = "as in the folder"
+    made.position.value = 0
+    return made
 
 
 def picture(explorer: GradCAMExplorer) -> np.ndarray:
@@ -60,7 +71,8 @@ def picture(explorer: GradCAMExplorer) -> np.ndarray:
 def test_outcomes_are_sorted_by_sureness() -> None:
     y, s = [1, 1, 1, 0, 0, 0, 1], [0.9, 0.6, 0.2, 0.7, 0.1, 0.3, 0.5]
     names = list(OUTCOMES)
-    assert outcomes(y, s, 0.5, names[0]) == list(range(7))
+    assert outcomes([1, 0, 1, 0], [0.9, 0.1, 0.3, 0.45], 0.4, names[0]) == [0, 1, 2, 3], "furthest from the threshold"
+    assert outcomes([1, 0, 1, 0], [0.3, 0.45, 0.9, 0.1], 0.4, names[0]) == [2, 3, 0, 1]
     assert outcomes(y, s, 0.5, names[1]) == [0, 1, 6]
     assert outcomes(y, s, 0.5, names[2]) == [2]
     assert outcomes(y, s, 0.5, names[3]) == [3]
@@ -70,6 +82,87 @@ def test_outcomes_are_sorted_by_sureness() -> None:
 def test_it_shows_a_picture_and_says_what_it_is(explorer: GradCAMExplorer) -> None:
     assert picture(explorer).shape == (SIDE, 2 * SIDE + GAP, 3)
     assert "f0.jpg" in explorer.text.value and "is not fractured" in explorer.text.value
+
+
+def on(explorer: GradCAMExplorer) -> int:
+    """Which image is shown."""
+    return explorer._picked[explorer.position.value]
+
+
+def peaks(places: dict[int, tuple[int, int]]) -> Callable[..., np.ndarray]:
+    """Maps with one peak: where it is said, else in the corner."""
+
+    def raw(index: int, *_: str) -> np.ndarray:
+        heat = np.zeros((8, 8), np.float32)
+        heat[places.get(index, (0, 0))] = 1
+        return heat
+
+    return raw
+
+
+def test_it_begins_with_a_fracture_that_the_map_finds(
+    explorer: GradCAMExplorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images 1, 3, ... 11 are fractured, the last ones surely; outlines lie at rows 20 to 30, columns 20 to 40."""
+
+    def first(**options: object) -> int:
+        images = np.stack(explorer.images)
+        made = GradCAMExplorer(explorer.classifier, images, np.arange(12) % 2, scores=explorer.scores, **options)
+        assert made.outcome.value == "all images" and made.order.value == "surest first"
+        shown = on(made)
+        made.close()
+        return shown
+
+    masks = np.stack(explorer.masks)
+    monkeypatch.setattr(MapMemory, "raw", lambda _self, *given: peaks({7: (3, 3), 9: (3, 4), 3: (3, 3)})(*given))
+    assert first(masks=masks) == 9, "the surest of those that are found"
+    masks[9, :40, :40] = 1  # hard to miss
+    assert first(masks=masks) == 7, "a small one is a better example"
+    masks[7] = masks[3] = 1
+    assert first(masks=masks) == 9, "a large one is better than one that is not found"
+    assert first(masks=masks, threshold=0.99) == 11, "none is found: the surest of the missed"
+    assert first(masks=np.zeros_like(masks)) == first() == 11
+    monkeypatch.setattr(MapMemory, "raw", lambda _self, *given: peaks({})(*given))
+    assert first(masks=np.stack(explorer.masks)) == 11
+
+
+def test_without_a_fracture_it_begins_with_the_surest_image(explorer: GradCAMExplorer) -> None:
+    made = GradCAMExplorer(explorer.classifier, np.stack(explorer.images), [0] * 12, scores=explorer.scores)
+    assert made.position.value == 0 and on(made) in (0, 11)
+
+
+def test_image_and_score_come_first_and_rare_knobs_are_folded(explorer: GradCAMExplorer) -> None:
+    picture_, words, knobs, folds = explorer.widget.children
+    assert picture_ is explorer.image and words is explorer.text
+    assert re.search(r"<b>score 0\.050 [≥&lt;]+ threshold 0\.\d+: called", words.value)
+    assert folds.selected_index is None and len(folds.titles) == len(folds.children) == 4
+    seen = [knob for column in knobs.children for knob in column.children]
+    folded = [knob for column in folds.children for knob in column.children]
+    for rare in ("compare", "second_layer", "colours", "scale", "smooth", "zoom", "zoom_at", "occlude", "down"):
+        assert getattr(explorer, rare) in folded, rare
+    for usual in (
+        "outcome",
+        "order",
+        "position",
+        "threshold",
+        "layer",
+        "method",
+        "target",
+        "opacity",
+        "save",
+        "upload",
+    ):
+        assert getattr(explorer, usual) in seen, usual
+
+
+def test_a_missed_fracture_shows_its_outline(explorer: GradCAMExplorer) -> None:
+    explorer.outcome.value = list(OUTCOMES)[2]
+    assert explorer.position.max >= 1
+    for place in range(explorer.position.max + 1):
+        explorer.position.value = place
+        for part in (picture(explorer)[:, :SIDE], picture(explorer)[:, SIDE + GAP :]):
+            blue = part[..., 2].astype(int) - part[..., 0]
+            assert (blue > 100).sum() > 50
 
 
 def test_cheap_knobs_run_no_network(explorer: GradCAMExplorer) -> None:
@@ -154,7 +247,7 @@ def test_orders_and_regions() -> None:
     found = {order: picked(y, s, 0.5, outcome=every, order=order) for order in ORDERS}
     assert found["score, falling"] == [0, 2, 4, 1, 3] and found["score, rising"] == [3, 1, 4, 2, 0]
     assert found["nearest to the threshold"] == [1, 4, 2, 0, 3] and found["as in the folder"] == [0, 1, 2, 3, 4]
-    assert picked(y, s, 0.5, outcome=every, regions=r, region="b") == [1, 3, 4]
+    assert picked(y, s, 0.5, outcome=every, regions=r, region="b") == [3, 1, 4], "surest first"
     with pytest.raises(InputError, match="order is 'best'; expected one of surest first"):
         picked(y, s, 0.5, outcome=every, order="best")
 
@@ -259,10 +352,12 @@ def test_the_head_speaks_for_the_target(logits: int) -> None:
 @pytest.mark.parametrize("method", [SCORE, OCCLUSION])
 def test_slow_maps_wait_for_the_button(explorer: GradCAMExplorer, method: str) -> None:
     explorer.layer.value = "stage3"
+    assert explorer.slow.layout.display == "none"
     passes = explorer.passes
     explorer.method.value = method
     assert explorer.passes == passes and "press Compute" in explorer.text.value
     assert not explorer.compute_button.disabled
+    assert explorer.slow.layout.display is None, "the button is to be seen"
     explorer.compute_button.click()
     assert explorer.passes > passes and "press Compute" not in explorer.text.value
     assert explorer.compute_button.disabled and method in explorer.text.value
@@ -393,8 +488,46 @@ def test_saving_the_view_with_its_caption(explorer: GradCAMExplorer) -> None:
         assert saved.size[0] == 2 * SIDE + GAP and saved.size[1] > SIDE + 60
         words = np.asarray(saved)[SIDE + 4 :]
     assert (words < 128).any()
+
+
+def test_the_saved_view_is_offered_and_said_to_lie_where_it_lies(
+    explorer: GradCAMExplorer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    explorer.save_to = Path("results/explorer")  # relative to the kernel's folder, which nobody sees
     explorer.save.click()
-    assert "saved " in explorer.text.value and len(list(first.parent.iterdir())) == 3
+    path = tmp_path / "results" / "explorer" / "f0-01.png"
+    assert f"saved as {path}" in explorer.text.value and 'download="f0-01.png"' in explorer.text.value
+    (sent_,) = re.findall(r"data:image/png;base64,([\w+/=]+)", explorer.text.value)
+    assert base64.b64decode(sent_) == path.read_bytes()
+    explorer.opacity.value = 0.1
+    assert "saved" not in explorer.text.value and "base64" not in explorer.text.value
+    explorer.save_to = path  # a file: no folder can be made of it
+    explorer.save.click()
+    assert f"not saved in {path}" in explorer.text.value and 'download="f0.png"' in explorer.text.value
+    explorer.threshold.value = 1.0
+    explorer.outcome.value = list(OUTCOMES)[1]
+    explorer.save.click()  # no image is shown, and none is saved
+    assert "saved" not in explorer.text.value
+
+
+def test_every_letter_of_the_saved_picture_has_its_glyph(explorer: GradCAMExplorer) -> None:
+    for index in (0, 11):
+        for line in [*explorer.caption(index), OF_A_MAP, "Übung é µ ≤ ≥ < … “quoted”"]:
+            assert writable(line) == line
+    assert writable("骨折 ≥.png") == "?? ≥.png"
+    white = np.full((SIDE, 2 * SIDE + GAP, 3), 255, np.uint8)
+    box, sign, other = (with_caption(white, [text]) for text in ("\uffff", "≥", "<"))
+    assert not np.array_equal(sign, other) and not np.array_equal(sign, box)
+
+
+def test_a_long_line_of_the_saved_picture_is_wrapped(explorer: GradCAMExplorer) -> None:
+    text = "strongest evidence " * 12 + "i" * 400
+    lines = wrapped(text, 600)
+    assert len(lines) > 3 and "".join(lines).replace(" ", "") == text.replace(" ", "")
+    picture_ = np.full((SIDE, 2 * SIDE + GAP, 3), 255, np.uint8)
+    page = with_caption(picture_, [text])
+    assert page.shape[0] > SIDE + 2 * 22 and (page[:, -5:] == 255).all()
 
 
 @pytest.mark.parametrize("place", ZOOM_AT)
@@ -504,3 +637,28 @@ def test_a_map_that_is_no_number_is_said_and_not_shown_as_empty(tmp_path: Path) 
     with pytest.raises(InputError, match="gives no number"):
         shown.memory.add(images[0])
     assert len(shown.images) == 4
+
+
+def test_only_the_missed_fractures_of_the_threshold_explorer_are_outlined() -> None:
+    images = np.full((8, 96, 96), 120, np.uint8)
+    masks = np.zeros_like(images)
+    masks[:4, 40:60, 30:70] = 1
+    masks[0] = 0  # not every fracture has an outline
+    y, score = np.r_[np.ones(4), np.zeros(4)].astype(int), np.array([0.1, 0.2, 0.7, 0.3, 0.1, 0.2, 0.8, 0.9])
+    view = ThresholdExplorer(y, score, images=images, masks=masks)
+
+    def outlined(name: str) -> list[bool]:
+        strip = np.asarray(Image.open(io.BytesIO(view.galleries[name][1].value)).convert("RGB")).astype(int)
+        places = [strip[:, k * (THUMB + 4) : k * (THUMB + 4) + THUMB] for k in range(SHOWN)]
+        return [bool((place[..., 2] - place[..., 0] > 60).sum() > 20) for place in places]
+
+    assert outlined("fn") == [True, True, False, False, False, False]
+    assert not any(outlined(name)[0] for name in ("tp", "fp", "tn"))
+    assert "the line surrounds the fracture" in view.galleries["fn"][0].value
+    assert "the line surrounds" not in view.galleries["tp"][0].value
+    view.threshold.value = 0.15
+    assert outlined("fn")[0] is False and "the line surrounds" not in view.galleries["fn"][0].value
+    plain = ThresholdExplorer(y, score, images=images)
+    assert "the line surrounds" not in plain.galleries["fn"][0].value
+    with pytest.raises(InputError, match="masks has 2 values; expected 8"):
+        ThresholdExplorer(y, score, images=images, masks=masks[:2])

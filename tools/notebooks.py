@@ -20,8 +20,13 @@ IGNORE = "nbval-ignore-output"
 
 
 def numbered(folder: Path) -> list[Path]:
-    """The notebooks of the series, in order."""
-    return sorted(p for p in folder.glob("[0-9][0-9]_*.ipynb"))
+    """The lessons, in order."""
+    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+
+
+def pages(folder: Path) -> list[Path]:
+    """The pages that lessons link to for more depth."""
+    return sorted((folder / "deeper").glob("*.ipynb"))
 
 
 def execute(path: Path, working_folder: Path) -> NotebookNode:
@@ -99,16 +104,21 @@ def refresh(folder: Path, only: list[str]) -> int:
         os.environ.pop("FRACTURE_DATA", None)
         os.environ.pop("FRACTURE_EXTERNAL", None)
         os.environ.update(FRACTURE_SHIPPED="1", FRACTURE_RUNS=runs)
-        for path in [*numbered(folder), *sorted((folder / "solutions").glob("*.ipynb"))]:
+        seconds = folder / "seconds.json"
+        measured = json.loads(seconds.read_text()) if seconds.is_file() else {}
+        for path in [*numbered(folder), *pages(folder)]:
             if only and not any(path.name.startswith(o) for o in only):
                 continue
+            begin = time.monotonic()
             notebook = execute(path, path.parent)
+            measured[path.stem] = round(time.monotonic() - begin)
             bad = complaints(notebook)
             for line in bad:
                 print(f"{path.name}: {line}", file=sys.stderr)
             failed += bool(bad)
             write(tidy(notebook, path.stem), path)
-            print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+            seconds.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
+            print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {measured[path.stem]} s")
     return 1 if failed else 0
 
 
@@ -142,7 +152,7 @@ def main() -> int:
     command.add_argument("results", type=Path)
     command = commands.add_parser("refresh")
     command.add_argument("notebooks", type=Path)
-    command.add_argument("only", nargs="*", help="numbers, such as 02")
+    command.add_argument("only", nargs="*", help="numbers or names, such as 02")
     args = parser.parse_args()
     # Relative folders are meant from where the user stands; a notebook runs in its own.
     for name in ("FRACTURE_DATA", "FRACTURE_EXTERNAL"):

@@ -2,3 +2,6 @@
 
 It knows nothing of images.
 """
+
+NOTICE = "For education and research, never for clinical use."
+OF_A_MAP = f"{NOTICE} A heat map is not a finding."

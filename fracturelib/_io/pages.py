@@ -7,12 +7,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from fracturelib._io import NOTICE
 from fracturelib._io.files import counted, printable
 
 _PAGES = Environment(
     loader=PackageLoader("fracturelib._io"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
     lstrip_blocks=True,
 )  # fmt: skip
+_PAGES.globals["notice"] = NOTICE
 _PAGES.filters |= {"printable": printable, "counted": counted}
 
 

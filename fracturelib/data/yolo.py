@@ -88,7 +88,7 @@ def read_yolo(walk: Walk, images: Sequence[str], *, published: dict[int, str] | 
 
 
 def yolo_files(root: Path, images: Sequence[str]) -> list[str]:
-    """The text files of these images that lie in a folder called labels, and the lists of names directly in the root."""
+    """The text files of these images in a folder called labels, and the lists of names directly in the root."""
     texts = [path for image in images for path in _mirrored(image.split("/")) if (root / path).is_file()]
     try:
         lists = sorted(entry.name for entry in root.iterdir() if _is_list(entry.name) and entry.is_file())

@@ -32,6 +32,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "overlay": ["normalise", "overlay", "upsample"],
         "perturbation": ["BASELINES", "ordered_curves"],
+        "pixel_orders": ["compare_orders"],
+        "rivals": ["Outlined", "judge_layer", "methods_by_layer", "rivals_of", "side_by_side"],
         "sanity_checks": [
             "cascade",
             "curve_area",

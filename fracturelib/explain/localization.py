@@ -25,6 +25,7 @@ FIGURES = ("pointing", "pointing, near", "energy", "rank accuracy", "IoU, Otsu",
 
 AP, EMPTY = "AP at IoU 0.5", "empty maps"
 CUTS: Values = np.arange(0, 20) / 20
+TOLERANCE = 15 / 384  # of an image's side: what "near" means wherever a peak is judged
 
 
 def _fits(heat: Heat, mask: Mask) -> None:
@@ -41,11 +42,11 @@ def peak(heat: Heat) -> tuple[int, int] | None:
     return int(row), int(column)
 
 
-def tolerance_at(size: int, *, pixels: int = 15, reference: int = 384) -> int:
-    """A tolerance that is stated for images of one size, on images of another: at 384 pixels 15, at 224 pixels 9."""
+def tolerance_at(size: int) -> int:
+    """How many pixels beside a fracture still count as near, on images of a size: at 384 pixels 15, at 224 pixels 9."""
     if size < 1:
         raise InputError(f"size is {size}; expected at least 1 pixel")
-    return round(pixels * size / reference)
+    return round(TOLERANCE * size)
 
 
 def grown(mask: Mask, tolerance: int) -> Mask:
@@ -196,7 +197,7 @@ def found_parts(heat: Heat, mask: Mask, cut: float, *, least_iou: float = 0.5) -
     cut : float
         As for `marked`.
     least_iou : float
-        A part finds a fracture if their overlap is at least this; each fracture is found once, by the strongest.
+        A part finds a fracture if the IoU of both is at least this; each fracture is found once, by the strongest.
 
     Returns
     -------

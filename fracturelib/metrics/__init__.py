@@ -18,7 +18,13 @@ from fracturelib.metrics.decision_curve import (
 from fracturelib.metrics.evaluate import evaluate
 from fracturelib.metrics.intervals import wilson_interval
 from fracturelib.metrics.operating_point import choose_threshold, threshold_for_sensitivity, threshold_youden
-from fracturelib.metrics.summary import by_subgroup, compare_models, operating_point_table
+from fracturelib.metrics.summary import (
+    by_subgroup,
+    compare_models,
+    comparison_table,
+    operating_point_table,
+    subgroup_table,
+)
 
 __all__ = [
     "brier_parts",
@@ -27,6 +33,7 @@ __all__ = [
     "calibration_line",
     "choose_threshold",
     "compare_models",
+    "comparison_table",
     "confusion_at",
     "estimate_prevalence",
     "evaluate",
@@ -40,6 +47,7 @@ __all__ = [
     "predictive_values",
     "prior_shift",
     "roc_auc",
+    "subgroup_table",
     "sweep",
     "threshold_for_sensitivity",
     "threshold_youden",

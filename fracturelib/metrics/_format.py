@@ -7,8 +7,6 @@ import numpy as np
 
 from fracturelib._io.files import printable
 
-NOTICE = "For education and research, not for clinical use."
-
 
 def plain(value: Any) -> Any:
     """What JSON can say: neither NaN nor infinity is a number there, and becomes null."""

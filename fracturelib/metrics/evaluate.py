@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fracturelib._io import NOTICE
 from fracturelib._io.files import InputError
-from fracturelib.metrics._format import NOTICE
 from fracturelib.metrics.bootstrap import group_bootstrap
 from fracturelib.metrics.calibration import brier_parts, calibration_error, calibration_line
 from fracturelib.metrics.classification import average_precision, confusion_at, partial_auc, roc_auc, undefined_reason

@@ -1,6 +1,6 @@
 """The tables that go into a paper: an operating point, its subgroups, and two models side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -193,6 +193,88 @@ def by_subgroup(
     table = table.astype({"fractured": int, "not_fractured": int})
     order = (table["fractured"] + table["not_fractured"]).sort_values(ascending=False, kind="stable").index
     return table.loc[order]
+
+
+def subgroup_table(
+    frame: pd.DataFrame,
+    column: str,
+    *,
+    threshold: float | OperatingPoint,
+    names: Sequence[str] = ("auc", "sensitivity", "specificity"),
+    least: int = 5,
+    n: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """`by_subgroup` for people: images, patients and fractured ones, each figure with its interval, a dash for too few.
+
+    Parameters
+    ----------
+    frame, column, threshold, least, n, seed
+        As `by_subgroup`.
+    names : sequence of str
+        Which of auc, sensitivity and specificity.
+
+    Returns
+    -------
+    DataFrame
+        Index: the values of `column`, most images first. Columns: images, patients, fractured, then text.
+    """
+    found = by_subgroup(frame, column, threshold=threshold, least=least, n=n, seed=seed)
+    patients = frame.groupby(column, observed=True)["group"].nunique()
+    shown = pd.DataFrame({"images": found.get("fractured", 0) + found.get("not_fractured", 0)}, index=found.index)
+    shown["patients"] = patients.reindex(found.index)
+    shown["fractured"] = found.get("fractured", 0)
+    for name in names:
+        limits = (found.get(key, pd.Series(dtype=float)) for key in (name, f"{name}_low", f"{name}_high"))
+        shown["AUC" if name == "auc" else name] = [_in_words(*row) for row in zip(*limits, strict=True)]
+    return shown
+
+
+def _in_words(value: float, low: float, high: float) -> str:
+    """A figure with its interval, to two digits; a dash where there is none."""
+    if np.isnan(value):
+        return "-"
+    return f"{value:.2f}" if np.isnan(low) else f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def comparison_table(
+    y: ArrayLike,
+    scores: Mapping[str, ArrayLike],
+    thresholds: Mapping[str, float],
+    group: Groups | None = None,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Two models on the same images, for people: AUC, sensitivity and specificity, and their difference by patients.
+
+    Parameters
+    ----------
+    y : (n,)
+    scores : mapping of two names to (n,)
+    thresholds : mapping of the same names to float
+        Of each model its own, chosen on validation.
+    group, n, seed
+        As `paired_group_bootstrap`.
+
+    Returns
+    -------
+    DataFrame
+        Index: the figure. Columns: the two names, and the first less the second with its 95 % interval, as text.
+    """
+    if len(scores) != 2 or set(scores) != set(thresholds):
+        raise InputError(f"scores has {', '.join(scores)}; expected two models, each with a threshold")
+    (first, a), (second, b) = scores.items()
+    rows: dict[str, tuple[str, str, str]] = {}
+    for name in ("AUC", "sensitivity", "specificity"):
+        pair = (
+            (roc_auc, roc_auc)
+            if name == "AUC"
+            else (rate_at(name, thresholds[first]), rate_at(name, thresholds[second]))
+        )
+        found = paired_group_bootstrap(pair, y, a, b, group, n=n, seed=seed)
+        rows[name] = f"{found.a:.2f}", f"{found.b:.2f}", _in_words(found.difference, found.low, found.high)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[first, second, "difference (95 %)"])
 
 
 def compare_models(

@@ -25,6 +25,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "harmonize",
             "crop_margins",
         ],
-        "recalibration": ["few_labels", "fit_intercept", "fractures_needed", "prior_likelihood", "repair_and_judge"],
+        "hospital": ["Hospital", "harmonizing_steps", "other_hospital", "told_apart"],
+        "recalibration": [
+            "few_labels",
+            "fit_intercept",
+            "fractures_needed",
+            "prior_likelihood",
+            "repair_and_judge",
+            "repairs_over_draws",
+        ],
     },
 )

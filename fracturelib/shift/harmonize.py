@@ -162,8 +162,8 @@ def harmonize(images: Images, boxes: Boxes, inversion_detector: InversionDetecto
     Parameters
     ----------
     images, boxes : (n, s, s) uint8, (n, 4)
-    upright : InversionDetector
-        Taught at home.
+    inversion_detector : InversionDetector
+        Fitted at home.
     home : (256,)
         `grey_shares` of home's images without margins. No image has to leave home for it.
     """

@@ -1,6 +1,6 @@
 """Repairs after a shift: priors, thresholds and calibration from few labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,16 @@ from scipy.stats import norm
 
 from fracturelib._io.files import InputError
 from fracturelib.metrics.bootstrap import Groups, group_codes
-from fracturelib.metrics.calibration import EDGE, Calibrator, fit_calibrator, log_loss
-from fracturelib.metrics.classification import Scores, checked, checked_probabilities, confusion_at, undefined_reason
+from fracturelib.metrics.calibration import EDGE, Calibrator, calibration_error, fit_calibrator, log_loss
+from fracturelib.metrics.classification import (
+    Labels,
+    Scores,
+    checked,
+    checked_probabilities,
+    confusion_at,
+    roc_auc,
+    undefined_reason,
+)
 from fracturelib.metrics.operating_point import threshold_for_sensitivity
 
 
@@ -113,6 +121,67 @@ def few_labels(
             rows.append((size, seed, int(labels[few].sum()), *found))
     names = ["labelled", "seed", "fractured", "threshold", "sensitivity", "specificity", "none", "intercept", "platt"]
     return pd.DataFrame(rows, columns=names)
+
+
+def repairs_over_draws(
+    y: ArrayLike,
+    steps: Mapping[str, ArrayLike],
+    group: Groups,
+    threshold: float,
+    *,
+    labelled: int,
+    target: float = 0.9,
+    draws: int = 100,
+) -> pd.DataFrame:
+    """AUC, sensitivity, specificity and ECE of each repair on images that were not labelled, over many draws.
+
+    Each draw labels other patients. Draws without both classes in both parts are left out.
+
+    Parameters
+    ----------
+    y, group : (n,)
+        Of images from there.
+    steps : mapping of str to (n,)
+        Name of a repair that needs no label -> scores, all judged at the frozen `threshold`. The last one is judged
+        once more with what the labels give: all logits shifted by one number (`fit_intercept`), and a threshold that
+        finds the proportion `target` of the labelled fractures.
+    labelled : int
+        How many images are labelled.
+    draws : int
+        Draw k has seed k.
+
+    Returns
+    -------
+    DataFrame
+        step, metric, value (the middle draw), low, high (where the middle 95 % of the draws lie).
+    """
+    labels = np.asarray(y, np.int64)
+    scores = {name: checked_probabilities(labels, s)[1] for name, s in steps.items()}
+    last = list(scores)[-1]
+    rows: list[tuple[str, str, float]] = []
+    for seed in range(draws):
+        few, rest = repair_and_judge(group, labelled, seed=seed)
+        if min(np.ptp(labels[few]), np.ptp(labels[rest])) == 0:
+            continue
+        shift = fit_intercept(labels[few], scores[last][few])
+        new = threshold_for_sensitivity(labels[few], shift(scores[last][few]), target)
+        judged = {name: (s[rest], threshold) for name, s in scores.items()}
+        judged[f"{last}, {labelled} labels"] = (shift(scores[last][rest]), new)
+        for name, (score, at) in judged.items():
+            rows += [(name, metric, value) for metric, value in _four(labels[rest], score, at).items()]
+    table = pd.DataFrame(rows, columns=["step", "metric", "value"])
+    limits = table.groupby(["step", "metric"], sort=False)["value"].quantile([0.025, 0.5, 0.975]).unstack()
+    return limits.set_axis(["low", "value", "high"], axis=1).reset_index()[["step", "metric", "value", "low", "high"]]
+
+
+def _four(y: Labels, score: Scores, threshold: float) -> dict[str, float]:
+    at = confusion_at(y, score, threshold)
+    return {
+        "AUC": roc_auc(y, score),
+        "sensitivity": at.sensitivity,
+        "specificity": at.specificity,
+        "ECE": calibration_error(y, score),
+    }
 
 
 def fractures_needed(half_width: float, share: float = 0.9) -> int:

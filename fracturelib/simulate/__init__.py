@@ -4,6 +4,7 @@ from fracturelib.simulate.dataset import image_of, make_image, plan_images, simu
 from fracturelib.simulate.image import Formation, SimulatedImage, image_formation, simulate_image
 from fracturelib.simulate.physics import attenuation
 from fracturelib.simulate.regions import REGIONS
+from fracturelib.simulate.unseen import unseen_folder
 from fracturelib.simulate.view import PathLengths, path_lengths
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "plan_images",
     "simulate_dataset",
     "simulate_image",
+    "unseen_folder",
 ]

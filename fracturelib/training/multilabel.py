@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fracturelib._io.files import InputError
-from fracturelib.metrics.bootstrap import Groups, group_bootstrap, group_codes
+from fracturelib.metrics.bootstrap import Groups, draws, group_bootstrap, group_codes, percentile_limits, weighted
 from fracturelib.metrics.classification import roc_auc
 
 UNKNOWN = -1
@@ -154,6 +154,76 @@ def judged_labels(
             found = group_bootstrap(roc_auc, is_it, probabilities[task.name][known, k], codes[known], n=n, seed=seed)
             rows.append((*row, found.value, found.low, found.high, found.undefined or found.note))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def label_table(judged: pd.DataFrame) -> pd.DataFrame:
+    """A table of `judged_labels`, to be read: label, images with it, AUC with its interval, and what is to be said."""
+    rows = []
+    for row in judged.to_dict("records"):
+        area = "-" if np.isnan(row["auc"]) else f"{row['auc']:.2f}"
+        if np.isfinite(row["low"]):
+            area += f" ({row['low']:.2f} to {row['high']:.2f})"
+        label = f"{row['task']}: {row['class']}"
+        rows.append((label, f"{row['with']} of {row['images']}", area, (row["note"] or "").split(" of ")[0]))
+    return pd.DataFrame(rows, columns=["label", "images with it", "AUC", "remark"]).set_index("label")
+
+
+def compared_tasks(
+    a: Mapping[str, NDArray[np.float64]], b: Mapping[str, NDArray[np.float64]],
+    targets: NDArray[np.int64], tasks: Sequence[Task],
+    group: Groups | None = None, *, least: int = 10, n: int = 500, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """AUC of two networks, `a` minus `b`, the mean over the answers of each task, paired and with intervals by groups.
+
+    Columns: task, class (how many answers the mean is of), auc (the difference), low, high. Answers that fewer than
+    `least` groups have, or do not have, are left out; a task of which none is left has NaN.
+    """
+    codes, rows = group_codes(group, len(targets)), []
+    for t, task in enumerate(tasks):
+        known = np.flatnonzero(targets[:, t] != UNKNOWN)
+        pairs = []
+        for k in range(int(len(task.classes) == 2), len(task.classes)):
+            is_it = (targets[known, t] == k).astype(np.int64)
+            if min(len(np.unique(codes[known][is_it == value])) for value in (0, 1)) >= max(least, 1):
+                pairs.append([weighted(roc_auc, is_it, np.asarray(p[task.name][known, k], float)) for p in (a, b)])
+        if not pairs:
+            rows.append((task.name, "none", *[float("nan")] * 3))
+            continue
+        each = np.ones(len(known), np.int64)
+        samples = [each, *(w[known] for w in draws(codes, n, seed))]
+        values = np.array([np.mean([first(w) - second(w) for first, second in pairs]) for w in samples])
+        drawn = values[1:][np.isfinite(values[1:])]
+        count = "1 answer" if len(pairs) == 1 else f"{len(pairs)} answers"
+        rows.append((task.name, count, values[0], *percentile_limits(drawn, 0.95)))
+    return pd.DataFrame(rows, columns=["task", "class", "auc", "low", "high"])
+
+
+def leaning(
+    score: NDArray[np.float64], targets: NDArray[np.int64], tasks: Sequence[Task],
+    group: Groups | None = None, *, n: int = 500,
+) -> pd.DataFrame:  # fmt: skip
+    """Where nothing is broken, how well the fracture score tells each other label apart: a table of `judged_labels`.
+
+    The first task is the fracture; only images that are known to have none are judged. At 0.5 the score does not care.
+    """
+    sound = targets[:, 0] == 0
+    instead = {task.name: np.tile(score[sound, None], len(task.classes)) for task in tasks[1:]}
+    return judged_labels(instead, targets[sound, 1:], tasks[1:], group_codes(group, len(targets))[sound], n=n)
+
+
+def within_labels(
+    score: NDArray[np.float64], targets: NDArray[np.int64], tasks: Sequence[Task],
+    group: Groups | None = None, *, n: int = 500,
+) -> pd.DataFrame:  # fmt: skip
+    """AUC for fractures among the images of one answer, where that answer cannot help: a table of `judged_labels`."""
+    codes, parts = group_codes(group, len(targets)), []
+    both = np.stack([1 - score, score], axis=1)
+    for t, task in enumerate(tasks[1:], start=1):
+        for k, answer in enumerate(task.classes):
+            here = targets[:, t] == k
+            part = judged_labels({tasks[0].name: both[here]}, targets[here, :1], tasks[:1], codes[here], n=n)
+            parts.append(part.assign(**{"task": task.name, "class": answer}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
 
 
 def _checked(tasks: Sequence[Task]) -> tuple[Task, ...]:

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
+from matplotlib.ft2font import FT2Font
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -27,6 +30,7 @@ ORDERS = ("surest first", "score, falling", "score, rising", "nearest to the thr
 SIDE, GAP = 512, 8  # pixels of a panel, and between two
 
 OUTLINE, RECTANGLE = (255, 229, 0), (0, 159, 230)  # BGR
+FONT, LETTERS, LINE = "DejaVuSans.ttf", 15, 22  # of the saved picture's words: Pillow's own font lacks the sign ≥
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,17 @@ class Look:
 
 
 def outcomes(labels: ArrayLike, scores: ArrayLike, threshold: float, name: str) -> list[int]:
-    """The images of an outcome, surest first: true and false positives by falling score, negatives by rising score."""
+    """The images of an outcome, surest first: true and false positives by falling score, negatives by rising score.
+
+    All images together begin with the one whose score is furthest from the threshold.
+    """
     y, s = np.asarray(labels), np.asarray(scores, dtype=float)
     if not np.isfinite(s).all() or np.isnan(threshold):
         odd = int((~np.isfinite(s)).sum())
         raise InputError(f"{odd} of {len(s)} scores are not finite, threshold is {threshold}; expected numbers")
     wanted = OUTCOMES[name]
     if wanted is None:
-        return list(range(len(y)))
+        return [int(i) for i in np.argsort(-np.abs(s - threshold), kind="stable")]
     label, predicted = wanted
     chosen = np.flatnonzero((y == label) & ((s >= threshold) == predicted))
     order = np.argsort(-s[chosen] if predicted else s[chosen], kind="stable")
@@ -181,7 +188,7 @@ def panel(
     """
     shown = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if level is None else blended(image, level, look)
     shown = np.ascontiguousarray(shown)
-    cv2.drawContours(shown, contours, -1, OUTLINE, 1, cv2.LINE_AA)
+    cv2.drawContours(shown, contours, -1, OUTLINE, 2, cv2.LINE_AA)
     if box is not None:
         top, left, height, width = box
         cv2.rectangle(shown, (left, top), (left + width - 1, top + height - 1), RECTANGLE, 2)
@@ -246,13 +253,42 @@ def encode(picture: Picture) -> bytes:
     return data.tobytes()
 
 
+@cache
+def _font() -> tuple[ImageFont.FreeTypeFont, FT2Font]:
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / FONT
+    return ImageFont.truetype(str(path), LETTERS), FT2Font(str(path))
+
+
+def writable(text: str) -> str:
+    """The text with a question mark for each letter that the font lacks, as it lacks Chinese, instead of a box."""
+    _, glyphs = _font()
+    return "".join(letter if glyphs.get_char_index(ord(letter)) else "?" for letter in text)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """A text in lines that are at most so many pixels wide; a word that is wider is cut."""
+    font, lines = _font()[0], [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
+
+
 def with_caption(picture: Picture, lines: Sequence[str]) -> Picture:
     """The picture with words below it: (h, w, 3) uint8 BGR -> (h + ..., w, 3) uint8 RGB."""
-    font = ImageFont.load_default(size=15)
     height, width = picture.shape[:2]
-    page = Image.new("RGB", (width, height + 22 * len(lines) + 12), "white")
+    words = [part for line in lines for part in wrapped(writable(line), width - 12)]
+    page = Image.new("RGB", (width, height + LINE * len(words) + 12), "white")
     page.paste(Image.fromarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)), (0, 0))
     pen = ImageDraw.Draw(page)
-    for i, line in enumerate(lines):
-        pen.text((6, height + 6 + 22 * i), line, fill="black", font=font)
+    for i, line in enumerate(words):
+        pen.text((6, height + 6 + LINE * i), line, fill="black", font=_font()[0])
     return np.asarray(page)

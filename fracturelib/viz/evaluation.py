@@ -1,6 +1,6 @@
 """Figures of judgement: bands, calibration, net benefit, predictive values, and what is left to people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from fracturelib.metrics.bootstrap import Groups, curve_bands
 from fracturelib.metrics.calibration import reliability
 from fracturelib.metrics.classification import average_precision, confusion_at, roc_auc
 from fracturelib.metrics.decision_curve import selective_prediction
-from fracturelib.viz.figures import BLUE, GREY, RED, figure, pr_plot, roc_plot
+from fracturelib.viz.figures import BLUE, GREY, ORANGE, RED, figure, pr_plot, roc_plot
 
 # Two models are told apart by colour and by line.
 MODELS = ((BLUE, "-"), (RED, "--"))
@@ -85,7 +85,7 @@ def reliability_plot(
             table["mean_score"], table["observed"], marker + style, color=colour, linewidth=1, label=f"{name}, 95 %"
         )
         below.hist(np.asarray(score), bins=np.linspace(0, 1, 31), histtype="step", color=colour, linestyle=style)
-    ax.set(ylabel="share that is fractured", title="Calibration")
+    ax.set(ylabel="proportion fractured", title="Calibration")
     _unit_square(ax)
     below.set(xlabel="score: P(Fractured)", ylabel="images")
     ax.legend(loc="upper left")
@@ -100,12 +100,12 @@ def decision_plot(table: pd.DataFrame, threshold: float | None = None) -> Figure
             table["threshold"], table["low"], table["high"], color=BLUE, alpha=0.15, linewidth=0, label="95 %"
         )
     ax.plot(table["threshold"], table["model"], color=BLUE, linewidth=2, label="the classifier")
-    ax.plot(table["threshold"], table["all"], "--", color=RED, label="call everybody fractured")
-    ax.plot(table["threshold"], table["none"], ":", color=GREY, linewidth=2, label="call nobody")
+    ax.plot(table["threshold"], table["all"], "--", color=RED, label="treat everybody")
+    ax.plot(table["threshold"], table["none"], ":", color=GREY, linewidth=2, label="treat nobody")
     if threshold is not None:
         ax.axvline(threshold, color="black", linestyle=":", label=f"threshold {threshold:.2f}")
     top = float(np.nanmax(np.r_[table["model"], table["high"].fillna(0), 0.01]))
-    ax.set(xlabel="risk at which one acts", ylabel="net benefit an image", xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top))
+    ax.set(xlabel="risk at which one acts", ylabel="net benefit per image", xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top))
     ax.legend(loc="upper right")
     return made
 
@@ -124,9 +124,39 @@ def predictive_values_plot(table: pd.DataFrame, prevalence: float | None = None)
     ax.plot(table["prevalence"], table["prevalence"], ":", color=GREY, label="before the call")
     if prevalence is not None:
         ax.axvline(prevalence, color="black", linestyle=":", label=f"here: {prevalence:.2f}")
-    ax.set(xlabel="prevalence", ylabel="share that is right")
+    ax.set(xlabel="prevalence", ylabel="proportion that is right")
     _unit_square(ax)
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return made
+
+
+def thousand_plot(
+    sensitivity: float, specificity: float, prevalences: Sequence[float], *, images: int = 1000
+) -> Figure:
+    """What becomes of a thousand images where fractures are rare and where they are common: a square each."""
+    made, axes = figure(3.9 * len(prevalences), 4.2, columns=len(prevalences), squeeze=False)
+    kinds = (
+        ("found", BLUE, "s"),
+        ("missed", "black", "x"),
+        ("false alarms", ORANGE, "s"),
+        ("no alarm", "#dddddd", "s"),
+    )
+    across = 40
+    for ax, prevalence in zip(axes[0], prevalences, strict=True):
+        fractured = round(images * prevalence)
+        found, quiet = round(fractured * sensitivity), round((images - fractured) * specificity)
+        counts = (found, fractured - found, images - fractured - quiet, quiet)
+        place = 0
+        for (name, colour, marker), count in zip(kinds, counts, strict=True):
+            at = np.arange(place, place + count)
+            ax.scatter(at % across, at // across, s=11, marker=marker, color=colour, linewidths=1, label=name)
+            place += count
+        title = f"{fractured} of {images} fractured\n{found} found, {fractured - found} missed"
+        ax.set_title(f"{title}\n{counts[2]} false alarms")
+        ax.set(aspect="equal", xlim=(-1, across), ylim=(-(-images // across), -1))
+        ax.set_axis_off()
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    made.legend(handles, names, loc="outside lower center", ncols=4, markerscale=2)
     return made
 
 
@@ -136,7 +166,36 @@ def selective_plot(y: ArrayLike, score: ArrayLike, threshold: float) -> Figure:
     table = selective_prediction(y, score, threshold)
     ax.plot(table["coverage"], table["error"], color=BLUE, linewidth=2, label="wrong among the decided")
     ax.axhline(table["error"].iloc[-1], linestyle=":", color=GREY, label="wrong when all are decided")
-    ax.set(xlabel="proportion of images that is decided", ylabel="share that is wrong", xlim=(0, 1.02))
+    ax.set(xlabel="proportion of images that is decided", ylabel="proportion that is wrong", xlim=(0, 1.02))
     ax.set_ylim(bottom=0)
     ax.legend(loc="best")
+    return made
+
+
+def subgroups_plot(tables: Mapping[str, pd.DataFrame], overall: float, *, name: str = "auc") -> Figure:
+    """A figure in each subgroup with its 95 % interval, lowest first in the first table: tables of `by_subgroup`.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        Up to two, such as of test and of validation; subgroups without a figure in the first are left out.
+    overall : float
+        The figure of all images, a dashed line.
+    name : str
+        "auc", "sensitivity" or "specificity".
+    """
+    first = next(iter(tables.values()))
+    rows = first[name].dropna().sort_values().index if name in first else first.index[:0]
+    made, ax = figure(7.5, 0.36 * max(len(rows), 2) + 1.4)
+    for (said, table), (colour, _), marker, shift in zip(tables.items(), MODELS, "os", (-0.12, 0.12), strict=False):
+        part = table.reindex(rows)
+        places = np.arange(len(rows)) + (shift if len(tables) > 1 else 0)
+        ax.hlines(places, part[f"{name}_low"], part[f"{name}_high"], color=colour, linewidth=1.5)
+        ax.plot(part[name], places, marker, color=colour, label=said)
+    ax.axvline(overall, color="black", linestyle="--", label="all images")
+    if name == "auc":
+        ax.axvline(0.5, color=GREY, linestyle=":", label="a coin")
+    ax.set_yticks(range(len(rows)), [f"{value}" for value in rows])
+    ax.set(xlabel="AUC" if name == "auc" else name, xlim=(-0.02, 1.02), ylim=(max(len(rows), 1) - 0.5, -0.5))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return made

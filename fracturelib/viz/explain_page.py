@@ -6,12 +6,12 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from fracturelib._io import OF_A_MAP
 from fracturelib._io.files import atomic_path
 from fracturelib._io.pages import page
 from fracturelib.models.classifier import Classifier
 
 INDEX = "index.html"
-NOTICE = "For education and research, not for clinical use. A heat map is not a finding."
 MARK = '<meta name="generator" content="fracture explain">'  # what says that an index.html may be replaced
 
 
@@ -34,7 +34,7 @@ def index_page(frame: pd.DataFrame, threshold: float, rule: str) -> str:
     return page(
         "explain",
         mark=f"{MARK}<title>Where the network looks</title>",
-        notice=NOTICE,
+        notice=OF_A_MAP,
         shown=shown.to_dict("records"),
         left_out=frame[frame["picture"] == ""].to_dict("records"),
         threshold=threshold,

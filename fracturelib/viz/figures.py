@@ -11,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from numpy.typing import ArrayLike, NDArray
 
@@ -99,8 +100,8 @@ def outline(ax: Axes, mask: NDArray[np.uint8]) -> None:
     grown = cv2.dilate((mask > 0).astype(np.uint8), np.ones((size, size), np.uint8))
     for contour in cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
         points = np.vstack([contour[:, 0], contour[:1, 0]])
-        ax.plot(points[:, 0], points[:, 1], color="black", linewidth=2.4, alpha=0.6)
-        ax.plot(points[:, 0], points[:, 1], color=OUTLINE, linewidth=1.2)
+        ax.plot(points[:, 0], points[:, 1], color="black", linewidth=1.5, alpha=0.5)
+        ax.plot(points[:, 0], points[:, 1], color=OUTLINE, linewidth=0.8)
 
 
 def class_balance(frame: pd.DataFrame) -> Figure:
@@ -161,6 +162,47 @@ def learning_curves(history: pd.DataFrame) -> Figure:
     right.legend(loc="lower right")
     for ax in (left, right):
         ax.xaxis.get_major_locator().set_params(integer=True)
+    return made
+
+
+def convolution_plot(
+    patch: NDArray[np.floating], kernel: NDArray[np.floating], answer: NDArray[np.floating], *, at: tuple[int, int]
+) -> Figure:
+    """A filter on a patch of an image, and its answers, with all numbers; the place `at` (row, column) is framed.
+
+    Patch (h, w), kernel (k, k), answers (h - k + 1, w - k + 1).
+    """
+    widths = [patch.shape[1], kernel.shape[1] + 1, answer.shape[1]]
+    made, axes = figure(11, 3.5, columns=3, width_ratios=widths)
+    row, column = at
+    size = len(kernel)
+    frames = ((row, column, size), (0, 0, size), (row, column, 1))
+    for ax, values, title, frame in zip(
+        axes, (patch, kernel, answer), ("the patch", "the filter", "its answers"), frames, strict=True
+    ):
+        most = max(float(np.abs(values).max()), 1e-9)
+        grey = ax is axes[0]
+        least, top = (0, 1.15 * most) if grey else (-most, most)
+        ax.imshow(values, cmap="gray" if grey else "PuOr_r", vmin=least, vmax=top)
+        for (i, j), value in np.ndenumerate(values):
+            dark = value < 0.55 * most if grey else abs(value) > 0.6 * most
+            ax.text(j, i, f"{value:g}", ha="center", va="center", fontsize=10, color="white" if dark else "black")
+        above, left, side = frame
+        ax.add_patch(Rectangle((left - 0.5, above - 0.5), side, side, fill=False, edgecolor=OUTLINE, linewidth=3))
+        ax.set_title(title)
+        ax.set_axis_off()
+    return made
+
+
+def losses_plot(losses: Mapping[str, Sequence[float]]) -> Figure:
+    """Loss by step, a panel a training with one scale for all, and what a coin costs: name -> losses."""
+    made, axes = figure(11, 2.9, columns=len(losses), sharey=True, squeeze=False)
+    for ax, (name, values) in zip(axes[0], losses.items(), strict=True):
+        ax.plot(np.arange(1, len(values) + 1), values, color=BLUE, linewidth=1.5)
+        ax.axhline(np.log(2), linestyle=":", color=GREY, label="always one half")
+        ax.set(title=name, xlabel="step")
+    axes[0, 0].set(ylabel="cross-entropy", ylim=(0, 2))
+    axes[0, 0].legend(loc="upper right")
     return made
 
 
@@ -309,4 +351,32 @@ def triptych(
         if mask is not None and mask.any():
             outline(ax, mask)
     made.suptitle(title, fontsize=11)
+    return made
+
+
+def dots_plot(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, line: float = 0.5) -> Figure:
+    """A label a row, a mark a network, with its interval: what the axis says -> network -> task, class, auc, low, high.
+
+    Labels without a figure are left out, and a panel of which none is left says so. `line` is what a coin would get.
+    """
+    kinds = ((BLUE, "o", -0.15), (RED, "s", 0.15), (GREEN, "^", 0.0))
+    shown = {x: next(iter(tables.values())).dropna(subset="auc").index for x, tables in panels.items()}
+    most = max(map(len, shown.values()), default=1)
+    made, axes = figure(5.5 * len(panels) + 1, 0.34 * max(most, 2) + 1.5, columns=len(panels), squeeze=False)
+    for ax, (x, tables) in zip(axes[0], panels.items(), strict=True):
+        rows = shown[x]
+        for (name, table), (colour, marker, shift) in zip(tables.items(), kinds, strict=False):
+            part, y = table.loc[rows], np.arange(len(rows)) + (shift if len(tables) > 1 else 0)
+            ax.hlines(y, part["low"], part["high"], color=colour, linewidth=2)
+            ax.plot(part["auc"], y, marker, color=colour, label=name)
+        ax.axvline(line, color=GREY, linestyle=":")
+        named = next(iter(tables.values())).loc[rows, ["task", "class"]].to_numpy()
+        ax.set_yticks(range(len(rows)), [f"{task}: {answer}" for task, answer in named])
+        ax.set(xlabel=x, ylim=(max(len(rows), 1) - 0.5, -0.5))
+        if rows.empty:
+            ax.set_title("no label has images enough for a figure")
+    made.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr, call-arg]
+    handles, names = max((ax.get_legend_handles_labels() for ax in axes[0]), key=lambda found: len(found[1]))
+    if len(names) > 1:
+        made.legend(handles, names, loc="outside upper center", ncols=len(names))
     return made

@@ -1,5 +1,10 @@
-"""The explorer: turn the knobs of a heat map and watch one image at a time. Widgets around `explorer_view`."""
+"""The explorer: turn the knobs of a heat map and watch one image at a time.
 
+The image, its map and its score come first, the knobs below them, and those that are seldom turned are folded.
+"""
+
+import base64
+import io
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -12,6 +17,7 @@ from ipyevents import Event
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from fracturelib._io import OF_A_MAP
 from fracturelib._io.filenames import safe_name
 from fracturelib._io.files import InputError, atomic_path, cache_dir, temporary_folder
 from fracturelib.data.decode import read_grey
@@ -50,7 +56,8 @@ SCALES = ("each map by itself", "the same for all images")
 ZOOM_AT = ("the middle", "the map's peak", "the fracture, where known")
 IDLE = ["mousedown", "mouseup", "mouseleave"]  # the page tells of movements only while a rectangle is dragged
 DRAGGING = [*IDLE, "mousemove"]
-NOTICE = "For education and research, not for clinical use. A heat map is not a finding."
+FOUND, EASY, TRIES = list(OUTCOMES)[1], 0.15, 12  # a fracture that fills the image is no feat to find
+LINK = "color:#006d77;text-decoration:underline"
 
 
 class GradCAMExplorer:
@@ -79,7 +86,7 @@ class GradCAMExplorer:
     Attributes
     ----------
     widget : ipywidgets.VBox
-        To be shown as the last value of a cell.
+        To be shown as the last value of a cell. It begins with a fracture that the map finds, where there is one.
     memory : MapMemory
         Maps by image, layer, method and target.
     passes : int
@@ -131,17 +138,38 @@ class GradCAMExplorer:
         self._image: tuple[int, Picture, list[NDArray[np.int32]]] | None = None
         self._picked: list[int] = []
         self._shown: tuple[Picture, list[str]] | None = None
-        self._note = ""
+        self._note = self._link = ""
         self._quiet = False
         self._corner: tuple[float, float, bool] | None = None  # where a rectangle began that is being dragged
         self._made: list[widgets.Widget] = []
         self._build(classifier.threshold if threshold is None else threshold)
-        self._pick()
+        self._pick(self._first())
 
     @property
     def passes(self) -> int:
         """How often a network ran to explain or to score what is shown."""
         return self.memory.passes
+
+    @property
+    def _known(self) -> list[int]:
+        """The labels, -1 where the truth is not known."""
+        return [-1 if label is None else label for label in self.labels]
+
+    def _first(self) -> int | None:
+        """The surest fracture in whose outline the map's peak lies; where there is none, the surest fracture."""
+        found = outcomes(self._known, self.scores, self.threshold.value, FOUND)
+        outlined = [(i, mask) for i in found if (mask := self._mask(i)) is not None]
+        outlined.sort(key=lambda pair: pair[1].mean() > EASY)  # and within each by sureness
+        for index, mask in outlined[:TRIES]:
+            try:
+                raw = self.memory.raw(index, self.layer.value, self.method.value, self.target.value,
+                                      self.checkpoint.value)  # fmt: skip
+            except InputError:  # said where the image is shown
+                break
+            if raw is not None and raw.max() > 0 and pointing_game(upsample(raw, mask.shape), mask):
+                return index
+        fractured = found or [i for i, label in enumerate(self.labels) if label == 1]
+        return max(fractured, key=lambda i: self.scores[i], default=None)
 
     # Picture and words
 
@@ -292,8 +320,8 @@ class GradCAMExplorer:
 
     def _knob(self, kind: Callable[..., Any], name: str, *args: Any, **options: Any) -> Any:
         return self._new(
-            kind, *args, description=name, style={"description_width": "120px"},
-            layout=widgets.Layout(width="340px"), **options,
+            kind, *args, description=name, style={"description_width": "104px"},
+            layout=widgets.Layout(width="auto"), **options,
         )  # fmt: skip
 
     def _build(self, threshold: float) -> None:
@@ -311,13 +339,15 @@ class GradCAMExplorer:
         self.outcome = self._knob(drop, "Show", options=list(OUTCOMES))
         self.region = self._knob(drop, "Region", options=[ALL, *sorted(set(self.regions or []))])
         self.order = self._knob(drop, "Order", options=ORDERS)
-        self.position = self._knob(widgets.IntSlider, "Image", 0, 0, 0)
+        self.position = self._knob(
+            widgets.IntSlider, "Image", 0, 0, 0, readout=False
+        )  # the words say which of how many
         self.threshold = self._knob(
             slide, "Call from score", round(threshold, 3), min=0.0, max=1.0, step=0.005, readout_format=".3f"
         )
         self.upload = self._new(
             widgets.FileUpload, accept=".jpg,.jpeg,.png,.dcm,.dicom", multiple=False,
-            description="Your own image (JPEG, PNG, DICOM)", layout=widgets.Layout(width="340px"),
+            description="Your own image (JPEG, PNG, DICOM)", layout=widgets.Layout(width="auto"),
         )  # fmt: skip
 
     def _build_map(self) -> None:
@@ -331,9 +361,10 @@ class GradCAMExplorer:
         self.checkpoint = self._knob(drop, "Checkpoint", options=list(self.checkpoints))
         self.compute_button = self._new(
             widgets.Button, description="Compute", disabled=True, tooltip="Compute the slow map that is chosen",
-            layout=widgets.Layout(width="120px"),
+            layout=widgets.Layout(width="104px"),
         )  # fmt: skip
-        self.bar = self._new(widgets.FloatProgress, 0, min=0, max=1, layout=widgets.Layout(width="214px"))
+        self.bar = self._new(widgets.FloatProgress, 0, min=0, max=1, layout=widgets.Layout(flex="1 1 80px"))
+        self.slow = self._new(widgets.HBox, [self.compute_button, self.bar])
         self.compare = self._new(widgets.Checkbox, value=False, description="Compare with a second map", indent=False)
         self.second_layer = self._knob(drop, "Second layer", options=names, value=names[-min(2, len(names))])
         self.second_method = self._knob(drop, "Second method", options=methods)
@@ -364,19 +395,21 @@ class GradCAMExplorer:
         ends: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.01, "readout_format": ".2f"}
         self.down = self._knob(widgets.FloatRangeSlider, "From top to", value=(0.4, 0.6), **ends)
         self.across = self._knob(widgets.FloatRangeSlider, "From left to", value=(0.4, 0.6), **ends)
-        self.save = self._new(widgets.Button, description="Save this view as PNG", layout=widgets.Layout(width="340px"))
+        self.save = self._new(widgets.Button, description="Save this view as PNG", layout=widgets.Layout(width="auto"))
 
     def _build_picture(self) -> None:
         """The picture, the mouse over it, and the words below."""
         width, height = 2 * SIDE + GAP, SIDE
-        size = {"width": f"{width}px", "height": f"{height}px", "max_width": "100%", "object_fit": "contain"}
+        # As wide as the page lets it be, and as high as that makes it: nothing jumps, and nothing is white.
+        size = {"width": f"{width}px", "height": "auto", "max_width": "100%", "object_fit": "contain", "margin": "0"}
         self.image = self._new(widgets.Image, format="jpeg", width=width, height=height, layout=widgets.Layout(**size))
         self.mouse = self._new(
             Event, source=self.image, watched_events=IDLE, prevent_default_action=True, wait=30,
             throttle_or_debounce="throttle",
         )  # fmt: skip
         self.mouse.on_dom_event(self._on_mouse)
-        self.text = self._new(widgets.HTML, layout=widgets.Layout(min_height="120px"))
+        self.text = self._new(widgets.HTML, layout=widgets.Layout(min_height="78px"))
+        self.text.add_class("explorer-words")
 
     def _watch(self) -> None:
         """Let every knob do something."""
@@ -393,28 +426,37 @@ class GradCAMExplorer:
         self.save.on_click(self._on_save)
 
     def _laid_out(self) -> Any:
-        def column(title: str, *parts: widgets.Widget) -> Any:
-            head = self._new(widgets.HTML, f"<b>{title}</b>")
-            return self._new(widgets.VBox, [head, *parts], layout=widgets.Layout(margin="0 12px 8px 0"))
+        """The picture, its words, the knobs in as many columns as there is room for, and the folded ones."""
 
-        several = [self.checkpoint] if len(self.checkpoints) > 1 else []
-        second = [self.second_checkpoint] if len(self.checkpoints) > 1 else []
-        region = [self.region] if self.regions else []
-        slow = self._new(widgets.HBox, [self.compute_button, self.bar])
+        def column(*parts: widgets.Widget) -> Any:
+            narrow = widgets.Layout(flex="1 1 280px", max_width="344px", margin="0 8px 0 0")
+            return self._new(widgets.VBox, list(parts), layout=narrow)
+
+        several = len(self.checkpoints) > 1
         columns = [
-            column("Which image", self.outcome, *region, self.order, self.position, self.threshold, self.upload),
-            column("Which map", self.layer, self.method, self.target, *several, slow, self.compare,
-                   self.second_layer, self.second_method, *second),
-            column("How it is drawn", self.opacity, self.map_threshold, self.colours, self.scale, self.smooth,
-                   self.zoom, self.zoom_at, self.outline),
-        ]  # fmt: skip
+            column(self.position, self.outcome, *([self.region] if self.regions else []), self.order, self.threshold),
+            column(self.layer, self.method, self.slow, self.target, self.opacity, self.map_threshold),
+            column(*([self.checkpoint] if several else []), self.outline, self.save, self.upload),
+        ]
         knobs = self._new(widgets.HBox, columns, layout=widgets.Layout(flex_flow="row wrap"))
-        below = column("What if it were covered?", self.occlude, self.down, self.across, self.save)
-        words = self._new(widgets.HBox, [below, self.text], layout=widgets.Layout(flex_flow="row wrap"))
-        return self._new(widgets.VBox, [knobs, self.image, words])
+        folded = {
+            "A second map beside the first": [
+                self.compare, self.second_layer, self.second_method, *([self.second_checkpoint] if several else [])
+            ],
+            "Colours, scale and smoothing": [self.colours, self.scale, self.smooth],
+            "Zoom": [self.zoom, self.zoom_at],
+            "What if a part were covered?": [self.occlude, self.down, self.across],
+        }  # fmt: skip
+        folds = self._new(
+            widgets.Accordion, [column(*parts) for parts in folded.values()], titles=list(folded),
+            layout=widgets.Layout(max_width=f"{2 * SIDE + GAP}px"),
+        )  # fmt: skip
+        return self._new(widgets.VBox, [self.image, self.text, knobs, folds])
 
     def _on_pick(self, _change: dict[str, Any]) -> None:
-        self._pick()
+        if not self._quiet:
+            self._note = ""
+            self._pick()
 
     def _on_change(self, _change: dict[str, Any]) -> None:
         if not self._quiet:
@@ -505,23 +547,40 @@ class GradCAMExplorer:
         return index
 
     def _on_save(self, _button: Any) -> None:
+        """Save, say where, and offer it for download: the browser may run on another computer than this."""
+        if self._shown is None:
+            return
+        name, content = f"{self._stem()}.png", self._as_png()
         try:
-            self._note = f"saved {self.save_view().as_posix()}"
+            path = self.save_view().resolve()
+            name, self._note = path.name, f"saved as {path}"
         except OSError as error:
-            self._note = f"{self.save_to}: {(error.strerror or 'cannot be written').lower()}"
+            self._note = f"not saved in {self.save_to.resolve()}: {(error.strerror or 'cannot be written').lower()}"
+        data = base64.b64encode(content).decode()
+        self._link = f'<a download="{escape(name)}" href="data:image/png;base64,{data}" style="{LINK}">Download it</a>'
         self._show()
+        self._link = ""
 
-    def save_view(self) -> Path:
-        """Save the picture with its caption as PNG in `save_to`, under a name that was free; its path."""
+    def _stem(self) -> str:
+        """What the file of the view is called."""
+        return safe_name(Path(self.files[self._picked[self.position.value]]).stem or "image", most=200)
+
+    def _as_png(self) -> bytes:
+        """The picture with its caption."""
         if self._shown is None:
             raise InputError("no image is shown; expected one to save")
         picture, lines = self._shown
-        stem = safe_name(Path(self.files[self._picked[self.position.value]]).stem or "image", most=200)
-        number = 1
-        while (path := self.save_to / f"{stem}-{number:02d}.png").exists():
+        buffer = io.BytesIO()
+        Image.fromarray(with_caption(picture, [*lines, OF_A_MAP])).save(buffer, format="png")
+        return buffer.getvalue()
+
+    def save_view(self) -> Path:
+        """Save the picture with its caption as PNG in `save_to`, under a name that was free; its path."""
+        content, number = self._as_png(), 1
+        while (path := self.save_to / f"{self._stem()}-{number:02d}.png").exists():
             number += 1
         with atomic_path(path) as temporary:
-            Image.fromarray(with_caption(picture, [*lines, NOTICE])).save(temporary, format="png")
+            temporary.write_bytes(content)
         return path
 
     def _pick(self, wanted: int | None = None) -> None:
@@ -529,9 +588,8 @@ class GradCAMExplorer:
         if self._quiet:
             return
         shown = self._picked[self.position.value] if self._picked and wanted is None else wanted
-        known = [-1 if label is None else label for label in self.labels]
         self._picked = picked(
-            known, self.scores, self.threshold.value, outcome=self.outcome.value, order=self.order.value,
+            self._known, self.scores, self.threshold.value, outcome=self.outcome.value, order=self.order.value,
             regions=self.regions, region=None if self.region.value == ALL else self.region.value,
         )  # fmt: skip
         self._quiet = True
@@ -549,6 +607,8 @@ class GradCAMExplorer:
         for knob in (self.down, self.across):
             knob.disabled = not self.occlude.value
         self.zoom_at.disabled = self.zoom.value <= 1
+        slow = any(self._choice(second)[1] in SLOW for second in self._maps_shown())
+        self.slow.layout.display = None if slow else "none"
         if not self._picked:
             self._shown = None
             self.image.value = encode(np.full((SIDE, 2 * SIDE + GAP, 3), 255, np.uint8))
@@ -565,13 +625,13 @@ class GradCAMExplorer:
         self._shown = picture, lines
         self.compute_button.disabled = not waits
         self.image.value = encode(picture)
-        self._say([*lines, f"{self.position.value + 1} of {len(self._picked)}: {self.outcome.value}"])
+        self._say(lines, f"{self.position.value + 1} of {len(self._picked)}: {self.outcome.value}. ")
 
-    def _say(self, lines: Sequence[str]) -> None:
-        words = [escape(line) for line in lines]
-        words[0] = f"<b>{words[0]}</b>"
-        note = f"<br><b style='color:#D55E00'>{escape(self._note)}</b>" if self._note else ""
-        self.text.value = f"{'<br>'.join(words)}{note}<br><i>{NOTICE}</i>"
+    def _say(self, lines: Sequence[str], place: str = "") -> None:
+        words = [f"<b>{escape(line)}</b>" if i < 2 else escape(line) for i, line in enumerate(lines)]
+        note = f"<br><b style='color:#B35900'>{escape(self._note)}</b> {self._link}" if self._note else ""
+        said = f"{'<br>'.join(words)}{note}<br>{escape(place)}<i>{OF_A_MAP}</i>"
+        self.text.value = f"<div style='line-height:1.4;overflow-wrap:anywhere'>{said}</div>"
 
     def close(self) -> None:
         """Free every widget, and forget the maps."""

@@ -8,7 +8,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fracturelib._io.files import InputError
-from fracturelib.viz.figures import BLUE, GREEN, GREY, MARKERS, ORANGE, RED, figure
+from fracturelib.explain.localization import Judged, judged_table
+from fracturelib.explain.overlay import normalise, overlay, upsample
+from fracturelib.explain.rivals import SHOWN
+from fracturelib.metrics.bootstrap import Groups
+from fracturelib.viz.figures import BLUE, GREEN, GREY, MARKERS, ORANGE, RED, figure, montage
 
 COLOURS = (BLUE, ORANGE, GREEN, RED, "black", GREY)
 LINES = ("-", "--", ":", "-.")
@@ -28,6 +32,57 @@ def baselines_plot(table: pd.DataFrame) -> Figure:
     ax.set_yticks(range(len(metrics)), metrics)
     ax.set(xlim=(-0.02, 1.02), ylim=(len(metrics) - 0.5, -0.5), xlabel="mean over images, with 95 % intervals")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return made
+
+
+def rivals_plot(
+    judged: Mapping[str, Judged], groups: Groups | None = None, *, metrics: Sequence[str] = SHOWN, n: int = 500
+) -> Figure:
+    """Figures of several kinds of maps of the same images, with intervals by patient."""
+    table = judged_table(judged, groups, n=n)
+    return baselines_plot(table[table["metric"].isin(metrics)])
+
+
+def heat_montage(
+    images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    heats: Sequence[NDArray[np.float32] | None] | NDArray[np.float32],
+    titles: Sequence[str],
+    *,
+    masks: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+    columns: int = 3,
+    width: float = 11.0,
+    opacity: float = 0.7,
+    peaks: bool = False,
+) -> Figure:
+    """Images with maps laid over them, each map scaled to its own maximum; the fracture outlined where it is known.
+
+    Parameters
+    ----------
+    images : (n, h, w) uint8
+    heats : n of (h', w') float32
+        None, or a map without evidence, leaves the image as it is.
+    titles : n of str
+    masks : (n, h, w) of 0 and 1, optional
+    columns, width
+        As for `montage`.
+    opacity : float
+        Of the strongest evidence, 0..1.
+    peaks : bool
+        A cross where the map is strongest.
+    """
+    if len(heats) != len(images):
+        raise InputError(f"heats has {len(heats)} maps; expected {len(images)}, one for each image")
+    large = [None if h is None else upsample(h, i.shape[:2]) for i, h in zip(images, heats, strict=True)]
+    pictures = [
+        np.repeat(image[..., None], 3, axis=2) if heat is None else overlay(image, normalise(heat)[0], opacity=opacity)
+        for image, heat in zip(images, large, strict=True)
+    ]
+    made = montage(pictures, titles, masks=masks, columns=columns, width=width)
+    for ax, heat in zip(made.axes, large, strict=False):
+        if peaks and heat is not None and heat.max() > 0:
+            row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
+            ax.plot(column, row, "+", color="white", markersize=13, markeredgewidth=4.5)
+            ax.plot(column, row, "+", color=GREEN, markersize=12, markeredgewidth=2.2)
     return made
 
 

@@ -70,7 +70,7 @@ def figures(
     yield "sweep", "What each threshold would reach.", sweep_plot(sweep(y, score), threshold)
     yield (
         "calibration",
-        "Whether a score means what it says: observed share against mean score, 95 % by groups.",
+        "Whether a score means what it says: observed proportion against mean score, 95 % by groups.",
         reliability_plot(y, score, group, n=300),
     )
     yield (

@@ -5,11 +5,47 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike, NDArray
 
 from fracturelib.viz.figures import BLUE, GREEN, GREY, ORANGE, RED, figure
 
 KINDS = ((BLUE, "-", "o"), (RED, "--", "s"), (GREEN, "-.", "^"), (ORANGE, ":", "D"))
+
+
+def changes_plot(
+    whole: Mapping[str, NDArray[np.uint8]],
+    close: Mapping[str, NDArray[np.uint8]],
+    *,
+    at: tuple[float, float],
+    side: int = 40,
+) -> Figure:
+    """Versions of one image: some whole, and below them a detail of others, magnified so far that pixels show.
+
+    Parameters
+    ----------
+    whole, close : mapping of str to (s, s)
+        As many of one as of the other; the first of `whole` is framed where the details lie.
+    at : (row, column)
+        The middle of the detail, in pixels; it is moved inwards where it would leave the image.
+    side : int
+        Of the detail, in pixels.
+    """
+    height, width = next(iter(whole.values())).shape
+    top, left = (int(np.clip(m - side / 2, 0, most - side)) for m, most in zip(at, (height, width), strict=True))
+    columns = max(len(whole), len(close))
+    made, axes = figure(10, 2 * (10 / columns + 0.3), columns=columns, rows=2, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (name, image) in zip(axes[0], whole.items(), strict=False):
+        ax.imshow(image, cmap="gray", vmin=0, vmax=255)
+        ax.set_title(name)
+    axes[0, 0].add_patch(Rectangle((left, top), side, side, fill=False, color=ORANGE, linewidth=1.5))
+    for ax, (name, image) in zip(axes[1], close.items(), strict=False):
+        detail = image[top : top + side, left : left + side]
+        ax.imshow(detail, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ax.set_title(f"{name}, magnified")
+    return made
 
 
 def costs_plot(table: pd.DataFrame) -> Figure:
@@ -94,7 +130,7 @@ def likelihood_plot(shares: ArrayLike, curves: Mapping[str, tuple[ArrayLike, Arr
         walked = np.asarray(steps, float)
         ax.plot(x, height, color=BLUE, linewidth=2)
         ax.plot(walked, np.interp(walked, x, height), "o", color=BLUE, markersize=5, label="steps of EM")
-        ax.axvline(truth, color=RED, linestyle="--", linewidth=2, label="true share")
+        ax.axvline(truth, color=RED, linestyle="--", linewidth=2, label="true prevalence")
         ax.set(title=name, xlabel="prevalence", xlim=(0, 1), ylim=(-0.3, 0.02))
     axes[0, 0].set_ylabel("mean log-likelihood,\nbelow its maximum")
     made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -114,10 +150,11 @@ def few_labels_plot(table: pd.DataFrame, wanted: float) -> Figure:
             ax.plot(place, limits[0.5], marker, color=colour, markersize=7, label=name)
         ax.set_xticks(range(len(sizes)), [str(s) for s in sizes])
         ax.set(xlabel="images labelled there", xlim=(-0.5, len(sizes) - 0.5))
-    left.axhline(wanted, color="black", linestyle=":", label="wanted sensitivity")
-    left.set(ylabel="on images that were not labelled", ylim=(-0.02, 1.02), title="a new threshold")
+    left.axhline(wanted, color="black", linestyle=":", label="wanted")
+    left.set(ylabel="on images that were not labelled", ylim=(-0.02, 1.22), title="a new threshold")
+    left.set_yticks(np.linspace(0, 1, 6))
     right.set(ylabel="log loss (less is better)", title="a new calibration")
-    left.legend(loc="lower right")
+    left.legend(loc="upper center", ncols=3)
     low, high = right.get_ylim()
     right.set_ylim(low, high + 0.2 * (high - low))
     right.legend(loc="upper center", ncols=3)

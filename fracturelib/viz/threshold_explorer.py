@@ -23,6 +23,7 @@ OUTCOMES = {
 }
 
 SHOWN, THUMB = 6, 84  # images in a gallery, and the side of each in pixels
+OUTLINE = (255, 229, 0)  # BGR: blue-green, which is no colour of a radiograph
 EMPTY = 238  # grey of a place without an image
 
 
@@ -155,6 +156,8 @@ class ThresholdExplorer:
         The images, for the galleries.
     files : sequence of str, optional
         Their names, for the galleries' captions.
+    masks : (n, s, s) of 0 and 1, optional
+        Where the fractures are; the missed ones are shown with their outlines.
     threshold, prevalence : float, optional
         Where the sliders stand at first: 0.5, and the proportion of fractured images among these.
 
@@ -179,18 +182,20 @@ class ThresholdExplorer:
         *,
         images: NDArray[np.uint8] | None = None,
         files: Sequence[str] | None = None,
+        masks: NDArray[np.uint8] | None = None,
         threshold: float = 0.5,
         prevalence: float | None = None,
     ) -> None:
         self.y, self.score = checked_probabilities(y, score)
         if len(np.unique(self.y)) != 2:
             raise InputError(f"y has one class in {len(self.y)} images; expected both")
-        for name, value in (("images", images), ("files", files)):
+        for name, value in (("images", images), ("files", files), ("masks", masks)):
             if value is not None and len(value) != len(self.y):
                 raise InputError(f"{name} has {len(value)} values; expected {len(self.y)}, one for each label")
         self.ranking = Ranking.of(self.y, self.score)
         self.thumbs = None if images is None else np.stack([thumbnail(image) for image in images])
         self.files = files
+        self.outlines = None if masks is None else [outline(mask) for mask in masks]
         share = self.ranking.prevalence if prevalence is None else prevalence
         self.threshold = _slider("Threshold", threshold, 0.0, 1.0)
         self.prevalence = _slider("Prevalence", float(np.clip(share, 0.005, 0.995)), 0.005, 0.995)
@@ -221,12 +226,15 @@ class ThresholdExplorer:
             inside = np.flatnonzero((self.y == (name in ("tp", "fn"))) & (predicted == (name in ("tp", "fp"))))
             near = inside[np.argsort(np.abs(self.score[inside] - threshold), kind="stable")[:SHOWN]]
             caption.value = self._caption(name, len(inside), near)
-            picture.value = strip(self.thumbs, near)  # type: ignore[arg-type]
+            outlines = self.outlines if name == "fn" else None
+            picture.value = strip(self.thumbs, near, outlines)  # type: ignore[arg-type]
 
     def _caption(self, name: str, images: int, near: NDArray[np.int64]) -> str:
         shown = ", ".join(f"{self.score[i]:.2f}" for i in near)
         names = "" if self.files is None else f' title="{escape("; ".join(str(self.files[i]) for i in near))}"'
         nearest = f"<br>nearest to the threshold: {shown}" if images else "<br>none"
+        if name == "fn" and self.outlines is not None and any(self.outlines[i] for i in near):
+            nearest += "; the line surrounds the fracture"
         return f"<div style='line-height:1.3'{names}><b>{images}</b> {escape(OUTCOMES[name])}{nearest}</div>"
 
     def close(self) -> None:
@@ -252,11 +260,26 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def strip(thumbs: NDArray[np.uint8], chosen: NDArray[np.int64]) -> bytes:
-    """Up to SHOWN thumbnails side by side, as JPEG."""
-    row = np.full((THUMB, SHOWN * (THUMB + 4)), EMPTY, np.uint8)
+def outline(mask: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
+    """Contours of a mask on a thumbnail, just outside of it: (s, s) of 0 and 1 -> OpenCV contours, none if empty."""
+    small = cv2.resize((mask > 0).astype(np.float32), (THUMB, THUMB), interpolation=cv2.INTER_AREA) > 0
+    grown = cv2.dilate(small.astype(np.uint8), np.ones((5, 5), np.uint8))
+    return list(cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0])  # type: ignore[arg-type]
+
+
+def strip(
+    thumbs: NDArray[np.uint8],
+    chosen: NDArray[np.int64],
+    outlines: Sequence[Sequence[NDArray[np.int32]]] | None = None,
+) -> bytes:
+    """Up to SHOWN thumbnails side by side, with outlines if given, as JPEG."""
+    row: NDArray[np.uint8] = np.full((THUMB, SHOWN * (THUMB + 4)), EMPTY, np.uint8)
     for k, i in enumerate(chosen):
         row[:, k * (THUMB + 4) : k * (THUMB + 4) + THUMB] = thumbs[i]
+    if outlines is not None:
+        row = np.repeat(row[..., None], 3, axis=2)
+        for k, i in enumerate(chosen):
+            cv2.drawContours(row, outlines[i], -1, OUTLINE, 1, cv2.LINE_AA, offset=(k * (THUMB + 4), 0))
     return cv2.imencode(".jpg", row, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
 
 
@@ -277,7 +300,7 @@ def charts(ranking: Ranking, threshold: float, prevalence: float) -> str:
 
     grid = np.linspace(0, 1, 101)
     up, down = predictive_values(se, sp, grid)
-    values = Chart("PPV and NPV", "prevalence", "share that is right")
+    values = Chart("PPV and NPV", "prevalence", "proportion that is right")
     values.line([prevalence, prevalence], [0, 1], GREY, dashes="2 3", width=1)
     values.line(grid, up, RED)
     values.line(grid, down, GREEN, dashes="6 3")

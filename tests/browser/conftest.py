@@ -21,6 +21,18 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+WORDS = ".explorer-words"
+# Whether all of an element can be seen where the page stands: each of its lines, at both ends.
+IN_SIGHT = """selector => {
+    const element = document.querySelector(selector);
+    const places = Array.from(element.getClientRects()).flatMap(
+        r => [[r.left + 4, r.top + 4], [r.right - 4, r.bottom - 4]]
+    );
+    return places.length > 0 && places.every(([x, y]) => {
+        const top = document.elementFromPoint(x, y);
+        return top !== null && (top === element || element.contains(top));
+    });
+}"""
 
 
 def chromium() -> str | None:
@@ -37,8 +49,9 @@ class Lab:
     url: str
     token: str
 
-    def address(self, notebook: str) -> str:
-        return f"{self.url}/doc/tree/{notebook}?token={self.token}"
+    def address(self, notebook: str, view: str = "doc") -> str:
+        """Of a notebook alone, or in the `lab` with its files at the left."""
+        return f"{self.url}/{view}/tree/{notebook}?token={self.token}"
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +112,9 @@ def write_notebook(path: Path, *cells: str) -> None:
     nbformat.write(notebook, path)
 
 
-def open_and_run(page: object, lab: Lab, notebook: str) -> None:
+def open_and_run(page: object, lab: Lab, notebook: str, view: str = "doc") -> None:
     """Open a notebook and run all of its cells."""
-    page.goto(lab.address(notebook), wait_until="domcontentloaded")
+    page.goto(lab.address(notebook, view), wait_until="domcontentloaded")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=240_000)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=240_000)
     page.wait_for_selector("text=/\\| Idle/", timeout=240_000)

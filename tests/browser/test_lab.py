@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import Lab, open_and_run, write_notebook
+from tests.browser.conftest import IN_SIGHT, WORDS, Lab, open_and_run, write_notebook
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -36,6 +36,10 @@ def show(change):
 slider.observe(show, names="value")
 show(None)
 widgets.VBox([explorer.widget, slider, small])
+"""
+ALONE = """
+from fracturelib.tutorial import open_explorer
+open_explorer().widget
 """
 PICTURE = ".jp-OutputArea-output img.widget-image"
 
@@ -90,10 +94,36 @@ def screenshot(page: Any, lab: Lab, name: str) -> np.ndarray:
 def wait_for_words(page: Any, *words: str) -> None:
     """Until the lines below the picture, which arrive after it, hold all of these."""
     page.wait_for_function(
-        "words => words.every(w => Array.from(document.querySelectorAll('.widget-html')).at(-1).innerText.includes(w))",
+        f"words => words.every(w => document.querySelector('{WORDS}').innerText.includes(w))",
         arg=list(words),
         timeout=60_000,
     )
+
+
+def unfold(page: Any, title: str) -> None:
+    """Open one of the folds below the knobs."""
+    fold = page.locator(".jupyter-widget-Collapse", has_text=title)
+    if "jupyter-widget-Collapse-open" not in fold.get_attribute("class"):
+        fold.locator(".jupyter-widget-Collapse-header").click()
+        fold.locator(".widget-inline-hbox").first.wait_for(state="visible")
+
+
+@pytest.mark.parametrize(("width", "height", "least"), [(1440, 900, 900), (1024, 768, 560)])
+def test_image_map_and_score_are_in_the_first_screen(lab: Lab, page: Any, width: int, height: int, least: int) -> None:
+    """JupyterLab as it opens, with its files at the left, and no scrolling."""
+    write_notebook(lab.folder / "alone.ipynb", ALONE.strip())
+    page.set_viewport_size({"width": width, "height": height})
+    open_and_run(page, lab, "alone.ipynb", "lab")
+    page.wait_for_selector(PICTURE, timeout=240_000)
+    page.wait_for_function(f"() => document.querySelector('{PICTURE}').complete")
+    page.wait_for_timeout(1000)
+    page.screenshot(path=str(lab.folder / f"lab-{width}.png"))
+    frame = page.locator(PICTURE).bounding_box()
+    assert frame["width"] >= least and frame["width"] / frame["height"] == pytest.approx(1032 / 512, rel=0.01)
+    assert page.evaluate(IN_SIGHT, PICTURE) and page.evaluate(IN_SIGHT, f"{WORDS} b:nth-of-type(2)")
+    assert "score" in page.locator(f"{WORDS} b").nth(1).inner_text()
+    assert "peak in the fracture" in page.locator(WORDS).inner_text()
+    page.set_viewport_size({"width": 1280, "height": 1000})
 
 
 def test_the_explorer_is_on_the_page(explorer: Any, lab: Lab) -> None:
@@ -101,10 +131,29 @@ def test_the_explorer_is_on_the_page(explorer: Any, lab: Lab) -> None:
     assert picture.size == (1032, 512) and np.asarray(picture).std() > 10
     for label in (
         "Show", "Region", "Order", "Image", "Call from score", "Layer", "Method", "Evidence for", "Opacity",
-        "Hide below", "Colours", "Scale", "Smooth (pixels)", "Zoom", "Zoom at", "From top to", "From left to",
+        "Hide below",
     ):  # fmt: skip
         assert explorer.get_by_text(label, exact=True).first.is_visible(), label
     assert screenshot(explorer, lab, "explorer").std() > 10
+
+
+def test_rare_knobs_are_folded(explorer: Any, lab: Lab) -> None:
+    folds = {
+        "A second map beside the first": ("Second layer", "Second method"),
+        "Colours, scale and smoothing": ("Colours", "Scale", "Smooth (pixels)"),
+        "Zoom": ("Zoom at",),
+        "What if a part were covered?": ("From top to", "From left to"),
+    }
+    for title, labels in folds.items():
+        for label in labels:
+            knob = explorer.locator("label", has_text=re.compile(f"^{re.escape(label)}$")).first
+            assert not knob.is_visible(), label
+            unfold(explorer, title)
+            assert knob.is_visible(), label
+            explorer.locator(".jupyter-widget-Collapse-open .jupyter-widget-Collapse-header").click()
+            knob.wait_for(state="hidden")
+    unfold(explorer, "Colours, scale and smoothing")
+    screenshot(explorer, lab, "unfolded")
 
 
 def test_arrow_keys_move_the_opacity(explorer: Any) -> None:
@@ -192,11 +241,15 @@ def test_a_held_key_is_as_fast_as_with_an_8_by_8_picture(explorer: Any) -> None:
 
 
 def test_a_rectangle_is_covered(explorer: Any, lab: Lab) -> None:
-    before = source_of(explorer)
+    explorer.get_by_label("Order", exact=True).select_option("score, rising")
+    before = source_of(explorer)  # of the false alarms, the one that the least would change
+    explorer.get_by_label("Show", exact=True).select_option("false positives: false alarms")
+    before = wait_for_another(explorer, before)
+    unfold(explorer, "What if a part were covered?")
     explorer.get_by_text("Cover a rectangle").first.click()
     wait_for_another(explorer, before)
     wait_for_words(explorer, "with the rectangle covered")
-    told = explorer.locator(".widget-html").last.inner_text()
+    told = explorer.locator(WORDS).inner_text()
     handle = explorer.locator(".widget-slider", has_text="From top to").locator(".noUi-handle").first
     handle.focus()
     for _ in range(4):
@@ -204,7 +257,7 @@ def test_a_rectangle_is_covered(explorer: Any, lab: Lab) -> None:
         handle.press("ArrowLeft")
         wait_for_another(explorer, before)
     explorer.wait_for_function(
-        "told => Array.from(document.querySelectorAll('.widget-html')).at(-1).innerText !== told",
+        f"told => document.querySelector('{WORDS}').innerText !== told",
         arg=told,
         timeout=60_000,
     )
@@ -213,6 +266,7 @@ def test_a_rectangle_is_covered(explorer: Any, lab: Lab) -> None:
 
 
 def test_a_rectangle_is_dragged(explorer: Any, lab: Lab) -> None:
+    unfold(explorer, "What if a part were covered?")
     image = explorer.locator(PICTURE).first
     image.scroll_into_view_if_needed()
     before, frame = source_of(explorer), image.bounding_box()
@@ -236,6 +290,7 @@ def test_a_rectangle_is_dragged(explorer: Any, lab: Lab) -> None:
 
 
 def test_two_maps_beside_each_other(explorer: Any, lab: Lab) -> None:
+    unfold(explorer, "A second map beside the first")
     before = source_of(explorer)
     explorer.get_by_text("Compare with a second map").first.click()
     wait_for_another(explorer, before)
@@ -255,11 +310,17 @@ def test_an_image_is_uploaded(explorer: Any, lab: Lab) -> None:
     screenshot(explorer, lab, "uploaded")
 
 
-def test_the_view_is_saved(explorer: Any, lab: Lab) -> None:
+def test_the_view_is_saved_and_downloaded(explorer: Any, lab: Lab) -> None:
     explorer.get_by_text("Save this view as PNG").first.click()
-    wait_for_words(explorer, "saved ")
+    wait_for_words(explorer, "saved as ")
     saved = list((lab.folder / "saved").glob("*.png"))
     assert len(saved) == 1 and Image.open(saved[0]).size[0] == 1032
+    assert str(saved[0].resolve()) in explorer.locator(WORDS).inner_text()
+    with explorer.expect_download() as downloading:
+        explorer.get_by_text("Download it").click()
+    assert downloading.value.suggested_filename == saved[0].name
+    assert Path(downloading.value.path()).read_bytes() == saved[0].read_bytes()
+    screenshot(explorer, lab, "saved-view")
 
 
 def test_the_first_notebook_runs(lab: Lab, page: Any) -> None:
