@@ -1,5 +1,6 @@
 """Images of another department: each change does what it says and nothing else, and patients stay whole."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,14 @@ from fracturelib.shift.acquisition import (
     Site,
     case_mix,
     delivered,
-    halfway,
     image_boxes,
     inside,
-    one_at_a_time,
     open_external,
     whole_squares,
 )
 from tests.radiographs import plain_folder, radiograph
 
+ALONE = [replace(HOME, **{f.name: getattr(OLD_DETECTOR, f.name)}) for f in fields(Site)]
 SEEDS = st.integers(0, 2**32 - 1)
 SIZE = 64
 
@@ -45,10 +45,10 @@ def test_home_changes_nothing_and_gives_a_copy() -> None:
     images, boxes = squares()
     found = delivered(images, HOME, boxes=boxes)
     assert np.array_equal(found, images) and not np.shares_memory(found, images)
-    assert Site() == HOME and halfway(OLD_DETECTOR, 0) == HOME and one_at_a_time(HOME) == {}
+    assert Site() == HOME
 
 
-@pytest.mark.parametrize("site", [OLD_DETECTOR, *one_at_a_time(OLD_DETECTOR).values()])
+@pytest.mark.parametrize("site", [OLD_DETECTOR, *ALONE])
 def test_a_site_changes_images_but_neither_shape_nor_padding_nor_the_original(site: Site) -> None:
     images, boxes = squares(12, 224)
     before = images.copy()
@@ -90,22 +90,6 @@ def test_the_share_of_inverted_images_is_met() -> None:
     images = np.zeros((400, 8, 8), np.uint8)
     turned = delivered(images, Site(inverted=0.25)).any(axis=(1, 2)).mean()
     assert turned == pytest.approx(0.25, abs=0.07)
-
-
-def test_one_at_a_time_is_all_of_it_and_each_once() -> None:
-    alone = one_at_a_time(OLD_DETECTOR)
-    assert set(alone) == {"blur", "noise", "gamma", "margin", "inverted", "quality"}
-    for name, site in alone.items():
-        assert set(one_at_a_time(site)) == {name} and getattr(site, name) == getattr(OLD_DETECTOR, name)
-
-
-@given(st.floats(0, 1), st.floats(0, 1))
-def test_halfway_is_between_and_ends_at_the_site(a: float, b: float) -> None:
-    assert halfway(OLD_DETECTOR, 1) == OLD_DETECTOR
-    low, high = halfway(OLD_DETECTOR, min(a, b)), halfway(OLD_DETECTOR, max(a, b))
-    for name in ("blur", "noise", "gamma", "margin", "inverted"):
-        assert getattr(low, name) <= getattr(high, name) <= getattr(OLD_DETECTOR, name)
-    assert (low.quality or 100) >= (high.quality or 100) >= 30
 
 
 @given(SEEDS, st.floats(0.05, 0.95))
@@ -151,8 +135,6 @@ def test_errors_name_the_argument() -> None:
         case_mix([0, 1], [0, 1], 1.0)
     with pytest.raises(InputError, match="a class is missing"):
         case_mix([0, 0], [0, 1], 0.5)
-    with pytest.raises(InputError, match="strength is 2"):
-        halfway(OLD_DETECTOR, 2)
 
 
 def test_a_real_hospital_is_read_from_the_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

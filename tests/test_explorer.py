@@ -134,7 +134,7 @@ def test_without_a_fracture_it_begins_with_the_surest_image(explorer: GradCAMExp
 def test_image_and_score_come_first_and_rare_knobs_are_folded(explorer: GradCAMExplorer) -> None:
     picture_, words, knobs, folds = explorer.widget.children
     assert picture_ is explorer.image and words is explorer.text
-    assert re.search(r"<b>score 0\.050 [≥&lt;]+ threshold 0\.\d+: called", words.value)
+    assert re.search(r"<b>score 0\.050 [≥&lt;]+ threshold 0\.\d+: predicted", words.value)
     assert folds.selected_index is None and len(folds.titles) == len(folds.children) == 4
     seen = [knob for column in knobs.children for knob in column.children]
     folded = [knob for column in folds.children for knob in column.children]
@@ -205,7 +205,7 @@ def test_the_opacity_is_seen(explorer: GradCAMExplorer) -> None:
 
 def test_picking_an_outcome(explorer: GradCAMExplorer) -> None:
     explorer.outcome.value = list(OUTCOMES)[2]
-    assert "is fractured" in explorer.text.value and "called not fractured" in explorer.text.value
+    assert "is fractured" in explorer.text.value and "predicted not fractured" in explorer.text.value
     assert explorer.position.max == 2
     explorer.threshold.value = 0.0
     assert "No image is among" in explorer.text.value

@@ -20,7 +20,7 @@ from fracturelib.curate.split_table import read_split_table
 from fracturelib.data.coco import Annotation, fracture_mask, turn
 from fracturelib.data.dataset import fingerprint, load_annotations, load_manifest
 from fracturelib.data.groups import in_one_split, joined, split_by_group
-from fracturelib.data.layouts import read_fracatlas
+from fracturelib.data.layouts import read_folder
 from fracturelib.data.published import consecutive_groups
 from fracturelib.models.classifier import load_classifier
 from fracturelib.models.shipped import PRETRAINED, PRETRAINED_SPLITS
@@ -94,13 +94,13 @@ def test_folder_and_mask_overrule_the_table(tmp_path: Path) -> None:
     table.drop(index=5).to_csv(source / "dataset.csv", index=False)
     masked = source / "images" / "Fractured" / "IMG0000006.jpg"
     masked.rename(source / "images" / "Non_fractured" / "IMG0000006.jpg")
-    found = read_fracatlas(source)
+    found = read_folder(source)
     label = found.images.set_index("name")["label"]
     assert label["IMG0000004.jpg"] == 0 and label["IMG0000006.jpg"] == 1
     notes = "\n".join(found.notes)
     assert "1 image is not in dataset.csv: IMG0000005.jpg" in notes
     assert "2 images have another label in dataset.csv than their folder; the folder holds: IMG0000004.jpg" in notes
-    assert "1 image called not fractured has a mask; the mask holds: IMG0000006.jpg" in notes
+    assert "1 image labelled not fractured has a mask; the mask holds: IMG0000006.jpg" in notes
 
 
 def test_a_second_import_changes_nothing(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_annotations_are_turned_with_the_image(tmp_path: Path, direction: int) -
 
 
 def test_fracatlas_itself(fracatlas: Path, tmp_path: Path) -> None:
-    found = read_fracatlas(fracatlas)
+    found = read_folder(fracatlas)
     assert len(found.images) == 3218 and int(found.images["label"].sum()) == 577
     assert len(found.annotations) == 577 and found.images.groupby("group").size().max() <= 12
 

@@ -31,7 +31,6 @@ PREDICTIVE = predictive_value_curve(Y, SCORE, 0.5, group=GROUP, n=20)
 FIGURES = {
     "montage": lambda: plots.montage(IMAGES, [f"image {i}" for i in range(6)], masks=MASKS, columns=4),
     "class_balance": lambda: plots.class_balance(FRAME),
-    "grey_histograms": lambda: plots.grey_histograms(IMAGES, [0, 1, 0, 1, 0, 1]),
     "learning_curves": lambda: plots.learning_curves(HISTORY),
     "score_histogram": lambda: plots.score_histogram(Y, SCORE, 0.5),
     "roc": lambda: plots.roc_plot(Y, SCORE, 0.5),

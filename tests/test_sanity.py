@@ -26,7 +26,7 @@ from fracturelib.explain.sanity_checks import (
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import build_model
 from fracturelib.models.small_cnn import SmallCNN
-from fracturelib.viz.heatmaps import baselines_plot, cascade_plot, grid_plot, ordered_plot
+from fracturelib.viz.heatmaps import baselines_plot, cascade_plot, ordered_plot
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -202,10 +202,6 @@ def test_figures_show_what_is_in_the_tables() -> None:
     assert [t.get_text() for t in ax.get_yticklabels()][: len(FIGURES)] == list(FIGURES)
     for name, values in lines.items():
         assert np.allclose(values, table.loc[table["who"] == name, "value"])
-
-    values = pd.DataFrame({"stage3": [0.1, 0.25], "stage4": [0.3, 0.41]}, index=["Grad-CAM", "LayerCAM"])
-    texts = [t.get_text() for t in grid_plot(values, label="hits").axes[0].texts]
-    assert texts == ["0.10", "0.30", "0.25", "0.41"]
 
     likeness = pd.DataFrame({"Spearman": [1, 0.3], "SSIM": [1, 0.6]}, index=["nothing", "+ head"])
     ax = cascade_plot(likeness, {"Spearman": 0.1, "SSIM": 0.5}).axes[0]

@@ -6,9 +6,7 @@ from matplotlib.figure import Figure
 
 from fracturelib.viz.shift import (
     costs_plot,
-    dose_plot,
     few_labels_plot,
-    greys_plot,
     likelihood_plot,
     repairs_plot,
     scores_plot,
@@ -35,19 +33,10 @@ def test_costs_mark_what_is_certain() -> None:
     assert drawn(made) == drawn(costs_plot(table))
 
 
-def test_dose_has_a_line_for_each_metric() -> None:
-    table = pd.concat([rows("step", ("x",)).assign(strength=s) for s in (0.0, 1.0)])
-    made = dose_plot(table)
-    assert [t.get_text() for t in made.axes[0].get_legend().get_texts()] == ["AUC", "sensitivity", "specificity"]
-    assert drawn(made)
-
-
-def test_scores_and_greys_end_at_one() -> None:
+def test_scores_end_at_one() -> None:
     rng = np.random.default_rng(0)
     made = scores_plot({"home": rng.random(30), "there": rng.random(20)}, 0.3)
     assert all(line.get_ydata()[-1] == 1 for line in made.axes[0].lines[:2]) and drawn(made)
-    made = greys_plot({"home": np.full(256, 1 / 256), "there": np.full(256, 1 / 256)})
-    assert all(np.isclose(line.get_ydata()[-1], 1) for line in made.axes[0].lines) and drawn(made)
 
 
 def test_likelihood_has_its_top_at_zero() -> None:

@@ -278,7 +278,7 @@ def _explained(out: Path) -> dict[str, Any]:
     for k, i in enumerate(chosen):
         row, letter = rows.loc[i], "ABCDEF"[k]
         Image.fromarray(large[k]).save(out / f"{letter}.jpg", quality=88)
-        called = "called fractured" if row["score"] >= classifier.threshold else "not called fractured"
+        called = "predicted fractured" if row["score"] >= classifier.threshold else "predicted not fractured"
         truth = f"a fracture ({row['fracture_type']})" if row["label"] else "no fracture"
         images.append(
             {

@@ -4,8 +4,8 @@
 """
 
 from fracturelib._io.files import InputError
-from fracturelib.data.dataset import data_folder, fingerprint, load_annotations, load_manifest
-from fracturelib.data.images import load_images, to_square
+from fracturelib.data.dataset import data_folder, load_annotations, load_manifest
+from fracturelib.data.images import load_images
 from fracturelib.data.layouts import read_folder
 from fracturelib.data.masks import mask_to_square
 from fracturelib.data.predictions import read_predictions
@@ -13,12 +13,10 @@ from fracturelib.data.predictions import read_predictions
 __all__ = [
     "InputError",
     "data_folder",
-    "fingerprint",
     "load_annotations",
     "load_images",
     "load_manifest",
     "mask_to_square",
     "read_folder",
     "read_predictions",
-    "to_square",
 ]

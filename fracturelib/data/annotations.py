@@ -139,7 +139,7 @@ def compare(found: Found) -> None:
         if label is pd.NA:
             continue
         if label == 0 and file in found.annotations:
-            detail = "called not fractured, but its annotations say the opposite"
+            detail = "labelled not fractured, but its annotations say the opposite"
             found.problems.append(Problem("labels_disagree", printable(file), detail))
         elif label == 1 and file not in found.annotations:
             found.problems.append(Problem("fracture_without_annotation", printable(file), "has no outline"))

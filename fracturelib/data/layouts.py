@@ -47,7 +47,7 @@ from fracturelib.data.published import (  # fmt: skip
 from fracturelib.data.walk import Walk, is_image_file, walk_folder
 from fracturelib.data.yolo import LABELS, Yolo, read_yolo, yolo_files
 
-__all__ = ["KINDS", "Found", "Problem", "consecutive_groups", "read_folder", "read_fracatlas"]
+__all__ = ["KINDS", "Found", "Problem", "consecutive_groups", "read_folder"]
 SPLIT_LIKE = re.compile(r"(?<![a-z])(train|training|val|valid|validation|test)(?![a-z])")
 NEUTRAL = frozenset((  # folders that say nothing of a class
     "images", "image", "imgs", "img", "pictures", "films", "xrays", "radiographs", "data", "files", "all",
@@ -94,15 +94,6 @@ def read_folder(
     _patients(found, group_pattern)
     if not complete:
         found.errors.clear()
-    return found
-
-
-def read_fracatlas(root: Path) -> Found:
-    """FracAtlas in its published layout; see `published.add_fracatlas`."""
-    found = read_folder(root)
-    found.require()
-    if found.kind != "FracAtlas":
-        raise InputError(f"{root / 'images'}: has no image; expected Fractured/ and Non_fractured/ with .jpg files")
     return found
 
 

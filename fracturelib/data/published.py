@@ -61,8 +61,8 @@ def add_fracatlas(found: Found, table_file: str, *, complete: bool = True) -> No
     masked = images["file"].isin(found.annotations)
     found.say(
         "labels_disagree", list(images.loc[masked & (images["label"] == 0), "file"]),
-        "called not fractured, has a mask",
-        "images called not fractured have a mask; the mask holds",
+        "labelled not fractured, has a mask",
+        "images labelled not fractured have a mask; the mask holds",
     )  # fmt: skip
     if found.annotations:
         bare = list(images.loc[~masked & (images["label"] == 1), "file"])

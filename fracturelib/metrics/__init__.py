@@ -5,34 +5,29 @@ NumPy and SciPy, no network.
 """
 
 from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstrap
-from fracturelib.metrics.calibration import brier_parts, calibration_error, calibration_line, fit_calibrator, log_loss
+from fracturelib.metrics.calibration import calibration_error, calibration_line, fit_calibrator, log_loss
 from fracturelib.metrics.classification import confusion_at, roc_auc, sweep
 from fracturelib.metrics.decision_curve import (
     estimate_prevalence,
     net_benefit,
-    predictive_value_curve,
     predictive_values,
     prior_shift,
-    workload,
 )
 from fracturelib.metrics.evaluate import evaluate
 from fracturelib.metrics.intervals import wilson_interval
 from fracturelib.metrics.operating_point import choose_threshold, threshold_for_sensitivity, threshold_youden
 from fracturelib.metrics.summary import (
     by_subgroup,
-    compare_models,
     comparison_table,
     operating_point_table,
     subgroup_table,
 )
 
 __all__ = [
-    "brier_parts",
     "by_subgroup",
     "calibration_error",
     "calibration_line",
     "choose_threshold",
-    "compare_models",
     "comparison_table",
     "confusion_at",
     "estimate_prevalence",
@@ -43,7 +38,6 @@ __all__ = [
     "net_benefit",
     "operating_point_table",
     "paired_group_bootstrap",
-    "predictive_value_curve",
     "predictive_values",
     "prior_shift",
     "roc_auc",
@@ -52,5 +46,4 @@ __all__ = [
     "threshold_for_sensitivity",
     "threshold_youden",
     "wilson_interval",
-    "workload",
 ]

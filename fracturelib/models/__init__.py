@@ -11,13 +11,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "model_logits",
             "normalised",
             "save_classifier",
-            "scores_from_logits",
         ],
         "efficientnet_lite": ["imagenet_classifier"],
         "ensemble": ["DeepEnsemble"],
         "localizer": ["LocalizingEfficientNet"],
         "registry": ["stages"],
-        "shipped": ["PRETRAINED"],
         "small_cnn": ["SmallCNN"],
     },
 )

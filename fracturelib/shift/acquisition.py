@@ -1,7 +1,7 @@
 """Another hospital: the same images as another department would deliver them, with another mix of patients."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +64,6 @@ class Site:
 
 HOME = Site()
 OLD_DETECTOR = Site(blur=0.003, noise=4.0, gamma=1.8, margin=0.25, inverted=0.25, quality=30)
-
-
-def one_at_a_time(site: Site) -> dict[str, Site]:
-    """Each thing that `site` does otherwise than home, alone: name of the attribute -> a site that does only that."""
-    changed = [f.name for f in fields(Site) if getattr(site, f.name) != getattr(HOME, f.name)]
-    alone: dict[str, Any] = {name: getattr(site, name) for name in changed}
-    return {name: replace(HOME, **{name: value}) for name, value in alone.items()}
-
-
-def halfway(site: Site, strength: float) -> Site:
-    """A site between home (`strength` 0) and `site` (1): the gamma on a logarithmic scale, the rest linearly."""
-    if not 0 <= strength <= 1:
-        raise InputError(f"strength is {strength}; expected a number in 0..1")
-    if not strength:
-        return HOME
-    parts = {name: strength * getattr(site, name) for name in ("blur", "noise", "margin", "inverted")}
-    quality = None if site.quality is None else round(100 - strength * (100 - site.quality))
-    return Site(**parts, gamma=site.gamma**strength, quality=quality)
 
 
 def image_boxes(width: ArrayLike, height: ArrayLike, size: int) -> Boxes:

@@ -1,7 +1,7 @@
 """Simulated radiographs whose truth is known to the pixel."""
 
 from fracturelib.simulate.dataset import image_of, make_image, plan_images, simulate_dataset
-from fracturelib.simulate.image import Formation, SimulatedImage, image_formation, simulate_image
+from fracturelib.simulate.image import SimulatedImage, image_formation, simulate_image
 from fracturelib.simulate.physics import attenuation
 from fracturelib.simulate.regions import REGIONS
 from fracturelib.simulate.unseen import unseen_folder
@@ -9,7 +9,6 @@ from fracturelib.simulate.view import PathLengths, path_lengths
 
 __all__ = [
     "REGIONS",
-    "Formation",
     "PathLengths",
     "SimulatedImage",
     "attenuation",

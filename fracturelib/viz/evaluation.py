@@ -115,7 +115,7 @@ def predictive_values_plot(table: pd.DataFrame, prevalence: float | None = None)
     made, ax = figure(8, 3.8)
     for name, colour, style, label in (
         ("ppv", RED, "-", "predicted fractured: is"),
-        ("npv", BLUE, "--", "called not fractured: is not"),
+        ("npv", BLUE, "--", "predicted not fractured: is not"),
     ):
         ax.fill_between(
             table["prevalence"], table[f"{name}_low"], table[f"{name}_high"], color=colour, alpha=0.15, linewidth=0

@@ -124,29 +124,6 @@ def class_balance(frame: pd.DataFrame) -> Figure:
     return made
 
 
-def grey_histograms(images: NDArray[np.uint8], labels: ArrayLike) -> Figure:
-    """Grey values, and each image's mean, by class: (n, s, s) uint8, labels (n,). Black, the padding, is left out."""
-    made, (left, right) = figure(10, 3.4, columns=2)
-    y = np.asarray(labels)
-    means = np.array([image[image > 0].mean() if image.any() else 0.0 for image in images])
-    edges = np.arange(1, 257, 5)
-    for label in (0, 1):
-        style = "-" if label == 0 else "--"
-        chosen = np.asarray(images)[y == label]
-        counts = np.bincount(chosen.ravel(), minlength=256)[1:]
-        density = np.add.reduceat(counts, edges[:-1] - 1) / max(counts.sum(), 1)
-        left.plot(edges[:-1], 100 * density, style, color=CLASS_COLOURS[label], linewidth=2, label=CLASSES[label])
-        sns.kdeplot(
-            x=means[y == label], ax=right, color=CLASS_COLOURS[label], linestyle=style, linewidth=2, cut=0,
-            label=CLASSES[label], warn_singular=False,
-        )  # fmt: skip
-    left.set(xlabel="grey value (0 black, 255 white)", ylabel="% of pixels")
-    right.set(xlabel="mean grey value of an image", ylabel="density of images")
-    left.legend()
-    right.legend()
-    return made
-
-
 def learning_curves(history: pd.DataFrame) -> Figure:
     """Loss and validation AUC by epoch: columns epoch, train_loss, val_loss, val_auc."""
     made, (left, right) = figure(10, 3.4, columns=2)
@@ -306,14 +283,12 @@ def confusion_plot(counts: Confusion) -> Figure:
     cells = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
     rows = cells.sum(axis=1, keepdims=True)
     share = np.divide(cells, rows, out=np.zeros(cells.shape), where=rows > 0)
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (i, j), count in np.ndenumerate(cells):
-        colour = "white" if share[i, j] > 0.55 else "black"
-        name = (("true negatives", "false positives"), ("false negatives", "true positives"))[i][j]
-        ax.text(j, i, f"{count}\n{share[i, j]:.0%}\n{name}", ha="center", va="center", color=colour)
-    ax.set_xticks([0, 1], ["not fractured", "fractured"])
-    ax.set_yticks([0, 1], ["not\nfractured", "fractured"])
-    ax.set(xlabel="called", ylabel="is")
+    names = (("true negatives", "false positives"), ("false negatives", "true positives"))
+    words = [[f"{cells[i, j]}\n{share[i, j]:.0%}\n{names[i][j]}" for j in (0, 1)] for i in (0, 1)]
+    sns.heatmap(share, annot=words, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, ax=ax)
+    ax.set_xticklabels(["not fractured", "fractured"])
+    ax.set_yticklabels(["not\nfractured", "fractured"], rotation=0, va="center")
+    ax.set(xlabel="predicted", ylabel="is")
     ax.grid(visible=False)
     return made
 

@@ -255,7 +255,7 @@ class GradCAMExplorer:
         sign = "≥" if score >= threshold else "<"
         lines = [
             f"{self.files[index]}: {truth}",
-            f"score {score:.3f} {sign} threshold {threshold:.3f}: called {names[int(score >= threshold)]}",
+            f"score {score:.3f} {sign} threshold {threshold:.3f}: predicted {names[int(score >= threshold)]}",
         ]
         for second in self._maps_shown():
             place = ("left: " if not second else "right: ") if self.compare.value else ""
@@ -343,7 +343,7 @@ class GradCAMExplorer:
             widgets.IntSlider, "Image", 0, 0, 0, readout=False
         )  # the words say which of how many
         self.threshold = self._knob(
-            slide, "Call from score", round(threshold, 3), min=0.0, max=1.0, step=0.005, readout_format=".3f"
+            slide, "Threshold", round(threshold, 3), min=0.0, max=1.0, step=0.005, readout_format=".3f"
         )
         self.upload = self._new(
             widgets.FileUpload, accept=".jpg,.jpeg,.png,.dcm,.dicom", multiple=False,

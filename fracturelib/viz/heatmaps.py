@@ -86,21 +86,6 @@ def heat_montage(
     return made
 
 
-def grid_plot(values: pd.DataFrame, *, label: str) -> Figure:
-    """A number for each method (rows) and layer (columns), as a field of shades with the numbers in it."""
-    made, ax = figure(1.3 * len(values.columns) + 2.6, 0.5 * len(values) + 1.2)
-    shown = values.to_numpy(float)
-    drawn = ax.imshow(shown, cmap="Blues", vmin=0, vmax=max(float(np.nanmax(shown)), 1e-6), aspect="auto")
-    for (i, j), value in np.ndenumerate(shown):
-        light = value > 0.6 * np.nanmax(shown)
-        ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if light else "black")
-    ax.set_xticks(range(len(values.columns)), list(values.columns))
-    ax.set_yticks(range(len(values)), list(values.index))
-    ax.grid(visible=False)
-    made.colorbar(drawn, ax=ax, label=label)
-    return made
-
-
 def cascade_plot(table: pd.DataFrame, strangers: Mapping[str, float]) -> Figure:
     """How alike maps are to those of the whole network, part after part forgotten: rows parts, columns measures.
 

@@ -61,7 +61,11 @@ def figures(
     """Name, caption and figure of everything that there is to see in a split."""
     y, score, group = frame["label"], frame["score"], frame["group"]
     yield "scores", "How the scores of both classes lie about the threshold.", score_histogram(y, score, threshold)
-    yield "confusion", "Who is called what: rows are the truth.", confusion_plot(confusion_at(y, score, threshold))
+    yield (
+        "confusion",
+        "Predictions against the truth, which is in the rows.",
+        confusion_plot(confusion_at(y, score, threshold)),
+    )
     yield (
         "curves",
         "ROC and precision-recall with 95 % bands by groups and the operating point.",

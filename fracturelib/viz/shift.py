@@ -68,17 +68,6 @@ def costs_plot(table: pd.DataFrame) -> Figure:
     return made
 
 
-def dose_plot(table: pd.DataFrame) -> Figure:
-    """Figures against the strength of the change, with 95 % bands: columns strength, metric, value, low, high."""
-    made, ax = figure(8, 3.8)
-    for (colour, line, marker), (name, part) in zip(KINDS, table.groupby("metric", sort=False), strict=False):
-        ax.fill_between(part["strength"], part["low"], part["high"], color=colour, alpha=0.12, linewidth=0)
-        ax.plot(part["strength"], part["value"], line + marker, color=colour, linewidth=2, label=name)
-    ax.set(xlabel="strength of all changes together (0: home, 1: the other department)", ylim=(-0.02, 1.02))
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return made
-
-
 def scores_plot(scores: Mapping[str, ArrayLike], threshold: float) -> Figure:
     """Proportion of images with a score below, for several sets of images, and the threshold: name -> (n,) in 0..1."""
     made, ax = figure(8, 3.6)
@@ -91,22 +80,6 @@ def scores_plot(scores: Mapping[str, ArrayLike], threshold: float) -> Figure:
         xlabel="score: P(Fractured)",
         ylabel="proportion of images with\na score up to this",
         xlim=(0, 1),
-        ylim=(0, 1.02),
-    )
-    ax.legend(loc="lower right")
-    return made
-
-
-def greys_plot(shares: Mapping[str, ArrayLike]) -> Figure:
-    """Cumulative grey values of departments, the first as a wide line: name -> (256,) of `harmonize.grey_shares`."""
-    made, ax = figure(8, 3.6)
-    for k, ((colour, line, _), (name, share)) in enumerate(zip(KINDS, shares.items(), strict=False)):
-        width, alpha = (2, 1.0) if k else (7, 0.4)
-        ax.plot(np.arange(256), np.cumsum(share), line, color=colour, linewidth=width, alpha=alpha, label=name)
-    ax.set(
-        xlabel="grey value (0 black, 255 white)",
-        ylabel="proportion of pixels up to this",
-        xlim=(0, 255),
         ylim=(0, 1.02),
     )
     ax.legend(loc="lower right")

@@ -340,7 +340,7 @@ def cells(counts: Confusion, prevalence: float) -> str:
     ]
     cell = "padding:2px 14px;text-align:right"
     names = "".join(
-        f"<th style='{cell}'>{n}</th>" for n in ("these images", "predicted fractured", "called not", "", "")
+        f"<th style='{cell}'>{n}</th>" for n in ("these images", "predicted fractured", "predicted not", "", "")
     )
     body = "".join(
         f"<tr><th style='{cell}'>is {name}</th><td style='{cell};color:{BLUE}'><b>{a}</b></td>"

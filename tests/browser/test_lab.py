@@ -130,7 +130,7 @@ def test_the_explorer_is_on_the_page(explorer: Any, lab: Lab) -> None:
     picture = Image.open(io.BytesIO(shown(explorer)))
     assert picture.size == (1032, 512) and np.asarray(picture).std() > 10
     for label in (
-        "Show", "Region", "Order", "Image", "Call from score", "Layer", "Method", "Evidence for", "Opacity",
+        "Show", "Region", "Order", "Image", "Threshold", "Layer", "Method", "Evidence for", "Opacity",
         "Hide below",
     ):  # fmt: skip
         assert explorer.get_by_text(label, exact=True).first.is_visible(), label
