@@ -126,10 +126,21 @@ def write(lesson: Lesson, folder: Path = NOTEBOOKS) -> None:
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def write_map(lessons: list[Lesson], folder: Path = NOTEBOOKS) -> None:
+    """The minutes in the table of lesson 00."""
+    path = folder / "00_start_here.ipynb"
+    minutes = {lesson.number[:2]: f"{lesson.minutes:.0f}" for lesson in lessons}
+    text = path.read_text(encoding="utf-8")
+    found = re.sub(r"(\| \[(\d\d) · [^\n|]*\|[^\n|]*\| )\d+( \|)", lambda m: m[1] + minutes[m[2]] + m[3], text)
+    path.write_text(found, encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
+    if args.write:
+        write_map(measure())
     print(f"{'lesson':28} cells longest names words lines figures exercises seconds minutes")
     for lesson in measure():
         if args.write:

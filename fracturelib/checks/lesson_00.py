@@ -79,7 +79,7 @@ def lucky_coin(chance: object) -> Reply:
     return judge_number(
         proportion(chance, "the chance"),
         sum(ways[6:]) / 256,
-        "about one coin in seven does that well. So a score on eight images says next to nothing, and every number in "
+        "about one coin in seven does that well. So a score on eight images says next to nothing, and every result in "
         "this course comes with an interval",
         (
             (ways[6] / 256, "that is exactly six; at least six takes in seven and eight, too"),

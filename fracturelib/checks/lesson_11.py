@@ -137,7 +137,7 @@ def second_fault(region: object, then: object, *, seed: int) -> Reply:
     return judge_choice(
         then,
         "b",
-        "an AUC far below one half is knowledge with the wrong sign, and on validation the same region is sound. Only "
+        "an AUC far below one half is knowledge with the wrong sign, and on validation nothing speaks against it. Only "
         "somebody who reads the images again may change a label: whoever lets the network do it lets it mark its "
         "own test.",
         {
