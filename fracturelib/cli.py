@@ -22,6 +22,8 @@ from fracturelib.training.config import LIMITS, FineTuneConfig, TrainConfig, bes
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fracturelib.training.folds import CrossValidation
 MODEL_HELP = "a checkpoint; if not given, the shipped network for real images"
 
 
@@ -280,6 +282,15 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         help=f"of {FineTuneConfig.architecture} while it trains ({FineTuneConfig.precision}); auto: bfloat16 where the "
         "processor has it",
     )  # fmt: skip
+    c.add_argument(
+        "--folds", type=whole((2, 20)), metavar="N",
+        help="cross-validation by patient: train once for each of N folds of train and val, so that each image is "
+        "scored by a network that never met its patient; then once on all of them, calibrated by those scores",
+    )  # fmt: skip
+    c.add_argument(
+        "--fold", type=whole((1, 20)), metavar="K",
+        help="with --folds: train fold K alone, where several machines or processes share the work",
+    )  # fmt: skip
     c.add_argument("--size", type=whole(LIMITS["size"]), help=f"side of the input, in pixels ({_defaults('size')})")
     c.add_argument("--epochs", type=whole(LIMITS["epochs"]), help=f"at most ({_defaults('epochs')})")
     c.add_argument(
@@ -327,7 +338,8 @@ def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
 def run_train(args: argparse.Namespace) -> int:
     """`fracture train`."""
     from fracturelib.training.distributed import together
-    from fracturelib.workflows import MODEL_FILE, train_folder
+    from fracturelib.training.folds import train_folds
+    from fracturelib.training.runs import MODEL_FILE, train_folder
 
     if args.model == "deep_ensemble":
         raise InputError(
@@ -336,11 +348,16 @@ def run_train(args: argparse.Namespace) -> int:
     config = _config(args)
     if args.start:
         _require_file("--start", args.start, "a checkpoint")
+    if args.fold is not None and args.folds is None:
+        raise InputError(f"--fold is {args.fold} without --folds; expected the number of folds")
     with together() as ranks:
-        run = train_folder(
-            args.folder, args.out, config, start=args.start, attribution=args.attribution or "", ranks=ranks,
-            progress=not args.quiet,
-        )  # fmt: skip
+        shared = {
+            "start": args.start, "attribution": args.attribution or "", "ranks": ranks, "progress": not args.quiet,
+        }  # fmt: skip
+        if args.folds is not None:
+            found = train_folds(args.folder, args.out, config, folds=args.folds, only=args.fold, **shared)
+            return _print_folds(args, found) if ranks.first else 0
+        run = train_folder(args.folder, args.out, config, **shared)
     if not ranks.first:
         return 0
     kept = len(run.history) - 1  # of a pretrained network, the average of the weights at the end
@@ -352,6 +369,24 @@ def run_train(args: argparse.Namespace) -> int:
         f"of {len(run.history)}; threshold {run.classifier.threshold:.3f} ({run.classifier.default_rule})"
     )
     print(next_step(args.out, run.classifier.default_rule))
+    return 0
+
+
+def _print_folds(args: argparse.Namespace, found: "CrossValidation | None") -> int:
+    """What a cross-validation came to, or how it goes on."""
+    if found is None:
+        print(f"{args.out / f'fold-{args.fold}'}: done; next: the same command with the next --fold, at last without")
+        return 0
+    held = found.run.predictions["fold"].notna()
+    patients = found.run.predictions.loc[held, "group"].nunique()
+    images = f"{counted(int(held.sum()), 'image')} of {counted(patients, 'patient')}"
+    print(f"{images}, each scored by a network that never met its patient:")
+    for name, interval in found.figures.items():
+        print(f"  {name} {interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})")
+    print("  (sensitivity and specificity at the threshold that each fold chose on validation images of its own)")
+    classifier = found.run.classifier
+    print(f"{args.out / 'model.pt'}: learnt from all; threshold {classifier.threshold:.3f} ({classifier.default_rule})")
+    print(next_step(args.out, classifier.default_rule))
     return 0
 
 
@@ -386,7 +421,7 @@ def _add_ensemble(commands: argparse._SubParsersAction) -> None:
 
 def run_ensemble(args: argparse.Namespace) -> int:
     """`fracture ensemble`."""
-    from fracturelib.workflows import MODEL_FILE, ensemble_runs
+    from fracturelib.training.runs import MODEL_FILE, ensemble_runs
 
     for path in args.models:
         _require_file("MODEL", path, "a checkpoint")

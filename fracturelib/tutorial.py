@@ -26,10 +26,10 @@ from fracturelib.models.classifier import Classifier, load_classifier, normalise
 from fracturelib.models.shipped import PRETRAINED, PRETRAINED_SPLITS
 from fracturelib.models.small_cnn import SmallCNN
 from fracturelib.training.config import TrainConfig
+from fracturelib.training.runs import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
 from fracturelib.training.train import grey_statistics
 from fracturelib.viz.figures import losses_plot
 from fracturelib.viz.gradcam_explorer import GradCAMExplorer
-from fracturelib.workflows import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
 
 __all__ = [
     "Split",

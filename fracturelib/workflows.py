@@ -1,316 +1,37 @@
-"""What the commands do, as functions: from a folder to a run, from images to scores, from images to pictures."""
+"""What the commands do with a trained network: from images to scores, and from images to pictures."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
 from fracturelib._io.filenames import distinct_names, safe_name
 from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable, table_mark
 from fracturelib._io.pages import beginning
-from fracturelib._io.tables import write_table
 from fracturelib.data.coco import Annotation, fracture_mask
-from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
 from fracturelib.data.decode import decode
 from fracturelib.data.found import Found
-from fracturelib.data.images import load_images, square_geometry, to_square
+from fracturelib.data.images import square_geometry, to_square
 from fracturelib.data.layouts import known_files, read_folder
-from fracturelib.data.masks import outlines
 from fracturelib.data.pixels import noted
-from fracturelib.data.predictions import write_predictions
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
-from fracturelib.models.classifier import Classifier, describe, load_classifier, save_classifier, scores_from_logits
-from fracturelib.models.ensemble import DeepEnsemble
-from fracturelib.models.localizer import LocalizingEfficientNet
-from fracturelib.models.registry import require_model, stages
-from fracturelib.training.config import FineTuneConfig, TrainConfig
-from fracturelib.training.distributed import ProcessGroup
-from fracturelib.training.finetune import fit_localizer
-from fracturelib.training.state import STATE_FILE
-from fracturelib.training.train import JUDGED_ON, Images, calibrated, calibrated_for_tta, fit
+from fracturelib.models.classifier import Classifier, load_classifier, scores_from_logits
+from fracturelib.models.registry import stages
+from fracturelib.training.train import JUDGED_ON
 from fracturelib.viz.explain_page import INDEX, write_index
 from fracturelib.viz.explain_page import MARK as INDEX_MARK
 
-__all__ = ["Run", "collect", "ensemble_runs", "explain_paths", "predict_paths", "train_folder"]
+__all__ = ["collect", "explain_paths", "predict_paths"]
 
-MODEL_FILE = "model.pt"
 NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
-PREDICTIONS_FILE = "predictions.csv"
-HISTORY_FILE = "history.csv"
 SCORES_MARK = table_mark("file,score,decision,reason(,threshold)?(,label,group(,split)?)?")  # of `predict_paths`
-LONGEST_ATTRIBUTION = 5000  # characters, as whoever reads a checkpoint allows
 PICTURE_MARK = "fracture explain"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished training: where it is, the classifier, one row an epoch, and the scores of val and test."""
-
-    folder: Path
-    classifier: Classifier
-    history: pd.DataFrame
-    predictions: pd.DataFrame
-
-
-def training_frame(folder: Path) -> pd.DataFrame:
-    """The manifest of a folder that can be trained on.
-
-    Raises
-    ------
-    InputError
-        If there is no train or no val split, one of them lacks a class, or a patient is in two splits.
-    """
-    frame = load_manifest(folder)
-    for split in ("train", "val"):
-        part = frame[frame["split"] == split]
-        if part.empty:
-            raise InputError(f"{folder}: has no {split} images; expected {folder / split}/{{Fractured,Not Fractured}}")
-        require_both_classes(part, f"{folder}/{split}")
-    spread = frame.groupby("group")["split"].nunique()
-    if shared := sorted(spread.index[spread > 1]):
-        many = counted(len(shared), "patient is", "patients are")
-        said = f"{many} in more than one split, such as {printable(shared[0])}"
-        if not frame.attrs["guessed"]:
-            raise InputError(f"{folder}: {said}; expected each in one: `fracture data import` brings them together")
-        frame.attrs["notes"].append(f"{said}, if the guess is right: scores on val and test may be too good")
-    return frame
-
-
-def train_folder(
-    folder: Path,
-    out: Path,
-    config: TrainConfig | FineTuneConfig,
-    *,
-    start: Path | None = None,
-    attribution: str = "",
-    ranks: ProcessGroup | None = None,
-    progress: bool = True,
-) -> Run:
-    """Train on `folder`, and leave model.pt, history.csv and predictions.csv (val and test) in `out`.
-
-    A run that was interrupted goes on. `start` is a checkpoint of the same network, whose weights are begun with; its
-    images may have had another size. `attribution` says whose data these are, and is kept in the checkpoint. Of several
-    `ranks` that train together, the first one writes.
-
-    Raises
-    ------
-    InputError
-        If the folder lacks what training needs, `start` is of another network, or `out` belongs to another training.
-    """
-    if len(attribution) > LONGEST_ATTRIBUTION:
-        said = f"attribution has {len(attribution):,} characters"
-        raise InputError(f"{said}; expected at most {LONGEST_ATTRIBUTION:,}")
-    ranks = ranks or ProcessGroup()
-    require_model(config.architecture)
-    require_run_folder(out)
-    frame = training_frame(folder)
-    begun = None if start is None else load_start(start, config)
-    images = _decoded(folder, frame, config.size, ranks, progress=progress)
-    if ranks.first:
-        out.mkdir(parents=True, exist_ok=True)
-    shared: dict[str, Any] = {"out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": progress}
-    train, val = (_labelled(frame, images, split) for split in ("train", "val"))
-    if isinstance(config, FineTuneConfig):
-        masks = outlines(folder, frame, config.size)
-        network = begun.model if begun is not None and isinstance(begun.model, LocalizingEfficientNet) else None
-        classifier, history = fit_localizer(train, val, *masks, config, model=network, **shared)
-    else:
-        weights = None if begun is None else begun.model.state_dict()
-        classifier, history = fit(train, val, config, initial=weights, **shared)
-    _attribute(classifier, begun, attribution)
-    if ranks.first:
-        classifier = calibrated_for_tta(classifier, val)
-    run = Run(out, classifier, history, _judged(classifier, frame, images))
-    if ranks.first:
-        _leave(run, config)
-    return run
-
-
-def _decoded(
-    folder: Path, frame: pd.DataFrame, size: int, ranks: ProcessGroup, *, progress: bool
-) -> dict[str, np.ndarray]:
-    """The images of each split; the first process decodes them, and the others find them in the cache."""
-    if ranks.first:
-        print_unreadable(frame)
-    else:
-        ranks.wait()
-    images = {
-        split: load_images(folder, list(part["file"]), size=size, progress=progress and ranks.first)
-        for split, part in frame.groupby("split")
-    }
-    if ranks.first:
-        ranks.wait()
-    return images
-
-
-def _labelled(frame: pd.DataFrame, images: Mapping[str, np.ndarray], split: str) -> Images:
-    return Images(images[split], np.array(frame.loc[frame["split"] == split, "label"], np.int64))
-
-
-def _attribute(classifier: Classifier, begun: Classifier | None, attribution: str) -> None:
-    """Keep in a classifier what it was begun with, and whose data these are."""
-    if begun is not None:
-        classifier.extra["start"] = {"config": begun.extra.get("config", {}), "data": begun.fingerprint}
-        attribution = attribution or begun.extra.get("attribution", "")
-    if attribution:
-        classifier.extra["attribution"] = attribution
-
-
-def _judged(classifier: Classifier, frame: pd.DataFrame, images: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """The scores of val and test, as far as they are there."""
-    parts = [
-        scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
-        for split in ("val", "test")
-        if split in images
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _leave(run: Run, config: TrainConfig | FineTuneConfig) -> None:
-    """Write the files of a finished training; the network comes last."""
-    write_predictions(run.predictions, run.folder / PREDICTIONS_FILE)
-    write_table(run.history, run.folder / HISTORY_FILE)
-    with atomic_path(run.folder / "config.json") as temporary:
-        values = {"config": asdict(config), "model": describe(run.classifier)}
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
-    save_classifier(run.classifier, run.folder / MODEL_FILE)
-
-
-def require_run_folder(out: Path) -> None:
-    """Make sure that a training in `out` loses nothing.
-
-    Raises
-    ------
-    InputError
-        If it is there, and neither empty nor the folder of a training.
-    """
-    if out.is_dir() and (out / STATE_FILE).is_file():
-        return
-    _require_empty(out, f"has no {STATE_FILE}, so it is not the folder of a training that could go on")
-
-
-def _require_empty(out: Path, reason: str) -> None:
-    """Raise InputError, with `reason`, unless nothing is at `out`, or a folder with nothing in it but hidden files."""
-    if out.is_dir():
-        found = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
-        if found:
-            raise InputError(f"{out}: holds {found[0]} and {reason}; expected a new folder")
-    may_replace(out / MODEL_FILE, "")
-
-
-def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
-    """The checkpoint that a training begins with; of an ensemble, its first member.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, or is of another network than the configuration's.
-    """
-    begun = load_classifier(path)
-    if isinstance(begun.model, DeepEnsemble) and config.architecture == FineTuneConfig.architecture:
-        learnt = {"config": begun.extra.get("members", [{}])[0]}
-        network = begun.model.member(0)
-        begun = replace(begun, model=network, architecture={"name": config.architecture}, extra=begun.extra | learnt)
-    if begun.architecture != {"name": config.architecture}:
-        raise InputError(f"{path}: is {begun.architecture}; expected {config.architecture}, which is to be trained")
-    return begun
-
-
-def ensemble_runs(
-    folder: Path,
-    models: Sequence[Path],
-    out: Path,
-    *,
-    maps: int | None = None,
-    progress: bool = True,
-) -> Run:
-    """Make one network of several that were trained to localize on `folder`, calibrate it on val, leave it in `out`.
-
-    It gives the means of their outputs (a deep ensemble); its weights are stored as float16, and rounded before
-    anything is measured. The map is the mean of those of the first `maps` networks, of all if not given. It leaves
-    model.pt and predictions.csv (val and test), as `train_folder` does.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than two, one of them is of another kind, size or data set, or
-        `maps` is not between 1 and their number.
-    """
-    if len(models) < 2:
-        raise InputError(f"{len(models)} model; expected two or more to make one network of")
-    if maps is not None and not 1 <= maps <= len(models):
-        raise InputError(f"maps is {maps}; expected 1 to {len(models)}")
-    if not _is_ensemble(out):
-        _require_empty(out, "was not made by `fracture ensemble`")
-    frame = training_frame(folder)
-    members = [load_classifier(path) for path in models]
-    first, data = members[0], fingerprint(frame)
-    for path, member in zip(models, members, strict=True):
-        _require_alike(path, member, first, models[0])
-        if member.fingerprint != data:
-            raise InputError(f"{path}: was trained on other data than {folder}; expected the same images and splits")
-    networks = [m.model for m in members if isinstance(m.model, LocalizingEfficientNet)]
-    network = DeepEnsemble.of(networks, maps=maps).half().float().to(memory_format=torch.channels_last).eval()
-    files = {split: list(frame.loc[frame["split"] == split, "file"]) for split in ("val", "test")}
-    images = {
-        split: load_images(folder, names, size=first.size, progress=progress) for split, names in files.items() if names
-    }
-    val = _labelled(frame, images, "val")
-    config = FineTuneConfig(size=first.size)
-    classifier = calibrated(network, config, val, mean=first.mean, std=first.std, fingerprint=data)
-    options = {k: v for k, v in first.architecture.items() if k != "name"}
-    extra = {"members": [m.extra.get("config", {}) for m in members]}
-    if "attribution" in first.extra:
-        extra["attribution"] = first.extra["attribution"]
-    own = {"members": len(members), "shared": network.shared, "maps": network.maps}
-    architecture = {"name": "deep_ensemble", **own, **options}
-    classifier = calibrated_for_tta(replace(classifier, architecture=architecture, extra=extra), val)
-    predictions = _judged(classifier, frame, images)
-    write_predictions(predictions, out / PREDICTIONS_FILE)
-    save_classifier(classifier, out / MODEL_FILE, half=True)
-    return Run(out, classifier, pd.DataFrame(), predictions)
-
-
-def _require_alike(path: Path, member: Classifier, first: Classifier, at: Path) -> None:
-    """Raise InputError if a network cannot be in one ensemble with the first one."""
-    if not isinstance(member.model, LocalizingEfficientNet) or member.architecture != first.architecture:
-        raise InputError(
-            f"{path}: is {member.architecture}; expected networks of one kind that are trained to localize"
-        )
-    if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
-        raise InputError(f"{path}: reads images of {member.size} pixels; expected {first.size}, as {at}")
-
-
-def _is_ensemble(out: Path) -> bool:
-    """Whether a folder is what `ensemble_runs` leaves."""
-    if (out / STATE_FILE).exists() or not (out / MODEL_FILE).is_file():
-        return False
-    return "members" in load_classifier(out / MODEL_FILE).extra
-
-
-def scored(classifier: Classifier, frame: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
-    """The manifest's rows with their scores: columns file, label, group, score, then the rest."""
-    first = ["file", "label", "group"]
-    rest = [c for c in frame.columns if c not in (*first, "score")]
-    result = frame[first].assign(score=classifier.scores(images))
-    return pd.concat([result, frame[rest]], axis=1)
-
-
-def print_unreadable(frame: pd.DataFrame) -> None:
-    """Say what was left out, and what else there is to know."""
-    for file, reason in frame.attrs.get("unreadable", []):
-        print(f"left out: {printable(file)}: {printable(reason)}")
-    for note in frame.attrs.get("notes", []):
-        print(f"note: {note}")
 
 
 @dataclass(frozen=True)

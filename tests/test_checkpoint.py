@@ -31,8 +31,9 @@ from fracturelib.models.registry import build_model
 from fracturelib.models.shipped import PRETRAINED
 from fracturelib.models.tensor_file import DEEPEST, MOST_VALUES
 from fracturelib.training.config import TrainConfig
+from fracturelib.training.runs import load_start
 from fracturelib.training.train import Images, fit
-from fracturelib.workflows import load_start, predict_paths
+from fracturelib.workflows import predict_paths
 from tests.conftest import ROOT
 from tests.radiographs import plain_folder, radiograph, save
 

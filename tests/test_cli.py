@@ -25,11 +25,12 @@ from fracturelib.models.classifier import load_classifier
 from fracturelib.training import finetune
 from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.distributed import together
+from fracturelib.training.runs import train_folder
 from fracturelib.training.state import STATE_FILE, TrainingState
 from fracturelib.training.train import require_finite
 from fracturelib.viz.figures import montage
 from fracturelib.viz.html_report import FIGURES, report, report_files
-from fracturelib.workflows import picture_names, train_folder
+from fracturelib.workflows import picture_names
 from tests.conftest import ROOT
 from tests.radiographs import plain_folder, radiograph, save
 from tests.test_bad_inputs import run

@@ -8,7 +8,8 @@ import pytest
 from fracturelib._io.files import InputError
 from fracturelib.cli import main
 from fracturelib.data.dataset import load_annotations, load_manifest
-from fracturelib.workflows import collect, training_frame
+from fracturelib.training.runs import training_frame
+from fracturelib.workflows import collect
 from tests.radiographs import plain_folder, radiograph, save
 from tests.test_layouts_agree import LAYOUTS, Made, tiny_model
 

@@ -24,9 +24,10 @@ from fracturelib.explain.overlay import normalise, overlay, upsample
 from fracturelib.models.classifier import load_classifier
 from fracturelib.models.shipped import PRETRAINED
 from fracturelib.training.config import FineTuneConfig
+from fracturelib.training.runs import load_start
 from fracturelib.tutorial import SHIPPED_MODEL
 from fracturelib.viz import figures as plots
-from fracturelib.workflows import explain_paths, load_start, to_image
+from fracturelib.workflows import explain_paths, to_image
 from tests.conftest import ROOT
 from tests.radiographs import plain_folder, radiograph, save
 

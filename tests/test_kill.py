@@ -58,12 +58,20 @@ COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {
     ],
     "simulate": _simulate,
     "train": _train,
+    "folds": lambda given, out: [*_train(given, out)[:-6], "--epochs", "6", "--batch", "8", "--folds", "3"],
     "predict": lambda given, out: [
         "predict", str(given / "data"), "--model", str(given / "model/out/run/model.pt"),
         "--csv", str(out / "scores.csv"),
     ],
 }  # fmt: skip
-BAR = {"import": "copying", "audit": "looking", "simulate": "image", "train": "epoch", "predict": "predicting"}
+BAR = {
+    "import": "copying",
+    "audit": "looking",
+    "simulate": "image",
+    "train": "epoch",
+    "folds": "epoch",
+    "predict": "predicting",
+}
 
 
 def kill_after(seconds: float, place: Place, arguments: list[str]) -> None:

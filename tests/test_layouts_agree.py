@@ -26,7 +26,8 @@ from fracturelib.data.dataset import load_annotations, load_manifest
 from fracturelib.data.decode import read_grey
 from fracturelib.models.classifier import Classifier, save_classifier
 from fracturelib.models.registry import build_model
-from fracturelib.workflows import collect, predict_paths, training_frame
+from fracturelib.training.runs import training_frame
+from fracturelib.workflows import collect, predict_paths
 from tests.radiographs import radiograph
 from tests.test_images import dicom
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import fracturelib.workflows
+import fracturelib.training.runs
 from fracturelib._io.cache import read_sealed, write_sealed
 from fracturelib._io.files import InputError, counted, may_replace
 from fracturelib._io.pages import beginning
@@ -22,9 +22,10 @@ from fracturelib.curate.importer import IMPORT_FILE, import_dataset
 from fracturelib.data.found import KINDS
 from fracturelib.data.predictions import read_predictions
 from fracturelib.training.config import TrainConfig
+from fracturelib.training.runs import train_folder
 from fracturelib.viz.explain_page import MARK as INDEX_MARK
 from fracturelib.viz.html_report import report_files
-from fracturelib.workflows import SCORES_MARK, train_folder
+from fracturelib.workflows import SCORES_MARK
 from tests.conftest import ROOT
 from tests.radiographs import plain_folder, radiograph, save
 
@@ -187,7 +188,7 @@ def test_a_backend_that_is_none(tmp_path: Path) -> None:
 def test_a_long_attribution_is_said_before_the_training(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(fracturelib.workflows, "fit")
+    monkeypatch.delattr(fracturelib.training.runs, "fit")
     with pytest.raises(InputError, match="attribution has 5,001 characters; expected at most 5,000"):
         train_folder(few, tmp_path / "run", TrainConfig(), attribution="x" * 5001, progress=False)
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""From images to a fitted network: configurations, the two training loops, their losses and augmentation."""
+"""From a folder to a fitted network: configurations, the two training loops, their losses and augmentation."""
 
 import lazy_loader
 
@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "config": ["TrainConfig", "FineTuneConfig"],
         "features": ["whole_features"],
         "finetune": ["fit_localizer"],
+        "folds": ["CrossValidation", "train_folds"],
         "losses": ["focal_loss", "grid_of", "peak_loss"],
         "multilabel": [
             "Task",
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "masked_cross_entropy",
             "within_labels",
         ],
+        "runs": ["Run", "ensemble_runs", "train_folder"],
         "train": ["Images", "fit", "grey_statistics"],
     },
 )

@@ -1,13 +1,14 @@
 """Frozen features: computed once for each image, and kept, so that what stands on them trains in seconds."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from fracturelib._io.cache import kept_arrays, new_array
@@ -30,18 +31,26 @@ class Features:
     middle : two (n, 40, 2 g, 2 g) float16
     fine : two (n, 112, g, g) float16
     whole : two (n, 1280) float32
+    rows : (m,) int64, optional
+        Which of them these are, in which order; all if not given.
     """
 
     middle: tuple[NDArray[np.float16], NDArray[np.float16]]
     fine: tuple[NDArray[np.float16], NDArray[np.float16]]
     whole: tuple[NDArray[np.float32], NDArray[np.float32]]
 
+    rows: NDArray[np.int64] | None = None
+
     def of(self, images: NDArray[np.int64]) -> "Features":
-        """Those of some images, in memory."""
-        return Features(
-            (self.middle[0][images], self.middle[1][images]),
-            (self.fine[0][images], self.fine[1][images]),
-            (self.whole[0][images], self.whole[1][images]),
+        """Those of some images."""
+        return replace(self, rows=images if self.rows is None else self.rows[images])
+
+    def read(self, images: NDArray[np.int64], mirrored: NDArray[np.int64], *, whole: bool) -> tuple[Tensor, ...]:
+        """Of some images, each as it is (0) or mirrored (1): middle, fine and, if wanted, whole features, float32."""
+        chosen = images if self.rows is None else self.rows[images]
+        return tuple(
+            torch.from_numpy(np.stack([pair[m][i] for m, i in zip(mirrored, chosen, strict=True)]).astype(np.float32))
+            for pair in (self.middle, self.fine, self.whole)[: 3 if whole else 2]
         )
 
 

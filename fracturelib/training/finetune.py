@@ -143,7 +143,7 @@ class _Learner:
 
 def fit_localizer(  # noqa: PLR0913, the last six are by name only
     train: Images,
-    val: Images,
+    val: Images | None,
     train_masks: NDArray[np.uint8],
     val_masks: NDArray[np.uint8],
     config: FineTuneConfig,
@@ -163,7 +163,7 @@ def fit_localizer(  # noqa: PLR0913, the last six are by name only
 
     Parameters
     ----------
-    train, val : Images
+    train, val : Images, or None for val; then the scores are not calibrated
     train_masks, val_masks : (n, size, size) uint8 of 0 and 1
         Empty for an image without a fracture.
     config : FineTuneConfig
@@ -186,21 +186,21 @@ def fit_localizer(  # noqa: PLR0913, the last six are by name only
     InputError
         If the configuration does not fit, or `out` belongs to another training.
     """
-    _require_fitting(config)
     ranks = ranks or ProcessGroup()
     signature = begun_with(config, fingerprint, None if model is None else model.state_dict())
-    model = _start(config, model)
+    model = begun_from(config, model)
     rates = _parameters(model, config)
-    kept = kept or _kept(model, {"train": train, "val": val}, config.unfreeze, ranks, progress=progress)
+    sets = {"train": train} | ({} if val is None else {"val": val})
+    kept = kept or kept_features(model, sets, config.unfreeze, ranks, progress=progress)
     learner = _Learner.begun(model, rates, config, len(train.labels), ranks)
     signature["precision"] = learner.precision
     state = TrainingState(STATE_FORMAT, learner.parts, signature, None if out is None else out / STATE_FILE)
     state.resume()
     known = _Outlined.of(train, train_masks, config.size, kept.get("train"))
-    unseen = _Outlined.of(val, val_masks, config.size, kept.get("val"))
+    unseen = None if val is None else _Outlined.of(val, val_masks, config.size, kept.get("val"))
     _learn(learner, known, unseen, config, state, progress=progress)
-    classifier = calibrated(learner.taught(), config, val, mean=MEAN, std=STD, fingerprint=fingerprint)
-    return classifier, pd.DataFrame(state.history).astype({"epoch": int})
+    history = pd.DataFrame(state.history).astype({"epoch": int})
+    return calibrated(learner.taught(), config, val, mean=MEAN, std=STD, fingerprint=fingerprint), history
 
 
 def _require_fitting(config: FineTuneConfig) -> None:
@@ -210,8 +210,9 @@ def _require_fitting(config: FineTuneConfig) -> None:
         raise InputError(f"unfreeze is {config.unfreeze!r}; expected one of {', '.join(UNFREEZE)}")
 
 
-def _start(config: FineTuneConfig, model: LocalizingEfficientNet | None) -> LocalizingEfficientNet:
-    """The network to begin with."""
+def begun_from(config: FineTuneConfig, model: LocalizingEfficientNet | None) -> LocalizingEfficientNet:
+    """The network to begin with; with ImageNet's features and new heads if `model` is not given."""
+    _require_fitting(config)
     if model is None:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
@@ -226,7 +227,7 @@ def _parameters(model: LocalizingEfficientNet, config: FineTuneConfig) -> list[d
     return [*groups, {"params": tuned, "lr": config.features_rate}] if tuned else groups
 
 
-def _kept(
+def kept_features(
     model: LocalizingEfficientNet, sets: dict[str, Images], unfreeze: str, ranks: ProcessGroup, *, progress: bool
 ) -> dict[str, Features]:
     """The features of each set that stay as they are; none if they learn. One process makes them, and all read them."""
@@ -241,7 +242,13 @@ def _kept(
 
 
 def _learn(
-    learner: _Learner, train: _Outlined, val: _Outlined, config: FineTuneConfig, state: TrainingState, *, progress: bool
+    learner: _Learner,
+    train: _Outlined,
+    val: _Outlined | None,
+    config: FineTuneConfig,
+    state: TrainingState,
+    *,
+    progress: bool,
 ) -> None:
     """The loop: epochs, and in each the batches, the loss, the gradients and a step; then a look at `val`."""
     ranks, optimizer = learner.ranks, learner.optimizer
@@ -305,7 +312,7 @@ def _batches(
         if train.kept is not None:
             flips, truth = (u[0] < 0.5).numpy(), train.truth[chosen]
             places = torch.where(torch.from_numpy(flips)[:, None, None], truth.flip(2), truth)
-            inputs = _read(train.kept, chosen[mine], flips[mine].astype(int), config.unfreeze)
+            inputs = train.kept.read(chosen[mine], flips[mine].astype(int), whole=config.unfreeze == "heads")
         else:
             images = torch.from_numpy(np.ascontiguousarray(train.images.images[chosen]))
             masks = torch.from_numpy(np.ascontiguousarray(train.masks[chosen]))
@@ -313,15 +320,6 @@ def _batches(
             places = grid_of(moved, (train.truth.shape[1], train.truth.shape[2]))
             inputs = (normalised(images[torch.from_numpy(mine)], MEAN, STD),)
         yield chosen, inputs, places, keep
-
-
-def _read(features: Features, images: NDArray[np.int64], mirrored: NDArray[np.int64], tune: str) -> tuple[Tensor, ...]:
-    """Kept features of some images, each as it is (0) or mirrored (1), as float32."""
-    parts = [features.middle, features.fine] + ([features.whole] if tune == "heads" else [])
-    return tuple(
-        torch.from_numpy(np.stack([pair[m][i] for m, i in zip(mirrored, images, strict=True)]).astype(np.float32))
-        for pair in parts
-    )
 
 
 def judged(
@@ -343,7 +341,7 @@ def judged(
         chosen = indices[start : start + batch]
         inputs: tuple[Tensor, ...]
         if kept is not None:
-            inputs = _read(kept, chosen, np.zeros(len(chosen), np.int64), tune)
+            inputs = kept.read(chosen, np.zeros(len(chosen), np.int64), whole=tune == "heads")
         else:
             inputs = (normalised(torch.from_numpy(np.ascontiguousarray(images.images[chosen])), MEAN, STD),)
         with torch.inference_mode(), _autocast(device, precision):
@@ -354,9 +352,13 @@ def judged(
 
 
 def _row(
-    epoch: int, losses: list[float], learner: _Learner, val: _Outlined, config: FineTuneConfig
+    epoch: int, losses: list[float], learner: _Learner, val: _Outlined | None, config: FineTuneConfig
 ) -> dict[str, float]:
-    """What an epoch came to, judged on `val` by all processes together."""
+    """What an epoch came to, judged on `val`, if there is any, by all processes together."""
+    row = {"epoch": epoch + 1, "train_loss": float(np.mean(losses))}
+    if val is None:
+        require_finite(epoch, losses, np.zeros((0, 2)), rate=config.learning_rate)
+        return row | dict.fromkeys(("val_loss", "val_auc", "val_ap", "val_peak"), float("nan"))
     model, ranks, labels, truth = learner.average.module, learner.ranks, val.images.labels, val.truth
     assert isinstance(model, LocalizingEfficientNet)
     found = judged(
@@ -367,9 +369,7 @@ def _row(
     require_finite(epoch, losses, logits.numpy(), rate=config.learning_rate)
     scores = scores_from_logits(logits.double().numpy())
     outlined = truth.flatten(1).any(dim=1)
-    return {
-        "epoch": epoch + 1,
-        "train_loss": float(np.mean(losses)),
+    return row | {
         "val_loss": float(F.cross_entropy(logits, torch.from_numpy(labels))),
         "val_auc": roc_auc(labels, scores),
         "val_ap": average_precision(labels, scores),

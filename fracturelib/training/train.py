@@ -101,9 +101,10 @@ class _Learner:
 
 def fit(
     train: Images,
-    val: Images,
+    val: Images | None,
     config: TrainConfig,
     *,
+    until: int | None = None,
     out: Path | None = None,
     fingerprint: str = "",
     initial: dict[str, Tensor] | None = None,
@@ -115,8 +116,11 @@ def fit(
     Parameters
     ----------
     train, val : Images
-        Images (n, config.size, config.size) uint8 and labels.
+        Images (n, config.size, config.size) uint8 and labels. Without `val` nothing is chosen: the last epoch is kept,
+        and the scores are not calibrated.
     config : TrainConfig
+    until : int, optional
+        Stop after so many of `config.epochs` epochs.
     out : Path, optional
         Folder for `state.pt`, written after each epoch. If it is there already, training goes on from it, and ends
         with the same bits as if it had never stopped.
@@ -141,13 +145,13 @@ def fit(
     InputError
         If a set lacks a class, or `out` belongs to another training.
     """
-    _require_both_classes(train=train, val=val)
+    _require_both_classes(train=train, **({} if val is None else {"val": val}))
     learner = _Learner.begun(train.images, config, initial, ranks or ProcessGroup())
     parts = {"model": learner.model, "optimizer": learner.optimizer}
     signature = begun_with(config, fingerprint, initial)
     state = TrainingState(STATE_FORMAT, parts, signature, None if out is None else out / STATE_FILE, best={})
     state.resume()
-    _learn(learner, train, val, config, state, progress=progress)
+    _learn(learner, train, val, config, state, until=until or config.epochs, progress=progress)
     assert state.best is not None
     learner.model.load_state_dict(state.best)
     model, mean, std = learner.model.cpu().eval(), learner.mean, learner.std
@@ -156,14 +160,21 @@ def fit(
 
 
 def _learn(
-    learner: _Learner, train: Images, val: Images, config: TrainConfig, state: TrainingState, *, progress: bool
+    learner: _Learner,
+    train: Images,
+    val: Images | None,
+    config: TrainConfig,
+    state: TrainingState,
+    *,
+    until: int,
+    progress: bool,
 ) -> None:
     """The loop: epochs, and in each the batches, the loss, the gradients and a step; then a look at `val`."""
     model, optimizer, ranks = learner.model, learner.optimizer, learner.ranks
     talks = progress and ranks.first
-    bar = tqdm(total=config.epochs, initial=state.epoch, desc="training", unit="epoch", disable=not talks)
-    for epoch in range(state.epoch, config.epochs):
-        if state.history and epoch - 1 - state.best_epoch >= config.patience:
+    bar = tqdm(total=until, initial=state.epoch, desc="training", unit="epoch", disable=not talks)
+    for epoch in range(state.epoch, until):
+        if val is not None and state.history and epoch - 1 - state.best_epoch >= config.patience:
             break
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
@@ -184,7 +195,7 @@ def _learn(
             losses.append(ranks.total(loss.item()) / ranks.count)
         row = _row(epoch, losses, learner, val, config)
         state.history.append(row)
-        if state.best_epoch == epoch:
+        if val is None or state.best_epoch == epoch:
             state.best = copy.deepcopy(model.state_dict())
         if ranks.first:
             state.save()
@@ -194,16 +205,20 @@ def _learn(
     bar.close()
 
 
-def _row(epoch: int, losses: list[float], learner: _Learner, val: Images, config: TrainConfig) -> dict[str, float]:
-    """What an epoch came to, judged on `val` by all processes together."""
+def _row(
+    epoch: int, losses: list[float], learner: _Learner, val: Images | None, config: TrainConfig
+) -> dict[str, float]:
+    """What an epoch came to, judged on `val`, if there is any, by all processes together."""
+    rate = learner.optimizer.param_groups[0]["lr"]
+    row = {"epoch": epoch + 1, "learning_rate": rate, "train_loss": float(np.mean(losses))}
+    if val is None:
+        require_finite(epoch, losses, np.zeros((0, 2)), rate=config.learning_rate)
+        return row | {"val_loss": float("nan"), "val_auc": float("nan")}
     mine = learner.ranks.part(np.arange(len(val.labels)))
     found = model_logits(learner.model, val.images[mine], mean=learner.mean, std=learner.std)
     logits = learner.ranks.gathered(found)
     require_finite(epoch, losses, logits, rate=config.learning_rate)
-    return {
-        "epoch": epoch + 1,
-        "learning_rate": learner.optimizer.param_groups[0]["lr"],
-        "train_loss": float(np.mean(losses)),
+    return row | {
         "val_loss": float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.labels))),
         "val_auc": roc_auc(val.labels, scores_from_logits(logits)),
     }
@@ -229,21 +244,31 @@ def require_finite(epoch: int, losses: list[float], logits: NDArray[np.floating]
 
 
 def calibrated(
-    model: nn.Module, config: TrainConfig | FineTuneConfig, val: Images, *, mean: float, std: float, fingerprint: str
+    model: nn.Module,
+    config: TrainConfig | FineTuneConfig,
+    val: Images | None,
+    *,
+    mean: float,
+    std: float,
+    fingerprint: str,
 ) -> Classifier:
-    """Fit the temperature and choose the thresholds, on validation only."""
-    temperature, thresholds = calibration(model_logits(model, val.images, mean=mean, std=std), val.labels)
-    return Classifier(
-        model=model,
-        architecture={"name": config.architecture},
-        size=config.size,
-        mean=mean,
-        std=std,
-        fingerprint=fingerprint,
+    """A classifier whose temperature and thresholds are chosen on `val`; as it is, where there is none."""
+    own = {"name": config.architecture}
+    classifier = Classifier(model, own, config.size, mean, std, fingerprint, extra={"config": asdict(config)})
+    if val is None:
+        return classifier
+    return calibrated_by(classifier, classifier.logits(val.images), val.labels)
+
+
+def calibrated_by(classifier: Classifier, logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Classifier:
+    """The same classifier, its temperature and thresholds chosen by logits (n, 2) of images that it never learnt."""
+    temperature, thresholds = calibration(logits, labels)
+    return replace(
+        classifier,
         temperature=temperature,
         thresholds=thresholds,
         default_rule="sensitivity=0.90",
-        extra={"config": asdict(config), JUDGED_ON: len(val.labels)},
+        extra=classifier.extra | {JUDGED_ON: len(labels)},
     )
 
 

