@@ -211,7 +211,7 @@ def _judge_counts(counts: Rows, group: NDArray[Any]) -> None:
 def _meaning(test: pd.DataFrame) -> str:
     """What such draws say of the reader's own test images."""
     y, score = test["label"], test["score"]
-    drawn, alone = (group_bootstrap(roc_auc, y, score, group, n=300) for group in (list(test["group"]), None))
+    drawn, alone = (group_bootstrap(roc_auc, y, score, group, n=2000) for group in (list(test["group"]), None))
     if not drawn.high > drawn.low or not alone.high > alone.low:
         return "whole patients, with replacement. On these test images the AUC has no interval: there are too few."
     wider = (drawn.high - drawn.low) / (alone.high - alone.low)
