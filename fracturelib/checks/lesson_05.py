@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fracturelib.checks.answers import Reply, exercise, judge_function, near, not_yet, number, right
+from fracturelib.checks.answers import Reply, exercise, judge_function, judge_number, not_yet, number, right
 from fracturelib.explain import GradCAM
 from fracturelib.models import stages
 
@@ -222,16 +222,14 @@ def what_does_not_add_up(answer: object, *, classifier: Any, image: NDArray[np.u
         (signed[name] / target if target else np.nan, "that is their ratio; the difference is asked for"),
         (signed[name] / max(_places(model, x, name), 1) - target, "that is the map's mean: add its places up"),
     ]
-
-    def is_(other: float) -> bool:
-        return near(abs(value), abs(other), 0.006 + 0.01 * abs(other))
-
-    if not is_(truth):
-        otherwise = f"it should be the sum of {name}'s signed map, minus what the logit has besides its bias"
-        not_yet(next((words for wrong, words in wrongs if is_(wrong)), otherwise))
-    return right(
+    return judge_number(
+        abs(value),
+        abs(truth),
         "the parts and the whole differ: between this layer and the logit lie bends (the ReLUs) and maxima that no "
-        "weighted sum of its channels can follow. An earlier layer is sharper, and less true."
+        "weighted sum of its channels can follow. An earlier layer is sharper, and less true.",
+        [(abs(wrong), words) for wrong, words in wrongs],
+        tolerance=0.006 + 0.01 * abs(truth),
+        otherwise=f"it should be the sum of {name}'s signed map, minus what the logit has besides its bias",
     )
 
 
