@@ -468,16 +468,19 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         help="test-time augmentation: the mean of each image and its mirror image, with thresholds of its own; "
         "twice the time",
     )  # fmt: skip
+    c.add_argument(
+        "--strict", action="store_true", help="give no score to images unlike those that the network learnt from"
+    )
     _quiet(c)
 
 
 def run_predict(args: argparse.Namespace) -> int:
     """`fracture predict`."""
     from fracturelib._io.tables import write_table
-    from fracturelib.workflows import SCORES_MARK, predict_paths
+    from fracturelib.workflows import SCORES_MARK, doubts_in_words, predict_paths
 
     may_replace(args.csv, SCORES_MARK)
-    frame = predict_paths(args.paths, chosen_model(args), tta=args.tta, progress=not args.quiet)
+    frame = predict_paths(args.paths, chosen_model(args), tta=args.tta, strict=args.strict, progress=not args.quiet)
     _require_some(frame, args.paths[0])
     write_table(frame, args.csv)
     unread = int(frame["score"].isna().sum())
@@ -486,7 +489,13 @@ def run_predict(args: argparse.Namespace) -> int:
         f"{args.csv}: {counted(len(frame), 'image')}, {predicted} predicted fractured, {unread} without a score; "
         f"{frame.attrs['threshold']}. {NOTICE}"
     )
+    _print_lines(doubts_in_words(frame))
     return 0
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 def _require_some(frame: "pd.DataFrame", path: Path) -> None:
@@ -607,7 +616,7 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
 def run_explain(args: argparse.Namespace) -> int:
     """`fracture explain`."""
     _usable_backend()
-    from fracturelib.workflows import explain_paths
+    from fracturelib.workflows import doubts_in_words, explain_paths
 
     frame = explain_paths(args.paths, chosen_model(args), args.out, layer=args.layer, progress=not args.quiet)
     _require_some(frame, args.paths[0])
@@ -615,6 +624,7 @@ def run_explain(args: argparse.Namespace) -> int:
         print(f"left out: {printable(row.reason)}")
     pictures = counted(int((frame["picture"] != "").sum()), "picture")
     print(f"{args.out}: {pictures}, to be leafed through in index.html. {NOTICE}")
+    _print_lines(doubts_in_words(frame))
     return 0
 
 

@@ -14,7 +14,7 @@ from fracturelib._io.filenames import distinct_names, safe_name
 from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable, table_mark
 from fracturelib._io.pages import beginning
 from fracturelib.data.coco import Annotation, fracture_mask
-from fracturelib.data.decode import decode
+from fracturelib.data.decode import decode, in_colour
 from fracturelib.data.found import Found
 from fracturelib.data.images import square_geometry, to_square
 from fracturelib.data.layouts import known_files, read_folder
@@ -30,8 +30,13 @@ from fracturelib.viz.explain_page import MARK as INDEX_MARK
 __all__ = ["collect", "explain_paths", "predict_paths"]
 
 NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
-SCORES_MARK = table_mark("file,score,decision,reason(,threshold)?(,label,group(,split)?)?")  # of `predict_paths`
+SCORES_MARK = table_mark(
+    "file,score,decision,reason(,threshold)?(,doubt)?(,label,group(,split)?)?"
+)  # of `predict_paths`
 PICTURE_MARK = "fracture explain"
+UNLIKE = "unlike the images that the network learnt from: its score means little"
+COLOUR = "a picture in colour, unlike the images that the network learnt from: its score means little"
+NEGATIVE = "its grey values look inverted: scored as its negative"
 
 
 @dataclass(frozen=True)
@@ -115,16 +120,26 @@ def _distinct(given: Sequence[tuple[Path, str]]) -> list[str]:
 
 
 def predict_paths(
-    paths: Sequence[Path], model: Path, *, tta: bool = False, chunk: int = 64, progress: bool = True
+    paths: Sequence[Path],
+    model: Path,
+    *,
+    tta: bool = False,
+    strict: bool = False,
+    chunk: int = 64,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Score images, if wanted with test-time augmentation (`Classifier.with_tta`).
+
+    An image that is unlike those of the training, but whose negative is like them, is scored as its negative. With
+    `strict`, other unlike images have no score.
 
     Returns
     -------
     DataFrame
         file (relative to the folder that was given), score (P(Fractured), 0..1), decision ("Fractured" or "Not
         Fractured" at the checkpoint's threshold), reason (why an image has no score, else empty), threshold (that of
-        the checkpoint, in every row, for `fracture evaluate`); and label, group and split where a folder says them.
+        the checkpoint, in every row, for `fracture evaluate`), doubt (what is strange about an image, else empty); and
+        label, group and split where a folder says them.
         `attrs["threshold"]` says what decided, and how it was chosen.
 
     Raises
@@ -144,27 +159,76 @@ def predict_paths(
     notes: dict[str, tuple[str, ...]] = {}
     bar = tqdm(total=len(sources), desc="predicting", unit="image", disable=not progress)
     for start in range(0, len(sources), chunk):
-        squares, good = [], []
-        for source in sources[start : start + chunk]:
-            row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": ""}
-            rows.append(row)
-            try:
-                seen = decode(source.path)
-                squares.append(to_square(seen.grey, classifier.size))
-                notes[source.name] = seen.notes
-                good.append(row)
-            except InputError as error:
-                row["reason"] = str(error)
-        if good:
-            scores = scores_from_logits(classifier.logits(np.stack(squares)), classifier.temperature)
-            for row, score, decision in zip(good, scores, classifier.decide(scores), strict=True):
-                row.update(score=score, decision=decision, reason="" if decision else NO_NUMBER)
-        bar.update(len(sources[start : start + chunk]))
+        part = sources[start : start + chunk]
+        rows += _scored_rows(classifier, part, notes, strict=strict)
+        bar.update(len(part))
     bar.close()
     print_notes(notes)
-    frame = with_known_labels(pd.DataFrame(rows).assign(threshold=classifier.threshold), sources)
+    frame = pd.DataFrame(rows)
+    frame.insert(4, "threshold", classifier.threshold)
+    frame = with_known_labels(frame, sources)
     frame.attrs["threshold"] = decided_by(classifier)
     return frame
+
+
+def _scored_rows(
+    classifier: Classifier, sources: Sequence[Source], notes: dict[str, tuple[str, ...]], *, strict: bool
+) -> list[dict[str, object]]:
+    """Lines of the table for a few images, scored together; what there is to say of how they were read, in `notes`."""
+    rows = [_row(source.name) for source in sources]
+    squares, good = [], []
+    for row, source in zip(rows, sources, strict=True):
+        try:
+            seen = decode(source.path)
+            squares.append(to_square(seen.grey, classifier.size))
+            notes[source.name] = seen.notes
+            good.append((row, source.path))
+        except InputError as error:
+            row["reason"] = str(error)
+    if not good:
+        return rows
+    logits, doubts = doubted(classifier, np.stack(squares), [path for _, path in good])
+    scores = scores_from_logits(logits, classifier.temperature)
+    for (row, _), score, decision, doubt in zip(good, scores, classifier.decide(scores), doubts, strict=True):
+        row["doubt"] = doubt
+        if strict and doubt not in ("", NEGATIVE):
+            row["reason"] = doubt
+        else:
+            row.update(score=score, decision=decision, reason="" if decision else NO_NUMBER)
+    return rows
+
+
+def _row(name: str) -> dict[str, object]:
+    """A line of a table of scores, before anything is known of the image."""
+    return {"file": name, "score": np.nan, "decision": "", "reason": "", "doubt": ""}
+
+
+def doubted(classifier: Classifier, squares: np.ndarray, paths: Sequence[Path]) -> tuple[np.ndarray, list[str]]:
+    """Logits (n, 2) of squares (n, s, s) of the files at `paths`, and what is strange about each."""
+    logits, unlike = classifier.logits_and_doubts(squares)
+    doubts = [""] * len(squares)
+    for i in map(int, np.flatnonzero(unlike)):
+        again, still = classifier.logits_and_doubts(to_square(255 - decode(paths[i]).grey, classifier.size)[None])
+        if still[0]:
+            doubts[i] = COLOUR if in_colour(paths[i]) else UNLIKE
+        else:
+            logits[i], doubts[i] = again[0], NEGATIVE
+    return logits, doubts
+
+
+def doubts_in_words(frame: pd.DataFrame) -> list[str]:
+    """What there is to say of the strange images in a table of scores, a line each."""
+    negative = int((frame["doubt"] == NEGATIVE).sum())
+    strange = int((frame["doubt"] != "").sum()) - negative
+    lines = []
+    if negative:
+        lines.append(f"note: {counted(negative, 'image looks', 'images look')} inverted: scored as negatives")
+    if strange:
+        look = counted(strange, "image looks", "images look")
+        lines.append(
+            f"note: {look} unlike those that the network learnt from (column doubt): a score means little there"
+        )
+    return lines
 
 
 def decided_by(classifier: Classifier) -> str:
@@ -219,25 +283,24 @@ def explain_paths(
     with GradCAM(classifier.model, layers[name]) as cam:
         bar = tqdm(sources, desc="explaining", unit="image", disable=not progress)
         for source, picture in zip(bar, pictures, strict=True):
-            row: dict[str, object] = {"file": source.name, "score": np.nan, "decision": "", "reason": "", "picture": ""}
+            row = _row(source.name) | {"picture": ""}
             rows.append(row)
             try:
-                seen = decode(source.path)
+                decoded = decode(source.path)
             except InputError as error:
                 row["reason"] = str(error)
                 continue
-            notes[source.name] = seen.notes
-            square = to_square(seen.grey, classifier.size)
-            score = scores_from_logits(classifier.logits(square[None]), classifier.temperature)
+            notes[source.name] = decoded.notes
+            seen, score, doubt = _seen(classifier, source, decoded.grey)
             if not np.isfinite(score[0]):
                 row["reason"] = NO_NUMBER
                 continue
             decision = classifier.decide(score)[0]
             call = f"score {score[0]:.3f}, {decision} (threshold {classifier.threshold:.3f})"
-            heat = cam(classifier.tensor(square[None]))[0]
-            title = f"{source.name}: {call}, Grad-CAM of {name}"
-            _leave_picture(out / picture, _Seen(source, seen.grey, square), classifier, heat, title)
-            row.update(score=score[0], decision=decision, picture=picture)
+            heat = cam(classifier.tensor(seen.square[None]))[0]
+            title = f"{source.name}: {call}, Grad-CAM of {name}" + (f"\n{doubt}" if doubt else "")
+            _leave_picture(out / picture, seen, classifier, heat, title)
+            row.update(score=score[0], decision=decision, doubt=doubt, picture=picture)
     print_notes(notes)
     frame = pd.DataFrame(rows)
     if (frame["picture"] != "").any():
@@ -252,6 +315,16 @@ class _Seen:
     source: Source
     grey: np.ndarray
     square: np.ndarray
+
+
+def _seen(classifier: Classifier, source: Source, grey: np.ndarray) -> tuple[_Seen, np.ndarray, str]:
+    """An image as the network sees it, as its negative where that is what it knows; its score, and what is strange."""
+    square = to_square(grey, classifier.size)
+    logits, (doubt,) = doubted(classifier, square[None], [source.path])
+    if doubt == NEGATIVE:
+        grey = 255 - grey
+        square = to_square(grey, classifier.size)
+    return _Seen(source, grey, square), scores_from_logits(logits, classifier.temperature), doubt
 
 
 def _leave_picture(path: Path, seen: _Seen, classifier: Classifier, heat: np.ndarray, title: str) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from fracturelib._io.files import InputError, printable
 from fracturelib.data.labels import CLASSES
 from fracturelib.metrics.operating_point import GRAMMAR, parse_rule
+from fracturelib.models.familiarity import Familiarity
 from fracturelib.models.localizer import STAGES
 from fracturelib.models.registry import MODELS
 from fracturelib.models.tensor_file import TensorHeader
@@ -213,6 +214,16 @@ def check_weights(model: nn.Module) -> None:
             raise OddCheckpointError(f"{name} is negative ({float(value.min()):g})", "variances of 0 or more")
         if name.endswith("num_batches_tracked") and bool((value < 0).any()):
             raise OddCheckpointError(f"{name} is negative ({int(value.min())})", "a count of 0 or more")
+
+
+def familiarity_of(kept: object) -> Familiarity:
+    """What a checkpoint says of familiar images; raise `OddCheckpointError` if it cannot be meant."""
+    if not isinstance(kept, Mapping) or not all(isinstance(value, torch.Tensor) for value in kept.values()):
+        raise OddCheckpointError("familiarity is no mapping of tensors", "tensors by name, or none")
+    try:
+        return Familiarity.of_tensors(kept)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise OddCheckpointError(f"familiarity {printable(error)[:100]}", "what `fracture train` leaves") from None
 
 
 def refusal(path: object, error: OddCheckpointError) -> InputError:

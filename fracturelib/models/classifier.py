@@ -20,9 +20,11 @@ from fracturelib.models.checkpoint_checks import (
     check_shapes,
     check_values,
     check_weights,
+    familiarity_of,
     from_version_1,
     refusal,
 )
+from fracturelib.models.familiarity import Familiarity, collected_features
 from fracturelib.models.registry import build_model
 from fracturelib.models.tensor_file import read_header, require_undamaged
 
@@ -31,7 +33,8 @@ __all__ = [
     "model_logits", "normalised", "save_classifier", "scores_from_logits",
 ]  # fmt: skip
 FORMAT = "fracturelib checkpoint"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+PARTS = ("format", "format_version", "values", "weights", "familiarity")  # the last since version 3
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Classifier:
         Test-time augmentation: an image is scored as it is and mirrored, by the mean of both logits, at twice the cost.
     tta_calibration : Calibration or None
         Of the scores with test-time augmentation, if it was calibrated for that, too.
+    familiarity : Familiarity or None
+        Which images are like those that it learnt from, if that was measured.
     """
 
     model: nn.Module
@@ -88,6 +93,7 @@ class Classifier:
     extra: dict[str, Any] = field(default_factory=dict)
     tta: bool = False
     tta_calibration: Calibration | None = None
+    familiarity: Familiarity | None = None
 
     @property
     def threshold(self) -> float:
@@ -103,6 +109,26 @@ class Classifier:
         seen = [images, images[:, :, ::-1]] if self.tta else [images]
         found = [model_logits(self.model, look, mean=self.mean, std=self.std, batch=batch) for look in seen]
         return np.mean(found, axis=0)
+
+    def logits_and_doubts(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Logits (n, 2) as `logits`, and whether each image is unlike those of the training (n,): one pass for both.
+
+        No image is doubted where `familiarity` is None.
+
+        Raises
+        ------
+        InputError
+            If `familiarity` is of another network.
+        """
+        if self.familiarity is None or not len(images):
+            return self.logits(images), np.zeros(len(images), bool)
+        with collected_features(self.model) as features:
+            logits = self.logits(images)
+            found = features()[: len(images)]  # with `tta`, those of the images as they are
+        if found.shape[1] != len(self.familiarity.centre):
+            expected = f"{found.shape[1]}, as the network has"
+            raise InputError(f"familiarity is of {len(self.familiarity.centre)} features; expected {expected}")
+        return logits, self.familiarity.unlike(found)
 
     def with_tta(self) -> "Classifier":
         """The same network with test-time augmentation, and the calibration for that.
@@ -248,7 +274,8 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
     InputError
         If it would not be read again: a weight, the temperature or a threshold is no number. Nothing is written then.
     """
-    values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f != "model"}
+    familiarity = classifier.familiarity
+    values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f not in ("model", "familiarity")}
     values["classes"] = list(classifier.classes)
     values["tta_calibration"] = None if classifier.tta_calibration is None else asdict(classifier.tta_calibration)
     values["version"] = __version__
@@ -265,6 +292,7 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
             k: (v.half() if half and v.is_floating_point() else v).detach().cpu().contiguous()
             for k, v in classifier.model.state_dict().items()
         },
+        "familiarity": None if familiarity is None else familiarity.tensors(),
     }
     with atomic_path(path) as temporary, temporary.open("wb") as file:  # by its path, its name would be in the bytes
         torch.save(payload, file)
@@ -316,10 +344,9 @@ def load_classifier(path: str | Path) -> Classifier:
 
     def check(header: dict[str, Any]) -> None:
         values, weights = header.get("values"), header.get("weights")
-        if header.keys() != {"format", "format_version", "values", "weights"}:
-            raise OddCheckpointError(
-                f"it holds {', '.join(map(str, header))}", "format, format_version, values and weights"
-            )
+        parts = PARTS if header["format_version"] > 2 else PARTS[:-1]
+        if header.keys() != set(parts):
+            raise OddCheckpointError(f"it holds {', '.join(map(str, header))}", f"{', '.join(parts)}")
         if not isinstance(values, dict) or not isinstance(weights, dict):
             raise OddCheckpointError("values or weights are no mapping", "values and weights by name")
         values = values if header["format_version"] > 1 else from_version_1(values)
@@ -334,9 +361,11 @@ def load_classifier(path: str | Path) -> Classifier:
         model = build_model(**values["architecture"])
         model.load_state_dict(payload["weights"])
         check_weights(model)
+        kept = payload.get("familiarity")
+        familiarity = None if kept is None else familiarity_of(kept)
     except OddCheckpointError as error:
         raise refusal(path, error) from None
-    return Classifier(model=model.to(memory_format=torch.channels_last).eval(), **values)
+    return Classifier(model=model.to(memory_format=torch.channels_last).eval(), familiarity=familiarity, **values)
 
 
 def describe(classifier: Classifier) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from fracturelib.training.runs import (
     scored,
     trained,
 )
-from fracturelib.training.train import Images, calibrated_by
+from fracturelib.training.train import Images, calibrated_by, with_familiarity
 
 FOLDS_FILE = "folds.csv"
 INNER = 8  # a fold's validation images are one in so many of those that are not its test
@@ -258,6 +258,7 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
     classifier, history = fitted(pool.folder, frame, {"train": pool.images}, out, recipe, kept=kept, until=until)
     classifier = calibrated_by(classifier, logits, tables["label"].to_numpy(np.int64))
     classifier = replace(classifier, extra=classifier.extra | {"folds": len(parts)})
+    classifier = with_familiarity(classifier, pool.images, pool.images[::INNER])
     if len(test):
         images = load_images(pool.folder, list(test["file"]), size=recipe.config.size)
         own = scored(classifier, test.reset_index(drop=True), images)

@@ -26,7 +26,7 @@ from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
 from fracturelib.training.finetune import fit_localizer
 from fracturelib.training.state import STATE_FILE
-from fracturelib.training.train import Images, calibrated, calibrated_for_tta, fit
+from fracturelib.training.train import Images, calibrated, calibrated_for_tta, fit, with_familiarity
 
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"
@@ -149,6 +149,7 @@ def trained(
     classifier, history = fitted(folder, frame, images, out, recipe, kept=kept)
     if recipe.ranks.first:
         classifier = calibrated_for_tta(classifier, labelled(frame, images, "val"))
+        classifier = with_familiarity(classifier, images["train"], images["val"])
     run = Run(out, classifier, history, _judged(classifier, frame, images))
     if recipe.ranks.first:
         leave(run, recipe.config)
@@ -311,7 +312,7 @@ def ensemble_runs(
             raise InputError(f"{path}: was trained on other data than {folder}; expected the same images and splits")
     networks = [m.model for m in members if isinstance(m.model, LocalizingEfficientNet)]
     network = DeepEnsemble.of(networks, maps=maps).half().float().to(memory_format=torch.channels_last).eval()
-    files = {split: list(frame.loc[frame["split"] == split, "file"]) for split in ("val", "test")}
+    files = {split: list(frame.loc[frame["split"] == split, "file"]) for split in ("train", "val", "test")}
     images = {
         split: load_images(folder, names, size=first.size, progress=progress) for split, names in files.items() if names
     }
@@ -325,6 +326,7 @@ def ensemble_runs(
     own = {"members": len(members), "shared": network.shared, "maps": network.maps}
     architecture = {"name": "deep_ensemble", **own, **options}
     classifier = calibrated_for_tta(replace(classifier, architecture=architecture, extra=extra), val)
+    classifier = with_familiarity(classifier, images["train"], images["val"])
     predictions = _judged(classifier, frame, images)
     write_predictions(predictions, out / PREDICTIONS_FILE)
     save_classifier(classifier, out / MODEL_FILE, half=True)

@@ -25,6 +25,7 @@ from fracturelib.models.classifier import (
     normalised,
     scores_from_logits,
 )
+from fracturelib.models.familiarity import collected_features, fit_familiarity
 from fracturelib.models.registry import build_model
 from fracturelib.training.augment import augmented
 from fracturelib.training.config import FineTuneConfig, TrainConfig
@@ -32,6 +33,7 @@ from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.state import STATE_FILE, TrainingState, begun_with
 
 STATE_FORMAT = "fracturelib training state"
+FAMILIAR = 1000  # so many images of the training say what is ordinary
 JUDGED_ON = "validation images"  # in a checkpoint's `extra`: how many its thresholds were chosen on
 
 
@@ -281,6 +283,17 @@ def calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple
         "sensitivity=0.95": threshold_for_sensitivity(labels, scores, 0.95),
         "youden": threshold_youden(labels, scores),
     }
+
+
+def with_familiarity(classifier: Classifier, train: NDArray[np.uint8], other: NDArray[np.uint8]) -> Classifier:
+    """The same classifier, which knows images like those of `train`; one in a hundred like `other` will be doubted."""
+    found = []
+    for images in (train, other):
+        chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), FAMILIAR)).astype(int))
+        with collected_features(classifier.model) as features:
+            replace(classifier, tta=False).logits(images[chosen])
+            found.append(features())
+    return replace(classifier, familiarity=fit_familiarity(*found))
 
 
 def calibrated_for_tta(classifier: Classifier, val: Images) -> Classifier:

@@ -1,0 +1,185 @@
+"""Strange images are named, ordinary ones are left alone, and negatives are turned back."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from sklearn.covariance import EmpiricalCovariance
+
+from fracturelib._io.files import InputError
+from fracturelib.data.decode import in_colour
+from fracturelib.data.images import load_images
+from fracturelib.models import familiarity
+from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
+from fracturelib.models.familiarity import Familiarity, collected_features, fit_familiarity
+from fracturelib.models.shipped import PRETRAINED
+from fracturelib.tutorial import DEMO, SHIPPED_MODEL
+from fracturelib.workflows import COLOUR, NEGATIVE, UNLIKE, explain_paths, predict_paths
+from tests.test_commands import fracture
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Classifier:
+    return load_classifier(SHIPPED_MODEL)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few ordinary images of test, two of their negatives, noise, and a picture in colour."""
+    folder = tmp_path_factory.mktemp("few")
+    files = sorted((DEMO / "test").rglob("*.jpg"))[::24]
+    for i, file in enumerate(files):
+        Image.open(file).save(folder / f"plain{i}.png")
+    for i in (0, 1):
+        Image.fromarray(255 - np.asarray(Image.open(files[i]).convert("L"))).save(folder / f"negative{i}.png")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (256, 256), dtype=np.uint8)).save(folder / "noise.png")
+    coarse = cv2.resize(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8), (256, 256))
+    Image.fromarray(coarse).save(folder / "colour.png")
+    return folder
+
+
+def test_the_distance_is_mahalanobis(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    mixed = rng.normal(size=(6, 6))
+    train, other = rng.normal(size=(4000, 6)) @ mixed, rng.normal(size=(2000, 6)) @ mixed
+    monkeypatch.setattr(familiarity, "AXES", 5)  # with one direction left, nothing is simplified
+    found = fit_familiarity(train, other)
+    expected = np.sqrt(EmpiricalCovariance().fit(train).mahalanobis(other) / 6)
+    assert np.allclose(found.distance(other), expected, rtol=2e-2)
+    assert found.unlike(other).mean() == pytest.approx(0.01, abs=0.001)
+
+
+def test_far_in_any_direction_is_unlike() -> None:
+    rng = np.random.default_rng(1)
+    flat = rng.normal(size=(500, 40)) * ([5.0] * 4 + [0.2] * 36)
+    found = fit_familiarity(flat[:400], flat[400:])
+    for axis in (0, 39):  # along what varies, and along what does not
+        far = np.zeros((1, 40))
+        far[0, axis] = 60 * flat[:, axis].std()
+        assert found.unlike(far)[0]
+    assert not found.unlike(np.zeros((1, 40)))[0]
+
+
+def test_collecting_features_changes_nothing(shipped: Classifier) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 224, 224), dtype=np.uint8)
+    plain = shipped.logits(images)
+    with collected_features(shipped.model) as features:
+        assert np.array_equal(shipped.logits(images), plain)
+        found = features()
+    with torch.inference_mode():
+        x = shipped.model.stage2(shipped.model.stage1(shipped.model.contrast(shipped.tensor(images))))
+        expected = torch.cat([x.mean((2, 3)), shipped.model.stage3(x).mean((2, 3))], 1)
+    assert np.allclose(found, expected.numpy(), atol=1e-5)
+    assert not any(m._forward_hooks for m in shipped.model.modules())
+
+
+def test_with_tta_the_image_as_it_is_counts(shipped: Classifier) -> None:
+    assert shipped.tta_calibration is not None
+    images = np.random.default_rng(0).integers(0, 256, (2, 224, 224), dtype=np.uint8)
+    logits, unlike = shipped.with_tta().logits_and_doubts(images)
+    assert np.array_equal(logits, shipped.with_tta().logits(images))
+    assert unlike.shape == (2,) and unlike.all()
+
+
+def test_the_shipped_networks_know_what_is_ordinary(shipped: Classifier) -> None:
+    files = [p.relative_to(DEMO).as_posix() for p in sorted((DEMO / "test").rglob("*.jpg"))[::3]]
+    squares = load_images(DEMO, files, size=shipped.size)
+    assert shipped.logits_and_doubts(squares)[1].mean() <= 0.04
+    real = load_classifier(PRETRAINED)
+    assert real.familiarity is not None
+    noise = np.random.default_rng(0).integers(0, 256, (2, real.size, real.size), dtype=np.uint8)
+    assert real.logits_and_doubts(noise)[1].all()
+
+
+def test_predict_says_what_is_strange(few: Path) -> None:
+    table = predict_paths([few], SHIPPED_MODEL, progress=False).set_index("file")
+    assert table.loc["colour.png", "doubt"] == COLOUR and table.loc["noise.png", "doubt"] == UNLIKE
+    plain = [name for name in table.index if name.startswith("plain")]
+    assert (table.loc[plain, "doubt"] == "").mean() >= 0.9
+    for i in (0, 1):
+        assert table.loc[f"negative{i}.png", "doubt"] == NEGATIVE
+        assert table.loc[f"negative{i}.png", "score"] == pytest.approx(table.loc[f"plain{i}.png", "score"], abs=1e-6)
+    assert table["score"].notna().all()
+    strict = predict_paths([few], SHIPPED_MODEL, strict=True, progress=False).set_index("file")
+    refused = table["doubt"].isin([UNLIKE, COLOUR])
+    assert strict.loc[refused, "score"].isna().all() and (strict.loc[refused, "reason"] != "").all()
+    assert strict.loc[~refused, "score"].equals(table.loc[~refused, "score"])
+
+
+def test_the_commands_say_it_in_a_line(few: Path, tmp_path: Path) -> None:
+    done = fracture("predict", few, "--model", SHIPPED_MODEL, "--csv", tmp_path / "scores.csv", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "2 images look inverted: scored as negatives" in done.stdout
+    assert "look unlike those that the network learnt from (column doubt)" in done.stdout
+    again = fracture("predict", few, "--model", SHIPPED_MODEL, "--csv", tmp_path / "scores.csv", "--strict", "--quiet")
+    assert again.returncode == 0, again.stderr
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert table["score"].isna().sum() >= 2
+    names = [few / name for name in ("noise.png", "negative0.png")]
+    frame = explain_paths(names, SHIPPED_MODEL, tmp_path / "maps", progress=False)
+    assert list(frame["doubt"]) == [UNLIKE, NEGATIVE]
+    assert "its score means little" in (tmp_path / "maps" / "index.html").read_text()
+
+
+def test_colours(few: Path, tmp_path: Path) -> None:
+    assert in_colour(few / "colour.png") and not in_colour(few / "noise.png")
+    grey = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    Image.fromarray(np.stack([grey] * 3, axis=2)).save(tmp_path / "grey.jpg", quality=60)
+    assert not in_colour(tmp_path / "grey.jpg")
+    (tmp_path / "text.png").write_text("no picture")
+    assert not in_colour(tmp_path / "text.png")
+
+
+def test_a_checkpoint_keeps_it(shipped: Classifier, tmp_path: Path) -> None:
+    save_classifier(shipped, tmp_path / "model.pt")
+    again = load_classifier(tmp_path / "model.pt").familiarity
+    assert again is not None and shipped.familiarity is not None
+    for name, value in shipped.familiarity.tensors().items():
+        assert torch.equal(value, again.tensors()[name]), name
+    save_classifier(replace(shipped, familiarity=None), tmp_path / "none.pt")
+    without = load_classifier(tmp_path / "none.pt")
+    images = np.zeros((2, 224, 224), np.uint8)
+    assert without.familiarity is None and not without.logits_and_doubts(images)[1].any()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"scale": torch.zeros(96)}, "deviations or a limit of 0 or less"),
+        ({"limit": torch.tensor(float("nan"))}, "values that are no numbers"),
+        ({"centre": torch.zeros(3)}, "shapes that do not fit together"),
+        ({"more": torch.zeros(1)}, "holds"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    shipped: Classifier, tmp_path: Path, changed: dict[str, torch.Tensor], said: str
+) -> None:
+    path = tmp_path / "model.pt"
+    save_classifier(shipped, path)
+    payload = torch.load(path, weights_only=True)
+    payload["familiarity"] |= changed
+    torch.save(payload, path)
+    with pytest.raises(InputError, match=said):
+        load_classifier(path)
+
+
+def test_that_of_another_network_is_refused(shipped: Classifier) -> None:
+    other = Familiarity(*(np.ones(n, np.float32) for n in (5, 5)), np.eye(1, 5, dtype=np.float32),
+                        np.ones(1, np.float32), 1.0, 1.0)  # fmt: skip
+    with pytest.raises(InputError, match="familiarity is of 5 features; expected 96"):
+        replace(shipped, familiarity=other).logits_and_doubts(np.zeros((1, 224, 224), np.uint8))
+
+
+def test_inverted_fracatlas(fracatlas: Path, tmp_path: Path) -> None:
+    files = sorted((fracatlas / "images" / "Fractured").glob("*.jpg"))[:10]
+    for file in files:
+        grey = np.asarray(Image.open(file).convert("L"))
+        Image.fromarray(255 - grey).save(tmp_path / f"{file.stem}.png")
+    table = predict_paths([tmp_path], PRETRAINED, progress=False)
+    assert (table["doubt"] == NEGATIVE).mean() >= 0.8
