@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fracturelib._io.files import printable
+from fracturelib._io.files import InputError, printable
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib.data.coco import fracture_mask
 from fracturelib.data.dataset import data_folder, fingerprint, load_annotations, load_manifest
@@ -57,6 +57,7 @@ DEMO = ROOT / "data" / "demo"
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 SHIPPED_MODEL = CHECKPOINTS / "demo-small-cnn.pt"
 SHIPPED_PREDICTIONS = CHECKPOINTS / "demo-small-cnn-predictions.csv"
+SHIPPED_HISTORY = CHECKPOINTS / "demo-small-cnn-history.csv"
 RECIPE = TrainConfig()
 FAULTS = {"A": "labels", "B": "order", "C": "zero_grad"}  # what is wrong with the loops of an exercise in lesson 02
 SHORT_RECIPE = TrainConfig(epochs=5)
@@ -227,7 +228,9 @@ def run_folder(name: str = RUN) -> Path:
     return root / f"{name}-{fingerprint(load_manifest(data_folder()))[:8]}"
 
 
-def train_course_model(config: TrainConfig = RECIPE, *, short: bool = False, progress: bool = False) -> Run:
+def train_course_model(
+    config: TrainConfig = RECIPE, *, short: bool = False, finished: bool = False, progress: bool = False
+) -> Run:
     """Train the classifier of the course on these data, or go on with it, or only read it if it is finished.
 
     Parameters
@@ -235,9 +238,21 @@ def train_course_model(config: TrainConfig = RECIPE, *, short: bool = False, pro
     config : TrainConfig
     short : bool
         Take `SHORT_RECIPE` and a folder of its own instead. Later lessons read that run where there is no long one.
+    finished : bool
+        Train nothing: open the run on the demo set that comes with the course.
     progress : bool
         Show bars, where `show_progress` says so.
+
+    Raises
+    ------
+    InputError
+        If `finished` is asked for with another folder than the demo set.
     """
+    if finished:
+        if not is_demo():
+            raise InputError("the finished run is of the demo set; expected finished=False for a folder of your own")
+        scores = read_predictions(SHIPPED_PREDICTIONS)
+        return Run(CHECKPOINTS, load_classifier(SHIPPED_MODEL), pd.read_csv(SHIPPED_HISTORY), scores)
     config, name = (SHORT_RECIPE, SHORT_RUN) if short else (config, RUN)
     return train_folder(data_folder(), run_folder(name), config, progress=progress and show_progress())
 
