@@ -223,7 +223,7 @@ def show_progress() -> bool:
 
 
 def run_folder(name: str = RUN) -> Path:
-    """Where notebook 02 leaves its run on these data: `FRACTURE_RUNS` (or runs/) / name-fingerprint."""
+    """Where lesson 02 leaves its run on these data: `FRACTURE_RUNS` (or runs/) / name-fingerprint."""
     root = Path(os.environ.get("FRACTURE_RUNS") or ROOT / "runs")
     return root / f"{name}-{fingerprint(load_manifest(data_folder()))[:8]}"
 
@@ -305,13 +305,13 @@ def own_run() -> Path | None:
 
 
 def open_classifier(*, real: bool = False) -> Classifier:
-    """The reader's own classifier from notebook 02 where it exists, else a shipped one.
+    """The reader's own classifier from lesson 02 where it exists, else a shipped one.
 
     Parameters
     ----------
     real : bool
         For images that are not the demo's, take the shipped network for real images, trained on FracAtlas; else the
-        small CNN of the demo set, whose layers notebook 05 takes apart by name.
+        small CNN of the demo set, whose layers lesson 05 takes apart by name.
     """
     folder = own_run()
     if folder:
@@ -330,7 +330,7 @@ def classifier_line(*, real: bool = False) -> str:
     if not real:
         return (
             "Classifier: the shipped one, trained on the demo set; it has never seen such images: "
-            "run notebook 02 on them first"
+            "run lesson 02 on them first"
         )
     seen = learnt_from(load_manifest(data_folder()))
     line = "Classifier: the shipped one for real images, trained on FracAtlas"

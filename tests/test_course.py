@@ -52,7 +52,7 @@ def test_the_demo_set_gets_its_own_classifier(monkeypatch: pytest.MonkeyPatch, t
 
 def test_other_images_get_the_network_for_real_images_where_it_is_asked_for(few: Path) -> None:
     assert open_classifier().architecture["name"] == "small_cnn"
-    assert "run notebook 02" in classifier_line()
+    assert "run lesson 02" in classifier_line()
     assert open_classifier(real=True).localizes
     assert classifier_line(real=True) == "Classifier: the shipped one for real images, trained on FracAtlas"
     assert open_explorer().classifier.localizes

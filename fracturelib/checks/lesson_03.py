@@ -207,9 +207,10 @@ def _meaning(function: Callable[..., Any], test: pd.DataFrame) -> str:
         return "whole patients, with replacement. On these test images the AUC has no interval: there are too few."
     wider = (high - low) / (alone.high - alone.low)
     words = f"{wider:.2f} times as wide as" if wider > 1.02 else "hardly wider than"
+    little = "Little here; other intervals, as lesson 01's, grow by more. " if wider < 1.2 else ""
     return (
-        f"with your draws the test AUC runs from {low:.2f} to {high:.2f}, {words} if each image stood for itself: that "
-        "is what views of the same patient are worth as witnesses."
+        f"with your draws the test AUC runs from {low:.2f} to {high:.2f}, {words} if each image stood for itself. "
+        f"{little}You cannot know beforehand by how much, so always draw patients."
     )
 
 

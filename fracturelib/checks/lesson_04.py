@@ -34,11 +34,12 @@ def _auc(frame: pd.DataFrame) -> float:
     return float(roc_auc(frame["label"].to_numpy(), frame["score"].to_numpy())) if both else float("nan")
 
 
-def _confirmed(val: pd.DataFrame, inside: "pd.Series[bool]") -> bool:
-    """Whether on validation the interval of the suspects lies below the AUC of all others."""
-    part = val[inside]
+def _on_validation(val: pd.DataFrame, inside: "pd.Series[bool]") -> tuple[bool, str]:
+    """Whether on validation the interval of the suspects lies below the AUC of all others, and both in words."""
+    part, elsewhere = val[inside], _auc(val[~inside])
     found = group_bootstrap(roc_auc, part["label"], part["score"], list(part["group"]), n=500)
-    return bool(found.high < _auc(val[~inside]))
+    words = f"there these parts have an interval of {found.low:.2f} to {found.high:.2f}, all others {elsewhere:.2f}"
+    return bool(found.high < elsewhere), words
 
 
 @exercise("4.1")
@@ -66,7 +67,7 @@ def whom_it_fails(
         not_yet("both numbers are right, in the wrong order: validation first, then test")
     for name, frame in frames.items():
         _judge_auc(said[name], truth[name], frame, inside[name], column, name)
-    return _judge_sentence(sentence, _confirmed(val, inside["validation"]))
+    return _judge_sentence(sentence, *_on_validation(val, inside["validation"]))
 
 
 def _judge_auc(
@@ -95,15 +96,9 @@ def _judge_auc(
     not_yet(f"on {name} it is another number: one AUC from the images of all suspected parts together")
 
 
-def _judge_sentence(sentence: object, confirmed: bool) -> Reply:
-    luck = (
-        "ten regions were looked at, and the lowest of ten is low by luck alone about as often as you saw; but it need "
-        "not end there: validation had no part in this suspicion, and it speaks clearly here. Does it not say it, too?"
-    )
-    hasty = (
-        "you looked at many parts and picked the lowest; validation, which was not asked before, does not "
-        "clearly agree, so this is a suspicion and no more"
-    )
+def _judge_sentence(sentence: object, confirmed: bool, seen: str) -> Reply:
+    luck = f"many parts were looked at, but validation had no part in this, and {seen}. Does it not say it, too?"
+    hasty = f"you looked at many parts and picked the lowest; look at validation: {seen}, so this is a suspicion and no more"
     return judge_choice(
         sentence,
         "b" if confirmed else "c",

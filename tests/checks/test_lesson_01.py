@@ -87,6 +87,7 @@ CASES = [
         "1.2",
         right=[(shared,), (by_hand,), (lambda f: set(shared(f)),), (lambda f: np.array(shared(f)),), (as_column,)],
         wrong=[
+            ((lambda f: f.groupby("group")["split"].nunique() > 1,), "the groups themselves"),
             ((same_file,), "several files"),
             ((between("test"),), "train with test only"),
             ((between("val"),), "train with val only"),
