@@ -38,7 +38,9 @@ def _on_validation(val: pd.DataFrame, inside: "pd.Series[bool]") -> tuple[bool, 
     """Whether on validation the interval of the suspects lies below the AUC of all others, and both in words."""
     part, elsewhere = val[inside], _auc(val[~inside])
     found = group_bootstrap(roc_auc, part["label"], part["score"], list(part["group"]), n=500)
-    words = f"there these parts have an interval of {found.low:.2f} to {found.high:.2f}, all others {elsewhere:.2f}"
+    words = (
+        f"the AUC of these parts runs from {found.low:.2f} to {found.high:.2f}, that of all others is {elsewhere:.2f}"
+    )
     return bool(found.high < elsewhere), words
 
 
@@ -97,8 +99,8 @@ def _judge_auc(
 
 
 def _judge_sentence(sentence: object, confirmed: bool, seen: str) -> Reply:
-    luck = f"many parts were looked at, but validation had no part in this, and {seen}. Does it not say it, too?"
-    hasty = f"you looked at many parts and picked the lowest; look at validation: {seen}, so this is a suspicion and no more"
+    luck = f"many parts were looked at, but on validation, which had no part in it, {seen}. Does it not say it, too?"
+    hasty = f"you looked at many parts and picked the lowest; {seen} on validation, so this is a suspicion and no more"
     return judge_choice(
         sentence,
         "b" if confirmed else "c",

@@ -193,9 +193,9 @@ def covering(
         not_yet("the falls elsewhere hardly vary: are they falls of the score, and not of the logit?")
     beaten = int((others < value).sum())
     return right(
-        f"the peak costs more than {beaten} of your {len(others)} random squares. A random place would do as "
-        f"well in {(len(others) - beaten + 1) / (len(others) + 1):.0%} of such draws, and this image was picked because its "
-        "map fits: a hint, not a finding. Lesson 06 asks it of many images."
+        f"the peak costs more than {beaten} of your {len(others)} random squares. A random place would do as well in "
+        f"{(len(others) - beaten + 1) / (len(others) + 1):.0%} of such draws, and this image was picked because its map "
+        "fits: a hint, not a finding. Lesson 06 asks it of many images."
     )
 
 

@@ -81,8 +81,9 @@ def another_images_map(answer: object, *, maps: NDArray[np.float32], masks: NDAr
         ),
     ]
     lead = own - truth
+    more = "more" if lead >= 0 else "less"
     meaning = (
-        f"an image's own map points near {abs(100 * lead):.0f} percentage points {'more' if lead >= 0 else 'less'} often "
+        f"an image's own map points near {abs(100 * lead):.0f} percentage points {more} often "
         f"than a stranger's ({own:.0%} against {truth:.0%}). Only that lead is about the image; the rest is where "
         "fractures, and this network's maps, usually lie."
     )
