@@ -231,6 +231,34 @@ def test_a_copy_that_was_cut_off_is_made_again(source: Path, tmp_path: Path) -> 
     assert read(target / "00_start.ipynb") and not list(target.rglob("*.part"))
 
 
+def test_what_is_in_the_way_is_never_overwritten(source: Path, tmp_path: Path) -> None:
+    target, precious = tmp_path / "lessons", tmp_path / "precious"
+    target.mkdir()
+    precious.write_text("mine")
+    (target / "00_start.ipynb").symlink_to(tmp_path / "stick" / "answers.ipynb")  # not plugged in
+    (target / ".01_data.ipynb.part").symlink_to(precious)
+    assert [p.name for p in make_copies(source, target)] == ["01_data.ipynb", "more.ipynb"]
+    assert (target / "00_start.ipynb").is_symlink() and precious.read_text() == "mine"
+    (tmp_path / "lessons-old-1").symlink_to(tmp_path / "nowhere")
+    assert put_aside(target) == tmp_path / "lessons-old-2" and (tmp_path / "lessons-old-1").is_symlink()
+    target.symlink_to(tmp_path / "nowhere")
+    assert put_aside(target) == tmp_path / "lessons-old-3" and not target.is_symlink()
+
+
+def test_a_folder_that_cannot_be_one_is_an_error_of_one_line(tmp_path: Path) -> None:
+    def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "tools" / "lessons.py"), str(folder), *options]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    (tmp_path / "lessons").write_text("a file")
+    failed = run(tmp_path / "lessons")
+    assert failed.returncode == 1 and failed.stderr.startswith("lessons: ") and failed.stderr.count("\n") == 1
+    assert (tmp_path / "lessons").read_text() == "a file"
+    for folder in (NOTEBOOKS, ROOT):
+        refused = run(folder, "--fresh")
+        assert refused.returncode == 2 and "holds the lessons themselves" in refused.stderr and NOTEBOOKS.is_dir()
+
+
 def test_to_begin_anew_loses_nothing(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "lessons"
     assert put_aside(target) is None
@@ -346,6 +374,9 @@ def test_minutes_are_written_into_the_header(tmp_path: Path) -> None:
     minutes.write(lesson, tmp_path)
     assert minutes.stated(tmp_path / "01_one.ipynb") == 20
     assert "| **Reads** | nothing |" in read(tmp_path / "01_one.ipynb").cells[0].source
+    written = contents(tmp_path)
+    minutes.write(*minutes.measure(tmp_path), tmp_path)
+    assert contents(tmp_path) == written
 
 
 # Planted faults

@@ -10,6 +10,7 @@ them, if it uses none, as of a guess that a later cell compares), or the head of
 import argparse
 import ast
 import copy
+import os.path
 import re
 import sys
 from pathlib import Path
@@ -103,9 +104,10 @@ def make_copies(source: Path, target: Path) -> list[Path]:
     made = []
     for path in pages(source):
         out = target / path.relative_to(source)
-        if not out.exists():
+        if not os.path.lexists(out):  # a link to a stick that is not plugged in is the reader's, too
             out.parent.mkdir(parents=True, exist_ok=True)
             temporary = out.with_name(f".{out.name}.part")
+            temporary.unlink(missing_ok=True)  # of a copy that was cut off
             nbformat.write(readers_copy(nbformat.read(path, as_version=4)), temporary)
             temporary.replace(out)  # whole or not at all
             made.append(out)
@@ -114,10 +116,10 @@ def make_copies(source: Path, target: Path) -> list[Path]:
 
 def put_aside(folder: Path) -> Path | None:
     """Rename a folder to the first free name of lessons-old-1, lessons-old-2, ...; None if there is none."""
-    if not folder.exists():
+    if not os.path.lexists(folder):
         return None
     number = 1
-    while (aside := folder.with_name(f"{folder.name}-old-{number}")).exists():
+    while os.path.lexists(aside := folder.with_name(f"{folder.name}-old-{number}")):
         number += 1
     folder.rename(aside)
     return aside
@@ -128,11 +130,18 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=COPIES)
     parser.add_argument("--fresh", action="store_true", help="put the old folder aside and begin anew")
     args = parser.parse_args()
-    if args.fresh and (aside := put_aside(args.folder)):
-        print(f"{args.folder.name}/ is now {aside.name}/: nothing is lost")
-    made = make_copies(NOTEBOOKS, args.folder)
-    kept = len(pages(args.folder)) - len(made)
-    print(f"{args.folder.name}/: {len(made)} notebooks copied, {kept} left as they were")
+    folder = Path(os.path.abspath(args.folder))
+    if NOTEBOOKS.is_relative_to(folder.resolve()):
+        parser.error(f"{args.folder} holds the lessons themselves; expected another folder for the copies")
+    try:
+        if args.fresh and (aside := put_aside(folder)):
+            print(f"{folder.name}/ is now {aside.name}/: nothing is lost")
+        made = make_copies(NOTEBOOKS, folder)
+    except OSError as error:
+        print(f"lessons: {error}; expected a folder to write to: move away what is in its place", file=sys.stderr)
+        return 1
+    kept = len(pages(folder)) - len(made)
+    print(f"{folder.name}/: {len(made)} notebooks copied, {kept} left as they were")
     return 0
 
 

@@ -4,10 +4,9 @@ import copy
 import html
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from numbers import Number
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,6 +16,9 @@ UNTRIED, NOT_YET, RIGHT = "untried", "not yet", "right"
 COLOURS = {UNTRIED: "#767676", NOT_YET: "#b35900", RIGHT: "#006d77"}
 Judge = Callable[..., "Reply"]
 _EXERCISES: dict[str, Judge] = {}
+STOPS = (Exception, SystemExit)  # how a reader's function may end
+ALL_DIGITS = 1e-5  # how far off a number may be that was not rounded, but computed in another order, or in float32
+TWO_DIGITS = 0.0055  # how far off a number may be that was rounded to two digits
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,15 @@ def check(number: str, *answers: Any, **given: Any) -> Reply:
         return Reply(NOT_YET, str(reply))
     except UntriedError:
         return Reply(UNTRIED, f"write the function of exercise {number}, and run the cell again")
-    except Exception as error:  # whatever a reader hands in
-        return Reply(NOT_YET, f"this answer could not be read ({type(error).__name__}: {str(error)[:120]})")
+    except STOPS as error:  # whatever a reader hands in
+        return Reply(NOT_YET, f"this answer could not be read ({_in_short(error)})")
+
+
+def _in_short(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {str(error)[:120]}"
+    except Exception:  # an error that cannot say what it is
+        return type(error).__name__
 
 
 class UntriedError(Exception):
@@ -128,16 +137,21 @@ def number(answer: object, what: str = "the answer") -> float:
         not_yet(f"{what} is text; a number is expected, without quotes")
     if callable(answer):
         not_yet(f"{what} is a function; a number is expected: call it with ( )")
-    if not isinstance(answer, Number) and getattr(answer, "size", None) != 1 and not _single_tensor(answer):
+    if isinstance(answer, complex) or (not np.isscalar(answer) and not _holds_one(answer)):
         not_yet(f"{what} is a {type(answer).__name__}; one number is expected")
-    value = float(np.asarray(answer).reshape(-1)[0]) if not _single_tensor(answer) else float(answer)  # type: ignore[arg-type]
+    array = np.asarray(answer.detach() if hasattr(answer, "detach") else answer).reshape(-1)
+    if array.dtype.kind not in "iufO":
+        not_yet(f"{what} holds no number, but {array[0]!r}")
+    value = float(array[0])
     if not math.isfinite(value):
         not_yet(f"{what} is {value}; a finite number is expected")
     return value
 
 
-def _single_tensor(answer: object) -> bool:
-    return callable(getattr(answer, "numel", None)) and answer.numel() == 1  # type: ignore[attr-defined]
+def _holds_one(answer: object) -> bool:
+    """Whether an array, a table or a tensor has one element."""
+    count = getattr(answer, "numel", None) or getattr(answer, "size", None)
+    return (count() if callable(count) else count) == 1
 
 
 def proportion(answer: object, what: str = "the answer") -> float:
@@ -164,25 +178,59 @@ def judge_number(
     tolerance: float = 0.006,
     otherwise: str = "that is another number; take the definition once more, step by step",
 ) -> Reply:
-    """Right within the tolerance; else the words for the usual wrong answer that it is, else `otherwise`."""
-    if near(value, truth, tolerance):
+    """Right within the tolerance; else the words for the usual wrong answer that it is, else `otherwise`.
+
+    A usual wrong answer may lie within the tolerance, too. Who hands in all digits of it has not rounded the right one.
+    """
+    close = near(value, truth, tolerance)
+    rounded = near(value, round(value, 2), 1e-9) or near(value, truth, ALL_DIGITS)
+    if close and (rounded or not any(near(value, wrong, ALL_DIGITS) for wrong, _ in wrongs)):
         return right(meaning)
     for wrong, words in wrongs:
-        if near(value, wrong, tolerance):
+        if near(value, wrong, ALL_DIGITS if close else tolerance):
             not_yet(words)
     not_yet(otherwise)
 
 
+def which_interval(ends: Sequence[float], correct: tuple[float, float], wrong: tuple[float, float]) -> bool | None:
+    """True if two ends are the correct interval, False if the wrong one, None if neither.
+
+    To two digits first, and then as far off as another bootstrap may be.
+    """
+    for allowed in (TWO_DIGITS, max(2 * TWO_DIGITS, 0.12 * (correct[1] - correct[0]))):
+        for interval in (correct, wrong):
+            if all(near(end, limit, allowed) for end, limit in zip(ends, interval, strict=True)):
+                return interval is correct
+    return None
+
+
+def sides(low: float, high: float, line: float = 0.0) -> set[str]:
+    """Where an interval may be said to lie: "below", "above" or "across" the line, on the edge in two of these ways.
+
+    Two bootstraps differ a little. An interval without a width, or none, shows nothing.
+    """
+    if not high > low:
+        return {"across"}
+    slack = 0.05 * (high - low)
+    lies = {"below": high < line + slack, "above": low > line - slack, "across": low - slack < line < high + slack}
+    return {side for side, so in lies.items() if so}
+
+
+def choice(answer: object, allowed: Collection[str], words: Mapping[str, str]) -> str:
+    """The letter or word that was chosen, in any case, if it is allowed; `words` has those for each that is not."""
+    said = answer.strip(" '\"().").casefold() if isinstance(answer, str) else ""
+    offered = {option.casefold(): option for option in sorted({*allowed, *words})}
+    if said not in offered:
+        not_yet(f"choose one of {', '.join(map(repr, offered.values()))}, in quotes")
+    if offered[said] not in allowed:
+        not_yet(words[offered[said]])
+    return offered[said]
+
+
 def judge_choice(answer: object, correct: str, meaning: str, wrongs: Mapping[str, str]) -> Reply:
     """One letter or word among those offered, in any case."""
-    said = str(answer).strip().casefold() if isinstance(answer, str) else ""
-    if said == correct.casefold():
-        return right(meaning)
-    for wrong, words in wrongs.items():
-        if said == wrong.casefold():
-            not_yet(words)
-    offered = ", ".join(repr(option) for option in sorted([correct, *wrongs]))
-    not_yet(f"choose one of {offered}, in quotes")
+    choice(answer, {correct}, wrongs)
+    return right(meaning)
 
 
 def judge_function(
@@ -192,7 +240,7 @@ def judge_function(
     meaning: str,
     wrongs: Sequence[tuple[Callable[..., Any], str]] = (),
     *,
-    tolerance: float = 1e-6,
+    tolerance: float = TWO_DIGITS,
 ) -> Reply:
     """Try a function on hidden inputs against the truth; a usual wrong function is known by what it returns.
 
@@ -209,7 +257,7 @@ def judge_function(
     """
     if not callable(function):
         not_yet(f"a function is expected; this is a {type(function).__name__}")
-    found = {name: _called(function, name, arguments) for name, arguments in cases.items()}
+    found = {name: called(function, f"on {name}", *arguments) for name, arguments in cases.items()}
     if all(value is None or value is ... for value in found.values()):
         raise UntriedError
     expected = {name: truth(*copy.deepcopy(arguments)) for name, arguments in cases.items()}
@@ -224,15 +272,20 @@ def judge_function(
     not_yet(f"it returns something else on {differing[0]}")
 
 
-def _called(function: Callable[..., Any], name: str, arguments: tuple[Any, ...]) -> Any:
+def called(function: Callable[..., Any], where: str, *arguments: Any) -> Any:
+    """What a reader's function returns; words if it stops, or changes what it is given."""
     passed = copy.deepcopy(arguments)
     try:
         result = function(*passed)
-    except Exception as error:
-        not_yet(f"on {name} your function stopped ({type(error).__name__}: {str(error)[:100]})")
-    if not all(same(now, before, 0.0) for now, before in zip(passed, arguments, strict=True)):
-        not_yet(f"on {name} your function changes what it is given; work on a copy")
+    except STOPS as error:
+        not_yet(f"{where} your function stopped ({_in_short(error)})")
+    known = (pair for pair in zip(passed, arguments, strict=True) if not isinstance(pair[0], np.random.Generator))
+    if not all(same(now, before, 0.0) for now, before in known):
+        not_yet(f"{where} your function changes what it is given; work on a copy")
     return result
+
+
+Unlisted = str | Mapping | pd.DataFrame  # what runs through something else than its values
 
 
 def same(found: object, expected: object, tolerance: float) -> bool:
@@ -240,7 +293,10 @@ def same(found: object, expected: object, tolerance: float) -> bool:
     if isinstance(expected, pd.DataFrame | pd.Series):
         return isinstance(found, type(expected)) and found.equals(expected)
     if isinstance(expected, set | frozenset):
-        return isinstance(found, set | frozenset | list | tuple | np.ndarray | pd.Index) and set(found) == expected
+        try:
+            return isinstance(found, Iterable) and not isinstance(found, Unlisted) and set(found) == expected
+        except TypeError:  # lists inside of the list
+            return False
     measurable = np.isscalar(expected) or hasattr(expected, "__len__")
     if isinstance(expected, str | bool | type(None)) or not measurable:
         try:
@@ -254,4 +310,6 @@ def same(found: object, expected: object, tolerance: float) -> bool:
             return list(found) == list(expected)  # type: ignore[call-overload]
         except Exception:  # no sequences
             return False
+    if a.size == b.size == 1:
+        a = a.reshape(b.shape)
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=0, atol=tolerance, equal_nan=True))

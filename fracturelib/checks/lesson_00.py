@@ -1,7 +1,7 @@
 """Checks of lesson 00: the reader's own sensitivity, a coin's luck, what a statement is about, and an empty 97 %."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -56,13 +56,14 @@ def _guesses(guesses: object, count: int) -> np.ndarray:
     """The typed guesses: (count,) bool, or words about what is the matter with them."""
     if guesses is ... or guesses is None:
         not_yet("type your guesses in the cell above the answers first, and run that cell again")
-    if not isinstance(guesses, Sequence | np.ndarray) or isinstance(guesses, str):
+    if isinstance(guesses, str) or not isinstance(guesses, Iterable):
         not_yet(f"guesses is a {type(guesses).__name__}; a list of {count} ones and zeros is expected")
-    if len(guesses) != count:
-        not_yet(f"there are {len(guesses)} guesses for {count} images")
-    if not all(isinstance(g, int | np.integer) and g in (0, 1) for g in guesses):
+    listed = list(guesses)
+    if len(listed) != count:
+        not_yet(f"there are {len(listed)} guesses for {count} images")
+    if any(isinstance(g, str) or g not in (0, 1) for g in listed):
         not_yet("a guess is 1 for fractured or 0 for not fractured; there is something else among yours")
-    return np.asarray(guesses) == 1
+    return np.array([g == 1 for g in listed])
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """Checks of lesson 01: images behind a patient, patients in two splits, a coin's interval, the no-information rate."""
 
-from collections.abc import Callable, Iterator, KeysView, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from fracturelib.checks.answers import (
     number,
     proportion,
     right,
+    which_interval,
 )
 from fracturelib.metrics import group_bootstrap, roc_auc, wilson_interval
 
@@ -48,7 +49,7 @@ def images_a_patient(answer: object, *, frame: pd.DataFrame) -> Reply:
             (val.groupby("group").size().max(), "that is the patient with the most images; the mean is asked for"),
         ),
         tolerance=0.011 if truth != round(truth) else 0.001,
-        otherwise="both numbers stand in the row val of the table above; give one digit after the point at least",
+        otherwise="both numbers stand in the row val of the table above; give two digits after the point",
     )
 
 
@@ -62,6 +63,7 @@ def _hidden_tables() -> dict[str, tuple[pd.DataFrame]]:
     whole = [("a1", "train", "A"), ("a2", "train", "A"), ("b1", "val", "B"), ("c1", "test", "C"), ("c2", "test", "C")]
     apart = [*whole, ("d1", "val", "D"), ("d2", "test", "D"), ("d3", "test", "D")]
     several = [*apart, ("e1", "train", "E"), ("e2", "val", "E"), ("f1", "train", "F"), ("f2", "test", "F")]
+    several += [(f"g{split}", split, "G") for split in ("train", "val", "test")]
     counted = [("x.jpg", "train", 7), ("x.jpg", "train", 8), ("y.jpg", "val", 7), ("z.jpg", "val", 9)]
     shuffled = _table(several).sample(frac=1, random_state=3).set_index(np.arange(100, 100 + len(several)))
     return {
@@ -78,27 +80,20 @@ def _shared(frame: pd.DataFrame) -> set[Any]:
     return set(splits.index[splits > 1])
 
 
+def _in_exactly_two(frame: pd.DataFrame) -> set[Any]:
+    splits = frame.groupby("group")["split"].nunique()
+    return set(splits.index[splits == 2])
+
+
 def _between(frame: pd.DataFrame, one: str, other: str) -> set[Any]:
     return set(frame.loc[frame["split"] == one, "group"]) & set(frame.loc[frame["split"] == other, "group"])
-
-
-def _names(function: Callable[[pd.DataFrame], Any]) -> Callable[[pd.DataFrame], Any]:
-    """The function with what it returns as a set where that is a column of groups, or an iterator over them."""
-
-    def called(frame: pd.DataFrame) -> Any:
-        found = function(frame)
-        if isinstance(found, pd.Series) and set(found) <= set(frame["group"]) and found.name == "group":
-            return set(found)
-        return set(found) if isinstance(found, KeysView | Iterator) else found
-
-    return called
 
 
 @exercise("1.2")
 def patients_in_two_splits(function: object) -> Reply:
     """A function from a manifest to the groups that are in more than one split."""
     return judge_function(
-        _names(function) if callable(function) else function,
+        function,
         _hidden_tables(),
         _shared,
         "a patient in two splits makes the test a test of memory. These few lines find it in any manifest, and the "
@@ -120,6 +115,7 @@ def patients_in_two_splits(function: object) -> Reply:
                 lambda f: set(f.loc[f["group"].duplicated(), "group"]),
                 "those are patients with several images; in one and the same split that is no leak",
             ),
+            (_in_exactly_two, "somebody may be in all three splits, too"),
             (lambda f: set(f["group"]), "those are all patients; keep the ones that are in more than one split"),
             (lambda f: len(_shared(f)), "that is how many there are; return which ones"),
             (lambda f: bool(_shared(f)), "that says whether there are any; return which ones"),
@@ -150,12 +146,13 @@ def other_than_a_coin(low: object, high: object, verdict: object, *, val: pd.Dat
     by_patient, by_image = group_bootstrap(roc_auc, labels, scores, groups), group_bootstrap(roc_auc, labels, scores)
     if np.isnan(by_patient.low):
         not_yet(f"these data give no interval ({by_patient.undefined}); the demo set does")
-    if not _agree(start, end, by_patient.low, by_patient.high):
-        if _agree(start, end, by_image.low, by_image.high):
-            not_yet(
-                "you drew images; that interval is too narrow: two views of one wrist are one witness. Hand the "
-                "groups to the bootstrap, too"
-            )
+    drawn = which_interval((start, end), (by_patient.low, by_patient.high), (by_image.low, by_image.high))
+    if drawn is False:
+        not_yet(
+            "you drew images; that interval is too narrow: two views of one wrist are one witness. Hand the groups to "
+            "the bootstrap, too"
+        )
+    if drawn is None:
         if near(start, by_patient.value) and near(end, by_patient.value):
             not_yet("that is the AUC itself, twice; its interval has a lower and an upper end")
         if _agree(start, end, 1 - by_patient.high, 1 - by_patient.low):
@@ -186,7 +183,7 @@ def _verdict(low: float, high: float) -> str:
 
 
 _WHY = {
-    "not shown": "the interval is right; but one half lies inside of it, so a coin could have done this",
+    "not shown": "the interval is right; now see where one half lies, outside of it or inside",
     "lower": "the interval is right; now see on which side of one half the whole of it lies, the lower or the upper",
     "higher": "the interval is right; now see on which side of one half the whole of it lies, the upper or the lower",
 }
@@ -231,7 +228,7 @@ def no_information(rate: object, low: object, high: object, *, val: pd.DataFrame
         patients = val["group"].nunique()
         few = wilson_interval(round(truth.value * patients), patients)
         if _agree(ends[0], ends[1], few.low, few.high):
-            not_yet("the rate is right; you counted patients, where Wilson's interval here wants images and all images")
+            not_yet("the rate is right; you counted patients, and Wilson's interval here wants images")
         if near(ends[1] - ends[0], (wilson[1] - wilson[0]) / 2, 0.013):
             not_yet("the rate is right; you went from the rate to one end: an interval has two")
         if near(ends[0], ends[1]):

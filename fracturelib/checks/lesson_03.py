@@ -7,11 +7,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fracturelib.checks.answers import Reply, exercise, judge_function, judge_number, near, not_yet, proportion, right
+from fracturelib.checks.answers import (
+    TWO_DIGITS,
+    Reply,
+    UntriedError,
+    called,
+    exercise,
+    judge_function,
+    judge_number,
+    near,
+    not_yet,
+    proportion,
+    right,
+)
 from fracturelib.metrics import confusion_at, group_bootstrap, predictive_values, roc_auc, sweep
 
 CLOSE = 1e-9  # a share such as 0.9 of 10 is not exact in binary
-ROUNDED = 0.0055  # how far off a threshold may be that was rounded to two digits
+WHERE = "on eight images of five patients"
 Rows = NDArray[np.int64]
 
 
@@ -106,12 +118,13 @@ def threshold_for_few_alarms(
     threshold: object, *, val: pd.DataFrame, test: pd.DataFrame, wanted: float = 0.90
 ) -> Reply:
     """A threshold on validation with a specificity of at least `wanted` and as many fractures found as can be."""
-    value = proportion(threshold, "the threshold")
     y, score = val["label"], val["score"]
     best = _best_for_specificity(val, wanted)
+    none_will_do = np.isinf(best) and isinstance(threshold, float) and threshold == best  # the first row of `table`
+    value = best if none_will_do else proportion(threshold, "the threshold")
     at, goal = confusion_at(y, score, value), confusion_at(y, score, best)
     same_calls = at.specificity >= wanted - CLOSE and at.tp == goal.tp
-    if not same_calls and not near(value, best, ROUNDED):
+    if not same_calls and not near(value, best, TWO_DIGITS):
         _other_threshold(value, val, test, wanted)
     return right(
         f"on validation it finds {goal.sensitivity:.2f} of the fractures. Few false alarms have their price, too: here "
@@ -123,11 +136,11 @@ def _other_threshold(value: float, val: pd.DataFrame, test: pd.DataFrame, wanted
     """Which threshold it is instead, or what is wrong with it."""
     at, found = confusion_at(val["label"], val["score"], value), sweep(val["label"], val["score"])
     sensitive = float(found.loc[found["sensitivity"] >= wanted - CLOSE, "threshold"].max())
-    if near(value, _best_for_specificity(test, wanted), ROUNDED):
+    if near(value, _best_for_specificity(test, wanted), TWO_DIGITS):
         not_yet("that is the threshold which the test images would choose; it is chosen, and frozen, on validation")
     if near(value, wanted, 1e-6):
         not_yet(f"{wanted:.2f} is the specificity that you want; the threshold is the score from which on it holds")
-    if near(value, sensitive, ROUNDED):
+    if near(value, sensitive, TWO_DIGITS):
         not_yet(f"that one reaches a *sensitivity* of {wanted:.2f}; look at the images that are not fractured")
     if at.specificity < wanted - CLOSE:
         not_yet(f"too many false alarms: its specificity on validation is {at.specificity:.2f}, so go higher")
@@ -144,26 +157,25 @@ def one_draw(function: object, *, test: pd.DataFrame) -> Reply:
     """A function of groups and a generator that draws patients with replacement, and gives the rows of their images."""
     if not callable(function):
         not_yet(f"a function is expected; this is a {type(function).__name__}")
-    group = np.array(["ann", "ann", "bob", "cyd", "cyd", "cyd", "dan", "eve"])
-    samples = [_drawn(function, group, seed) for seed in range(40)]
+    group = np.array(["cyd", "ann", "bob", "cyd", "eve", "ann", "cyd", "dan"])
+    seeds = (0, *range(40))  # the first one twice
+    samples = [called(function, WHERE, group, np.random.default_rng(seed)) for seed in seeds]
     if all(s is None or s is ... for s in samples):
-        return Reply("untried", "write the function of exercise 3.3, and run the cell again")
+        raise UntriedError
     rows = [_as_rows(s, group) for s in samples]
     counts = np.array([np.bincount(r, minlength=len(group)) for r in rows])
-    _judge_counts(counts, group)
-    return right(_meaning(function, test))
-
-
-def _drawn(function: Callable[..., Any], group: NDArray[Any], seed: int) -> Any:
-    try:
-        return function(group.copy(), np.random.default_rng(seed))
-    except Exception as error:  # whatever a reader's function does
-        not_yet(f"your function stopped on eight images of five patients ({type(error).__name__}: {str(error)[:100]})")
+    _judge_counts(counts[1:], group)
+    if (counts[0] != counts[1]).any():
+        not_yet("with the same seed it draws other patients: use the generator that your function is given")
+    return right(_meaning(test))
 
 
 def _as_rows(sample: object, group: NDArray[Any]) -> Rows:
     """Row numbers, or why these are none."""
-    values = np.asarray(sample)
+    try:
+        values = np.asarray(sample)
+    except ValueError:
+        not_yet("your lists of rows have unequal lengths; join them to one")
     if values.dtype.kind == "b":
         not_yet("a mask of True and False takes each image once or not at all, but who is drawn twice counts twice")
     if values.ndim == 1 and values.size and values.dtype.kind in "UO" and set(values.tolist()) <= set(group.tolist()):
@@ -196,21 +208,18 @@ def _judge_counts(counts: Rows, group: NDArray[Any]) -> None:
         not_yet("some patients are drawn far more often than others; each should have the same chance")
 
 
-def _meaning(function: Callable[..., Any], test: pd.DataFrame) -> str:
-    """What the reader's draws say of the reader's own test images."""
-    y, score, group = test["label"].to_numpy(), test["score"].to_numpy(), test["group"].to_numpy()
-    rng = np.random.default_rng(0)
-    drawn = [np.asarray(function(group.copy(), rng)).astype(np.int64) for _ in range(300)]
-    low, high = np.nanquantile([roc_auc(y[r], score[r]) for r in drawn], [0.025, 0.975])
-    alone = group_bootstrap(roc_auc, y, score, None, n=300)
-    if not np.isfinite(high - low) or not np.isfinite(alone.high - alone.low) or alone.high <= alone.low:
+def _meaning(test: pd.DataFrame) -> str:
+    """What such draws say of the reader's own test images."""
+    y, score = test["label"], test["score"]
+    drawn, alone = (group_bootstrap(roc_auc, y, score, group, n=2000) for group in (list(test["group"]), None))
+    if not drawn.high > drawn.low or not alone.high > alone.low:
         return "whole patients, with replacement. On these test images the AUC has no interval: there are too few."
-    wider = (high - low) / (alone.high - alone.low)
+    wider = (drawn.high - drawn.low) / (alone.high - alone.low)
     words = f"{wider:.2f} times as wide as" if wider > 1.02 else "hardly wider than"
     little = "Little here; other intervals, as lesson 01's, grow by more. " if wider < 1.2 else ""
     return (
-        f"with your draws the test AUC runs from {low:.2f} to {high:.2f}, {words} if each image stood for itself. "
-        f"{little}You cannot know beforehand by how much, so always draw patients."
+        f"with such draws the test AUC runs from {drawn.low:.2f} to {drawn.high:.2f}, {words} if each image stood for "
+        f"itself. {little}You cannot know beforehand by how much, so always draw patients."
     )
 
 

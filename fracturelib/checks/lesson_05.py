@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fracturelib.checks.answers import Reply, exercise, judge_function, near, not_yet, number, right
+from fracturelib.checks.answers import Reply, exercise, judge_function, judge_number, not_yet, number, right
 from fracturelib.explain import GradCAM
 from fracturelib.models import stages
 
@@ -193,9 +193,9 @@ def covering(
         not_yet("the falls elsewhere hardly vary: are they falls of the score, and not of the logit?")
     beaten = int((others < value).sum())
     return right(
-        f"the peak costs more than {beaten} of your {len(others)} random squares. A random place would do as well in "
-        f"{(len(others) - beaten + 1) / (len(others) + 1):.0%} of such draws, and this image was picked because its map "
-        "fits: a hint, not a finding. Lesson 06 asks it of many images."
+        f"the peak costs more than {beaten} of your {len(others)} random squares. A random place does as well in "
+        f"{(len(others) - beaten + 1) / (len(others) + 1):.0%} of such draws, and this image was picked because its "
+        "map fits: a hint, not a finding. Lesson 06 asks it of many images."
     )
 
 
@@ -223,16 +223,14 @@ def what_does_not_add_up(answer: object, *, classifier: Any, image: NDArray[np.u
         (signed[name] / target if target else np.nan, "that is their ratio; the difference is asked for"),
         (signed[name] / max(_places(model, x, name), 1) - target, "that is the map's mean: add its places up"),
     ]
-
-    def is_(other: float) -> bool:
-        return near(abs(value), abs(other), 0.006 + 0.01 * abs(other))
-
-    if not is_(truth):
-        otherwise = f"it should be the sum of {name}'s signed map, minus what the logit has besides its bias"
-        not_yet(next((words for wrong, words in wrongs if is_(wrong)), otherwise))
-    return right(
+    return judge_number(
+        abs(value),
+        abs(truth),
         "the parts and the whole differ: between this layer and the logit lie bends (the ReLUs) and maxima that no "
-        "weighted sum of its channels can follow. An earlier layer is sharper, but no longer adds up."
+        "weighted sum of its channels can follow. An earlier layer is sharper, but no longer adds up.",
+        [(abs(wrong), words) for wrong, words in wrongs],
+        tolerance=0.006 + 0.01 * abs(truth),
+        otherwise=f"it should be the sum of {name}'s signed map, minus what the logit has besides its bias",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fracturelib.checks.answers import Reply, exercise, judge_choice, judge_number, near, not_yet, number, right
+from fracturelib.checks.answers import Reply, choice, exercise, judge_number, near, not_yet, number, right, sides
 from fracturelib.metrics import confusion_at, paired_group_bootstrap, roc_auc, threshold_youden
 
 Scores = NDArray[np.float64]
@@ -179,13 +179,12 @@ def _gain(y: Labels, scores: Mapping[str, Scores], thresholds: Mapping[str, floa
     return weighted - plain
 
 
-def _verdict(y: Labels, group: Any, scores: Mapping[str, Scores], thresholds: Mapping[str, float]) -> str:
-    """What the paired interval by patients says of the gain."""
+def _verdicts(y: Labels, group: Any, scores: Mapping[str, Scores], thresholds: Mapping[str, float]) -> set[str]:
+    """What the paired interval by patients says of the gain; on the edge, either of two."""
     weighted, plain = ((scores[k] >= thresholds[k]).astype(float) for k in ("weights", "plain"))
     found = paired_group_bootstrap(lambda t, s: _balanced(t, s, 0.5), y, weighted, plain, group, n=500)
-    if not np.isfinite(found.low) or found.low <= 0 <= found.high:
-        return "not shown"
-    return "better" if found.low > 0 else "worse"
+    names = {"above": "better", "below": "worse", "across": "not shown"}
+    return {names[side] for side in sides(found.low, found.high)}
 
 
 @exercise("7.4")
@@ -197,39 +196,39 @@ def weights_or_a_threshold(
     half, chosen = number(at_half, "the gain at 0.5"), number(at_chosen, "the gain at the chosen thresholds")
     y, names = val.labels, ("weights", "plain")
     at = {k: threshold_youden(folds[0], folds[1][k]) for k in names}
-    peeped = {k: threshold_youden(y, scores[k]) for k in names}
+    peeped = _gain(y, scores, {k: threshold_youden(y, scores[k]) for k in names})
     true = _gain(y, scores, dict.fromkeys(names, 0.5)), _gain(y, scores, at)
     areas = roc_auc(y, scores["weights"]) - roc_auc(y, scores["plain"])
-    for value, truth in zip((half, chosen), true, strict=True):
-        if abs(value) > 1:
-            not_yet("a gain in balanced accuracy lies between -1 and 1; write 10 points as 0.1")
-        if near(value, -truth) and not near(value, truth):
-            not_yet("weights minus plain, not plain minus weights")
-    if not near(half, true[0]):
-        if near(half, areas):
-            not_yet("that is a difference of AUCs, which know no threshold; average sensitivity and specificity")
-        not_yet("the gain at 0.5 is not right: mean of sensitivity and specificity on validation, with minus without")
-    if not near(chosen, true[1]):
-        if near(chosen, true[0]):
-            not_yet("two thresholds, not two models: 0.5 suits one of them only, so give each a threshold of its own")
-        if near(chosen, _gain(y, scores, peeped)):
-            not_yet("these thresholds were chosen on the very images that judge them; take the scores out of fold")
-        if near(chosen, _gain(y, scores, dict.fromkeys(names, at["plain"]))):
-            not_yet("you gave both the threshold of the plain model; each model's scores need one of their own")
-        not_yet("the gain at 0.5 is right, the other is not: each its own threshold, chosen on its scores out of fold")
-    shown = _verdict(y, list(val.frame["group"]), scores, at)
+    if max(abs(half), abs(chosen)) > 1:
+        not_yet("a gain in balanced accuracy lies between -1 and 1; write 10 points as 0.1")
+    turned = "weights minus plain, not plain minus weights"
+    of_one = _gain(y, scores, dict.fromkeys(names, at["plain"]))
+    first = (
+        (-true[0], turned),
+        (areas, "that is a difference of AUCs, which know no threshold; average sensitivity and specificity"),
+    )
+    second = (
+        (true[0], "two thresholds, not two models: 0.5 suits one of them only, so give each a threshold of its own"),
+        (-true[1], turned),
+        (peeped, "these thresholds were chosen on the very images that judge them; take the scores out of fold"),
+        (of_one, "you gave both the threshold of the plain model; each model's scores need one of their own"),
+    )
+    rates = "mean of sensitivity and specificity on validation, with minus without"
+    judge_number(half, true[0], "", first, otherwise=f"the gain at 0.5 is not right: {rates}")
+    own = "each its own threshold, chosen on its scores out of fold"
+    judge_number(chosen, true[1], "", second, otherwise=f"the gain at 0.5 is right, the other is not: {own}")
     wrongs = {
         "better": "the interval of the gain at the chosen thresholds, by patients, does not lie above 0",
         "worse": "the interval of the gain at the chosen thresholds, by patients, does not lie below 0",
         "not shown": "the interval of the gain, by patients, leaves 0 out: something was shown",
     }
+    shown = choice(verdict, _verdicts(y, list(val.frame["group"]), scores, at), wrongs)
     moral = (
         "Weights move the scores; a threshold does as much, and leaves their meaning alone."
         if shown == "not shown"
         else "One draw of rare fractures, though: draw others before you build on it."
     )
-    meaning = (
+    return right(
         f"at 0.5 the weights seem to gain {true[0]:+.2f}; once each model has a threshold of its own, it is "
         f"{true[1]:+.2f} ({shown}), and the AUCs are {areas:+.2f} apart. {moral}"
     )
-    return judge_choice(verdict, shown, meaning, {k: v for k, v in wrongs.items() if k != shown})

@@ -1,23 +1,23 @@
 """Exercises of lesson 08: a masked loss, labels missing for a reason, what sharing is worth, what a score leans on."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fracturelib.checks.answers import (
     Reply,
+    choice,
     exercise,
-    judge_choice,
     judge_function,
     judge_number,
     not_yet,
     number,
     proportion,
     right,
+    sides,
 )
 from fracturelib.metrics import group_bootstrap, roc_auc
 
@@ -57,7 +57,10 @@ def masked_loss(function: object) -> Reply:
     p = np.array([[0.9, 0.3], [0.8, 0.6], [0.6, 0.2], [0.5, 0.7]])
     cases = {
         "a table of four images and two tasks": (p, np.array([[1, 1], [1, -1], [0, 0], [1, -1]])),
-        "a table where nothing is missing": (p, np.array([[0, 1], [1, 1], [0, 0], [1, 0]])),
+        "a table of three tasks where nothing is missing": (
+            np.column_stack([p, p[::-1, 0]]),
+            np.array([[0, 1, 1], [1, 1, 0], [0, 0, 0], [1, 0, 1]]),
+        ),
         "a table with a task of which nothing is known": (p, np.array([[1, -1], [0, -1], [-1, -1], [1, -1]])),
     }
     wrongs: list[tuple[Callable[..., Any], str]] = [
@@ -109,9 +112,9 @@ def _share_hidden(table: object, full: Targets, column: int) -> None:
     """End with "not yet" unless about nine in ten of the first answer, and nothing else, were hidden in the column."""
     if table is full:
         not_yet("that is targets['train'] itself: work on a copy, and make `targets` anew if you have changed it")
-    if not hasattr(table, "shape") or tuple(table.shape) != full.shape:
-        not_yet(f"the first answer is a table of targets; expected an array of shape {full.shape}")
     mine = np.asarray(table)
+    if mine.shape != full.shape:
+        not_yet(f"the first answer is a table of targets; expected an array of shape {full.shape}")
     changed = mine != full
     if not changed.any():
         not_yet("nothing is hidden in this table")
@@ -163,7 +166,7 @@ def _three(answer: object) -> Numbers:
     if np.isscalar(answer) or getattr(answer, "ndim", None) == 0:
         number(answer, "the gain")
         not_yet("one seed is one draw, and may be a lucky one: ask three times, and hand in the list of the gains")
-    if isinstance(answer, str) or not isinstance(answer, Sequence | np.ndarray | pd.Series):
+    if isinstance(answer, str | Mapping) or not isinstance(answer, Iterable):
         not_yet(f"this is a {type(answer).__name__}; a list of three gains is expected")
     gains = np.array([number(value, "a gain") for value in answer])
     if len(gains) != len(SEEDS):
@@ -236,16 +239,16 @@ def leans_on(
     ]
     judge_number(value, truth, "", wrongs, otherwise="keep the images without a fracture, then roc_auc(label, score)")
     found = group_bootstrap(roc_auc, label[sound], score[sound], groups[sound], n=500)
-    shown = "not shown" if not np.isfinite(found.low) or found.low <= 0.5 <= found.high else "leans"
     words = {
         "leans": "0.5 lies inside the interval by patients, so the images do not show that the score leans",
         "not shown": "0.5 lies outside the interval by patients: the score does lean, one way or the other",
     }
-    meaning = (
+    allowed = {"not shown" if side == "across" else "leans" for side in sides(found.low, found.high, 0.5)}
+    shown = choice(verdict, allowed, words)
+    return right(
         f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}), by {len(np.unique(groups[sound]))} patients without "
         "a fracture. " + ("Not shown is not the same as shown not to." if shown == "not shown" else "Now ask why.")
     )
-    return judge_choice(verdict, shown, meaning, {k: v for k, v in words.items() if k != shown})
 
 
 def _auc(label: Targets, score: Numbers) -> float:

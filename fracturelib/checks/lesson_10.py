@@ -1,9 +1,12 @@
 """Exercises of lesson 10: a quota, another prevalence, a flattering judge, faults and repairs, the size of a study."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fracturelib.checks.answers import (
+    TWO_DIGITS,
     Reply,
     exercise,
     judge_choice,
@@ -20,7 +23,6 @@ from fracturelib.shift import fractures_needed, repair_and_judge
 Scores = NDArray[np.float64]
 RARE = 0.05  # prevalence of the third hospital
 DRAWS = 50
-ROUNDED = 0.0055  # how far off a threshold may be that was rounded to two digits
 SHARE, HALF, PREVALENCE, IMAGES_A_PATIENT, ALIKE = 0.9, 0.1, 0.2, 2, 0.5  # of the study
 
 
@@ -34,7 +36,7 @@ def quota(threshold: object, why: object, *, home: ArrayLike, there: ArrayLike, 
     wanted = float((at_home >= frozen).mean())
     possible = float(np.abs([(scores >= t).mean() - wanted for t in [*np.unique(scores), np.inf]]).min())
     allowed = possible + 1.5 / len(scores) + 0.003
-    rounded = 0.0 if (scores == value).any() else ROUNDED  # a score itself was not rounded
+    rounded = 0.0 if (scores == value).any() else TWO_DIGITS  # a score itself was not rounded
     least, most = ((scores >= value + step).mean() for step in (rounded, -rounded))
     if not least - allowed <= wanted <= most + allowed:
         if 1 < value <= 100:
@@ -87,7 +89,7 @@ def rarer(answer: object, *, prior: float) -> Reply:
                 "the odds at home are missing: the score was fitted at home's prevalence, which is not one half",
             ),
         ),
-        tolerance=0.004,
+        tolerance=TWO_DIGITS,
         otherwise="turn the score into odds; multiply by the odds of a fracture there, divide by those at home",
     )
 
@@ -113,22 +115,23 @@ def flattery(
 ) -> Reply:
     """How much a judge flatters himself who judges on the images that he chose on: mean and spread over draws."""
     rates = _flattery(np.asarray(y, np.int64), np.asarray(score, float), group, ask, target)
+    if not len(rates):
+        not_yet("no draw has a fracture on both sides: these images cannot answer. Go on")
     gaps = rates[:, 0] - rates[:, 1]
     truth, deviation = float(gaps.mean()), float(gaps.std())
     value = number(mean, "the mean")
-    if not near(value, truth):
-        wrongs = (
-            (-truth, "the sign is turned: his own sensitivity less that on the others"),
-            (float((rates[:, 0] - rates[:, 2]).mean()), "his own images are among those you compare with: take others"),
-            (float(rates[:, 0].mean()), "that is what he reports; subtract the sensitivity on the other images"),
-            (float(rates[:, 1].mean()), "that is the sensitivity on the others; subtract it from what he reports"),
-            (100 * truth, "a difference of proportions, please, not per cent: write 5 points as 0.05"),
-            (float(gaps[0]), "that is the first draw alone, and one draw is luck: take the mean over all of them"),
-            (float(gaps[1 % len(gaps)]), "that is a single draw, and one draw is luck: take the mean over all of them"),
-            (float(np.abs(gaps).mean()), "without abs(...): in some draws he is unlucky, and those count, too"),
-        )
-        return judge_number(value, truth, "", wrongs, otherwise="the mean: in each draw a new threshold on his images, "
-                            "then his sensitivity less that on the others")  # fmt: skip
+    wrongs = (
+        (-truth, "the sign is turned: his own sensitivity less that on the others"),
+        (float((rates[:, 0] - rates[:, 2]).mean()), "his own images are among those you compare with: take others"),
+        (float(rates[:, 0].mean()), "that is what he reports; subtract the sensitivity on the other images"),
+        (float(rates[:, 1].mean()), "that is the sensitivity on the others; subtract it from what he reports"),
+        (100 * truth, "a difference of proportions, please, not per cent: write 5 points as 0.05"),
+        (float(gaps[0]), "that is the first draw alone, and one draw is luck: take the mean over all of them"),
+        (float(gaps[1 % len(gaps)]), "that is a single draw, and one draw is luck: take the mean over all of them"),
+        (float(np.abs(gaps).mean()), "without abs(...): in some draws he is unlucky, and those count, too"),
+    )
+    judge_number(value, truth, "", wrongs, otherwise="the mean: in each draw a new threshold on his images, "
+                        "then his sensitivity less that on the others")  # fmt: skip
     return judge_number(
         number(spread, "the spread"),
         deviation,
@@ -160,8 +163,8 @@ WRONG_REPAIR = (
 @exercise("10.4")
 def repairs(answer: object) -> Reply:
     """The least repair for each of four faults, as four letters."""
-    said = list(answer) if isinstance(answer, str | list | tuple) else []
-    letters = [str(s).strip().casefold() for s in said if str(s).strip(" ,;") != ""]
+    said = list(answer) if isinstance(answer, Iterable) and not isinstance(answer, set) else []
+    letters = [letter for s in said if (letter := str(s).strip(" ,;()\n").casefold())]
     if len(letters) != len(LEAST) or not set(letters) <= set(LEAST):
         not_yet(f"expected {len(LEAST)} of the letters a to d, one for each fault, such as ['a', 'a', 'b', 'c']")
     for letter, expected, words in zip(letters, LEAST, WRONG_REPAIR, strict=True):

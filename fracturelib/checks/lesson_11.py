@@ -5,11 +5,20 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from fracturelib.checks.answers import Reply, exercise, judge_choice, near, not_yet, number, proportion, right
+from fracturelib.checks.answers import (
+    Reply,
+    exercise,
+    judge_choice,
+    judge_number,
+    near,
+    not_yet,
+    number,
+    proportion,
+    right,
+    which_interval,
+)
 from fracturelib.metrics import group_bootstrap, roc_auc
 from fracturelib.simulate.unseen import UnseenFolder, plan_unseen, predictions_of
-
-RESAMPLED = 0.03  # how far off a limit of a bootstrap may be
 
 
 def _auc(frame: pd.DataFrame) -> float:
@@ -157,16 +166,16 @@ def honest_number(auc: object, low: object, high: object, *, seed: int) -> Reply
     plan = plan_unseen(seed)
     honest = _kept(plan)
     value, ends = proportion(auc, "the AUC"), (proportion(low, "the lower end"), proportion(high, "the upper end"))
-    if not near(value, _auc(honest)):
-        _other_number(value, plan)
+    _judge_auc(value, _auc(honest), plan)
     if ends[0] > ends[1]:
         not_yet("the interval is upside down: the lower end first")
     y, score = honest["label"], honest["score"]
     by_patient = group_bootstrap(roc_auc, y, score, list(honest["group"]), n=1000)
     by_image = group_bootstrap(roc_auc, y, score, n=1000)
-    if not all(near(e, t, RESAMPLED) for e, t in zip(ends, (by_patient.low, by_patient.high), strict=True)):
-        if all(near(e, t, RESAMPLED) for e, t in zip(ends, (by_image.low, by_image.high), strict=True)):
-            not_yet("the AUC is right, its interval too narrow: draw patients, not images")
+    found = which_interval(ends, (by_patient.low, by_patient.high), (by_image.low, by_image.high))
+    if found is False:
+        not_yet("the AUC is right, its interval too narrow: draw patients, not images")
+    if found is None:
         if ends[0] == ends[1]:
             not_yet("the AUC is right; an interval has two ends that differ")
         not_yet("the AUC is right, its interval another: 95 %, by patients, of the rows that are left")
@@ -177,21 +186,20 @@ def honest_number(auc: object, low: object, high: object, *, seed: int) -> Reply
     )
 
 
-def _other_number(value: float, plan: UnseenFolder) -> None:
-    """Which AUC it is instead."""
+def _judge_auc(value: float, truth: float, plan: UnseenFolder) -> None:
+    """Nothing if it is the honest AUC, else which one it is instead."""
     back = _kept(plan, swapped=True)
     turned = back["region"] == plan.swapped
     corrected = back.assign(label=back["label"].where(~turned, 1 - back["label"]))
-    for wrong, words in (
+    wrongs = (
         (_auc(_test(plan)), "that is the number as delivered, with both faults in it"),
         (_auc(_kept(plan, swapped=True)), "the copies are gone; the region with exchanged labels is still in it"),
         (_auc(_kept(plan, copies=True)), "the region is left out; the copies are still in it"),
         (_auc(corrected), "you exchanged the labels back because the network disagreed: it has marked its own test"),
-        (1 - _auc(_kept(plan)), "that is one minus it: labels first, then scores"),
-    ):
-        if near(value, wrong):
-            not_yet(words)
-    not_yet("that is another number: the test rows without the files of line 4 and without the region of line 6")
+        (1 - truth, "that is one minus it: labels first, then scores"),
+    )
+    otherwise = "that is another number: the test rows without the files of line 4 and without the region of line 6"
+    judge_number(value, truth, "", wrongs, otherwise=otherwise)
 
 
 # 11.5: lines 9 and 10 ---------------------------------------------------------------------------------------------
@@ -213,7 +221,9 @@ def what_you_would_say(patients: object, sentence: object, *, seed: int) -> Repl
         if near(value, wrong):
             not_yet(f"line 9: {words}")
     if not near(value, 4 * people, 0.05 * 4 * people):
-        not_yet("line 9: an interval is half as wide with four times as many; four times what?")
+        not_yet(
+            "line 9: by which factor must your patients grow, if the width falls with the square root of their number?"
+        )
     return judge_choice(
         sentence,
         "c",

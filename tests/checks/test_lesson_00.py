@@ -1,10 +1,13 @@
 """The checks of lesson 00, and its map."""
 
 import re
+from collections.abc import Callable
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from fracturelib.checks import check
 from tests.checks.conftest import Case, judged
@@ -93,6 +96,7 @@ def test_guesses_that_are_none() -> None:
         ([1, 0], "2 guesses for 8 images"),
         ("10100101", "a list of 8"),
         ([1, 0, 1, 0, 1, 0, 1, 0.5], "something else"),
+        (list("10101010"), "something else"),
         ([True, 0, 1, 0, 1, 0, 1, 2], "something else"),
     ):
         reply = check("0.1", 0.5, 0.5, guesses=guesses, truth=TRUTH)
@@ -115,3 +119,8 @@ def test_the_map_knows_every_lesson() -> None:
     assert [number for number, _, _ in rows] == [f"{n:02d}" for n in range(12)]
     lessons = sorted(p.name for p in folder.glob("[0-9][0-9]_*.ipynb"))
     assert set(lessons) <= {file for _, file, _ in rows}
+
+
+@pytest.mark.parametrize("kind", [np.array, pd.Series, tuple, torch.tensor, lambda g: np.array(g) == 1, iter])
+def test_guesses_may_come_in_any_list(kind: Callable[[list[int]], object]) -> None:
+    assert check("0.1", 0.75, 0.5, guesses=kind(GUESSES), truth=TRUTH).state == "right"

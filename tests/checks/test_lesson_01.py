@@ -51,6 +51,15 @@ def as_column(frame: pd.DataFrame) -> pd.Series:
     return pairs.loc[pairs["group"].duplicated(), "group"]
 
 
+def filtered(frame: pd.DataFrame) -> object:
+    return frame.groupby("group").filter(lambda part: part["split"].nunique() > 1)["group"].unique()
+
+
+def exactly_two(frame: pd.DataFrame) -> set[object]:
+    splits = frame.groupby("group")["split"].nunique()
+    return set(splits[splits == 2].index)
+
+
 def same_file(frame: pd.DataFrame) -> set[object]:
     return set(frame.loc[frame["file"].duplicated(), "group"])
 
@@ -73,7 +82,7 @@ CASES = [
         "1.1",
         right=[(181 / 61,), (2.97,), (np.float64(2.967),)],
         wrong=[
-            ((181 / 61.0 - 0.5,), "one digit after the point"),
+            ((181 / 61.0 - 0.5,), "two digits after the point"),
             ((181 / int(VAL["label"].sum()),), "fractured images"),
             ((61 / 181,), "upside down"),
             ((221 / 101,), "all splits together"),
@@ -85,7 +94,10 @@ CASES = [
     ),
     Case(
         "1.2",
-        right=[(shared,), (by_hand,), (lambda f: set(shared(f)),), (lambda f: np.array(shared(f)),), (as_column,)],
+        right=[
+            *[(shared,), (by_hand,), (as_column,), (filtered,)],
+            *[(lambda f, kind=kind: kind(shared(f)),) for kind in (set, np.array, pd.Series, pd.array, iter)],
+        ],
         wrong=[
             ((lambda f: f.groupby("group")["split"].nunique() > 1,), "the groups themselves"),
             ((same_file,), "several files"),
@@ -99,8 +111,10 @@ CASES = [
             ((lambda f: f.groupby("group")["split"].nunique().loc[lambda n: n > 1],), "a table of counts"),
             ((lambda f: f.groupby("group")["split"].nunique(),), "keep those above 1"),
             ((lambda f: set(f.loc[f["file"].duplicated(), "file"]),), "those are files"),
+            ((exactly_two,), "in all three splits"),
+            ((lambda f: [[g] for g in shared(f)],), "something else"),
             ((spoiling,), "changes what it is given"),
-            ((lambda f: set(f["split"]),), "something else"),
+            ((lambda f: dict.fromkeys(f["split"]),), "something else on a table"),
             ((list("AB"),), "a function is expected"),
         ],
     ),
@@ -113,7 +127,7 @@ CASES = [
         ],
         wrong=[
             ((BY_IMAGE.low, BY_IMAGE.high, "not shown"), "one witness"),
-            ((BY_PATIENT.low, BY_PATIENT.high, "lower"), "a coin could have done this"),
+            ((BY_PATIENT.low, BY_PATIENT.high, "lower"), "outside of it or inside"),
             ((BY_PATIENT.high, BY_PATIENT.low, "not shown"), "swap the two"),
             ((BY_PATIENT.value, BY_PATIENT.value, "not shown"), "twice"),
             ((1 - BY_PATIENT.high, 1 - BY_PATIENT.low, "not shown"), "turned round"),
@@ -200,3 +214,18 @@ def test_few_patients_give_few_pairs(split: Split, tmp_path: Path) -> None:
     few = Split(split.frame.iloc[46:54], split.images[46:54], split.labels[46:54], None)
     planted = plant_copies(tmp_path, few, lambda image: image)
     assert len(planted) == 2 and planted["copied"].sum() == 1
+
+
+def test_the_mean_of_all_splits_is_not_that_of_validation_where_they_are_close() -> None:
+    close = pd.concat([VAL, pd.DataFrame({"split": "train", "group": [f"N{i // 3}" for i in range(30)], "label": 0})])
+    assert "all splits together" in check("1.1", len(close) / close["group"].nunique(), frame=close).words
+
+
+def test_another_bootstrap_of_few_patients_is_right_too() -> None:
+    few = VAL.groupby("group").head(1).head(16).reset_index(drop=True)
+    scores = np.random.default_rng(3).random(len(few))
+    for seed in range(5):
+        found = group_bootstrap(roc_auc, few["label"], scores, list(few["group"]), seed=seed)
+        verdict = "lower" if found.high < 0.5 else "higher" if found.low > 0.5 else "not shown"
+        reply = check("1.3", found.low, found.high, verdict, val=few, scores=scores)
+        assert reply.state == "right", (seed, reply)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fracturelib.checks import check
-from fracturelib.metrics import confusion_at
+from fracturelib.metrics import confusion_at, sweep
 from tests.checks.conftest import Case, judged
 from tests.conftest import ROOT
 
@@ -83,6 +83,26 @@ def own_generator(group, rng):
     return draw_patients(group, np.random.default_rng(1))
 
 
+def other_generator(group, rng):
+    return draw_patients(group, np.random.default_rng())
+
+
+def in_blocks(group, rng):
+    _, first, count = np.unique(group, return_index=True, return_counts=True)
+    drawn = rng.integers(0, len(first), len(first))
+    return np.concatenate([np.arange(first[i], min(first[i] + count[i], len(group))) for i in drawn])
+
+
+def lists(group, rng):
+    return [list(np.flatnonzero(group == name)) for name in ("ann", "bob", *rng.choice(np.unique(group), 3))]
+
+
+def spoils_the_groups(group, rng):
+    rows = draw_patients(group, rng)
+    group[:] = "ann"
+    return rows
+
+
 def once_each(group, rng):
     return np.flatnonzero(np.isin(group, rng.choice(np.unique(group), len(np.unique(group)))))
 
@@ -119,7 +139,7 @@ PROJECT = {"sensitivity": 0.81, "specificity": 0.26, "prevalence": 0.02}
 CASES = [
     Case(
         "3.1",
-        right=[(sens_spec,), (in_a_list,)],
+        right=[(sens_spec,), (in_a_list,), (lambda *a: [round(float(v), 2) for v in sens_spec(*a)],)],
         wrong=[
             ((greater,), "a score equal to the threshold"),
             ((of_all,), "you divide by all images"),
@@ -148,11 +168,14 @@ CASES = [
     ),
     Case(
         "3.3",
-        right=[(draw_patients,), (drawn_in_a_list,)],
+        right=[(draw_patients,), (drawn_in_a_list,), (lambda *a: pd.Series(draw_patients(*a)),)],
         wrong=[
             ((draw_images,), "you draw images one by one"),
             ((no_replacement,), "everybody once"),
             ((own_generator,), "use the generator"),
+            ((other_generator,), "with the same seed"),
+            ((lists,), "unequal lengths"),
+            ((spoils_the_groups,), "work on a copy"),
             ((once_each,), "nobody is ever in a sample twice"),
             ((mask,), "a mask of True and False"),
             ((first_image,), "with *all* their images"),
@@ -199,3 +222,28 @@ def test_it_works_where_test_is_val_and_each_image_is_a_patient() -> None:
     assert check("3.3", draw_patients, test=alone).state == "right"
     best = min(t for t in few["score"] if confusion_at(few["label"], few["score"], t).specificity >= 0.9)
     assert check("3.2", best, val=few, test=few).state == "right"
+
+
+def test_the_reader_s_function_is_not_called_again_and_again_on_all_test_images() -> None:
+    calls = []
+
+    def counting(group, rng):
+        calls.append(len(group))
+        return draw_patients(group, rng)
+
+    assert check("3.3", counting, test=TEST).state == "right"
+    assert max(calls) < 20 and len(calls) < 100  # a slow but right function takes seconds for each
+    assert "no interval" in check("3.3", draw_patients, test=TEST.assign(label=0)).words
+
+
+def test_where_no_score_keeps_the_specificity_infinity_does() -> None:
+    val = pd.DataFrame({"label": [0, 0, 0, 1, 1], "score": [0.1, 0.2, 0.9, 0.3, 0.8]})
+    table = sweep(val["label"], val["score"])
+    best = table.loc[table["specificity"] >= 0.9, "threshold"].min()
+    assert np.isinf(best)
+    assert check("3.2", best, val=val, test=val).state == check("3.2", 0.95, val=val, test=val).state == "right"
+    assert check("3.2", 0.85, val=val, test=val).state == "not yet"
+
+
+def test_images_of_a_patient_need_not_stand_together() -> None:
+    assert "with *all* their images" in check("3.3", in_blocks, test=TEST).words

@@ -81,20 +81,21 @@ CASES = [
         wrong=[
             ((lambda score, rng: (score >= 0.5).astype(int),), "a decision"),
             ((lambda score, rng: twin(score, np.random.default_rng(0)),), "every draw is the same"),
+            ((lambda score, rng: twin(score, np.random.default_rng()),), "with the same seed"),
             ((lambda score, rng: (rng.random(len(score)) > score).astype(int),), "upside down"),
             ((lambda score, rng: twin(np.full(len(score), score.mean()), rng),), "it should have its own"),
             ((lambda score, rng: rng.integers(0, 2, len(score)),), "a coin"),
             ((lambda score, rng: (rng.random() < score).astype(int),), "one random number decides"),
             ((lambda score, rng: rng.random(len(score)),), "0 or 1"),
             ((lambda score, rng: int(rng.random() < 0.5),), "one label for each score"),
-            ((lambda score, rng: twin(score**2, rng),), "is not the score"),
+            ((lambda score, rng: twin(0.9 * score, rng),), "is not the score"),
             ((0.05,), "a function is expected"),
         ],
         given={"test": TEST},
     ),
     Case(
         "4.3",
-        right=[(softened, "calibration"), (lambda s, t: expit(logit(s) / t), "Calibration")],
+        right=[(softened, "calibration"), (lambda s, t: np.round(softened(s, t), 2), "(Calibration)")],
         wrong=[
             ((lambda s, t: s / t, "calibration"), "you divided the probabilities"),
             ((lambda s, t: softened(s, 1 / t), "calibration"), "you multiplied"),
@@ -113,7 +114,8 @@ CASES = [
         wrong=[
             ((HITS - ALARMS * 9, "cannot tell"), "upside down"),
             ((HITS - ALARMS, "cannot tell"), "as much as a find"),
-            ((Y.mean() - (1 - Y.mean()) / 9 - 0.001, "cannot tell"), "the rival"),
+            ((HITS - ALARMS * 0.1, "cannot tell"), "and you took t itself"),
+            ((Y.mean() - (1 - Y.mean()) / 9, "cannot tell"), "the rival"),
             ((HITS / Y.mean() - ALARMS / (1 - Y.mean()) / 9, "cannot tell"), "within each class"),
             ((BENEFIT * len(Y), "cannot tell"), "those are counts"),
             ((HITS, "cannot tell"), "finds alone"),
@@ -135,7 +137,7 @@ def test_a_suspicion_that_validation_does_not_share_is_no_report():
     given = {"val": VAL, "test": TEST, "column": "region", "suspects": ["knee", "hip"]}
     values = [auc(within(frame, given["suspects"])) for frame in (VAL, TEST)]
     assert check("4.1", *values, "c", **given).state == "right"
-    assert "no more" in check("4.1", *values, "b", **given).words
+    assert "really lie below" in check("4.1", *values, "b", **given).words
 
 
 def test_both_orders_of_the_two_numbers():

@@ -1,5 +1,7 @@
 """The exercises of lesson 05, on a small network that nobody trained."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -181,3 +183,15 @@ def test_no_reply_says_the_number() -> None:
     for answer in (0.0, 1e6):
         words = check("5.4", answer, classifier=CLASSIFIER, image=IMAGE).words
         assert f"{abs(SIGNED['stage3'].sum() - TARGET):.2f}" not in words
+
+
+def test_a_small_bias_is_missed_all_the_same() -> None:
+    model = copy.deepcopy(CLASSIFIER.model)
+    with torch.no_grad():
+        model.head.bias[:] = 0.004
+    near = Classifier(model, {"name": "small_cnn", "width": 4}, SIZE, 0.5, 0.25, temperature=6.0)
+    logit = float(near.logits(IMAGE[None])[0, 1])
+    with GradCAM(model, model.stage3) as cam:
+        total = float(cam(X, relu=False).sum())
+    assert "bias is still" in check("5.4", total - logit, classifier=near, image=IMAGE).words
+    assert check("5.4", total - logit + 0.004, classifier=near, image=IMAGE).state == "right"

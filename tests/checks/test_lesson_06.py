@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fracturelib.checks import check
 from fracturelib.explain import grown, pointing_game, tolerance_at
 from fracturelib.metrics import roc_auc
 from tests.checks.conftest import Case, judged
@@ -85,7 +86,7 @@ CASES = [
             ((float(DELETION["by the map"].mean()), "yes"), "by itself"),
             ((GAP, "yes"), "leave out zero"),
             ((GAP, "no"), "claims that the centre is better"),
-            ((GAP, "perhaps"), "one of 'yes'"),
+            ((GAP, "perhaps"), "one of 'no'"),
             ((77.0, "yes"), "for each image"),
         ],
         given=CURVES,
@@ -123,3 +124,9 @@ def test_it_answers(case: Case) -> None:
 
 def test_the_lead_of_the_map_over_the_centre_is_not_shown() -> None:
     assert abs(GAP) > 0.02 and abs(GAP - (DELETION["by the map"] - DELETION["at random"]).mean()) > 0.1
+
+
+def test_one_patient_shows_nothing() -> None:
+    given = {**CURVES, "groups": np.zeros(20)}
+    assert check("6.3", GAP, "not shown", **given).state == "right"
+    assert check("6.3", GAP, "yes", **given).state == "not yet"

@@ -3,7 +3,9 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from fracturelib.checks import check
 from fracturelib.metrics import group_bootstrap, roc_auc
@@ -125,7 +127,7 @@ GIVEN = {"score": SCORE, "fractured": FRACTURED, "asked": ASKED, "owners": OWNER
 CASES = [
     Case(
         "8.1",
-        right=[(masked_loss,)],
+        right=[(masked_loss,), (lambda p, y: np.array([round(masked_loss(p, y), 3)]),)],
         wrong=[
             ((by_all,), "you divide by all images"),
             ((unknown_is_no,), "you read -1 as 'no'"),
@@ -137,12 +139,13 @@ CASES = [
             ((negative,), "the wrong way round"),
             ((decimal,), "`np.log`"),
             ((stopped_at_nothing,), "of which nothing is known"),
+            ((lambda p, y: masked_loss(p[:, :2], y[:, :2]),), "where nothing is missing"),
             ((in_place,), "work on a copy"),
         ],
     ),
     Case(
         "8.2",
-        right=[(TABLE, LEFT), (TABLE, round(LEFT, 2))],
+        right=[(TABLE, LEFT), (TABLE, round(LEFT, 2)), (TABLE.tolist(), LEFT), (pd.DataFrame(TABLE), LEFT)],
         wrong=[
             ((FULL, LEFT), "targets['train'] itself"),
             ((TABLE[:10], LEFT), "expected an array of shape"),
@@ -163,7 +166,13 @@ CASES = [
     ),
     Case(
         "8.3",
-        right=[(GAINS,), (np.array(GAINS),), (tuple(round(g, 2) for g in GAINS),)],
+        right=[
+            (GAINS,),
+            (np.array(GAINS),),
+            (torch.tensor(GAINS),),
+            (pd.Series(GAINS),),
+            (tuple(round(g, 2) for g in GAINS),),
+        ],
         wrong=[
             ((GAINS[0],), "one seed is one draw"),
             ((GAINS[:2],), "holds 2 gains"),

@@ -37,6 +37,10 @@ def at_second(a, b):
     return max(abs((a <= t).mean() - (b <= t).mean()) for t in b)
 
 
+def on_a_grid(a, b):
+    return max(abs((a <= t).mean() - (b <= t).mean()) for t in np.linspace(0, 1, 101))
+
+
 def counts(a, b):
     return max(abs((a <= t).sum() - (b <= t).sum()) for t in np.concatenate([a, b]))
 
@@ -85,7 +89,7 @@ CASES = [
     ),
     Case(
         "9.3",
-        right=[(gap,), (by_scipy,)],
+        right=[(gap,), (by_scipy,), (lambda a, b: round(float(gap(a, b)), 2),), (lambda a, b: np.array([gap(a, b)]),)],
         wrong=[
             ((one_sided,), "only scores that are higher there"),
             ((other_side,), "only scores that are lower there"),
@@ -93,6 +97,7 @@ CASES = [
             ((at_second,), "at a score of the first hospital"),
             ((lambda a, b: abs(a.mean() - b.mean()),), "the means lie apart"),
             ((lambda a, b: abs(np.median(a) - np.median(b)),), "the medians lie apart"),
+            ((on_a_grid,), "may step over the widest gap"),
             ((counts,), "not numbers of images"),
             ((lambda a, b: np.mean([abs((a <= t).mean() - (b <= t).mean()) for t in [*a, *b]]),), "the average gap"),
             ((sorts_in_place,), "changes what it is given"),
@@ -109,7 +114,10 @@ CASES = [
             ((noisy,), "AUC sees it, too"),
             ((lambda s: np.full(len(s), 0.5),), "the same score"),
             ((lambda s: s + 0.5,), "outside 0 to 1"),
-            ((lambda s: s.mean() / 2,), "a score for each image"),
+            ((lambda s: s.mean() / 2,), "returns the shape ()"),
+            ((lambda s: "higher",), "returns a str"),
+            ((lambda s: np.multiply(s, 0.5, out=s),), "work on a copy"),
+            ((lambda s: s / missing,), "your function stopped"),  # noqa: F821
             ((lambda s: np.log(s - s),), "no numbers"),
         ],
         given={"y": Y, "score": SCORE, "threshold": 0.3},

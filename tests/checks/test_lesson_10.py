@@ -102,7 +102,14 @@ CASES = [
     ),
     Case(
         "10.4",
-        right=[(["c", "a", "d", "b"],), (("C", "A", "D", "B"),), ("cadb",), ("c, a, d, b",)],
+        right=[
+            (["c", "a", "d", "b"],),
+            (("C", "A", "D", "B"),),
+            ("cadb",),
+            ("c, a, d, b",),
+            (np.array(list("cadb")),),
+            (["(c)", "(a)", "(d)", "(b)"],),
+        ],
         wrong=[
             ((["d", "a", "d", "b"],), "the first"),
             ((["c", "c", "d", "b"],), "the second"),
@@ -124,3 +131,14 @@ def test_a_quota_that_ties_make_impossible_is_met_as_nearly_as_they_allow() -> N
     given = {"home": np.linspace(0, 1, 101), "there": there, "frozen": 0.4}
     assert check("10.1", 0.6, "A", **given).state == "right"
     assert check("10.1", 0.2, "A", **given).state == "not yet"
+
+
+def test_odds_that_are_close_to_the_probability_are_not_it() -> None:
+    truth = float(prior_shift([0.5], before=0.5, after=0.05)[0])
+    assert check("10.2", truth, prior=0.5).state == check("10.2", round(truth, 2), prior=0.5).state == "right"
+    assert "those are the odds" in check("10.2", truth / (1 - truth), prior=0.5).words
+
+
+def test_images_without_a_fracture_cannot_tell_of_flattery() -> None:
+    reply = check("10.3", 0.1, 0.1, y=0 * Y, score=THERE, group=GROUP, ask=ASK, target=0.9)
+    assert reply.state == "not yet" and "Go on" in reply.words

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fracturelib.checks import check
 from fracturelib.data import InputError
 from fracturelib.metrics import group_bootstrap, roc_auc
 from fracturelib.simulate import unseen
@@ -156,3 +157,19 @@ def test_the_folder_is_what_was_planned(tmp_path, monkeypatch):
     assert recipe == {"seed": 1, "size": 64}
     with pytest.raises(InputError, match="another data set"):
         unseen_folder(tmp_path / "it", seed=2, size=64)
+
+
+@pytest.mark.parametrize("seed", [1, 5, 10])
+def test_the_interval_by_images_is_told_from_that_by_patients(seed):
+    plan = plan_unseen(seed)
+    test = predictions_of(plan).query("split == 'test'")
+    left = test[~test["file"].isin(plan.copies) & (test["region"] != plan.swapped)]
+    by_image = group_bootstrap(roc_auc, left["label"], left["score"], n=1000)
+    assert "draw patients" in check("11.4", auc(left), by_image.low, by_image.high, seed=seed).words
+    for other in (0, 5, 6):
+        found = group_bootstrap(roc_auc, left["label"], left["score"], list(left["group"]), n=1000, seed=other)
+        assert check("11.4", auc(left), found.low, found.high, seed=seed).state == "right", other
+
+
+def test_a_wrong_number_of_patients_does_not_get_the_factor():
+    assert "four" not in check("11.5", 50, "c", seed=SEED).words
