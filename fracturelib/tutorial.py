@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fracturelib._io.files import printable
+from fracturelib._io.files import InputError, printable
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib.data.coco import fracture_mask
 from fracturelib.data.dataset import data_folder, fingerprint, load_annotations, load_manifest
@@ -57,6 +57,7 @@ DEMO = ROOT / "data" / "demo"
 CHECKPOINTS = ROOT / "data" / "checkpoints"
 SHIPPED_MODEL = CHECKPOINTS / "demo-small-cnn.pt"
 SHIPPED_PREDICTIONS = CHECKPOINTS / "demo-small-cnn-predictions.csv"
+SHIPPED_HISTORY = CHECKPOINTS / "demo-small-cnn-history.csv"
 RECIPE = TrainConfig()
 FAULTS = {"A": "labels", "B": "order", "C": "zero_grad"}  # what is wrong with the loops of an exercise in lesson 02
 SHORT_RECIPE = TrainConfig(epochs=5)
@@ -222,12 +223,14 @@ def show_progress() -> bool:
 
 
 def run_folder(name: str = RUN) -> Path:
-    """Where notebook 02 leaves its run on these data: `FRACTURE_RUNS` (or runs/) / name-fingerprint."""
+    """Where lesson 02 leaves its run on these data: `FRACTURE_RUNS` (or runs/) / name-fingerprint."""
     root = Path(os.environ.get("FRACTURE_RUNS") or ROOT / "runs")
     return root / f"{name}-{fingerprint(load_manifest(data_folder()))[:8]}"
 
 
-def train_course_model(config: TrainConfig = RECIPE, *, short: bool = False, progress: bool = False) -> Run:
+def train_course_model(
+    config: TrainConfig = RECIPE, *, short: bool = False, finished: bool = False, progress: bool = False
+) -> Run:
     """Train the classifier of the course on these data, or go on with it, or only read it if it is finished.
 
     Parameters
@@ -235,9 +238,21 @@ def train_course_model(config: TrainConfig = RECIPE, *, short: bool = False, pro
     config : TrainConfig
     short : bool
         Take `SHORT_RECIPE` and a folder of its own instead. Later lessons read that run where there is no long one.
+    finished : bool
+        Train nothing: open the run on the demo set that comes with the course.
     progress : bool
         Show bars, where `show_progress` says so.
+
+    Raises
+    ------
+    InputError
+        If `finished` is asked for with another folder than the demo set.
     """
+    if finished:
+        if not is_demo():
+            raise InputError("the finished run is of the demo set; expected finished=False for a folder of your own")
+        scores = read_predictions(SHIPPED_PREDICTIONS)
+        return Run(CHECKPOINTS, load_classifier(SHIPPED_MODEL), pd.read_csv(SHIPPED_HISTORY), scores)
     config, name = (SHORT_RECIPE, SHORT_RUN) if short else (config, RUN)
     return train_folder(data_folder(), run_folder(name), config, progress=progress and show_progress())
 
@@ -290,13 +305,13 @@ def own_run() -> Path | None:
 
 
 def open_classifier(*, real: bool = False) -> Classifier:
-    """The reader's own classifier from notebook 02 where it exists, else a shipped one.
+    """The reader's own classifier from lesson 02 where it exists, else a shipped one.
 
     Parameters
     ----------
     real : bool
         For images that are not the demo's, take the shipped network for real images, trained on FracAtlas; else the
-        small CNN of the demo set, whose layers notebook 05 takes apart by name.
+        small CNN of the demo set, whose layers lesson 05 takes apart by name.
     """
     folder = own_run()
     if folder:
@@ -315,7 +330,7 @@ def classifier_line(*, real: bool = False) -> str:
     if not real:
         return (
             "Classifier: the shipped one, trained on the demo set; it has never seen such images: "
-            "run notebook 02 on them first"
+            "run lesson 02 on them first"
         )
     seen = learnt_from(load_manifest(data_folder()))
     line = "Classifier: the shipped one for real images, trained on FracAtlas"

@@ -335,6 +335,7 @@ def test_an_import_moves_leaks_out_of_test(tmp_path: Path, sick: Audit) -> None:
     report = import_dataset(sick.folder, tmp_path / "out", progress=False)
     again = audit_folder(tmp_path / "out")
     assert not again.leaks and again.lookup is not None and again.lookup.found == 0
+    assert "Copying the labels" in to_text(sick) and "Copying the labels" not in to_text(again)
     assert any("moved to train or val" in note for note in report.notes)
     assert len(again.contradictions) == 1
 

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fracturelib._io.files import InputError
+from fracturelib.metrics import roc_auc
 from fracturelib.models.shipped import PRETRAINED_SPLITS
 from fracturelib.training.config import TrainConfig
 from fracturelib.tutorial import (
@@ -50,7 +52,7 @@ def test_the_demo_set_gets_its_own_classifier(monkeypatch: pytest.MonkeyPatch, t
 
 def test_other_images_get_the_network_for_real_images_where_it_is_asked_for(few: Path) -> None:
     assert open_classifier().architecture["name"] == "small_cnn"
-    assert "run notebook 02" in classifier_line()
+    assert "run lesson 02" in classifier_line()
     assert open_classifier(real=True).localizes
     assert classifier_line(real=True) == "Classifier: the shipped one for real images, trained on FracAtlas"
     assert open_explorer().classifier.localizes
@@ -93,6 +95,18 @@ def test_without_a_test_of_both_classes_val_is_judged_on_and_the_first_line_says
         parts = [found[found["split"] == s] for s in ("val", "test")]
         assert list(parts[0]["file"]) == list(parts[1]["file"]) == list(val.frame["file"])
         assert list(parts[0]["score"]) == list(parts[1]["score"])
+
+
+def test_the_finished_run_of_the_demo_set_opens_without_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FOLDERS["twenty"](own)
+    with pytest.raises(InputError, match="the finished run is of the demo set"):
+        train_course_model(finished=True)
+    monkeypatch.delenv("FRACTURE_DATA")
+    run = train_course_model(finished=True)
+    assert not run_folder().exists() and list(run.history["epoch"]) == list(range(1, 21))
+    val = run.predictions[run.predictions["split"] == "val"]
+    auc = roc_auc(val["label"], val["score"])  # the kept epoch is the history's best one
+    assert run.history["val_auc"].max() == pytest.approx(auc, abs=0.001)
 
 
 def test_a_test_of_both_classes_is_kept(own: Path) -> None:

@@ -26,9 +26,11 @@ def own_eyes(sensitivity: object, specificity: object, *, guesses: object, truth
     sens, spec = proportion(sensitivity, "sensitivity"), proportion(specificity, "specificity")
     if not (near(sens, found) and near(spec, cleared)):
         if near(sens, cleared) and near(spec, found):
-            not_yet("you have swapped them: sensitivity looks at the fractured images, specificity at the sound ones")
+            not_yet(
+                "you have swapped them: sensitivity looks at the fractured images, specificity at the unbroken ones"
+            )
         wrong, name = (spec, "specificity") if near(sens, found) else (sens, "sensitivity")
-        whole = "sound" if name == "specificity" else "fractured"
+        whole = "unbroken" if name == "specificity" else "fractured"
         usual = (
             (accuracy, "that is accuracy, the share of all images that you got right"),
             (
@@ -44,7 +46,7 @@ def own_eyes(sensitivity: object, specificity: object, *, guesses: object, truth
                 not_yet(f"look at {name} again: {words}")
         not_yet(f"look at {name} again: count the {whole} images, and then those of them that you got right")
     return right(
-        f"you found {_of(called & broken, broken)} fractures and cleared {_of(~called & ~broken, ~broken)} sound "
+        f"you found {_of(called & broken, broken)} fractures and cleared {_of(~called & ~broken, ~broken)} unbroken "
         "images. Two numbers, because missing a fracture and raising a false alarm are two different mistakes; "
         f"and {len(truth)} images are far too few to say how good your eyes are"
     )
@@ -109,7 +111,7 @@ _BELONGS = {
     "f": ("study", "a report is written once, with all the views of that visit on the screen"),
     "g": ("patient", "this is what must stay whole when a data set is divided, however often somebody comes back"),
     "h": ("split", "this is said of one of the parts into which a data set is divided"),
-    "i": ("image", "the setting of the tube is chosen again for each exposure"),
+    "i": ("image", "the setting of the tube is chosen again for each image"),
     "j": ("study", "three views that were taken minutes apart belong to one visit"),
 }
 
@@ -146,7 +148,7 @@ def _word(value: object) -> str:
 
 @exercise("0.4")
 def ninety_seven(accuracy: object, sensitivity: object) -> Reply:
-    """Accuracy and sensitivity of a program that calls 1000 images sound, of which 30 are fractured."""
+    """Accuracy and sensitivity of a program that calls 1000 images unbroken, of which 30 are fractured."""
     right_share, found = proportion(accuracy, "accuracy"), proportion(sensitivity, "sensitivity")
     _first(right_share)
     for value, words in (
@@ -169,7 +171,7 @@ def _first(accuracy: float) -> None:
     if near(accuracy, 0.97):
         return
     if near(accuracy, 0.03):
-        not_yet("you counted what it gets wrong: it is right about every image that is sound")
+        not_yet("you counted what it gets wrong: it is right about every image without a fracture")
     if near(accuracy, 0.5):
         not_yet("it does not toss a coin: it gives the same answer a thousand times")
     not_yet("accuracy is the share of all 1000 images about which it is right")

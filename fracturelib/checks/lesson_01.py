@@ -99,6 +99,10 @@ def patients_in_two_splits(function: object) -> Reply:
         "a patient in two splits makes the test a test of memory. These few lines find it in any manifest, and the "
         "audit at the end of this lesson does it for yours",
         (
+            (
+                lambda f: f.groupby("group")["split"].nunique() > 1,
+                "return the groups themselves (a list, set or index), not a True or False for every group",
+            ),
             (lambda f: set(f.loc[f["file"].duplicated(), "group"]), "you compare files: one patient has several files"),
             (lambda f: set(f.loc[f["file"].duplicated(), "file"]), "those are files; patients are in the column group"),
             (lambda f: _between(f, "train", "test"), "you compare train with test only: val can leak, too"),

@@ -216,9 +216,10 @@ def _meaning(test: pd.DataFrame) -> str:
         return "whole patients, with replacement. On these test images the AUC has no interval: there are too few."
     wider = (drawn.high - drawn.low) / (alone.high - alone.low)
     words = f"{wider:.2f} times as wide as" if wider > 1.02 else "hardly wider than"
+    little = "Little here; other intervals, as lesson 01's, grow by more. " if wider < 1.2 else ""
     return (
         f"with such draws the test AUC runs from {drawn.low:.2f} to {drawn.high:.2f}, {words} if each image stood for "
-        "itself: that is what views of the same patient are worth as witnesses."
+        f"itself. {little}You cannot know beforehand by how much, so always draw patients."
     )
 
 

@@ -38,17 +38,20 @@ def _auc(frame: pd.DataFrame) -> float:
     return float(roc_auc(frame["label"].to_numpy(), frame["score"].to_numpy())) if both else float("nan")
 
 
-def _may_be_said(val: pd.DataFrame, inside: "pd.Series[bool]") -> dict[str, str]:
-    """The sentences that validation allows, and what they mean; on the edge, two."""
-    part = val[inside]
+def _may_be_said(val: pd.DataFrame, inside: "pd.Series[bool]") -> tuple[dict[str, str], str]:
+    """The sentences that validation allows, and what they mean (on the edge, two); and what it shows, in words."""
+    part, elsewhere = val[inside], _auc(val[~inside])
     found = group_bootstrap(roc_auc, part["label"], part["score"], list(part["group"]), n=500)
-    where = sides(found.low, found.high, _auc(val[~inside]))
+    where = sides(found.low, found.high, elsewhere)
     confirmed = (
         "a suspicion from one set of patients, and others who were not asked before agree: that may be said, with its "
         "numbers, and it is a reason to collect more such patients, not the end of the matter."
     )
     not_so = "a suspicion that other patients do not confirm stays one: say that you looked, and at how many parts."
-    return ({"b": confirmed} if "below" in where else {}) | ({"c": not_so} if where != {"below"} else {})
+    seen = (
+        f"the AUC of these parts runs from {found.low:.2f} to {found.high:.2f}, that of all others is {elsewhere:.2f}"
+    )
+    return ({"b": confirmed} if "below" in where else {}) | ({"c": not_so} if where != {"below"} else {}), seen
 
 
 @exercise("4.1")
@@ -76,7 +79,7 @@ def whom_it_fails(
         not_yet("both numbers are right, in the wrong order: validation first, then test")
     for name, frame in frames.items():
         _judge_auc(said[name], truth[name], frame, inside[name], column, name)
-    return _judge_sentence(sentence, _may_be_said(val, inside["validation"]))
+    return _judge_sentence(sentence, *_may_be_said(val, inside["validation"]))
 
 
 def _judge_auc(
@@ -101,14 +104,11 @@ def _judge_auc(
     judge_number(value, truth, "", wrongs, otherwise=otherwise)
 
 
-def _judge_sentence(sentence: object, may_be_said: Mapping[str, str]) -> Reply:
-    luck = (
-        "ten regions were looked at, and the lowest of ten is low by luck alone about as often as you saw; but it need "
-        "not end there: validation had no part in this suspicion, and it speaks clearly here. Does it not say it, too?"
-    )
+def _judge_sentence(sentence: object, may_be_said: Mapping[str, str], seen: str) -> Reply:
+    luck = f"many parts were looked at, but on validation, which had no part in it, {seen}. Does it not say it, too?"
     hasty = (
-        "you looked at many parts and picked the lowest, which makes a suspicion; does the interval on validation, "
-        "which was not asked before, really lie below the AUC of all others?"
+        "you looked at many parts and picked the lowest, which makes a suspicion; on validation, which was not asked "
+        f"before, {seen}. Does the interval really lie below that?"
     )
     words = {
         "a": "'proved' is too much: few patients, and parts that were picked because they were low",

@@ -63,8 +63,8 @@ def map_by_hand(function: object) -> Reply:
         (_signed, "your map has negative places: keep only what speaks for a fracture, at the very end"),
         (
             _each_place,
-            "you weigh each place of a channel by itself; that has a name of its own, HiResCAM. Grad-CAM averages the "
-            "gradient first, to one weight a channel",
+            "your weights differ from place to place, which has a name of its own, HiResCAM; Grad-CAM has one weight "
+            "per channel, its mean gradient",
         ),
         (
             _rectified_early,
@@ -193,8 +193,9 @@ def covering(
         not_yet("the falls elsewhere hardly vary: are they falls of the score, and not of the logit?")
     beaten = int((others < value).sum())
     return right(
-        f"the peak costs more than {beaten} of your {len(others)} random squares. Only that comparison says that the "
-        "network uses what the map names: a fall by itself says that something was covered."
+        f"the peak costs more than {beaten} of your {len(others)} random squares. A random place does as well in "
+        f"{(len(others) - beaten + 1) / (len(others) + 1):.0%} of such draws, and this image was picked because its "
+        "map fits: a hint, not a finding. Lesson 06 asks it of many images."
     )
 
 
@@ -226,7 +227,7 @@ def what_does_not_add_up(answer: object, *, classifier: Any, image: NDArray[np.u
         abs(value),
         abs(truth),
         "the parts and the whole differ: between this layer and the logit lie bends (the ReLUs) and maxima that no "
-        "weighted sum of its channels can follow. An earlier layer is sharper, and less true.",
+        "weighted sum of its channels can follow. An earlier layer is sharper, but no longer adds up.",
         [(abs(wrong), words) for wrong, words in wrongs],
         tolerance=0.006 + 0.01 * abs(truth),
         otherwise=f"it should be the sum of {name}'s signed map, minus what the logit has besides its bias",

@@ -92,9 +92,11 @@ def another_images_map(answer: object, *, maps: NDArray[np.float32], masks: NDAr
         ),
     ]
     lead = own - truth
+    more = "more" if lead >= 0 else "less"
     meaning = (
-        f"an image's own map points near {lead:+.2f} more often than a stranger's. Only that lead is about the image; "
-        "the rest is where fractures, and this network's maps, usually lie."
+        f"an image's own map points near {abs(100 * lead):.0f} percentage points {more} often "
+        f"than a stranger's ({own:.0%} against {truth:.0%}). Only that lead is about the image; the rest is where "
+        "fractures, and this network's maps, usually lie."
     )
     return judge_number(value, truth, meaning, wrongs)
 
@@ -139,9 +141,18 @@ def against_the_centre(
         "which side of zero it lies",
     }
     choice(verdict, {names[side] for side in sides(low, high)}, words)
+    other_low, other_high = paired_limits(np.asarray(insertion[MAP]) - np.asarray(insertion[CENTRE]), groups)
+    deleted, inserted = high < 0, other_low > 0
+    meaning = (
+        "Both say that the map names what the network uses sooner than the centre does"
+        if deleted and inserted
+        else "The two do not agree; report both, and rest no claim on one of them"
+        if deleted or inserted
+        else "Neither says that the map knows this body better than the centre does"
+    )
     return right(
-        f"95 % interval {low:+.2f} to {high:+.2f} logit units. Beating a random order says that the map knows where "
-        "the body is; beating the centre would say that it knows this body."
+        f"deletion {low:+.2f} to {high:+.2f} logit units, where below 0 the map is better; insertion "
+        f"{other_low:+.2f} to {other_high:+.2f}, where above 0 it is. {meaning}."
     )
 
 

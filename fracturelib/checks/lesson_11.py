@@ -179,9 +179,10 @@ def honest_number(auc: object, low: object, high: object, *, seed: int) -> Reply
         if ends[0] == ends[1]:
             not_yet("the AUC is right; an interval has two ends that differ")
         not_yet("the AUC is right, its interval another: 95 %, by patients, of the rows that are left")
+    one, other = _auc(_kept(plan, swapped=True)), _auc(_kept(plan, copies=True))
     return right(
-        f"about {value:.2f}, and anything from {ends[0]:.2f} to {ends[1]:.2f}: the two faults pulled in opposite "
-        "directions, and with either of them alone mended, you would have reported another number."
+        f"about {value:.2f}, and anything from {ends[0]:.2f} to {ends[1]:.2f}. The two faults pulled in opposite "
+        f"directions: without the copies alone it is {one:.2f}, without the region alone {other:.2f}."
     )
 
 

@@ -108,7 +108,9 @@ class Audit:
             copies = "is a copy" if look.found == 1 else "are copies"
             return (
                 f"A score on this test set means little: {look.found} of {counted(look.images, 'test image')} {copies} "
-                f"of training images, and looking those up without any network gets {100 * look.accuracy:.0f} % right."
+                f"of training images. Copying their labels, and giving the others the commoner answer, is right about "
+                f"{100 * look.accuracy:.0f} % of the test images without any network; the commoner answer alone, about "
+                f"{100 * look.guessing:.0f} %."
             )
         if self.leaks:
             many = counted(len(self.leaks), "radiograph is", "radiographs are")

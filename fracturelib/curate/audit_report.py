@@ -57,6 +57,14 @@ ONE = {  # what `KINDS` says, of one file, where more changes than its first wor
     "size_in_table": "has a size in the table that is none, or another than it has",
     "link": "is a link that was not followed",
 }
+PLAINLY = {  # names that need a word more, for people; JSON has the names alone
+    "aspect": "aspect (width / height)",
+    "border": "border (grey value along the edge)",
+    "bytes": "bytes (size of the file)",
+    "contrast": "contrast (spread of the grey values)",
+    "kv": "kv (setting of the X-ray tube)",
+    "mean": "mean (of the grey values)",
+}
 PICTURED, PER_GROUP = 60, 8  # groups with pictures on the page, and pictures in each
 LISTED = 500  # rows of a table on the page
 
@@ -137,7 +145,7 @@ def to_text(audit: Audit) -> str:
     if audit.shortcuts:
         lines.append("Guessing the label without looking for a fracture, cross-validated AUC (0.5 is chance):")
         told = [s for s in audit.shortcuts if not s.describes]
-        lines += [f"  {s.auc}  {s.name}{'  <- suspect' if s.suspect else ''}" for s in told[:8]]
+        lines += [f"  {s.auc}  {PLAINLY.get(s.name, s.name)}{'  <- suspect' if s.suspect else ''}" for s in told[:8]]
     lines += ["What to do:"] + [f"  {line}" for line in audit.advice()]
     return "\n".join(lines)
 
@@ -167,10 +175,11 @@ def _copy_lines(audit: Audit) -> list[str]:
             f"{counted(len(audit.shared_patients), 'patient is', 'patients are')} in more than one split: "
             f"{', '.join(audit.shared_patients[:5])}"
         )
-    if look := audit.lookup:
+    if (look := audit.lookup) and look.found:
         lines.append(
-            f"Looking up copies alone gets {100 * look.accuracy:.1f} % of {counted(look.images, 'test image')} right; "
-            f"always saying the commoner class, {100 * look.guessing:.1f} %."
+            f"Copying the labels of copies, and giving the others the commoner answer, is right about "
+            f"{100 * look.accuracy:.1f} % of {counted(look.images, 'test image')}; the commoner answer alone, about "
+            f"{100 * look.guessing:.1f} %."
         )
     return lines
 
@@ -231,7 +240,7 @@ def _shortcut_table(audit: Audit) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "variable": s.name,
+                "variable": PLAINLY.get(s.name, s.name),
                 "kind": s.kind,
                 "AUC (95 % interval)": str(s.auc),
                 "images": s.images,

@@ -260,12 +260,13 @@ def comparison_table(
     Returns
     -------
     DataFrame
-        Index: the figure. Columns: the two names, and the first less the second with its 95 % interval, as text.
+        Index: the figure. Columns: the two names, the first less the second with its 95 % interval, as text, and
+        whether a difference is shown: whether that interval, before it is rounded, leaves out 0.
     """
     if len(scores) != 2 or set(scores) != set(thresholds):
         raise InputError(f"scores has {', '.join(scores)}; expected two models, each with a threshold")
     (first, a), (second, b) = scores.items()
-    rows: dict[str, tuple[str, str, str]] = {}
+    rows: dict[str, tuple[str, ...]] = {}
     for name in ("AUC", "sensitivity", "specificity"):
         pair = (
             (roc_auc, roc_auc)
@@ -273,8 +274,9 @@ def comparison_table(
             else (rate_at(name, thresholds[first]), rate_at(name, thresholds[second]))
         )
         found = paired_group_bootstrap(pair, y, a, b, group, n=n, seed=seed)
-        rows[name] = f"{found.a:.2f}", f"{found.b:.2f}", _in_words(found.difference, found.low, found.high)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[first, second, "difference (95 %)"])
+        shown = "shown" if found.low > 0 or found.high < 0 else "not shown"
+        rows[name] = f"{found.a:.2f}", f"{found.b:.2f}", _in_words(found.difference, found.low, found.high), shown
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[first, second, "difference (95 %)", "a difference is"])
 
 
 def compare_models(

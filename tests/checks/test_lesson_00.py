@@ -35,7 +35,7 @@ CASES = [
             ((0.6, 0.5), "that is precision"),
             ((0.25, 0.5), "you counted your mistakes"),
             ((0.375, 0.5), "sensitivity divides by the fractured ones"),
-            ((0.75, 0.25), "specificity divides by the sound ones"),
+            ((0.75, 0.25), "specificity divides by the unbroken ones"),
             ((75, 50), "write 50 % as 0.5"),
             ((0.9, 0.5), "count the fractured images"),
         ],

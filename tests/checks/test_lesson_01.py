@@ -99,6 +99,7 @@ CASES = [
             *[(lambda f, kind=kind: kind(shared(f)),) for kind in (set, np.array, pd.Series, pd.array, iter)],
         ],
         wrong=[
+            ((lambda f: f.groupby("group")["split"].nunique() > 1,), "the groups themselves"),
             ((same_file,), "several files"),
             ((between("test"),), "train with test only"),
             ((between("val"),), "train with val only"),
