@@ -13,13 +13,15 @@ from sklearn.covariance import EmpiricalCovariance
 
 from fracturelib._io.files import InputError
 from fracturelib.data.decode import in_colour
-from fracturelib.data.images import load_images
+from fracturelib.data.images import load_images, to_square
 from fracturelib.models import familiarity
 from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
 from fracturelib.models.familiarity import Familiarity, collected_features, fit_familiarity
 from fracturelib.models.shipped import PRETRAINED
+from fracturelib.training.train import with_familiarity
 from fracturelib.tutorial import DEMO, SHIPPED_MODEL
 from fracturelib.workflows import COLOUR, NEGATIVE, UNLIKE, explain_paths, predict_paths
+from tests.radiographs import radiograph, save
 from tests.test_commands import fracture
 
 
@@ -29,18 +31,25 @@ def shipped() -> Classifier:
 
 
 @pytest.fixture(scope="module")
+def model(shipped: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small network, to which bright shafts on a dark ground are ordinary."""
+    squares = np.stack([to_square(radiograph(i, fractured=bool(i % 2)), shipped.size) for i in range(240)])
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    save_classifier(with_familiarity(shipped, squares[:200], squares[200:]), path)
+    return path
+
+
+@pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few ordinary images of test, two of their negatives, noise, and a picture in colour."""
+    """Twelve ordinary images, two of their negatives, noise, and a picture in colour."""
     folder = tmp_path_factory.mktemp("few")
-    files = sorted((DEMO / "test").rglob("*.jpg"))[::24]
-    for i, file in enumerate(files):
-        Image.open(file).save(folder / f"plain{i}.png")
+    for i in range(12):
+        save(radiograph(1000 + i), folder / f"plain{i}.png")
     for i in (0, 1):
-        Image.fromarray(255 - np.asarray(Image.open(files[i]).convert("L"))).save(folder / f"negative{i}.png")
+        save(255 - radiograph(1000 + i), folder / f"negative{i}.png")
     rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (256, 256), dtype=np.uint8)).save(folder / "noise.png")
-    coarse = cv2.resize(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8), (256, 256))
-    Image.fromarray(coarse).save(folder / "colour.png")
+    save(rng.integers(0, 256, (256, 256), dtype=np.uint8), folder / "noise.png")
+    save(cv2.resize(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8), (256, 256)), folder / "colour.png")
     return folder
 
 
@@ -97,8 +106,8 @@ def test_the_shipped_networks_know_what_is_ordinary(shipped: Classifier) -> None
     assert real.logits_and_doubts(noise)[1].all()
 
 
-def test_predict_says_what_is_strange(few: Path) -> None:
-    table = predict_paths([few], SHIPPED_MODEL, progress=False).set_index("file")
+def test_predict_says_what_is_strange(few: Path, model: Path) -> None:
+    table = predict_paths([few], model, progress=False).set_index("file")
     assert table.loc["colour.png", "doubt"] == COLOUR and table.loc["noise.png", "doubt"] == UNLIKE
     plain = [name for name in table.index if name.startswith("plain")]
     assert (table.loc[plain, "doubt"] == "").mean() >= 0.9
@@ -106,23 +115,23 @@ def test_predict_says_what_is_strange(few: Path) -> None:
         assert table.loc[f"negative{i}.png", "doubt"] == NEGATIVE
         assert table.loc[f"negative{i}.png", "score"] == pytest.approx(table.loc[f"plain{i}.png", "score"], abs=1e-6)
     assert table["score"].notna().all()
-    strict = predict_paths([few], SHIPPED_MODEL, strict=True, progress=False).set_index("file")
+    strict = predict_paths([few], model, strict=True, progress=False).set_index("file")
     refused = table["doubt"].isin([UNLIKE, COLOUR])
     assert strict.loc[refused, "score"].isna().all() and (strict.loc[refused, "reason"] != "").all()
     assert strict.loc[~refused, "score"].equals(table.loc[~refused, "score"])
 
 
-def test_the_commands_say_it_in_a_line(few: Path, tmp_path: Path) -> None:
-    done = fracture("predict", few, "--model", SHIPPED_MODEL, "--csv", tmp_path / "scores.csv", "--quiet")
+def test_the_commands_say_it_in_a_line(few: Path, model: Path, tmp_path: Path) -> None:
+    done = fracture("predict", few, "--model", model, "--csv", tmp_path / "scores.csv", "--quiet")
     assert done.returncode == 0, done.stderr
     assert "2 images look inverted: scored as negatives" in done.stdout
     assert "look unlike those that the network learnt from (column doubt)" in done.stdout
-    again = fracture("predict", few, "--model", SHIPPED_MODEL, "--csv", tmp_path / "scores.csv", "--strict", "--quiet")
+    again = fracture("predict", few, "--model", model, "--csv", tmp_path / "scores.csv", "--strict", "--quiet")
     assert again.returncode == 0, again.stderr
     table = pd.read_csv(tmp_path / "scores.csv")
     assert table["score"].isna().sum() >= 2
     names = [few / name for name in ("noise.png", "negative0.png")]
-    frame = explain_paths(names, SHIPPED_MODEL, tmp_path / "maps", progress=False)
+    frame = explain_paths(names, model, tmp_path / "maps", progress=False)
     assert list(frame["doubt"]) == [UNLIKE, NEGATIVE]
     assert "its score means little" in (tmp_path / "maps" / "index.html").read_text()
 
