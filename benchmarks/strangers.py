@@ -204,7 +204,7 @@ class Greys:
         return float(np.sqrt((((self.of(image) - self.centre) / self.scale) ** 2).mean()))
 
     def unlike(self, image: Grey) -> bool:
-        """Whether an image is farther away than one ordinary one in a hundred."""
+        """Whether an image is farther away than nearly all ordinary ones."""
         return self.distance(image) > self.limit
 
 

@@ -286,7 +286,7 @@ def calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple
 
 
 def with_familiarity(classifier: Classifier, train: NDArray[np.uint8], other: NDArray[np.uint8]) -> Classifier:
-    """The same classifier, which knows images like those of `train`; one in a hundred like `other` will be doubted."""
+    """The same classifier, which knows images like those of `train`; hardly one like `other` will be doubted."""
     found = []
     for images in (train, other):
         chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), FAMILIAR)).astype(int))
