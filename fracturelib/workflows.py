@@ -34,6 +34,7 @@ SCORES_MARK = table_mark(
     "file,score,decision,reason(,threshold)?(,doubt)?(,label,group(,split)?)?"
 )  # of `predict_paths`
 PICTURE_MARK = "fracture explain"
+CERTAIN = 1.3  # so many times stranger than its negative is an image that is turned back
 UNLIKE = "unlike the images that the network learnt from: its score means little"
 COLOUR = "a picture in colour, unlike the images that the network learnt from: its score means little"
 NEGATIVE = "its grey values look inverted: scored as its negative"
@@ -205,14 +206,15 @@ def _row(name: str) -> dict[str, object]:
 
 def doubted(classifier: Classifier, squares: np.ndarray, paths: Sequence[Path]) -> tuple[np.ndarray, list[str]]:
     """Logits (n, 2) of squares (n, s, s) of the files at `paths`, and what is strange about each."""
-    logits, unlike = classifier.logits_and_doubts(squares)
+    logits, strangeness = classifier.logits_and_strangeness(squares)
     doubts = [""] * len(squares)
-    for i in map(int, np.flatnonzero(unlike)):
-        again, still = classifier.logits_and_doubts(to_square(255 - decode(paths[i]).grey, classifier.size)[None])
-        if still[0]:
-            doubts[i] = COLOUR if in_colour(paths[i]) else UNLIKE
-        else:
+    for i in map(int, np.flatnonzero(strangeness > 1)):
+        negative = to_square(255 - decode(paths[i]).grey, classifier.size)
+        again, other = classifier.logits_and_strangeness(negative[None])
+        if other[0] <= 1 and strangeness[i] >= CERTAIN * other[0]:
             logits[i], doubts[i] = again[0], NEGATIVE
+        else:
+            doubts[i] = COLOUR if in_colour(paths[i]) else UNLIKE
     return logits, doubts
 
 

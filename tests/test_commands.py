@@ -260,7 +260,7 @@ def test_the_shipped_checkpoints_are_ready_to_use(tmp_path: Path) -> None:
     assert {"sensitivity=0.90", "sensitivity=0.95"} <= set(localizing.with_tta().thresholds)
     small = tmp_path / "once.pt"
     payload = torch.load(SHIPPED_MODEL, weights_only=True)
-    payload["values"]["extra"].pop("two looks", None)
+    payload["values"]["tta_calibration"] = None
     torch.save(payload, small)
     done = fracture("predict", *images, "--model", small, "--csv", tmp_path / "two.csv", "--tta")
     assert done.returncode == 2 and f"{small}: the network (small_cnn) was not calibrated for test-time" in done.stderr

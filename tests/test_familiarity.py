@@ -91,19 +91,19 @@ def test_collecting_features_changes_nothing(shipped: Classifier) -> None:
 def test_with_tta_the_image_as_it_is_counts(shipped: Classifier) -> None:
     assert shipped.tta_calibration is not None
     images = np.random.default_rng(0).integers(0, 256, (2, 224, 224), dtype=np.uint8)
-    logits, unlike = shipped.with_tta().logits_and_doubts(images)
+    logits, strangeness = shipped.with_tta().logits_and_strangeness(images)
     assert np.array_equal(logits, shipped.with_tta().logits(images))
-    assert unlike.shape == (2,) and unlike.all()
+    assert strangeness.shape == (2,) and (strangeness > 1).all()
 
 
 def test_the_shipped_networks_know_what_is_ordinary(shipped: Classifier) -> None:
     files = [p.relative_to(DEMO).as_posix() for p in sorted((DEMO / "test").rglob("*.jpg"))[::3]]
     squares = load_images(DEMO, files, size=shipped.size)
-    assert shipped.logits_and_doubts(squares)[1].mean() <= 0.04
+    assert (shipped.logits_and_strangeness(squares)[1] > 1).mean() <= 0.04
     real = load_classifier(PRETRAINED)
     assert real.familiarity is not None
     noise = np.random.default_rng(0).integers(0, 256, (2, real.size, real.size), dtype=np.uint8)
-    assert real.logits_and_doubts(noise)[1].all()
+    assert (real.logits_and_strangeness(noise)[1] > 1).all()
 
 
 def test_predict_says_what_is_strange(few: Path, model: Path) -> None:
@@ -119,6 +119,13 @@ def test_predict_says_what_is_strange(few: Path, model: Path) -> None:
     refused = table["doubt"].isin([UNLIKE, COLOUR])
     assert strict.loc[refused, "score"].isna().all() and (strict.loc[refused, "reason"] != "").all()
     assert strict.loc[~refused, "score"].equals(table.loc[~refused, "score"])
+
+
+def test_what_is_strange_both_ways_is_not_turned(few: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A negative that is hardly less strange than the image proves nothing."""
+    monkeypatch.setattr("fracturelib.workflows.CERTAIN", 1e9)
+    table = predict_paths([few / "negative0.png"], model, progress=False)
+    assert list(table["doubt"]) == [UNLIKE]
 
 
 def test_the_commands_say_it_in_a_line(few: Path, model: Path, tmp_path: Path) -> None:
@@ -154,7 +161,7 @@ def test_a_checkpoint_keeps_it(shipped: Classifier, tmp_path: Path) -> None:
     save_classifier(replace(shipped, familiarity=None), tmp_path / "none.pt")
     without = load_classifier(tmp_path / "none.pt")
     images = np.zeros((2, 224, 224), np.uint8)
-    assert without.familiarity is None and not without.logits_and_doubts(images)[1].any()
+    assert without.familiarity is None and not without.logits_and_strangeness(images)[1].any()
 
 
 @pytest.mark.parametrize(
@@ -182,7 +189,7 @@ def test_that_of_another_network_is_refused(shipped: Classifier) -> None:
     other = Familiarity(*(np.ones(n, np.float32) for n in (5, 5)), np.eye(1, 5, dtype=np.float32),
                         np.ones(1, np.float32), 1.0, 1.0)  # fmt: skip
     with pytest.raises(InputError, match="familiarity is of 5 features; expected 96"):
-        replace(shipped, familiarity=other).logits_and_doubts(np.zeros((1, 224, 224), np.uint8))
+        replace(shipped, familiarity=other).logits_and_strangeness(np.zeros((1, 224, 224), np.uint8))
 
 
 def test_inverted_fracatlas(fracatlas: Path, tmp_path: Path) -> None:

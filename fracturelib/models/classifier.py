@@ -110,10 +110,10 @@ class Classifier:
         found = [model_logits(self.model, look, mean=self.mean, std=self.std, batch=batch) for look in seen]
         return np.mean(found, axis=0)
 
-    def logits_and_doubts(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Logits (n, 2) as `logits`, and whether each image is unlike those of the training (n,): one pass for both.
+    def logits_and_strangeness(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Logits (n, 2) as `logits`, and how unlike the training's images each is (n,): one pass for both.
 
-        No image is doubted where `familiarity` is None.
+        Strangeness is the distance over its limit: above 1 an image is doubted. It is 0 where `familiarity` is None.
 
         Raises
         ------
@@ -121,14 +121,14 @@ class Classifier:
             If `familiarity` is of another network.
         """
         if self.familiarity is None or not len(images):
-            return self.logits(images), np.zeros(len(images), bool)
+            return self.logits(images), np.zeros(len(images))
         with collected_features(self.model) as features:
             logits = self.logits(images)
             found = features()[: len(images)]  # with `tta`, those of the images as they are
         if found.shape[1] != len(self.familiarity.centre):
             expected = f"{found.shape[1]}, as the network has"
             raise InputError(f"familiarity is of {len(self.familiarity.centre)} features; expected {expected}")
-        return logits, self.familiarity.unlike(found)
+        return logits, self.familiarity.distance(found) / self.familiarity.limit
 
     def with_tta(self) -> "Classifier":
         """The same network with test-time augmentation, and the calibration for that.

@@ -21,7 +21,7 @@ def write_index(frame: pd.DataFrame, out: Path, classifier: Classifier) -> None:
     Parameters
     ----------
     frame : DataFrame
-        file, score (NaN: left out), decision, reason, picture (relative to `out`), as `explain_paths` returns.
+        file, score (NaN: left out), decision, reason, doubt, picture (relative to `out`), as `explain_paths` returns.
     """
     with atomic_path(out / INDEX) as temporary:
         temporary.write_text(index_page(frame, classifier.threshold, classifier.default_rule), encoding="utf-8")

@@ -277,8 +277,8 @@ class GradCAMExplorer:
         if self.classifier.familiarity is None:
             return False
         if index not in self._known_strange:
-            _, unlike = self.classifier.logits_and_doubts(np.asarray(self.images[index])[None])
-            self._known_strange[index] = bool(unlike[0])
+            _, strangeness = self.classifier.logits_and_strangeness(np.asarray(self.images[index])[None])
+            self._known_strange[index] = bool(strangeness[0] > 1)
         return self._known_strange[index]
 
     def _maps_shown(self) -> tuple[bool, ...]:
