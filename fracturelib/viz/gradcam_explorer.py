@@ -138,7 +138,7 @@ class GradCAMExplorer:
         self._image: tuple[int, Picture, list[NDArray[np.int32]]] | None = None
         self._picked: list[int] = []
         self._shown: tuple[Picture, list[str]] | None = None
-        self._known_strange: dict[int, bool] = {}
+        self._strange: set[int] = set()  # of the images that were added; for others it would take a pass each
         self._note = self._link = ""
         self._quiet = False
         self._corner: tuple[float, float, bool] | None = None  # where a rectangle began that is being dragged
@@ -258,7 +258,7 @@ class GradCAMExplorer:
             f"{self.files[index]}: {truth}",
             f"score {score:.3f} {sign} threshold {threshold:.3f}: predicted {names[int(score >= threshold)]}",
         ]
-        if self._strange(index):
+        if index in self._strange:
             lines.append("unlike the images that the network learnt from: its score means little")
         for second in self._maps_shown():
             place = ("left: " if not second else "right: ") if self.compare.value else ""
@@ -271,15 +271,6 @@ class GradCAMExplorer:
             covered = self.memory.score_without(index, self._box(self.classifier.size))
             lines.append(f"score with the rectangle covered {covered:.3f}, without it {score:.3f}")
         return lines
-
-    def _strange(self, index: int) -> bool:
-        """Whether an image is unlike those of the training."""
-        if self.classifier.familiarity is None:
-            return False
-        if index not in self._known_strange:
-            _, strangeness = self.classifier.logits_and_strangeness(np.asarray(self.images[index])[None])
-            self._known_strange[index] = bool(strangeness[0] > 1)
-        return self._known_strange[index]
 
     def _maps_shown(self) -> tuple[bool, ...]:
         """Of each map that is shown, whether it is the second one."""
@@ -544,6 +535,8 @@ class GradCAMExplorer:
                 image = to_square(read_grey(path), self.classifier.size)
             except InputError as error:
                 raise InputError(str(error).replace(str(path), name)) from None
+        if self.classifier.logits_and_strangeness(image[None])[1][0] > 1:
+            self._strange.add(len(self.images))
         self.scores.append(self.memory.add(image))
         self.labels.append(None)
         self.files.append(name)
