@@ -477,7 +477,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
 def run_predict(args: argparse.Namespace) -> int:
     """`fracture predict`."""
     from fracturelib._io.tables import write_table
-    from fracturelib.workflows import SCORES_MARK, doubts_in_words, predict_paths
+    from fracturelib.workflows import SCORES_MARK, predict_paths
 
     may_replace(args.csv, SCORES_MARK)
     frame = predict_paths(args.paths, chosen_model(args), tta=args.tta, strict=args.strict, progress=not args.quiet)
@@ -489,13 +489,7 @@ def run_predict(args: argparse.Namespace) -> int:
         f"{args.csv}: {counted(len(frame), 'image')}, {predicted} predicted fractured, {unread} without a score; "
         f"{frame.attrs['threshold']}. {NOTICE}"
     )
-    _print_lines(doubts_in_words(frame))
     return 0
-
-
-def _print_lines(lines: Sequence[str]) -> None:
-    for line in lines:
-        print(line)
 
 
 def _require_some(frame: "pd.DataFrame", path: Path) -> None:
@@ -616,7 +610,7 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
 def run_explain(args: argparse.Namespace) -> int:
     """`fracture explain`."""
     _usable_backend()
-    from fracturelib.workflows import doubts_in_words, explain_paths
+    from fracturelib.workflows import explain_paths
 
     frame = explain_paths(args.paths, chosen_model(args), args.out, layer=args.layer, progress=not args.quiet)
     _require_some(frame, args.paths[0])
@@ -624,7 +618,6 @@ def run_explain(args: argparse.Namespace) -> int:
         print(f"left out: {printable(row.reason)}")
     pictures = counted(int((frame["picture"] != "").sum()), "picture")
     print(f"{args.out}: {pictures}, to be leafed through in index.html. {NOTICE}")
-    _print_lines(doubts_in_words(frame))
     return 0
 
 

@@ -166,6 +166,7 @@ def predict_paths(
     bar.close()
     print_notes(notes)
     frame = pd.DataFrame(rows)
+    print_doubts(frame)
     frame.insert(4, "threshold", classifier.threshold)
     frame = with_known_labels(frame, sources)
     frame.attrs["threshold"] = decided_by(classifier)
@@ -208,29 +209,27 @@ def doubted(classifier: Classifier, squares: np.ndarray, paths: Sequence[Path]) 
     """Logits (n, 2) of squares (n, s, s) of the files at `paths`, and what is strange about each."""
     logits, strangeness = classifier.logits_and_strangeness(squares)
     doubts = [""] * len(squares)
-    for i in map(int, np.flatnonzero(strangeness > 1)):
-        negative = to_square(255 - decode(paths[i]).grey, classifier.size)
-        again, other = classifier.logits_and_strangeness(negative[None])
-        if other[0] <= 1 and strangeness[i] >= CERTAIN * other[0]:
-            logits[i], doubts[i] = again[0], NEGATIVE
+    strange = [int(i) for i in np.flatnonzero(strangeness > 1)]
+    if not strange:
+        return logits, doubts
+    negatives = np.stack([to_square(255 - decode(paths[i]).grey, classifier.size) for i in strange])
+    for i, again, other in zip(strange, *classifier.logits_and_strangeness(negatives), strict=True):
+        if other <= 1 and strangeness[i] >= CERTAIN * other:
+            logits[i], doubts[i] = again, NEGATIVE
         else:
             doubts[i] = COLOUR if in_colour(paths[i]) else UNLIKE
     return logits, doubts
 
 
-def doubts_in_words(frame: pd.DataFrame) -> list[str]:
-    """What there is to say of the strange images in a table of scores, a line each."""
+def print_doubts(frame: pd.DataFrame) -> None:
+    """Say how many images of a table of scores are strange."""
     negative = int((frame["doubt"] == NEGATIVE).sum())
     strange = int((frame["doubt"] != "").sum()) - negative
-    lines = []
     if negative:
-        lines.append(f"note: {counted(negative, 'image looks', 'images look')} inverted: scored as negatives")
+        print(f"note: {counted(negative, 'image looks', 'images look')} inverted: scored as negatives")
     if strange:
         look = counted(strange, "image looks", "images look")
-        lines.append(
-            f"note: {look} unlike those that the network learnt from (column doubt): a score means little there"
-        )
-    return lines
+        print(f"note: {look} unlike those that the network learnt from (column doubt): a score means little there")
 
 
 def decided_by(classifier: Classifier) -> str:
@@ -305,6 +304,7 @@ def explain_paths(
             row.update(score=score[0], decision=decision, doubt=doubt, picture=picture)
     print_notes(notes)
     frame = pd.DataFrame(rows)
+    print_doubts(frame)
     if (frame["picture"] != "").any():
         write_index(frame, out, classifier)
     return frame

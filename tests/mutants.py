@@ -276,7 +276,7 @@ FAULTS = (
           "",
           "test_familiarity.py::test_far_in_any_direction_is_unlike"),
     Fault("negatives are scored as they are", "workflows.py",
-          "logits[i], doubts[i] = again[0], NEGATIVE",
+          "logits[i], doubts[i] = again, NEGATIVE",
           "doubts[i] = NEGATIVE",
           "test_familiarity.py::test_predict_says_what_is_strange"),
     Fault("the last epoch is kept, not the best", "training/train.py",

@@ -132,6 +132,8 @@ def test_other_folds_or_settings_are_refused(data: Path, whole: Path) -> None:
         train_folds(data, whole, CONFIG, folds=4, progress=False)
     with pytest.raises(InputError, match="fold-1: was trained on other images or by other settings"):
         train_folds(data, whole, replace(CONFIG, epochs=5), folds=3, progress=False)
+    with pytest.raises(InputError, match="fold-1: was trained on other images or by other settings"):
+        train_folds(data, whole, CONFIG, folds=3, start=whole / "fold-2" / "model.pt", progress=False)
 
 
 def test_a_folder_of_something_else_is_left_alone(data: Path, tmp_path: Path) -> None:

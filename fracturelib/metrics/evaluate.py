@@ -20,19 +20,8 @@ from fracturelib.metrics.summary import by_subgroup, compare_models, operating_p
 VERSION = 2  # of what `evaluate` gives; 1 said films for images
 MOST_VALUES = 12
 NO_SUBGROUP = {
-    "file",
-    "label",
-    "score",
-    "group",
-    "split",
-    "width",
-    "height",
-    "decision",
-    "reason",
-    "threshold",
-    "doubt",
-    "fold",
-}
+    "file", "label", "score", "group", "split", "width", "height", "decision", "reason", "threshold", "doubt", "fold",
+}  # fmt: skip
 
 
 def evaluate(

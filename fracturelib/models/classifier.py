@@ -113,7 +113,7 @@ class Classifier:
     def logits_and_strangeness(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Logits (n, 2) as `logits`, and how unlike the training's images each is (n,): one pass for both.
 
-        Strangeness is the distance over its limit: above 1 an image is doubted. It is 0 where `familiarity` is None.
+        Above 1 an image is doubted (`Familiarity.strangeness`); all are 0 where `familiarity` is None.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class Classifier:
         if found.shape[1] != len(self.familiarity.centre):
             expected = f"{found.shape[1]}, as the network has"
             raise InputError(f"familiarity is of {len(self.familiarity.centre)} features; expected {expected}")
-        return logits, self.familiarity.distance(found) / self.familiarity.limit
+        return logits, self.familiarity.strangeness(found)
 
     def with_tta(self) -> "Classifier":
         """The same network with test-time augmentation, and the calibration for that.
@@ -346,7 +346,7 @@ def load_classifier(path: str | Path) -> Classifier:
         values, weights = header.get("values"), header.get("weights")
         parts = PARTS if header["format_version"] > 2 else PARTS[:-1]
         if header.keys() != set(parts):
-            raise OddCheckpointError(f"it holds {', '.join(map(str, header))}", f"{', '.join(parts)}")
+            raise OddCheckpointError(f"it holds {', '.join(map(str, header))}", ", ".join(parts))
         if not isinstance(values, dict) or not isinstance(weights, dict):
             raise OddCheckpointError("values or weights are no mapping", "values and weights by name")
         values = values if header["format_version"] > 1 else from_version_1(values)

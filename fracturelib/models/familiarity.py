@@ -51,9 +51,9 @@ class Familiarity:
         squared = ((along / self.spread) ** 2).sum(axis=1) + across / self.rest**2
         return np.sqrt(squared / scaled.shape[1])
 
-    def unlike(self, features: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Whether each image is unlike the ordinary ones: (n, d) -> (n,)."""
-        return self.distance(features) > self.limit
+    def strangeness(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The distance of each image over the limit, so that above 1 an image is doubted: (n, d) -> (n,)."""
+        return self.distance(features) / self.limit
 
     def tensors(self) -> dict[str, Tensor]:
         """As a checkpoint keeps it."""

@@ -38,7 +38,6 @@ class Features:
     middle: tuple[NDArray[np.float16], NDArray[np.float16]]
     fine: tuple[NDArray[np.float16], NDArray[np.float16]]
     whole: tuple[NDArray[np.float32], NDArray[np.float32]]
-
     rows: NDArray[np.int64] | None = None
 
     def of(self, images: NDArray[np.int64]) -> "Features":

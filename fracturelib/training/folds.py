@@ -24,7 +24,7 @@ from fracturelib.data.predictions import read_predictions
 from fracturelib.metrics.bootstrap import group_bootstrap, rate_at
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.intervals import Interval
-from fracturelib.models.classifier import Classifier, load_classifier
+from fracturelib.models.classifier import load_classifier
 from fracturelib.training.config import FineTuneConfig, TrainConfig, best_epoch
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
@@ -228,21 +228,17 @@ def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
         trained(pool.folder, frame, images, out, recipe, kept=kept)
         recipe.ranks.wait()
     classifier = load_classifier(out / MODEL_FILE)
-    if classifier.fingerprint != fingerprint(frame) or classifier.extra.get("config") != asdict(recipe.config):
+    expected = fingerprint(frame), asdict(recipe.config), recipe.start
+    if (classifier.fingerprint, classifier.extra.get("config"), classifier.extra.get("start")) != expected:
         raise InputError(f"{out}: was trained on other images or by other settings; expected another output folder")
     scores = read_predictions(out / PREDICTIONS_FILE)
     scores = scores[scores["split"] == "test"]
-    table = scores.assign(split="val", fold=fold, decision=decisions(scores["score"], classifier))
+    table = scores.assign(split="val", fold=fold, decision=classifier.decide(scores["score"].to_numpy()))
     history = read_table(out / HISTORY_FILE).astype(float)
     epochs = len(history)
     if isinstance(recipe.config, TrainConfig):
         epochs = best_epoch(list(history["val_auc"]), list(history["val_loss"])) + 1
     return _Part(table, classifier.temperature, epochs)
-
-
-def decisions(scores: pd.Series, classifier: Classifier) -> NDArray[np.str_]:
-    """The class of each score at a classifier's threshold."""
-    return np.where(scores >= classifier.threshold, CLASSES[1], CLASSES[0])
 
 
 def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Path, recipe: Recipe) -> Run:
@@ -262,7 +258,7 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
     if len(test):
         images = load_images(pool.folder, list(test["file"]), size=recipe.config.size)
         own = scored(classifier, test.reset_index(drop=True), images)
-        own["decision"] = decisions(own["score"], classifier)
+        own["decision"] = classifier.decide(own["score"].to_numpy())
         tables = pd.concat([tables, own], ignore_index=True)
     run = Run(out, classifier, history, tables.astype({"fold": "Int64"}))
     if recipe.ranks.first:

@@ -127,6 +127,12 @@ class Recipe:
         begun = None if start is None else load_start(start, config)
         return cls(config, begun, attribution, ranks, progress)
 
+    @property
+    def start(self) -> dict[str, Any] | None:
+        """What a checkpoint says of the one that it was begun with."""
+        begun = self.begun
+        return None if begun is None else {"config": begun.extra.get("config", {}), "data": begun.fingerprint}
+
     def network(self) -> LocalizingEfficientNet | None:
         """A copy of the network that fine-tuning begins with; None for ImageNet's features."""
         model = None if self.begun is None else self.begun.model
@@ -181,7 +187,7 @@ def fitted(
     else:
         weights = None if recipe.begun is None else recipe.begun.model.state_dict()
         found = fit(train, val, config, until=until, initial=weights, **shared)
-    _attribute(found[0], recipe.begun, recipe.attribution)
+    _attribute(found[0], recipe)
     return found
 
 
@@ -208,11 +214,12 @@ def labelled(frame: pd.DataFrame, images: Mapping[str, np.ndarray], split: str) 
     return Images(images[split], np.array(frame.loc[frame["split"] == split, "label"], np.int64))
 
 
-def _attribute(classifier: Classifier, begun: Classifier | None, attribution: str) -> None:
+def _attribute(classifier: Classifier, recipe: Recipe) -> None:
     """Keep in a classifier what it was begun with, and whose data these are."""
-    if begun is not None:
-        classifier.extra["start"] = {"config": begun.extra.get("config", {}), "data": begun.fingerprint}
-        attribution = attribution or begun.extra.get("attribution", "")
+    attribution = recipe.attribution
+    if recipe.begun is not None:
+        classifier.extra["start"] = recipe.start
+        attribution = attribution or recipe.begun.extra.get("attribution", "")
     if attribution:
         classifier.extra["attribution"] = attribution
 
