@@ -64,15 +64,15 @@ def test_the_distance_is_mahalanobis(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.strangeness(other) > 1).mean() == pytest.approx(familiarity.DOUBTED, abs=0.001)
 
 
-def test_far_in_any_direction_is_unlike() -> None:
+def test_far_in_any_direction_is_unlike(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
-    flat = rng.normal(size=(500, 40)) * ([5.0] * 4 + [0.2] * 36)
-    found = fit_familiarity(flat[:400], flat[400:])
-    for axis in (0, 39):  # along what varies, and along what does not
-        far = np.zeros((1, 40))
-        far[0, axis] = 60 * flat[:, axis].std()
-        assert found.strangeness(far)[0] > 1
-    assert found.strangeness(np.zeros((1, 40)))[0] < 1
+    mixed = np.linalg.qr(rng.normal(size=(40, 40)))[0]
+    ordinary = rng.normal(size=(500, 40)) * ([5.0] * 4 + [0.5] * 36) @ mixed
+    monkeypatch.setattr(familiarity, "AXES", 4)
+    found = fit_familiarity(ordinary[:400], ordinary[400:])
+    for direction, far in ((0, 100.0), (39, 10.0)):  # along what varies, and along what hardly does
+        assert found.strangeness(far * mixed[direction : direction + 1])[0] > 1
+        assert found.strangeness(far / 20 * mixed[direction : direction + 1])[0] < 1
 
 
 def test_collecting_features_changes_nothing(shipped: Classifier) -> None:

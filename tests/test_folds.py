@@ -13,7 +13,7 @@ from fracturelib.data.coco import Annotation
 from fracturelib.data.dataset import load_manifest
 from fracturelib.models.classifier import load_classifier
 from fracturelib.training.config import FineTuneConfig, TrainConfig, best_epoch
-from fracturelib.training.folds import folds_by_patient, train_folds
+from fracturelib.training.folds import folds_by_patient, train_folds, uncalibrated
 from fracturelib.training.runs import train_folder
 from fracturelib.training.train import calibration
 from tests.radiographs import plain_folder
@@ -100,6 +100,13 @@ def test_what_is_left(data: Path, whole: Path) -> None:
     assert last.temperature == pytest.approx(temperature, rel=1e-6)
     assert last.thresholds == pytest.approx(thresholds, rel=1e-6)
     assert last.extra["folds"] == 3 and last.extra["config"] == asdict(CONFIG)
+
+
+def test_each_fold_has_its_temperature() -> None:
+    scores = pd.DataFrame({"score": [0.8, 0.8, 0.5, 1.0], "fold": [1, 2, 2, 1]})
+    found = uncalibrated(scores, {1: 2.0, 2: 0.5})
+    assert np.allclose(found[:3, 1], [2 * np.log(4), np.log(4) / 2, 0]) and not found[:, 0].any()
+    assert 60 < found[3, 1] < 80  # a score of 1 has no logit
 
 
 def test_the_last_network_learns_as_long_as_the_folds_did(whole: Path) -> None:

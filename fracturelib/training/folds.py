@@ -6,6 +6,7 @@ Simon 2006, doi 10.1186/1471-2105-7-91). The last network learns from all images
 the others gave.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -241,13 +242,17 @@ def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
     return _Part(table, classifier.temperature, epochs)
 
 
+def uncalibrated(scores: pd.DataFrame, temperature: Mapping[int, float]) -> NDArray[np.float64]:
+    """Logits (n, 2) as they were before the temperature of each score's fold; of score and fold only."""
+    evidence = logit(scores["score"].clip(SATURATED, 1 - SATURATED)) * scores["fold"].map(temperature)
+    return np.stack([np.zeros(len(scores)), evidence], axis=1)
+
+
 def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Path, recipe: Recipe) -> Run:
     """The network that learns from all images, as long as the folds' did, calibrated by their scores."""
     tables = pd.concat([part.predictions for part in parts], ignore_index=True)
     tables = tables.set_index("file").loc[list(pool.frame["file"])].reset_index()
-    temperature = pd.Series({i + 1: part.temperature for i, part in enumerate(parts)})
-    evidence = logit(tables["score"].clip(SATURATED, 1 - SATURATED)) * temperature.loc[tables["fold"]].to_numpy()
-    logits = np.stack([np.zeros(len(tables)), evidence], axis=1)
+    logits = uncalibrated(tables, {i + 1: part.temperature for i, part in enumerate(parts)})
     frame = pool.frame.assign(split="train")
     kept = None if pool.features is None else {"train": pool.features}
     until = int(np.median([part.epochs for part in parts]))
