@@ -194,7 +194,7 @@ def _scored_rows(
     for (row, _), score, decision, doubt in zip(good, scores, classifier.decide(scores), doubts, strict=True):
         row["doubt"] = doubt
         if strict and doubt not in ("", NEGATIVE):
-            row["reason"] = doubt
+            row["reason"] = f"{doubt.partition(':')[0]}: no score is given, by --strict"
         else:
             row.update(score=score, decision=decision, reason="" if decision else NO_NUMBER)
     return rows
@@ -212,13 +212,21 @@ def doubted(classifier: Classifier, squares: np.ndarray, paths: Sequence[Path]) 
     strange = [int(i) for i in np.flatnonzero(strangeness > 1)]
     if not strange:
         return logits, doubts
-    negatives = np.stack([to_square(255 - decode(paths[i]).grey, classifier.size) for i in strange])
+    negatives = np.stack([_negative(paths[i], squares[i]) for i in strange])
     for i, again, other in zip(strange, *classifier.logits_and_strangeness(negatives), strict=True):
         if other <= 1 and strangeness[i] >= CERTAIN * other:
             logits[i], doubts[i] = again, NEGATIVE
         else:
             doubts[i] = COLOUR if in_colour(paths[i]) else UNLIKE
     return logits, doubts
+
+
+def _negative(path: Path, square: np.ndarray) -> np.ndarray:
+    """The square of an image's negative, with padding as ever; the image itself if its file has gone meanwhile."""
+    try:
+        return to_square(255 - decode(path).grey, len(square))
+    except InputError:
+        return square
 
 
 def print_doubts(frame: pd.DataFrame) -> None:

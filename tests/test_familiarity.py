@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 from sklearn.covariance import EmpiricalCovariance
 
+from fracturelib import workflows
 from fracturelib._io.files import InputError
 from fracturelib.data.decode import in_colour
 from fracturelib.data.images import load_images, to_square
 from fracturelib.models import familiarity
 from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
-from fracturelib.models.familiarity import Familiarity, collected_features, fit_familiarity
+from fracturelib.models.familiarity import collected_features, fit_familiarity
 from fracturelib.models.shipped import PRETRAINED
 from fracturelib.training.train import with_familiarity
 from fracturelib.tutorial import DEMO, SHIPPED_MODEL
@@ -117,7 +118,8 @@ def test_predict_says_what_is_strange(few: Path, model: Path) -> None:
     assert table["score"].notna().all()
     strict = predict_paths([few], model, strict=True, progress=False).set_index("file")
     refused = table["doubt"].isin([UNLIKE, COLOUR])
-    assert strict.loc[refused, "score"].isna().all() and (strict.loc[refused, "reason"] != "").all()
+    assert strict.loc[refused, "score"].isna().all()
+    assert strict.loc[refused, "reason"].str.endswith("no score is given, by --strict").all()
     assert strict.loc[~refused, "score"].equals(table.loc[~refused, "score"])
 
 
@@ -171,6 +173,8 @@ def test_a_checkpoint_keeps_it(shipped: Classifier, tmp_path: Path) -> None:
         ({"limit": torch.tensor(float("nan"))}, "values that are no numbers"),
         ({"centre": torch.zeros(3)}, "shapes that do not fit together"),
         ({"more": torch.zeros(1)}, "holds"),
+        ({"axes": torch.tensor(1.0)}, "axes that are no table"),
+        ({"axes": torch.zeros(97, 96), "spread": torch.ones(97)}, "shapes that do not fit together"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -185,11 +189,32 @@ def test_what_cannot_be_meant_is_refused(
         load_classifier(path)
 
 
-def test_that_of_another_network_is_refused(shipped: Classifier) -> None:
-    other = Familiarity(*(np.ones(n, np.float32) for n in (5, 5)), np.eye(1, 5, dtype=np.float32),
-                        np.ones(1, np.float32), 1.0, 1.0)  # fmt: skip
-    with pytest.raises(InputError, match="familiarity is of 5 features; expected 96"):
-        replace(shipped, familiarity=other).logits_and_strangeness(np.zeros((1, 224, 224), np.uint8))
+def test_that_of_another_network_is_refused(shipped: Classifier, tmp_path: Path) -> None:
+    other = fit_familiarity(np.random.default_rng(0).normal(size=(40, 5)), np.zeros((9, 5)))
+    save_classifier(replace(shipped, familiarity=other), tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"model\.pt: .* familiarity is of 5 features; expected 96"):
+        load_classifier(tmp_path / "model.pt")
+
+
+def test_images_that_are_all_the_same_can_be_kept(shipped: Classifier, tmp_path: Path) -> None:
+    same = np.full((20, 224, 224), 90, np.uint8)
+    save_classifier(with_familiarity(shipped, same, same), tmp_path / "model.pt")
+    again = load_classifier(tmp_path / "model.pt")
+    assert not (again.logits_and_strangeness(same)[1] > 1).any()
+
+
+def test_a_file_that_goes_meanwhile_stays_strange(
+    few: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "negative.png").write_bytes((few / "negative0.png").read_bytes())
+    real = workflows.to_square
+
+    def gone(grey: np.ndarray, size: int) -> np.ndarray:
+        (tmp_path / "negative.png").unlink(missing_ok=True)
+        return real(grey, size)
+
+    monkeypatch.setattr(workflows, "to_square", gone)
+    assert list(predict_paths([tmp_path], model, progress=False)["doubt"]) == [UNLIKE]
 
 
 def test_inverted_fracatlas(fracatlas: Path, tmp_path: Path) -> None:

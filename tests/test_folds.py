@@ -1,5 +1,7 @@
 """Cross-validation by patient: no image is judged by a network that met its patient, and nothing is done twice."""
 
+import re
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from fracturelib.data.coco import Annotation
 from fracturelib.data.dataset import load_manifest
 from fracturelib.models.classifier import load_classifier
 from fracturelib.training.config import FineTuneConfig, TrainConfig, best_epoch
-from fracturelib.training.folds import folds_by_patient, train_folds, uncalibrated
+from fracturelib.training.folds import folds_by_patient, splits_of_folds, train_folds, uncalibrated
 from fracturelib.training.runs import train_folder
 from fracturelib.training.train import calibration
 from tests.radiographs import plain_folder
@@ -137,9 +139,9 @@ def test_finished_folds_are_only_read(data: Path, whole: Path) -> None:
 def test_other_folds_or_settings_are_refused(data: Path, whole: Path) -> None:
     with pytest.raises(InputError, match="holds other images or folds"):
         train_folds(data, whole, CONFIG, folds=4, progress=False)
-    with pytest.raises(InputError, match="fold-1: was trained on other images or by other settings"):
+    with pytest.raises(InputError, match="fold-1: was trained with epochs = 4, now 5"):
         train_folds(data, whole, replace(CONFIG, epochs=5), folds=3, progress=False)
-    with pytest.raises(InputError, match="fold-1: was trained on other images or by other settings"):
+    with pytest.raises(InputError, match="fold-1: was trained with start = None, now"):
         train_folds(data, whole, CONFIG, folds=3, start=whole / "fold-2" / "model.pt", progress=False)
 
 
@@ -152,9 +154,60 @@ def test_a_folder_of_something_else_is_left_alone(data: Path, tmp_path: Path) ->
 
 def test_too_few_patients(tmp_path: Path) -> None:
     plain_folder(tmp_path / "data", splits={"train": 3})
-    with pytest.raises(InputError, match=r"3 patients with a fracture and 3 .* expected enough for both in each of 5"):
+    with pytest.raises(
+        InputError, match="data: 3 patients with a fracture and 3 without; expected more, or fewer folds than 5"
+    ):
         train_folds(tmp_path / "data", tmp_path / "run", CONFIG, folds=5, progress=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("folds", "ill", "well"), [(2, 4, 4), (2, 12, 40), (3, 6, 30), (5, 5, 50), (5, 50, 8)])
+@pytest.mark.parametrize("seed", range(3))
+def test_few_patients_are_enough(folds: int, ill: int, well: int, seed: int) -> None:
+    label = np.repeat([1, 0], [ill, well])
+    names = [f"{i}.jpg" for i in range(ill + well)]
+    frame = pd.DataFrame({"file": names, "label": label, "group": names})
+    splits = splits_of_folds(Path("data"), frame, folds, seed)
+    assert (np.sum([split == "test" for split in splits], axis=0) == 1).all()
+    for split in splits:
+        assert all(set(label[split == name]) == {0, 1} for name in ("train", "val", "test"))
+
+
+def test_numbers_that_begin_with_zeros_and_columns_of_the_folder(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("train", "val", "test"):
+        (tmp_path / "data" / name).symlink_to(data / name)
+    frame = pd.read_csv(data / "manifest.csv")
+    number = frame["group"].astype("category").cat.codes.map("{:04d}".format)
+    frame.assign(group=number, fold=9, decision="operate").to_csv(tmp_path / "data" / "manifest.csv", index=False)
+    for _ in range(2):
+        train_folds(tmp_path / "data", tmp_path / "run", CONFIG, folds=2, progress=False)
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype={"group": str})
+    assert table["group"].str.len().eq(4).all()
+    assert set(table["fold"].dropna()) == {1, 2} and "operate" not in set(table["decision"])
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "history.csv", "model.pt"])
+@pytest.mark.parametrize("kind", ["missing", "nonsense", "other"])
+def test_a_damaged_fold_is_named(data: Path, whole: Path, tmp_path: Path, name: str, kind: str) -> None:
+    if (name, kind) == ("model.pt", "missing"):
+        pytest.skip("a fold without a model is one that is not finished")
+    if (name, kind) == ("history.csv", "other"):
+        pytest.skip("another fold's history is a history")
+    shutil.copytree(whole, tmp_path / "run")
+    path = tmp_path / "run" / "fold-2" / name
+    if kind == "missing":
+        path.unlink()
+    elif kind == "nonsense":
+        path.write_text("no,such\ntable,here\n")
+    else:
+        shutil.copy(whole / "fold-1" / name, path)
+    before = (tmp_path / "run" / "model.pt").read_bytes()
+    with pytest.raises(InputError, match="fold-2") as caught:
+        train_folds(data, tmp_path / "run", CONFIG, folds=3, progress=False)
+    assert "\n" not in str(caught.value)
+    assert re.search(r"remove .*fold-2 to train this fold again$|or another output folder$", str(caught.value))
+    assert (tmp_path / "run" / "model.pt").read_bytes() == before
 
 
 @pytest.mark.slow

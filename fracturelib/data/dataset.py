@@ -162,7 +162,7 @@ def load_annotations(folder: str | Path) -> dict[str, list[Annotation]]:
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
-    """16 hexadecimal digits that change when an image, its label, its split or its group does."""
+    """16 hexadecimal digits that change when an image's name, size, label, split or group does."""
     rows = frame.sort_values("file")[["file", "split", "label", "group", "width", "height"]]
     text = rows.to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]

@@ -11,7 +11,7 @@ from torch import nn
 from fracturelib._io.files import InputError, printable
 from fracturelib.data.labels import CLASSES
 from fracturelib.metrics.operating_point import GRAMMAR, parse_rule
-from fracturelib.models.familiarity import Familiarity
+from fracturelib.models.familiarity import Familiarity, collected_features
 from fracturelib.models.localizer import STAGES
 from fracturelib.models.registry import MODELS
 from fracturelib.models.tensor_file import TensorHeader
@@ -216,14 +216,20 @@ def check_weights(model: nn.Module) -> None:
             raise OddCheckpointError(f"{name} is negative ({int(value.min())})", "a count of 0 or more")
 
 
-def familiarity_of(kept: object) -> Familiarity:
-    """What a checkpoint says of familiar images; raise `OddCheckpointError` if it cannot be meant."""
+def familiarity_of(kept: object, model: nn.Module) -> Familiarity:
+    """What a checkpoint says of images familiar to `model`; raise `OddCheckpointError` if it cannot be meant."""
     if not isinstance(kept, Mapping) or not all(isinstance(value, torch.Tensor) for value in kept.values()):
         raise OddCheckpointError("familiarity is no mapping of tensors", "tensors by name, or none")
     try:
-        return Familiarity.of_tensors(kept)
+        found = Familiarity.of_tensors(kept)
     except (ValueError, TypeError, RuntimeError) as error:
         raise OddCheckpointError(f"familiarity {printable(error)[:100]}", "what `fracture train` leaves") from None
+    with collected_features(model.eval()) as features, torch.inference_mode():
+        model(torch.zeros(1, 1, 32, 32))
+        own = features().shape[1]
+    if len(found.centre) != own:
+        raise OddCheckpointError(f"familiarity is of {len(found.centre)} features", f"{own}, as the network has")
+    return found
 
 
 def refusal(path: object, error: OddCheckpointError) -> InputError:

@@ -115,19 +115,12 @@ class Classifier:
 
         Above 1 an image is doubted (`Familiarity.strangeness`); all are 0 where `familiarity` is None.
 
-        Raises
-        ------
-        InputError
-            If `familiarity` is of another network.
         """
         if self.familiarity is None or not len(images):
             return self.logits(images), np.zeros(len(images))
         with collected_features(self.model) as features:
             logits = self.logits(images)
             found = features()[: len(images)]  # with `tta`, those of the images as they are
-        if found.shape[1] != len(self.familiarity.centre):
-            expected = f"{found.shape[1]}, as the network has"
-            raise InputError(f"familiarity is of {len(self.familiarity.centre)} features; expected {expected}")
         return logits, self.familiarity.strangeness(found)
 
     def with_tta(self) -> "Classifier":
@@ -362,7 +355,7 @@ def load_classifier(path: str | Path) -> Classifier:
         model.load_state_dict(payload["weights"])
         check_weights(model)
         kept = payload.get("familiarity")
-        familiarity = None if kept is None else familiarity_of(kept)
+        familiarity = None if kept is None else familiarity_of(kept, model)
     except OddCheckpointError as error:
         raise refusal(path, error) from None
     return Classifier(model=model.to(memory_format=torch.channels_last).eval(), familiarity=familiarity, **values)

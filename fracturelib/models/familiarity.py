@@ -70,10 +70,12 @@ class Familiarity:
         """
         if tensors.keys() != {f.name for f in fields(cls)}:
             raise ValueError(f"holds {', '.join(map(str, tensors))}")
-        arrays = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
+        arrays = {name: np.asarray(value.detach().float()) for name, value in tensors.items()}
+        if arrays["axes"].ndim != 2:
+            raise ValueError("has axes that are no table")
         k, d = arrays["axes"].shape
         shapes = {"centre": (d,), "scale": (d,), "axes": (k, d), "spread": (k,), "rest": (), "limit": ()}
-        if {name: value.shape for name, value in arrays.items()} != shapes:
+        if k > d or {name: value.shape for name, value in arrays.items()} != shapes:
             raise ValueError("has shapes that do not fit together")
         if not all(np.isfinite(value).all() for value in arrays.values()):
             raise ValueError("has values that are no numbers")
@@ -93,7 +95,8 @@ def fit_familiarity(train: NDArray[np.floating], other: NDArray[np.floating]) ->
     rest = np.sqrt(max(float((singular[k:] ** 2).sum()), 1e-6) / len(train) / (train.shape[1] - k))
     arrays = [np.asarray(a, np.float32) for a in (centre, scale, axes[:k], np.maximum(spread, 1e-3))]
     made = Familiarity(arrays[0], arrays[1], arrays[2], arrays[3], float(rest), np.inf)
-    return replace(made, limit=float(np.quantile(made.distance(other), 1 - DOUBTED)))
+    limit = float(np.quantile(made.distance(other), 1 - DOUBTED))
+    return replace(made, limit=max(limit, 1e-3))  # images that are all the same have no distance
 
 
 @contextmanager

@@ -6,7 +6,9 @@ Simon 2006, doi 10.1186/1471-2105-7-91). The last network learns from all images
 the others gave.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from scipy.special import logit
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fracturelib._io.files import InputError
-from fracturelib._io.tables import read_table, write_table
+from fracturelib._io.tables import read_table, table_text, write_table
 from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
 from fracturelib.data.images import load_images
 from fracturelib.data.labels import CLASSES
@@ -25,7 +27,7 @@ from fracturelib.data.predictions import read_predictions
 from fracturelib.metrics.bootstrap import group_bootstrap, rate_at
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.intervals import Interval
-from fracturelib.models.classifier import load_classifier
+from fracturelib.models.classifier import Classifier, load_classifier
 from fracturelib.training.config import FineTuneConfig, TrainConfig, best_epoch
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
@@ -70,41 +72,60 @@ class CrossValidation:
 
 @dataclass(frozen=True)
 class _Pool:
-    """All images to learn from, decoded, and the fold that each is tested in."""
+    """All images to learn from, decoded, and what each is in each fold."""
 
     folder: Path
     frame: pd.DataFrame  # of the images of train and val
     images: NDArray[np.uint8]
-    fold: NDArray[np.int64]  # (n,) of 1, 2, ...
     features: Features | None  # where they stay as they are
-
-    def splits(self, fold: int, seed: int) -> NDArray[np.str_]:
-        """Of each image in the training of a fold: (n,) of train, val, test."""
-        split = np.where(self.fold == fold, "test", "train").astype("<U5")
-        rest = np.flatnonzero(split == "train")
-        parts = folds_by_patient(self.frame.iloc[rest], INNER, seed + fold)
-        split[rest[parts == 1]] = "val"
-        return split
+    splits: list[NDArray[np.str_]]  # of each image in the training of each fold: (n,) of train, val, test
 
 
 def folds_by_patient(frame: pd.DataFrame, folds: int, seed: int) -> NDArray[np.int64]:
     """The fold of each image, 1 to `folds`, a patient's in one, each class shared out alike: (n,) int64.
 
+    All are in fold 0 if there are fewer patients than folds.
+    """
+    result = np.zeros(len(frame), np.int64)
+    if frame["group"].nunique() < folds or frame["label"].value_counts().max() < folds:
+        return result
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds is shared out as well as it can be
+        for i, (_, held) in enumerate(splitter.split(frame["file"], frame["label"], frame["group"])):
+            result[held] = i + 1
+    return result
+
+
+def splits_of_folds(folder: Path, frame: pd.DataFrame, folds: int, seed: int) -> list[NDArray[np.str_]]:
+    """For each fold, the split of each image in its training: (n,) of train, val, test, a patient in one of them.
+
+    Its validation images are one part of `INNER` of those that are not its test; of fewer, where patients are few.
+
     Raises
     ------
     InputError
-        If there are too few patients for both classes in each fold.
+        If there are too few patients for both classes in each split of each fold.
     """
-    result = np.zeros(len(frame), np.int64)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    patients = frame.groupby("label")["group"].nunique()
-    if patients.min() >= folds:
-        for i, (_, held) in enumerate(splitter.split(frame["file"], frame["label"], frame["group"])):
-            result[held] = i + 1
-    if any(frame.loc[result == i + 1, "label"].nunique() < 2 for i in range(folds)):
-        counts = f"{patients.get(1, 0)} patients with a fracture and {patients.get(0, 0)} with an image without one"
-        raise InputError(f"{counts}; expected enough for both in each of {folds} folds")
-    return result
+    number, label = folds_by_patient(frame, folds, seed), frame["label"].to_numpy()
+    found = []
+    for fold in range(1, folds + 1):
+        split = np.where(number == fold, "test", "train").astype("<U5")
+        rest = np.flatnonzero(split == "train")
+        for inner in range(INNER, 1, -1):
+            parts = folds_by_patient(frame.iloc[rest], inner, seed + fold)
+            both = [p for p in range(1, inner + 1) if len(set(label[rest[parts == p]])) == 2]
+            if len(both) > 1:
+                split[rest[parts == both[0]]] = "val"
+                break
+        if any(len(set(label[split == name])) < 2 for name in ("train", "val", "test")):
+            patients = frame.groupby("label")["group"].nunique()
+            raise InputError(
+                f"{folder}: {patients[1]} patients with a fracture and {patients[0]} without; expected more, or fewer "
+                f"folds than {folds}: each fold needs both to learn from, to validate on and to be tested on"
+            )
+        found.append(split)
+    return found
 
 
 def train_folds(
@@ -141,21 +162,23 @@ def train_folds(
     Raises
     ------
     InputError
-        As `train_folder`; if there are too few patients, or `out` belongs to other folds.
+        As `train_folder`; if patients are too few, or `out` is of other folds.
     """
     if not 2 <= folds <= 20:
         raise InputError(f"folds is {folds}; expected 2 to 20")
     if only is not None and not 1 <= only <= folds:
         raise InputError(f"fold is {only}; expected 1 to {folds}")
     recipe = Recipe.of(config, start, attribution, ranks or ProcessGroup(), progress)
-    _require_folds_folder(out)
+    if not (out / FOLDS_FILE).is_file():
+        require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
     frame = _frame(folder)
     learnt = frame[frame["split"] != "test"].reset_index(drop=True)
-    number = folds_by_patient(learnt, folds, config.seed)
+    splits = splits_of_folds(folder, learnt, folds, config.seed)
     if recipe.ranks.first:
         print_unreadable(frame)
-        _begin(out, learnt, number)
-    pool = _pool(folder, learnt, number, recipe)
+        _begin(out, learnt, folds_by_patient(learnt, folds, config.seed))
+    _require_same_training(out, learnt, splits, recipe)
+    pool = _pool(folder, learnt, splits, recipe)
     parts = []
     for fold in [only] if only else range(1, folds + 1):
         if progress and recipe.ranks.first:
@@ -176,15 +199,11 @@ class _Part:
     epochs: int  # after which its network was kept
 
 
-def _require_folds_folder(out: Path) -> None:
-    if not (out / FOLDS_FILE).is_file():
-        require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
-
-
 def _frame(folder: Path) -> pd.DataFrame:
     """The manifest of a folder with images to share out, both classes among them."""
     frame = load_manifest(folder)
     require_both_classes(frame[frame["split"] != "test"], str(folder))
+    frame = frame.drop(columns=["fold", "decision"], errors="ignore")  # the folder's own would be taken for those here
     frame["split"] = frame["split"].where(frame["split"] == "test", "train")
     require_one_split_each(folder, frame)
     return frame
@@ -197,13 +216,17 @@ def _begin(out: Path, learnt: pd.DataFrame, number: NDArray[np.int64]) -> None:
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
         write_table(table, path)
-        return
-    before = read_table(path)
-    if before.astype(str).to_dict("list") != table.astype(str).to_dict("list"):
+    elif path.read_bytes() != table_text(table).encode():
         raise InputError(f"{path}: holds other images or folds; expected those of now, or another output folder")
 
 
-def _pool(folder: Path, learnt: pd.DataFrame, number: NDArray[np.int64], recipe: Recipe) -> _Pool:
+def _require_same_training(out: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], recipe: Recipe) -> None:
+    for fold, split in enumerate(splits, 1):
+        if (out / f"fold-{fold}" / MODEL_FILE).is_file():
+            _finished(out / f"fold-{fold}", learnt.assign(split=split), recipe)
+
+
+def _pool(folder: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], recipe: Recipe) -> _Pool:
     config, ranks = recipe.config, recipe.ranks
     if not ranks.first:
         ranks.wait()
@@ -215,12 +238,12 @@ def _pool(folder: Path, learnt: pd.DataFrame, number: NDArray[np.int64], recipe:
         everything = {"all": Images(images, np.array(learnt["label"], np.int64))}
         network = begun_from(config, recipe.network())
         features = kept_features(network, everything, config.unfreeze, ranks, progress=recipe.progress).get("all")
-    return _Pool(folder, learnt, images, number, features)
+    return _Pool(folder, learnt, images, features, splits)
 
 
 def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
     """The training of a fold, or what it left."""
-    split = pool.splits(fold, recipe.config.seed)
+    split = pool.splits[fold - 1]
     frame = pool.frame.assign(split=split)
     if not (out / MODEL_FILE).is_file():
         rows = {name: np.flatnonzero(split == name) for name in ("train", "val", "test")}
@@ -228,18 +251,61 @@ def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
         images = {name: pool.images[chosen] for name, chosen in rows.items()}
         trained(pool.folder, frame, images, out, recipe, kept=kept)
         recipe.ranks.wait()
-    classifier = load_classifier(out / MODEL_FILE)
-    expected = fingerprint(frame), asdict(recipe.config), recipe.start
-    if (classifier.fingerprint, classifier.extra.get("config"), classifier.extra.get("start")) != expected:
-        raise InputError(f"{out}: was trained on other images or by other settings; expected another output folder")
-    scores = read_predictions(out / PREDICTIONS_FILE)
-    scores = scores[scores["split"] == "test"]
-    table = scores.assign(split="val", fold=fold, decision=classifier.decide(scores["score"].to_numpy()))
-    history = read_table(out / HISTORY_FILE).astype(float)
-    epochs = len(history)
-    if isinstance(recipe.config, TrainConfig):
-        epochs = best_epoch(list(history["val_auc"]), list(history["val_loss"])) + 1
-    return _Part(table, classifier.temperature, epochs)
+    classifier = _finished(out, frame, recipe)
+    held = frame[split == "test"].reset_index(drop=True)
+    with _again_if_damaged(out):
+        scores = read_predictions(out / PREDICTIONS_FILE)
+    scores = scores[scores["split"] == "test"].reset_index(drop=True)
+    if table_text(scores[["file", "label"]]) != table_text(held[["file", "label"]]):
+        raise InputError(f"{out / PREDICTIONS_FILE}: holds other images than the fold; expected those; {_again(out)}")
+    table = scores.assign(file=held["file"], split="val", fold=fold)
+    table["decision"] = classifier.decide(scores["score"].to_numpy())
+    return _Part(table, classifier.temperature, _epochs(out, recipe.config))
+
+
+def _again(out: Path) -> str:
+    return f"remove {out} to train this fold again"
+
+
+@contextmanager
+def _again_if_damaged(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}; {_again(out)}") from None
+
+
+def _finished(out: Path, frame: pd.DataFrame, recipe: Recipe) -> Classifier:
+    """The network of a finished fold; `frame` are its images and splits.
+
+    Raises
+    ------
+    InputError
+        If one of its files is missing, or it was trained on other images or by other settings.
+    """
+    for name in (PREDICTIONS_FILE, HISTORY_FILE):
+        if not (out / name).is_file():
+            raise InputError(f"{out / name}: no such file; expected what the fold's training left; {_again(out)}")
+    with _again_if_damaged(out):
+        classifier = load_classifier(out / MODEL_FILE)
+    now = asdict(recipe.config) | {"start": recipe.start, "images": fingerprint(frame)}
+    begun = {**classifier.extra.get("config", {}), "start": classifier.extra.get("start")}
+    begun["images"] = classifier.fingerprint
+    for name in now:
+        if begun.get(name) != now[name]:
+            said = f"{out}: was trained with {name} = {begun.get(name)}, now {now[name]}"
+            raise InputError(f"{said}; expected the same, or another output folder")
+    return classifier
+
+
+def _epochs(out: Path, config: TrainConfig | FineTuneConfig) -> int:
+    """After how many epochs the network of a finished fold was kept."""
+    try:
+        history = read_table(out / HISTORY_FILE)
+        auc, loss = (list(history[name].astype(float)) for name in ("val_auc", "val_loss"))
+        return best_epoch(auc, loss) + 1 if isinstance(config, TrainConfig) else len(auc)
+    except (InputError, KeyError, ValueError):
+        raise InputError(f"{out / HISTORY_FILE}: not the history of a training; {_again(out)}") from None
 
 
 def uncalibrated(scores: pd.DataFrame, temperature: Mapping[int, float]) -> NDArray[np.float64]:
@@ -251,7 +317,7 @@ def uncalibrated(scores: pd.DataFrame, temperature: Mapping[int, float]) -> NDAr
 def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Path, recipe: Recipe) -> Run:
     """The network that learns from all images, as long as the folds' did, calibrated by their scores."""
     tables = pd.concat([part.predictions for part in parts], ignore_index=True)
-    tables = tables.set_index("file").loc[list(pool.frame["file"])].reset_index()
+    tables = tables.set_index("file").loc[list(pool.frame["file"])].reset_index()  # in the order of the manifest
     logits = uncalibrated(tables, {i + 1: part.temperature for i, part in enumerate(parts)})
     frame = pool.frame.assign(split="train")
     kept = None if pool.features is None else {"train": pool.features}
@@ -259,7 +325,8 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
     classifier, history = fitted(pool.folder, frame, {"train": pool.images}, out, recipe, kept=kept, until=until)
     classifier = calibrated_by(classifier, logits, tables["label"].to_numpy(np.int64))
     classifier = replace(classifier, extra=classifier.extra | {"folds": len(parts)})
-    classifier = with_familiarity(classifier, pool.images, pool.images[::INNER])
+    apart = pool.splits[0] == "test"  # whole patients
+    classifier = with_familiarity(classifier, pool.images[~apart], pool.images[apart])
     if len(test):
         images = load_images(pool.folder, list(test["file"]), size=recipe.config.size)
         own = scored(classifier, test.reset_index(drop=True), images)
