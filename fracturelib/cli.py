@@ -260,7 +260,13 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--model", default=TrainConfig.architecture,
         help=f"{TrainConfig.architecture}, or {FineTuneConfig.architecture}: pretrained features, and heads that learn "
-        "to classify and to localize; its own defaults",
+        "to classify and to localize; its own defaults; or torchvision:NAME or timm:NAME, the same on features of that "
+        "network, which must be a plain convolutional one",
+    )  # fmt: skip
+    c.add_argument(
+        "--weights", type=path_of("a file of weights"), metavar="FILE",
+        help="of torchvision:NAME or timm:NAME: weights of the features, as these libraries, RadImageNet or "
+        "torchxrayvision publish them; nothing in the file is run",
     )  # fmt: skip
     c.add_argument(
         "--start", type=path_of("a checkpoint"), metavar="MODEL",
@@ -319,7 +325,7 @@ def _defaults(name: str) -> str:
 
 def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
     """What the options of `train` come to; those of the other network are an error."""
-    transfer = args.model == FineTuneConfig.architecture
+    transfer = args.model == FineTuneConfig.architecture or ":" in args.model
     own = {True: ("unfreeze", "peak_loss_weight", "precision"), False: ("patience", "no_augment")}
     for name in own[not transfer]:
         if getattr(args, name) not in (None, False):
@@ -332,7 +338,7 @@ def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
         return TrainConfig(architecture=args.model, augment=not args.no_augment, seed=args.seed, **given)
     if args.learning_rate is not None:
         given["features_rate"] = args.learning_rate * FineTuneConfig.features_rate / FineTuneConfig.learning_rate
-    return FineTuneConfig(seed=args.seed, **given)
+    return FineTuneConfig(architecture=args.model, seed=args.seed, **given)
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -348,11 +354,14 @@ def run_train(args: argparse.Namespace) -> int:
     config = _config(args)
     if args.start:
         _require_file("--start", args.start, "a checkpoint")
+    if args.weights:
+        _require_file("--weights", args.weights, "a file of weights")
     if args.fold is not None and args.folds is None:
         raise InputError(f"--fold is {args.fold} without --folds; expected the number of folds")
     with together() as ranks:
         shared = {
-            "start": args.start, "attribution": args.attribution or "", "ranks": ranks, "progress": not args.quiet,
+            "start": args.start, "weights": args.weights, "attribution": args.attribution or "", "ranks": ranks,
+            "progress": not args.quiet,
         }  # fmt: skip
         if args.folds is not None:
             found = train_folds(args.folder, args.out, config, folds=args.folds, only=args.fold, **shared)

@@ -11,9 +11,10 @@ from torch import nn
 from fracturelib._io.files import InputError, printable
 from fracturelib.data.labels import CLASSES
 from fracturelib.metrics.operating_point import GRAMMAR, parse_rule
+from fracturelib.models.backbones import is_backbone
 from fracturelib.models.familiarity import Familiarity, collected_features
 from fracturelib.models.localizer import STAGES
-from fracturelib.models.registry import MODELS
+from fracturelib.models.registry import MODELS, model_class
 from fracturelib.models.tensor_file import TensorHeader
 
 OLD_NAMES = {"taught_lite0": "localizing_efficientnet", "taught_ensemble": "deep_ensemble"}
@@ -168,9 +169,9 @@ def check_architecture(architecture: object) -> None:
     if not isinstance(architecture, dict) or not isinstance(architecture.get("name"), str):
         raise _odd("architecture", architecture, "a name and options")
     name = architecture["name"]
-    if name not in MODELS:
-        raise _odd("architecture", name, f"one of {', '.join(sorted(MODELS))}")
-    known = inspect.signature(MODELS[name]).parameters
+    if name not in MODELS and not is_backbone(name):
+        raise _odd("architecture", name, f"one of {', '.join(sorted(MODELS))}, torchvision:NAME, timm:NAME")
+    known = inspect.signature(model_class(name)).parameters
     for option, value in architecture.items():
         if option == "name" or (option == "maps" and value is None and option in known):
             continue
@@ -189,7 +190,9 @@ def check_shapes(architecture: Mapping[str, Any], weights: Mapping[str, Any]) ->
         raise _odd("members", options.get("members", 2), f"{len(heads)}, as there are heads among the weights")
     try:
         with torch.device("meta"):
-            own = MODELS[architecture["name"]](**options).state_dict()
+            own = model_class(architecture["name"])(**options).state_dict()
+    except InputError as error:  # a network of a library that is not here
+        raise OddCheckpointError(*str(error).split("; expected ", 1)) from None
     except (ValueError, RuntimeError) as error:
         raise _odd("architecture", dict(architecture), f"options that fit ({printable(error)[:100]})") from None
     for name, tensor in own.items():

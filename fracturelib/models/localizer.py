@@ -45,12 +45,13 @@ class LocalizingHeads(nn.Module):
         super().__init__()
         self.add_heads(width)
 
-    def add_heads(self, width: int) -> None:
-        """Make the heads; a network draws the weights of its features first."""
-        self.head = nn.Linear(CHANNELS, 2)
-        self.middle = nn.Conv2d(MIDDLE, width, 1)
-        self.fine = nn.Conv2d(FINE, width, 1)
-        self.context = nn.Linear(CHANNELS, width)
+    def add_heads(self, width: int, channels: tuple[int, int, int] = (MIDDLE, FINE, CHANNELS)) -> None:
+        """Make the heads, for features of so many `channels`; a network draws the weights of its features first."""
+        middle, fine, whole = self.channels = channels
+        self.head = nn.Linear(whole, 2)
+        self.middle = nn.Conv2d(middle, width, 1)
+        self.fine = nn.Conv2d(fine, width, 1)
+        self.context = nn.Linear(whole, width)
         self.where = nn.Sequential(
             nn.GroupNorm(8, width), nn.ReLU(),
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.GroupNorm(8, width), nn.ReLU(),
@@ -65,7 +66,7 @@ class LocalizingHeads(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What the heads make of features: logits (n, 2), and of each place (n, h/8, w/8).
 
-        `keep` (n, 1280) is the dropout of a training step: zero, or one over the proportion that is kept.
+        `keep` (n, c) is the dropout of a training step: zero, or one over the proportion that is kept.
         """
         told = self.fine(fine) + self.context(whole)[:, :, None, None]
         told = F.interpolate(told, size=middle.shape[2:], mode="bilinear", align_corners=False)
@@ -75,8 +76,57 @@ class LocalizingHeads(nn.Module):
         return torch.stack([logits[:, 0], logits[:, 1] + self.trust * strongest], dim=1), marked
 
 
-class LocalizingEfficientNet(LocalizingHeads):
+class LocalizingNetwork(LocalizingHeads):
     """Two logits of an image, and a logit for each place: (n, 1, h, w) float32 -> (n, 2), and `mark` -> (n, h/8, w/8).
+
+    Features in four stages, which leave the image at a quarter, an eighth, a sixteenth and a thirty-second of its side,
+    and heads on them. The input is (grey value / 255 - 0.5) / 0.5.
+
+    Notes
+    -----
+    The logit of "fractured" is that of the class head plus `trust` times the mean of the strongest places of the map,
+    so that score and map are one model. The class head sees a grid of a thirty-second, on which a heat map lies beside
+    the bone that it means; the map is learnt from outlines, on a grid four times as fine. `forward` is one look at the
+    image. `mark` looks at it four times: enlarged twice, and mirrored.
+    """
+
+    stage1: nn.Module
+    stage2: nn.Module
+    stage3: nn.Module
+    stage4: nn.Module
+    pool: nn.Module
+
+    def coloured(self, x: Tensor) -> Tensor:
+        """(n, 1, h, w) to (n, 3, h, w), as the features were taught to see images."""
+        return x.expand(-1, 3, -1, -1)
+
+    def early(self, x: Tensor) -> Tensor:
+        """What the first stage leaves, (n, c, h/4, w/4)."""
+        found: Tensor = self.stage1(self.coloured(x))
+        return found
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, 1, h, w) -> middle (n, c, h/8, w/8), fine (n, c', h/16, w/16), the image as a whole (n, c'')."""
+        middle = self.stage2(self.early(x))
+        fine = self.stage3(middle)
+        return middle, fine, self.whole(fine)
+
+    def whole(self, fine: Tensor) -> Tensor:
+        """The image as a whole, (n, c''), from the fine features."""
+        found: Tensor = self.pool(self.stage4(fine)).flatten(1)
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of "not fractured" and "fractured"."""
+        return self.judge(*self.features(x))[0]
+
+    def mark(self, x: Tensor) -> Tensor:
+        """A logit of "a fracture is here" for each place of the grid, from several looks (`looked_at`)."""
+        return looked_at(lambda image: self.judge(*self.features(image))[1], x)
+
+
+class LocalizingEfficientNet(LocalizingNetwork):
+    """`LocalizingNetwork` on EfficientNet-Lite0: features of 40, 112 and 1280 channels.
 
     Parameters
     ----------
@@ -85,11 +135,6 @@ class LocalizingEfficientNet(LocalizingHeads):
 
     Notes
     -----
-    The input is (grey value / 255 - 0.5) / 0.5. The logit of "fractured" is that of the class head plus `trust` times
-    the mean of the strongest places of the map, so that score and map are one model. The class head sees a grid of a
-    thirty-second, on which a heat map lies beside the bone that it means; the map is learnt from outlines, on a grid
-    four times as fine. `forward` is one look at the image. `mark` looks at it four times: enlarged twice, and mirrored.
-
     Nothing in it depends on the other images of a batch: the batch normalisation of the features is folded into their
     convolutions.
     """
@@ -103,34 +148,16 @@ class LocalizingEfficientNet(LocalizingHeads):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.add_heads(width)
 
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, 1, h, w) -> middle (n, 40, h/8, w/8), fine (n, 112, h/16, w/16), the image as a whole (n, 1280)."""
-        middle = self.stage2(self.stage1(x.expand(-1, 3, -1, -1)))
-        fine = self.stage3(middle)
-        return middle, fine, self.whole(fine)
-
-    def whole(self, fine: Tensor) -> Tensor:
-        """The image as a whole, (n, 1280), from the fine features."""
-        return self.pool(self.stage4(fine)).flatten(1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of "not fractured" and "fractured"."""
-        return self.judge(*self.features(x))[0]
-
-    def mark(self, x: Tensor) -> Tensor:
-        """A logit of "a fracture is here" for each place of the grid, from several looks (`looked_at`)."""
-        return looked_at(lambda image: self.judge(*self.features(image))[1], x)
-
 
 UNFREEZE = ("heads", "last", "most", "all")
 
 
-def free(model: LocalizingEfficientNet, tune: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def free(model: LocalizingNetwork, tune: str) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Freeze all that is not to be tuned, in place; give what is left: of the heads, and of the features.
 
     Parameters
     ----------
-    model : LocalizingEfficientNet
+    model : LocalizingNetwork
     tune : str
         "heads"; "last", also the last stage; "most", also all stages but the first; "all". In "last" and "most" the
         filters that look about within one channel stay as ImageNet made them: there are few of them, and their

@@ -1,12 +1,14 @@
 """Networks by name."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from fracturelib._io.files import InputError
+from fracturelib._io.files import InputError, printable
+from fracturelib.models.backbones import LocalizingBackbone, is_backbone
 from fracturelib.models.ensemble import DeepEnsemble
 from fracturelib.models.localizer import LocalizingEfficientNet
 from fracturelib.models.small_cnn import SmallCNN
@@ -19,9 +21,18 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def require_model(name: str) -> None:
-    """Raise InputError unless there is a network of that name."""
-    if name not in MODELS:
-        raise InputError(f"model is {name!r}; expected one of {', '.join(sorted(MODELS))}")
+    """Raise InputError unless there is a network of that name: a key of `MODELS`, or torchvision's or timm's."""
+    if is_backbone(name):
+        with torch.device("meta"):  # its parts, without their numbers
+            LocalizingBackbone(name)
+    elif name not in MODELS:
+        said = f"model is {printable(name)[:80]!r}; expected one of {', '.join(sorted(MODELS))}"
+        raise InputError(f"{said}, torchvision:NAME, timm:NAME")
+
+
+def model_class(name: str) -> Callable[..., nn.Module]:
+    """What makes a network of that name from its options."""
+    return partial(LocalizingBackbone, name) if is_backbone(name) else MODELS[name]
 
 
 def build_model(name: str, *, seed: int | None = None, **options: Any) -> nn.Module:
@@ -30,7 +41,7 @@ def build_model(name: str, *, seed: int | None = None, **options: Any) -> nn.Mod
     Parameters
     ----------
     name : str
-        A key of `MODELS`.
+        A key of `MODELS`, or "torchvision:NAME" or "timm:NAME" (`LocalizingBackbone`).
     seed : int, optional
         Seed of the initial weights. The global random state is left as it was.
     **options
@@ -45,7 +56,7 @@ def build_model(name: str, *, seed: int | None = None, **options: Any) -> nn.Mod
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        return MODELS[name](**options)
+        return model_class(name)(**options)
 
 
 def stages(model: nn.Module) -> dict[str, nn.Module]:

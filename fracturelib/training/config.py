@@ -65,7 +65,7 @@ class FineTuneConfig:
     Attributes
     ----------
     architecture : str
-        A key of `registry.MODELS`, of a network that is trained to localize.
+        A network that is trained to localize: a key of `registry.MODELS`, or "torchvision:NAME" or "timm:NAME".
     unfreeze : str
         What learns besides the heads: "heads" (nothing), "last" stage, "most" of the stages, "all".
     size : int

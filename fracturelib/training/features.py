@@ -15,7 +15,7 @@ from fracturelib._io.cache import kept_arrays, new_array
 from fracturelib._io.files import cache_dir
 from fracturelib.models.classifier import normalised
 from fracturelib.models.efficientnet_lite import CHANNELS, fold, pretrained_lite0
-from fracturelib.models.localizer import FINE, MIDDLE, LocalizingEfficientNet
+from fracturelib.models.localizer import LocalizingNetwork
 
 MEAN = STD = 0.5  # of the input of the ImageNet weights
 FEATURES_VERSION = 2
@@ -28,9 +28,9 @@ class Features:
 
     Attributes
     ----------
-    middle : two (n, 40, 2 g, 2 g) float16
-    fine : two (n, 112, g, g) float16
-    whole : two (n, 1280) float32
+    middle : two (n, c, 2 g, 2 g) float16
+    fine : two (n, c', g, g) float16
+    whole : two (n, c'') float32
     rows : (m,) int64, optional
         Which of them these are, in which order; all if not given.
     """
@@ -53,14 +53,14 @@ class Features:
         )
 
 
-def frozen_features(model: LocalizingEfficientNet, images: NDArray[np.uint8], *, progress: bool = False) -> Features:
+def frozen_features(model: LocalizingNetwork, images: NDArray[np.uint8], *, progress: bool = False) -> Features:
     """The features of images, from the cache if they were computed before: (n, size, size) uint8.
 
     The cache's name depends on the images and on the weights.
     """
     key = _key(images)
     for name, value in model.state_dict().items():
-        if name.startswith("stage"):
+        if name.startswith(("stage", "grey")):
             key.update(value.numpy().tobytes())
     found = []
     for mirrored in (0, 1):
@@ -94,14 +94,15 @@ def _key(images: NDArray[np.uint8]) -> "hashlib.blake2b":
 
 
 def _compute(
-    model: LocalizingEfficientNet, images: NDArray[np.uint8], mirrored: bool, paths: list[Path], progress: bool
+    model: LocalizingNetwork, images: NDArray[np.uint8], mirrored: bool, paths: list[Path], progress: bool
 ) -> None:
     model = model.eval().to(memory_format=torch.channels_last)
     n, grid = len(images), images.shape[1] // 16
+    channels = model.channels
     with (
-        new_array(paths[0], np.float16, (n, MIDDLE, 2 * grid, 2 * grid)) as middle,
-        new_array(paths[1], np.float16, (n, FINE, grid, grid)) as fine,
-        new_array(paths[2], np.float32, (n, CHANNELS)) as whole,
+        new_array(paths[0], np.float16, (n, channels[0], 2 * grid, 2 * grid)) as middle,
+        new_array(paths[1], np.float16, (n, channels[1], grid, grid)) as fine,
+        new_array(paths[2], np.float32, (n, channels[2])) as whole,
     ):
         bar = tqdm(total=n, desc="features", unit="image", disable=not progress)
         for start in range(0, n, 8):

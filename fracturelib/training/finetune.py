@@ -18,8 +18,13 @@ from tqdm.auto import tqdm
 from fracturelib._io.files import InputError
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.models.classifier import Classifier, normalised, scores_from_logits
-from fracturelib.models.efficientnet_lite import CHANNELS
-from fracturelib.models.localizer import UNFREEZE, LocalizingEfficientNet, free, with_imagenet_weights
+from fracturelib.models.localizer import (
+    UNFREEZE,
+    LocalizingEfficientNet,
+    LocalizingNetwork,
+    free,
+    with_imagenet_weights,
+)
 from fracturelib.training.augment import augmented_with_masks
 from fracturelib.training.config import FineTuneConfig
 from fracturelib.training.distributed import ProcessGroup
@@ -38,12 +43,12 @@ class Step(nn.Module):
     normalised images (n, 1, s, s) for "most" and "all".
     """
 
-    def __init__(self, model: LocalizingEfficientNet, tune: str) -> None:
+    def __init__(self, model: LocalizingNetwork, tune: str) -> None:
         super().__init__()
         self.model, self.tune = model, tune
 
     def forward(self, inputs: tuple[Tensor, ...], keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (n, 2) and those of the cells (n, h, w); `keep` (n, 1280) is the dropout."""
+        """Logits (n, 2) and those of the cells (n, h, w); `keep` (n, c) is the dropout."""
         model = self.model
         if self.tune == "heads":
             middle, fine, whole = inputs
@@ -52,7 +57,7 @@ class Step(nn.Module):
             whole = model.whole(fine)
         elif self.tune == "most":
             with torch.no_grad():
-                early = model.stage1(inputs[0].expand(-1, 3, -1, -1))
+                early = model.early(inputs[0])
             middle = model.stage2(early)
             fine = model.stage3(middle)
             whole = model.whole(fine)
@@ -100,7 +105,7 @@ class _Outlined:
 class _Learner:
     """A network that learns whether and where, and what changes with it."""
 
-    model: LocalizingEfficientNet
+    model: LocalizingNetwork
     step: nn.Module  # the same one, as `Step`; its gradients are averaged over the processes
     average: AveragedModel  # of its weights: what is kept
     optimizer: torch.optim.Optimizer
@@ -111,7 +116,7 @@ class _Learner:
     @classmethod
     def begun(
         cls,
-        model: LocalizingEfficientNet,
+        model: LocalizingNetwork,
         rates: list[dict[str, Any]],
         config: FineTuneConfig,
         images: int,
@@ -133,7 +138,7 @@ class _Learner:
         """What a training that was stopped goes on with."""
         return {"model": self.model, "average": self.average, "optimizer": self.optimizer, "cycle": self.cycle}
 
-    def taught(self) -> LocalizingEfficientNet:
+    def taught(self) -> LocalizingNetwork:
         """The network with the average of its weights, all of them free to learn further."""
         self.model.load_state_dict(copy.deepcopy(self.average.module.state_dict()))
         for p in self.model.parameters():
@@ -148,7 +153,7 @@ def fit_localizer(  # noqa: PLR0913, the last six are by name only
     val_masks: NDArray[np.uint8],
     config: FineTuneConfig,
     *,
-    model: LocalizingEfficientNet | None = None,
+    model: LocalizingNetwork | None = None,
     kept: dict[str, Features] | None = None,
     out: Path | None = None,
     ranks: ProcessGroup | None = None,
@@ -167,8 +172,8 @@ def fit_localizer(  # noqa: PLR0913, the last six are by name only
     train_masks, val_masks : (n, size, size) uint8 of 0 and 1
         Empty for an image without a fracture.
     config : FineTuneConfig
-    model : LocalizingEfficientNet, optional
-        Where to begin; with ImageNet's features and new heads if not given. It is changed.
+    model : LocalizingNetwork, optional
+        Where to begin; with EfficientNet's features from ImageNet and new heads if not given. It is changed.
     kept : dict, optional
         The frozen features of `train` and `val`, by these names, where they are known already.
     out, ranks, fingerprint, progress
@@ -210,7 +215,7 @@ def _require_fitting(config: FineTuneConfig) -> None:
         raise InputError(f"unfreeze is {config.unfreeze!r}; expected one of {', '.join(UNFREEZE)}")
 
 
-def begun_from(config: FineTuneConfig, model: LocalizingEfficientNet | None) -> LocalizingEfficientNet:
+def begun_from(config: FineTuneConfig, model: LocalizingNetwork | None) -> LocalizingNetwork:
     """The network to begin with; with ImageNet's features and new heads if `model` is not given."""
     _require_fitting(config)
     if model is None:
@@ -220,7 +225,7 @@ def begun_from(config: FineTuneConfig, model: LocalizingEfficientNet | None) -> 
     return model.to(memory_format=torch.channels_last)  # from the start, so that a cached run gives the same bits
 
 
-def _parameters(model: LocalizingEfficientNet, config: FineTuneConfig) -> list[dict[str, Any]]:
+def _parameters(model: LocalizingNetwork, config: FineTuneConfig) -> list[dict[str, Any]]:
     """The parameters that learn, in groups that have a rate; the others are held."""
     heads, tuned = free(model, config.unfreeze)
     groups = [{"params": heads, "lr": config.learning_rate}]
@@ -228,7 +233,7 @@ def _parameters(model: LocalizingEfficientNet, config: FineTuneConfig) -> list[d
 
 
 def kept_features(
-    model: LocalizingEfficientNet, sets: dict[str, Images], unfreeze: str, ranks: ProcessGroup, *, progress: bool
+    model: LocalizingNetwork, sets: dict[str, Images], unfreeze: str, ranks: ProcessGroup, *, progress: bool
 ) -> dict[str, Features]:
     """The features of each set that stay as they are; none if they learn. One process makes them, and all read them."""
     kept: dict[str, Features] = {}
@@ -257,7 +262,7 @@ def _learn(
     for epoch in range(state.epoch, config.epochs):
         losses = []
         within = tqdm(total=len(images.labels), desc=f"epoch {epoch + 1}", unit="image", leave=False, disable=not talks)
-        for chosen, inputs, places, keep in _batches(train, config, epoch, ranks):
+        for chosen, inputs, places, keep in _batches(train, config, epoch, ranks, learner.model.channels[2]):
             mine = torch.from_numpy(ranks.part(np.arange(len(chosen))))
             labels = torch.from_numpy(images.labels[chosen])[mine].to(ranks.device)
             # DDP averages the gradients of the processes, so each one's sum is divided by a part of the whole batch.
@@ -294,9 +299,9 @@ def _autocast(device: str, precision: str) -> torch.autocast:
 
 
 def _batches(
-    train: _Outlined, config: FineTuneConfig, epoch: int, ranks: ProcessGroup
+    train: _Outlined, config: FineTuneConfig, epoch: int, ranks: ProcessGroup, channels: int
 ) -> Iterator[tuple[NDArray[np.int64], tuple[Tensor, ...], Tensor, Tensor]]:
-    """One epoch: the batch's images, this process's inputs, the whole batch's places (n, h, w) and dropout (n, 1280).
+    """One epoch: the batch's images, this process's inputs, places (n, h, w) and dropout (n, c) of all its images.
 
     Chance is drawn for the whole batch, so that it does not depend on how many processes share it.
     """
@@ -307,7 +312,7 @@ def _batches(
         if len(chosen) < ranks.count:  # the rest of an epoch that not every process can have a part of
             return
         u = torch.rand(8, len(chosen), generator=generator)
-        keep = (torch.rand(len(chosen), CHANNELS, generator=generator) >= config.dropout).float() / (1 - config.dropout)
+        keep = (torch.rand(len(chosen), channels, generator=generator) >= config.dropout).float() / (1 - config.dropout)
         mine = ranks.part(np.arange(len(chosen)))
         if train.kept is not None:
             flips, truth = (u[0] < 0.5).numpy(), train.truth[chosen]
@@ -323,7 +328,7 @@ def _batches(
 
 
 def judged(
-    model: LocalizingEfficientNet,
+    model: LocalizingNetwork,
     images: Images,
     tune: str,
     *,
@@ -360,7 +365,7 @@ def _row(
         require_finite(epoch, losses, np.zeros((0, 2)), rate=config.learning_rate)
         return row | dict.fromkeys(("val_loss", "val_auc", "val_ap", "val_peak"), float("nan"))
     model, ranks, labels, truth = learner.average.module, learner.ranks, val.images.labels, val.truth
-    assert isinstance(model, LocalizingEfficientNet)
+    assert isinstance(model, LocalizingNetwork)
     found = judged(
         model, val.images, config.unfreeze, kept=val.kept, precision=learner.precision,
         indices=ranks.part(np.arange(len(labels))), device=ranks.device,

@@ -136,6 +136,7 @@ def train_folds(
     folds: int = 5,
     only: int | None = None,
     start: Path | None = None,
+    weights: Path | None = None,
     attribution: str = "",
     ranks: ProcessGroup | None = None,
     progress: bool = True,
@@ -151,7 +152,7 @@ def train_folds(
         2 to 20.
     only : int, optional
         Train this fold alone, and leave the rest to others: where there are several machines, or cores to spare.
-    config, start, attribution, ranks, progress
+    config, start, weights, attribution, ranks, progress
         As `train_folder`.
 
     Returns
@@ -168,7 +169,7 @@ def train_folds(
         raise InputError(f"folds is {folds}; expected 2 to 20")
     if only is not None and not 1 <= only <= folds:
         raise InputError(f"fold is {only}; expected 1 to {folds}")
-    recipe = Recipe.of(config, start, attribution, ranks or ProcessGroup(), progress)
+    recipe = Recipe.of(config, start, weights, attribution, ranks or ProcessGroup(), progress)
     if not (out / FOLDS_FILE).is_file():
         require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
     frame = _frame(folder)

@@ -1,6 +1,7 @@
 """A training from a folder to what it leaves: the network, its history, and the scores of val and test."""
 
 import copy
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,10 +18,11 @@ from fracturelib.data.dataset import fingerprint, load_manifest, require_both_cl
 from fracturelib.data.images import load_images
 from fracturelib.data.masks import outlines
 from fracturelib.data.predictions import write_predictions
+from fracturelib.models.backbones import LocalizingBackbone, is_backbone, load_backbone_weights
 from fracturelib.models.classifier import Classifier, describe, load_classifier, save_classifier
 from fracturelib.models.ensemble import DeepEnsemble
-from fracturelib.models.localizer import LocalizingEfficientNet
-from fracturelib.models.registry import require_model
+from fracturelib.models.localizer import LocalizingEfficientNet, LocalizingNetwork
+from fracturelib.models.registry import build_model, require_model
 from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
@@ -79,6 +81,7 @@ def train_folder(
     config: TrainConfig | FineTuneConfig,
     *,
     start: Path | None = None,
+    weights: Path | None = None,
     attribution: str = "",
     ranks: ProcessGroup | None = None,
     progress: bool = True,
@@ -86,15 +89,17 @@ def train_folder(
     """Train on `folder`, and leave model.pt, history.csv and predictions.csv (val and test) in `out`.
 
     A run that was interrupted goes on. `start` is a checkpoint of the same network, whose weights are begun with; its
-    images may have had another size. `attribution` says whose data these are, and is kept in the checkpoint. Of several
+    images may have had another size. `weights` are those of a backbone (`load_backbone_weights`), where `config` names
+    one of torchvision or timm. `attribution` says whose data these are, and is kept in the checkpoint. Of several
     `ranks` that train together, the first one writes.
 
     Raises
     ------
     InputError
-        If the folder lacks what training needs, `start` is of another network, or `out` belongs to another training.
+        If the folder lacks what training needs, `start` or `weights` are of another network, or `out` belongs to
+        another training.
     """
-    recipe = Recipe.of(config, start, attribution, ranks or ProcessGroup(), progress)
+    recipe = Recipe.of(config, start, weights, attribution, ranks or ProcessGroup(), progress)
     require_run_folder(out)
     frame = training_frame(folder)
     return trained(folder, frame, decoded(folder, frame, recipe), out, recipe)
@@ -106,6 +111,7 @@ class Recipe:
 
     config: TrainConfig | FineTuneConfig
     begun: Classifier | None
+    weights: Path | None
     attribution: str
     ranks: ProcessGroup
     progress: bool
@@ -115,6 +121,7 @@ class Recipe:
         cls,
         config: TrainConfig | FineTuneConfig,
         start: Path | None,
+        weights: Path | None,
         attribution: str,
         ranks: ProcessGroup,
         progress: bool,
@@ -124,19 +131,46 @@ class Recipe:
             said = f"attribution has {len(attribution):,} characters"
             raise InputError(f"{said}; expected at most {LONGEST_ATTRIBUTION:,}")
         require_model(config.architecture)
+        _require_weights(config, start, weights)
         begun = None if start is None else load_start(start, config)
-        return cls(config, begun, attribution, ranks, progress)
+        return cls(config, begun, weights, attribution, ranks, progress)
 
     @property
     def start(self) -> dict[str, Any] | None:
-        """What a checkpoint says of the one that it was begun with."""
+        """What a checkpoint says of the one, or of the weights, that it was begun with."""
+        if self.weights is not None:
+            with self.weights.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"weights": self.weights.name[:200], "sha256": digest}
         begun = self.begun
         return None if begun is None else {"config": begun.extra.get("config", {}), "data": begun.fingerprint}
 
-    def network(self) -> LocalizingEfficientNet | None:
-        """A copy of the network that fine-tuning begins with; None for ImageNet's features."""
-        model = None if self.begun is None else self.begun.model
-        return copy.deepcopy(model) if isinstance(model, LocalizingEfficientNet) else None
+    def network(self) -> LocalizingNetwork | None:
+        """A new copy of the network that fine-tuning begins with; None for EfficientNet with ImageNet's features."""
+        if self.begun is not None:
+            model = self.begun.model
+            return copy.deepcopy(model) if isinstance(model, LocalizingNetwork) else None
+        if not is_backbone(self.config.architecture):
+            return None
+        model = build_model(self.config.architecture, seed=self.config.seed)
+        assert isinstance(model, LocalizingBackbone)
+        if self.weights is not None:
+            load_backbone_weights(model, self.weights)
+        return model
+
+
+def _require_weights(config: TrainConfig | FineTuneConfig, start: Path | None, weights: Path | None) -> None:
+    """Raise InputError unless a network begins with weights that it can have, and learns from random ones whole."""
+    name = config.architecture
+    if not is_backbone(name):
+        if weights is not None:
+            raise InputError(f"weights {weights} are given for {name}; expected torchvision:NAME or timm:NAME")
+    elif not isinstance(config, FineTuneConfig):
+        raise InputError(f"{name} is given a TrainConfig; expected a FineTuneConfig")
+    elif start is not None and weights is not None:
+        raise InputError(f"both {start} and {weights} are given to begin with; expected one of them")
+    elif start is None and weights is None and config.unfreeze != "all":
+        raise InputError(f"{name} begins with random weights; expected --weights FILE, or --unfreeze all")
 
 
 def trained(
@@ -217,8 +251,9 @@ def labelled(frame: pd.DataFrame, images: Mapping[str, np.ndarray], split: str) 
 def _attribute(classifier: Classifier, recipe: Recipe) -> None:
     """Keep in a classifier what it was begun with, and whose data these are."""
     attribution = recipe.attribution
-    if recipe.begun is not None:
+    if recipe.start is not None:
         classifier.extra["start"] = recipe.start
+    if recipe.begun is not None:
         attribution = attribution or recipe.begun.extra.get("attribution", "")
     if attribution:
         classifier.extra["attribution"] = attribution
