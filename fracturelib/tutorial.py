@@ -41,6 +41,7 @@ __all__ = [
     "learnt_from",
     "open_classifier",
     "open_explorer",
+    "open_folds",
     "open_predictions",
     "open_split",
     "own_run",
@@ -58,6 +59,7 @@ CHECKPOINTS = ROOT / "data" / "checkpoints"
 SHIPPED_MODEL = CHECKPOINTS / "demo-small-cnn.pt"
 SHIPPED_PREDICTIONS = CHECKPOINTS / "demo-small-cnn-predictions.csv"
 SHIPPED_HISTORY = CHECKPOINTS / "demo-small-cnn-history.csv"
+SHIPPED_FOLDS = CHECKPOINTS / "demo-small-cnn-folds.csv"
 RECIPE = TrainConfig()
 FAULTS = {"A": "labels", "B": "order", "C": "zero_grad"}  # what is wrong with the loops of an exercise in lesson 02
 SHORT_RECIPE = TrainConfig(epochs=5)
@@ -365,6 +367,14 @@ def open_predictions() -> pd.DataFrame:
     val_rows = found[found["split"] == "val"]
     test_rows = val_rows if test_split(found) == "val" else found[found["split"] == "test"]
     return pd.concat([val_rows, test_rows.assign(split="test")], ignore_index=True)
+
+
+def open_folds() -> pd.DataFrame:
+    """Scores of the demo set as `fracture train data/demo --folds 5` left them, with columns fold and decision.
+
+    Each image is scored by a network that never met its patient; those of test, without a fold, by the last network.
+    """
+    return read_predictions(SHIPPED_FOLDS)
 
 
 def open_explorer(split: str = "test") -> GradCAMExplorer:

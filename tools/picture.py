@@ -23,8 +23,8 @@ from fracturelib.models.registry import stages
 from fracturelib.tutorial import DEMO, ROOT, SHIPPED_MODEL
 from fracturelib.viz.figures import OUTLINE, show_image
 
-COPIED = "train/Fractured/P0011_1.jpg"
-EXPLAINED = "test/Fractured/P0782_2.jpg"
+COPIED = "train/Fractured/P0170_1.jpg"
+EXPLAINED = "test/Fractured/P0461_1.jpg"
 DEGREES, GAMMA = -9.0, 0.75  # what is done to the copy, after mirroring it
 Grey = NDArray[np.uint8]
 
@@ -103,7 +103,7 @@ def main(out: Path = ROOT / "docs" / "picture.png") -> None:
     heading = {"fontsize": 12, "fontweight": "bold", "va": "top", "ha": "center"}
     figure.text(0.246, 0.985, "Is the test set new to the network?", **heading)
     figure.text(0.754, 0.985, "Does it look at the fracture?", **heading)
-    said = {"fontsize": 9.2, "va": "center", "ha": "center"}
+    said = {"fontsize": 8.8, "va": "center", "ha": "center"}
     figure.text(0.246, 0.05, f"Audit: one radiograph twice ({link.how})", color="#A33C00", **said)
     figure.text(0.754, 0.05, "Right answer, evidence beside the break", color="#A33C00", **said)
     out.parent.mkdir(exist_ok=True)
