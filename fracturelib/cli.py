@@ -284,6 +284,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         f"({FineTuneConfig.peak_loss_weight})",
     )  # fmt: skip
     c.add_argument(
+        "--no-outlines", action="store_true",
+        help=f"of {FineTuneConfig.architecture}: learn whether, from labels alone, not where; its maps are Grad-CAM",
+    )  # fmt: skip
+    c.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16"),
         help=f"of {FineTuneConfig.architecture} while it trains ({FineTuneConfig.precision}); auto: bfloat16 where the "
         "processor has it",
@@ -326,16 +330,20 @@ def _defaults(name: str) -> str:
 def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
     """What the options of `train` come to; those of the other network are an error."""
     transfer = args.model == FineTuneConfig.architecture or ":" in args.model
-    own = {True: ("unfreeze", "peak_loss_weight", "precision"), False: ("patience", "no_augment")}
+    own = {True: ("unfreeze", "peak_loss_weight", "no_outlines", "precision"), False: ("patience", "no_augment")}
     for name in own[not transfer]:
         if getattr(args, name) not in (None, False):
             needed = "another --model than" if transfer else "--model"
-            option, value = name.replace("_", "-"), "" if name == "no_augment" else f" {getattr(args, name)}"
+            option, value = name.replace("_", "-"), "" if name.startswith("no_") else f" {getattr(args, name)}"
             raise InputError(f"--{option}{value} is given; expected {needed} {FineTuneConfig.architecture}")
     names = ("size", "epochs", "batch", "learning_rate", *own[transfer])
-    given = {n: getattr(args, n) for n in names if getattr(args, n) is not None and n != "no_augment"}
+    given = {n: getattr(args, n) for n in names if getattr(args, n) is not None and not n.startswith("no_")}
     if not transfer:
         return TrainConfig(architecture=args.model, augment=not args.no_augment, seed=args.seed, **given)
+    if args.no_outlines:
+        if args.peak_loss_weight:
+            raise InputError(f"--peak-loss-weight {args.peak_loss_weight} with --no-outlines; expected one of them")
+        given |= {"mask_loss_weight": 0.0, "peak_loss_weight": 0.0}
     if args.learning_rate is not None:
         given["features_rate"] = args.learning_rate * FineTuneConfig.features_rate / FineTuneConfig.learning_rate
     return FineTuneConfig(architecture=args.model, seed=args.seed, **given)

@@ -279,6 +279,32 @@ def test_by_the_command(data: Path, weights: Path, tmp_path: Path, capsys: pytes
     assert "are given for small_cnn; expected torchvision:NAME or timm:NAME" in capsys.readouterr().err
 
 
+def test_without_outlines(data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From labels alone: it learns whether, says nothing of where, and is explained by Grad-CAM."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for split in ("train", "val", "test"):
+        (folder / split).symlink_to(data / split)
+    options = ["--model", "torchvision:resnet18", "--weights", str(weights), "--size", "64", "--epochs", "2", "--quiet"]
+    assert main(["train", str(folder), *options, "--out", str(tmp_path / "a")]) == 2
+    said = capsys.readouterr().err
+    assert "has no annotations.json; expected outlines of fractures to teach where, or --no-outlines" in said
+    model = tmp_path / "b" / "model.pt"
+    assert main(["train", str(folder), *options, "--no-outlines", "--out", str(tmp_path / "b")]) == 0
+    kept = load_classifier(model)
+    assert not kept.localizes and kept.extra["config"]["mask_loss_weight"] == 0
+    with pytest.raises(InputError, match="was not trained to localize"):
+        kept.localize(np.zeros((1, 64, 64), np.uint8))
+    capsys.readouterr()
+    assert main(["explain", str(folder / "test"), "--model", str(model), "--out", str(tmp_path / "maps")]) == 0
+    # The labels alone decide: with outlines, the same network learns something else.
+    assert main(["train", str(data), *options, "--no-outlines", "--out", str(tmp_path / "c")]) == 0
+    assert (tmp_path / "c" / "predictions.csv").read_bytes() == (tmp_path / "b" / "predictions.csv").read_bytes()
+    assert main(["train", str(data), *options, "--no-outlines", "--peak-loss-weight", "1", "--out", "d"]) == 2
+    assert main(["train", str(data), "--no-outlines", "--out", "d"]) == 2
+    assert "--no-outlines is given; expected --model localizing_efficientnet" in capsys.readouterr().err
+
+
 def test_out_of_fold(data: Path, weights: Path, tmp_path: Path) -> None:
     config = FineTuneConfig(architecture="torchvision:resnet18", size=64, epochs=1, batch=8)
     found = train_folds(data, tmp_path / "run", config, folds=2, weights=weights, progress=False)

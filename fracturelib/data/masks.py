@@ -27,18 +27,20 @@ def mask_to_square(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return square
 
 
-def outlines(folder: Path, frame: pd.DataFrame, size: int) -> tuple[np.ndarray, np.ndarray]:
+def outlines(folder: Path, frame: pd.DataFrame, size: int, *, needed: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Masks of the images of train and of val: two (n, size, size) uint8 of 0 and 1.
+
+    All are empty where none are `needed`.
 
     Raises
     ------
     InputError
         If the folder has no annotations.
     """
-    annotations = load_annotations(folder)
-    if not set(annotations) & set(frame["file"]):
+    annotations = load_annotations(folder) if needed else {}
+    if needed and not set(annotations) & set(frame["file"]):
         why = "none of its annotations is of an image in it" if annotations else "has no annotations.json"
-        raise InputError(f"{folder}: {why}; expected outlines of fractures to teach where")
+        raise InputError(f"{folder}: {why}; expected outlines of fractures to teach where, or --no-outlines")
     found = []
     for split in ("train", "val"):
         part = frame[frame["split"] == split]

@@ -159,8 +159,10 @@ class Classifier:
 
     @property
     def localizes(self) -> bool:
-        """Whether the network was trained to localize, and has a map of its own."""
-        return hasattr(self.model, "mark")
+        """Whether the network was trained to localize, from outlines, and has a map of its own."""
+        configs = self.extra.get("members") or [self.extra.get("config", {})]
+        weights = [[c.get(name, 1) for name in ("mask_loss_weight", "peak_loss_weight")] for c in configs]
+        return hasattr(self.model, "mark") and [0, 0] not in weights
 
     def localize(self, images: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
         """Where a localizing network sees a fracture: (n, size, size) uint8 -> (n, h', w') float32 in 0..1.
@@ -170,11 +172,12 @@ class Classifier:
         InputError
             If the network was not trained to localize.
         """
-        mark = getattr(self.model, "mark", None)
-        if mark is None:
+        if not self.localizes:
             raise InputError(
-                f"model {self.architecture['name']} was not trained to localize; expected localizing_efficientnet"
+                f"model {self.architecture['name']} was not trained to localize; expected localizing_efficientnet, "
+                "trained with outlines"
             )
+        mark: Any = self.model.mark
         self.model.eval()
         found = []
         with torch.inference_mode():

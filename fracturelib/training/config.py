@@ -77,7 +77,8 @@ class FineTuneConfig:
     mask_loss_weight : float
         Weight of the loss over the cells of the map beside that of the image.
     peak_loss_weight : float
-        Weight of the loss of the map's peak beside that of the image.
+        Weight of the loss of the map's peak beside that of the image. If both are 0 the network learns whether, and
+        not where: from labels alone, without outlines.
     dropout : float
         Proportion of the image's features that a training step leaves out.
     ema_decay : float
@@ -104,6 +105,11 @@ class FineTuneConfig:
 
     def __post_init__(self) -> None:
         require_within(vars(self))
+
+    @property
+    def learns_where(self) -> bool:
+        """Whether outlines of fractures teach it where they are."""
+        return self.mask_loss_weight > 0 or self.peak_loss_weight > 0
 
 
 def require_within(settings: dict[str, object]) -> None:

@@ -216,7 +216,7 @@ def fitted(
         "out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": recipe.progress,
     }  # fmt: skip
     if isinstance(config, FineTuneConfig):
-        masks = outlines(folder, frame, config.size)
+        masks = outlines(folder, frame, config.size, needed=config.learns_where)
         found = fit_localizer(train, val, *masks, config, model=recipe.network(), kept=kept, **shared)
     else:
         weights = None if recipe.begun is None else recipe.begun.model.state_dict()
