@@ -264,34 +264,11 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "network, which must be a plain convolutional one",
     )  # fmt: skip
     c.add_argument(
-        "--weights", type=path_of("a file of weights"), metavar="FILE",
-        help="of torchvision:NAME or timm:NAME: weights of the features, as these libraries, RadImageNet or "
-        "torchxrayvision publish them; nothing in the file is run",
-    )  # fmt: skip
-    c.add_argument(
         "--start", type=path_of("a checkpoint"), metavar="MODEL",
         help="a checkpoint of the same network to begin with (of an ensemble, its first member), for other images or "
         "another size; no image that it learnt from may be in val or test",
     )  # fmt: skip
-    c.add_argument(
-        "--unfreeze", choices=("heads", "last", "most", "all"),
-        help=f"of {FineTuneConfig.architecture}: what learns besides the heads ({FineTuneConfig.unfreeze}, so nothing; "
-        "the last stage; most stages; all)",
-    )  # fmt: skip
-    c.add_argument(
-        "--peak-loss-weight", type=real(LIMITS["peak_loss_weight"]), metavar="WEIGHT",
-        help=f"of {FineTuneConfig.architecture}: weight of the loss of the map's peak "
-        f"({FineTuneConfig.peak_loss_weight})",
-    )  # fmt: skip
-    c.add_argument(
-        "--no-outlines", action="store_true",
-        help=f"of {FineTuneConfig.architecture}: learn whether, from labels alone, not where; its maps are Grad-CAM",
-    )  # fmt: skip
-    c.add_argument(
-        "--precision", choices=("auto", "float32", "bfloat16"),
-        help=f"of {FineTuneConfig.architecture} while it trains ({FineTuneConfig.precision}); auto: bfloat16 where the "
-        "processor has it",
-    )  # fmt: skip
+    _add_pretrained(c)
     c.add_argument(
         "--folds", type=whole((2, 20)), metavar="N",
         help="cross-validation by patient: train once for each of N folds of train and val, so that each image is "
@@ -319,6 +296,34 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     _seed(c, "seed of the weights, the order and the augmentation")
     c.add_argument("--attribution", help="whose data these are; kept in the checkpoint")
     _quiet(c)
+
+
+def _add_pretrained(c: argparse.ArgumentParser) -> None:
+    """The options of `train` for pretrained networks."""
+    c.add_argument(
+        "--weights", type=path_of("a file of weights"), metavar="FILE",
+        help="of torchvision:NAME or timm:NAME: weights of the features, as these libraries, RadImageNet or "
+        "torchxrayvision publish them; nothing in the file is run",
+    )  # fmt: skip
+    c.add_argument(
+        "--unfreeze", choices=("heads", "last", "most", "all"),
+        help=f"of {FineTuneConfig.architecture}: what learns besides the heads ({FineTuneConfig.unfreeze}, so nothing; "
+        "the last stage; most stages; all)",
+    )  # fmt: skip
+    c.add_argument(
+        "--peak-loss-weight", type=real(LIMITS["peak_loss_weight"]), metavar="WEIGHT",
+        help=f"of {FineTuneConfig.architecture}: weight of the loss of the map's peak "
+        f"({FineTuneConfig.peak_loss_weight})",
+    )  # fmt: skip
+    c.add_argument(
+        "--no-outlines", action="store_true",
+        help=f"of {FineTuneConfig.architecture}: learn whether, from labels alone, not where; its maps are Grad-CAM",
+    )  # fmt: skip
+    c.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16"),
+        help=f"of {FineTuneConfig.architecture} while it trains ({FineTuneConfig.precision}); auto: bfloat16 where the "
+        "processor has it",
+    )  # fmt: skip
 
 
 def _defaults(name: str) -> str:

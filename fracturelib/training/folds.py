@@ -143,22 +143,21 @@ def train_folds(
 ) -> CrossValidation | None:
     """Train once for each fold, then once on everything, and leave in `out` what `train_folder` leaves.
 
-    The images of train and val are shared out anew; those of test stay apart. Each fold has its run in `fold-1`,
-    `fold-2`, ...; what is done is not done again, and a run that was interrupted goes on.
+    The images of train and val are shared out anew; those of test stay apart. Each fold has its run in `fold-1`, ...;
+    what is done is not done again, and a run that was interrupted goes on.
 
     Parameters
     ----------
     folds : int
         2 to 20.
     only : int, optional
-        Train this fold alone, and leave the rest to others: where there are several machines, or cores to spare.
+        Train this fold alone, where several machines or processes share the work.
     config, start, weights, attribution, ranks, progress
         As `train_folder`.
 
     Returns
     -------
-    CrossValidation or None
-        None after `only`.
+    CrossValidation, or None after `only`
 
     Raises
     ------
