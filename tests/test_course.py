@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 
 from fracturelib._io.files import InputError
+from fracturelib.data.dataset import load_manifest
+from fracturelib.data.labels import CLASSES
 from fracturelib.metrics import roc_auc
 from fracturelib.models.shipped import PRETRAINED_SPLITS
 from fracturelib.training.config import TrainConfig
+from fracturelib.training.folds import folds_by_patient
 from fracturelib.tutorial import (
     DEMO,
     classifier_line,
@@ -19,6 +22,7 @@ from fracturelib.tutorial import (
     learnt_from,
     open_classifier,
     open_explorer,
+    open_folds,
     open_predictions,
     open_split,
     run_folder,
@@ -149,3 +153,14 @@ def test_some_of_each_takes_as_many_of_both() -> None:
         negative, fractured = some_of_each(labels, count, seed=1)
         assert len(negative) == len(fractured) == expected
         assert (labels[negative] == 0).all() and (labels[fractured] == 1).all()
+
+
+def test_the_shipped_folds_are_those_of_the_demo_set() -> None:
+    """Dealt as the command deals them; nobody's patient is in two, and those of test are in none."""
+    frame, table = load_manifest(DEMO), open_folds()
+    assert sorted(table["file"]) == sorted(frame["file"])
+    learnt = frame[frame["split"] != "test"].reset_index(drop=True)
+    fold = table.set_index("file")["fold"]
+    assert list(fold.loc[learnt["file"]]) == list(folds_by_patient(learnt, 5, seed=0))
+    assert fold.loc[frame.loc[frame["split"] == "test", "file"]].isna().all()
+    assert table["decision"].isin(CLASSES).all()
