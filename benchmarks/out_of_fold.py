@@ -1,0 +1,133 @@
+"""What networks make of images of patients whom they never met: `python benchmarks/out_of_fold.py DIR --run NAME=RUN`.
+
+Each RUN is what `fracture train DIR --folds N` leaves; several are compared on the same folds, the first one with each
+other. AUC and average precision over all images of train and val, sensitivity and specificity at the threshold that
+each fold's own training chose, the calibration error, the same by region, and the paired differences to the first run
+and to metadata alone, out of the same folds. Of networks that localize, how often the peak of each map lies in the
+fracture or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance. All intervals are
+bootstraps over groups.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fracturelib.data.dataset import load_manifest
+from fracturelib.data.predictions import read_predictions
+from fracturelib.explain.localization import centre_map, chance_images, judge_images, judged_table, tolerance_at
+from fracturelib.explain.overlay import upsample
+from fracturelib.explain.sanity_checks import image_maps
+from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstrap, rate_at
+from fracturelib.metrics.calibration import calibration_error
+from fracturelib.metrics.classification import average_precision, roc_auc
+from fracturelib.models.classifier import load_classifier
+from fracturelib.training.baselines import metadata_scores
+from fracturelib.tutorial import open_split
+
+N = 1000
+FEWEST = 40  # fractures of a region that is judged by itself
+
+
+def shown(metric: object, frame: pd.DataFrame, column: str = "score") -> str:
+    found = group_bootstrap(metric, frame["label"], frame[column], list(frame["group"]), n=N)  # type: ignore[arg-type]
+    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def rates(frame: pd.DataFrame) -> str:
+    return ", ".join(f"{name} {shown(rate_at(name, 0.5), frame, 'said')}" for name in ("sensitivity", "specificity"))
+
+
+def judged(name: str, held: pd.DataFrame) -> None:
+    print(f"{name}: {len(held)} images, {held['label'].sum()} fractured, {held['group'].nunique()} groups")
+    print(f"  AUC {shown(roc_auc, held)}, AP {shown(average_precision, held)}")
+    print(f"  {rates(held)}; calibration error {calibration_error(held['label'], held['score']):.3f}")
+    for fold, part in held.groupby("fold"):
+        print(f"  fold {fold:.0f}: AUC {roc_auc(part['label'], part['score']):.3f}")
+    if "region" in held:
+        for region, part in held.groupby("region"):
+            if part["label"].sum() >= FEWEST:
+                print(f"  {region} ({part['label'].sum()} of {len(part)}): AUC {shown(roc_auc, part)}, {rates(part)}")
+
+
+def compared(held: pd.DataFrame, rivals: dict[str, pd.Series]) -> None:
+    """Paired differences to rivals, whose scores are by file."""
+    for rival, scores in rivals.items():
+        other = held["file"].map(scores)
+        for what, metric in (("AUC", roc_auc), ("AP", average_precision)):
+            gap = paired_group_bootstrap(metric, held["label"], held["score"], other, list(held["group"]), n=N)
+            print(f"  {what} above {rival}: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+
+
+def metadata_out_of_fold(held: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
+    """Scores by file of the rival that sees no image, each by one that never met the group."""
+    known = held[["file", "fold"]].merge(frame, on="file")
+    parts = []
+    for fold in sorted(known["fold"].unique()):
+        apart = known[known["fold"] == fold]
+        parts.append(pd.Series(metadata_scores(known[known["fold"] != fold], apart), index=list(apart["file"])))
+    return pd.concat(parts)
+
+
+def maps(name: str, run: Path, held: pd.DataFrame) -> None:
+    """Where the maps point, each of an image by its fold's network."""
+    first = load_classifier(run / "fold-1" / "model.pt")
+    if not first.localizes:
+        return
+    found: dict[str, list[np.ndarray]] = {"localization map": [], "Grad-CAM, stage4": [], "centre": []}
+    masks, groups = [], []
+    parts = [open_split(split, size=first.size) for split in ("train", "val")]
+    images = np.concatenate([part.images for part in parts])
+    drawn = np.concatenate([np.asarray(part.masks) for part in parts])
+    place = {file: i for i, file in enumerate(pd.concat([part.frame for part in parts])["file"])}
+    for fold, part in held.groupby("fold"):
+        classifier = load_classifier(run / f"fold-{fold:.0f}" / "model.pt")
+        rows = np.array([place[file] for file in part["file"]])
+        outlined = drawn[rows].any(axis=(1, 2))
+        rows = rows[outlined]
+        side = (classifier.size, classifier.size)
+        found["localization map"] += [upsample(m, side) for m in classifier.localize(images[rows])]
+        found["Grad-CAM, stage4"] += list(image_maps(classifier, images[rows], classifier.model.stage4))
+        found["centre"] += [centre_map(classifier.size)] * len(rows)
+        masks.append(drawn[rows])
+        groups += list(part["group"][outlined])
+    truth, near = np.concatenate(masks), tolerance_at(first.size)
+    kinds = {kind: judge_images(np.stack(heats), truth, tolerance=near, cut=0.5) for kind, heats in found.items()}
+    kinds["chance"] = chance_images(truth, tolerance=near)
+    table = judged_table(kinds, groups, n=500).set_index(["who", "metric"])
+    print(f"{name}: {len(truth)} outlined images, near is {near} pixels of {first.size}")
+    for kind in kinds:
+        inside, close = table.loc[(kind, "pointing")], table.loc[(kind, "pointing, near")]
+        print(
+            f"  {kind:18} inside {inside['value']:.2f} ({inside['low']:.2f} to {inside['high']:.2f}), "
+            f"near {close['value']:.2f} ({close['low']:.2f} to {close['high']:.2f})"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--run", action="append", required=True, metavar="NAME=RUN")
+    args = parser.parse_args()
+    os.environ["FRACTURE_DATA"] = str(args.folder.resolve())
+    rivals: dict[str, pd.Series] = {}
+    folds = None
+    for name, _, run in (text.partition("=") for text in args.run):
+        table = read_predictions(Path(run) / "predictions.csv")
+        held = table[table["fold"].notna()].reset_index(drop=True)
+        held["said"] = (held["decision"] == "Fractured").astype(float)
+        if folds is None:
+            folds = held.set_index("file")["fold"]
+            rivals["metadata"] = metadata_out_of_fold(held, load_manifest(args.folder))
+        elif not folds.equals(held.set_index("file")["fold"]):
+            raise SystemExit(f"{run}: has other images or folds than the first run; expected the same")
+        judged(name, held)
+        compared(held, rivals)
+        rivals.setdefault("the first", held.set_index("file")["score"])
+        maps(name, Path(run), held)
+
+
+if __name__ == "__main__":
+    main()
