@@ -302,8 +302,8 @@ def _add_pretrained(c: argparse.ArgumentParser) -> None:
     """The options of `train` for pretrained networks."""
     c.add_argument(
         "--weights", type=path_of("a file of weights"), metavar="FILE",
-        help="of torchvision:NAME or timm:NAME: weights of the features, as these libraries, RadImageNet or "
-        "torchxrayvision publish them; nothing in the file is run",
+        help="of torchvision:NAME or timm:NAME: weights of the features, by the names of these libraries, of "
+        "RadImageNet or of torchxrayvision; nothing in the file is run",
     )  # fmt: skip
     c.add_argument(
         "--unfreeze", choices=("heads", "last", "most", "all"),

@@ -156,7 +156,9 @@ def test_dropout_keeps_the_mean() -> None:
     images, masks = squares(24)
     truth = torch.zeros(24, 8, 8)
     outlined = finetune._Outlined(images, masks, truth, None)
-    batches = finetune._batches(outlined, config(dropout=0.25, unfreeze="all", batch=24), 0, ProcessGroup())
+    batches = finetune._batches(
+        outlined, config(dropout=0.25, unfreeze="all", batch=24), 0, ProcessGroup(), lite.CHANNELS
+    )
     *_, keep = next(batches)
     assert set(np.round(keep.unique().numpy(), 6)) == {0.0, np.float32(1.333333)}
     assert float(keep.mean()) == pytest.approx(1, abs=0.02)
@@ -176,7 +178,7 @@ def test_kept_features_are_mirrored_with_their_places() -> None:
     truth = torch.zeros(16, 8, 8)
     truth[:, 2, 1] = 1
     outlined = finetune._Outlined(radiographs, masks, truth, kept)
-    batches = finetune._batches(outlined, config(unfreeze="last", batch=16), 0, ProcessGroup())
+    batches = finetune._batches(outlined, config(unfreeze="last", batch=16), 0, ProcessGroup(), lite.CHANNELS)
     chosen, (middle, _), places, _ = next(batches)
     turned = places[:, 2, 6] == 1
     assert 2 < int(turned.sum()) < 14 and torch.equal(places[:, 2, 1] == 1, ~turned)

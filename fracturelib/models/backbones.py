@@ -1,6 +1,9 @@
 """Other people's networks as features: torchvision's and timm's by name, with weights from a file, medical ones too."""
 
+import hashlib
 import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 
 from fracturelib._io.files import InputError, printable
 from fracturelib.models.localizer import STAGES, LocalizingNetwork
+from fracturelib.models.tensor_file import read_header, require_undamaged
 
 NAME = re.compile(r"(torchvision|timm):[A-Za-z0-9_.]+")
 EXAMPLES = "torchvision:resnet18, torchvision:densenet121, timm:convnext_tiny"
@@ -19,6 +23,8 @@ SIDE = 128  # of the square on which the stages are found; they leave it at a qu
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of the red, green and blue of ImageNet
 XRAYVISION = 1024.0  # torchxrayvision's networks read grey values from -1024 to 1024
 LARGEST = 2 * 10**9  # bytes of a file of weights
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WHOLE = (torch.int32, torch.int64)
 
 
 def is_backbone(name: str) -> bool:
@@ -54,7 +60,7 @@ class LocalizingBackbone(LocalizingNetwork):
     ----------
     name : str
         "torchvision:NAME" or "timm:NAME": a convolutional network whose parts come one after the other and halve the
-        image five times, such as ResNet, DenseNet, MobileNet, EfficientNet, ConvNeXt, RegNet or VGG.
+        image five times, such as ResNet, DenseNet, MobileNet, EfficientNet, ConvNeXt or VGG.
     width : int
         Channels of the head that localizes, a multiple of 8.
 
@@ -122,12 +128,15 @@ def _of_torchvision(name: str) -> _Found:
 
     if name not in models.list_models(module=models):
         raise InputError(f"model is torchvision:{name}, which torchvision does not have; expected such as {EXAMPLES}")
-    network = models.get_model(name, weights=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torchvision says of weights that are not wanted
+        try:
+            network = models.get_model(name, weights=None)
+        except Exception:  # RegNet computes its widths by tensors, which a checkpoint's shapes are compared without
+            raise _unfit(f"torchvision:{name}") from None
     children = dict(network.named_children())
     if "layer4" in children:  # ResNet and its like
         parts = [(key, child) for key, child in children.items() if key not in ("avgpool", "fc")]
-    elif "trunk_output" in children:  # RegNet
-        parts = [("stem", children["stem"]), *_within(network, "trunk_output")]
     elif isinstance(children.get("features"), nn.Sequential):
         parts = _within(network, "features")
         if isinstance(network, models.DenseNet):
@@ -146,6 +155,7 @@ def _of_timm(name: str) -> _Found:
         ) from None
     try:
         network = timm.create_model(name, pretrained=False, features_only=True)
+        config = timm.get_pretrained_cfg(name)
     except Exception as error:  # what it cannot make raises many kinds
         said = printable(str(error).split("\n")[0])[:100]
         raise InputError(
@@ -154,11 +164,12 @@ def _of_timm(name: str) -> _Found:
     children = dict(network.named_children())
     if isinstance(network, nn.ModuleDict):
         parts = list(children.items())
-    elif "conv_stem" in children and "blocks" in children:  # EfficientNet and its like
-        parts = [(key, children[key]) for key in ("conv_stem", "bn1")] + _within(network, "blocks")
+    elif (
+        {"conv_stem", "blocks"} <= children.keys() <= {"conv_stem", "bn1", "act1", "blocks"}
+    ):  # EfficientNet, MobileNet
+        parts = [(key, child) for key, child in children.items() if key != "blocks"] + _within(network, "blocks")
     else:
         raise _unfit(f"timm:{name}")
-    config = timm.get_pretrained_cfg(name)
     mean, deviation = (config.mean, config.std) if config is not None else IMAGENET
     return _Found(parts, list(children), mean, deviation)
 
@@ -180,7 +191,7 @@ def _cuts(name: str, parts: list[nn.Module]) -> tuple[list[int], tuple[int, int,
                 x = part.eval()(x)
             sides.append(x.shape[2] if x.ndim == 4 and x.shape[2] == x.shape[3] else 0)
             channels.append(x.shape[1])
-    except (RuntimeError, TypeError, AttributeError, IndexError, ValueError):  # they do not follow one another
+    except Exception:  # they do not follow one another; other people's code raises what it likes
         raise _unfit(name) from None
     ends = []
     for side in (SIDE // 4, SIDE // 8, SIDE // 16, SIDE // 32):
@@ -199,52 +210,38 @@ def _first_convolution(parts: list[tuple[str, nn.Module]]) -> str:
     return next(names)
 
 
-def load_backbone_weights(model: LocalizingBackbone, path: Path) -> None:
-    """Give the features of `model` the weights in a file, in place; nothing in the file is run.
+@dataclass(frozen=True)
+class BackboneWeights:
+    """What a file of weights holds.
 
-    Parameters
+    Attributes
     ----------
-    model : LocalizingBackbone
-    path : Path
-        Tensors by name, as `torch.save(network.state_dict(), path)` leaves them (or .safetensors), of the same network:
-        as torchvision and timm publish them, as RadImageNet does (Mei et al. 2022, doi 10.1148/ryai.210315: names such
-        as `backbone.0.weight`), or as torchxrayvision does (Cohen et al. 2022, arXiv 2111.00595: one channel of grey
-        values from -1024 to 1024). The classifier in it is left out.
+    tensors : dict
+        By the names that the file gives them.
+    digest : str
+        SHA-256 of the file.
+    """
+
+    tensors: dict[str, Tensor]
+    digest: str
+
+
+def read_backbone_weights(path: Path) -> BackboneWeights:
+    """Read a file of `torch.save(network.state_dict(), path)` or of safetensors; nothing in it is run.
 
     Raises
     ------
     InputError
-        If it cannot be read without being run, or is of another network.
+        If it is no such file, is damaged, compressed, larger than 2 GB, or holds something else than plain tensors.
     """
-    found, medical = _renamed(_tensors(path), model.children_names)
-    for number, prefixes in enumerate(model.prefixes, 1):
-        for prefix, part in zip(prefixes, getattr(model, f"stage{number}"), strict=True):
-            for key, own in part.state_dict().items():
-                name = f"{prefix}.{key}"
-                value = found.get(name, found.get(f"{prefix.replace('_', '.')}.{key}"))
-                if value is None and key.endswith("num_batches_tracked"):
-                    continue
-                if value is None:
-                    raise InputError(f"{path}: has no {name}; expected the weights of {model.name}")
-                if name == model.first and value.shape[1:2] == (1,) and own.shape[1] == 3:
-                    value = torch.cat([value, torch.zeros_like(value), torch.zeros_like(value)], dim=1)
-                    model.grey.scale, model.grey.shift = torch.tensor([XRAYVISION, 0, 0]), torch.zeros(3)
-                if value.shape != own.shape:
-                    raise InputError(f"{path}: {name} is {tuple(value.shape)}; expected {tuple(own.shape)}")
-                if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-                    raise InputError(f"{path}: {name} is NaN or infinite in places; expected numbers")
-                own.copy_(value)
-    if medical:
-        model.grey.expect((0.5,) * 3, (0.5,) * 3)
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """What is in a file of weights, by name."""
     expected = "expected tensors by name, as torch.save(network.state_dict(), FILE) leaves them"
     if not path.is_file():
         raise InputError(f"{path}: {'not a file' if path.exists() else 'no such file'}; {expected}")
     if path.stat().st_size > LARGEST:
         raise InputError(f"{path}: {path.stat().st_size / 1e9:.0f} GB; {expected}, at most {LARGEST / 1e9:.0f}")
+    if zipfile.is_zipfile(path):  # before anything is allocated; torch's older files are no zip
+        read_header(path, expected="file of weights")
+        require_undamaged(path, expected="file of weights")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # comes with timm
@@ -252,8 +249,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             found: Any = load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except ImportError:
-        raise InputError(f"{path}: needs safetensors to be read (pip install safetensors)") from None
+        raise InputError(f"{path}: needs safetensors to be read; expected it to be (pip install safetensors)") from None
     except Exception as error:  # a damaged or foreign file raises many kinds
         said = "holds more than tensors, and reading it would run it" if "GLOBAL" in str(error) else "is damaged"
         raise InputError(f"{path}: {said}; {expected}") from None
@@ -261,21 +260,87 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         if isinstance(found, Mapping) and isinstance(found.get(wrapped), Mapping):
             found = found[wrapped]
     tensors = {k: v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, Mapping) else {}
-    if not tensors:
+    if not tensors or not all(isinstance(name, str) for name in tensors):
         raise InputError(f"{path}: holds no tensors by name; {expected}")
-    return tensors
+    return BackboneWeights(tensors, digest)
 
 
-def _renamed(found: Mapping[str, Tensor], children: list[str]) -> tuple[dict[str, Tensor], bool]:
-    """The tensors by the names that their library gives them; whether they came in RadImageNet's layout."""
+def load_backbone_weights(model: LocalizingBackbone, weights: BackboneWeights, path: Path) -> str:
+    """Give the features of `model` weights, in place; the classifier among them is left out.
+
+    Parameters
+    ----------
+    model : LocalizingBackbone
+    weights : BackboneWeights
+        Of the same network, as torchvision and timm publish them, as RadImageNet does (Mei et al. 2022,
+        doi 10.1148/ryai.210315: names such as `backbone.0.weight`), or as torchxrayvision's networks name them (Cohen
+        et al. 2022, arXiv 2111.00595: one channel of grey values from -1024 to 1024).
+    path : Path
+        Where they are from, for messages.
+
+    Returns
+    -------
+    str
+        What they were taken for, and how grey values are shown to them, in a line.
+
+    Raises
+    ------
+    InputError
+        If they are of another network, or no numbers.
+    """
+    found, medical = _renamed(weights.tensors, model.children_names, path)
+    said = "grey values as torchvision or timm show them"
+    for number, prefixes in enumerate(model.prefixes, 1):
+        for prefix, part in zip(prefixes, getattr(model, f"stage{number}"), strict=True):
+            for key, own in part.state_dict().items():
+                name = f"{prefix}.{key}"
+                value = found.get(_plain(name))
+                if value is None and key.endswith("num_batches_tracked"):
+                    continue
+                if value is None:
+                    raise InputError(f"{path}: has no {name}; expected the weights of {model.name}")
+                if name == model.first and value.shape == (own.shape[0], 1, *own.shape[2:]) != own.shape:
+                    value = torch.cat([value, torch.zeros_like(value), torch.zeros_like(value)], dim=1)
+                    model.grey.scale, model.grey.shift = torch.tensor([XRAYVISION, 0, 0]), torch.zeros(3)
+                    said = "one channel: torchxrayvision's, grey values from -1024 to 1024"
+                _copy(own, value, f"{path}: {name}")
+    if medical:
+        model.grey.expect((0.5,) * 3, (0.5,) * 3)
+        said = "RadImageNet's, grey values from -1 to 1"
+    return f"weights of {path.name}: {said}"
+
+
+def _copy(own: Tensor, value: Tensor, name: str) -> None:
+    """Copy a plain tensor of the same kind and shape; raise InputError, beginning with `name`, if it is another."""
+    plain = value.layout is torch.strided and value.device.type == "cpu" and not (value.is_nested or value.is_quantized)
+    kinds = FLOATS if own.is_floating_point() else WHOLE
+    if not plain or value.dtype not in kinds:
+        kind = str(value.dtype).removeprefix("torch.") if plain else "no plain tensor"
+        raise InputError(f"{name} is {kind}; expected {'float32' if own.is_floating_point() else 'int64'}")
+    if value.shape != own.shape:
+        raise InputError(f"{name} is {tuple(value.shape)}; expected {tuple(own.shape)}")
+    own.copy_(value)
+    if not bool(torch.isfinite(own).all()):
+        raise InputError(f"{name} is NaN or infinite in places; expected numbers")
+
+
+def _plain(name: str) -> str:
+    """A tensor's name as timm's two ways of writing it have in common."""
+    return name.replace("_", ".")
+
+
+def _renamed(found: Mapping[str, Tensor], children: list[str], path: Path) -> tuple[dict[str, Tensor], bool]:
+    """The tensors by the names that their library gives them, `_plain`; whether they came in RadImageNet's layout."""
     medical, result = False, {}
     for key, value in found.items():
-        name = re.sub(r"^(module\.)?(model\.)?", "", str(key))
+        name = re.sub(r"^(module\.)?(model\.)?", "", key)
         # RadImageNet numbers the network's children; torchvision's DenseNets were published with a dot too many.
-        if numbered := re.match(r"backbone\.(\d+)\.", name):
+        if numbered := re.match(r"backbone\.(\d{1,3})\.", name):
             medical = True
             i = int(numbered[1])
             name = f"{children[i] if i < len(children) else numbered[1]}.{name[numbered.end() :]}"
-        name = re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)", r"\1", name)
+        name = _plain(re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)", r"\1", name))
+        if name in result:
+            raise InputError(f"{path}: {printable(key)[:80]} is there under two names; expected one network's weights")
         result[name] = value
     return result, medical

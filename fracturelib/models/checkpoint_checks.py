@@ -193,7 +193,7 @@ def check_shapes(architecture: Mapping[str, Any], weights: Mapping[str, Any]) ->
             own = model_class(architecture["name"])(**options).state_dict()
     except InputError as error:  # a network of a library that is not here
         raise OddCheckpointError(*str(error).split("; expected ", 1)) from None
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:  # of other people's networks, too
         raise _odd("architecture", dict(architecture), f"options that fit ({printable(error)[:100]})") from None
     for name, tensor in own.items():
         found = weights.get(name)

@@ -160,9 +160,9 @@ class Classifier:
     @property
     def localizes(self) -> bool:
         """Whether the network was trained to localize, from outlines, and has a map of its own."""
-        configs = self.extra.get("members") or [self.extra.get("config", {})]
-        weights = [[c.get(name, 1) for name in ("mask_loss_weight", "peak_loss_weight")] for c in configs]
-        return hasattr(self.model, "mark") and [0, 0] not in weights
+        config = self.extra.get("config", {})
+        weights = [config.get(name, 1) for name in ("mask_loss_weight", "peak_loss_weight")]
+        return hasattr(self.model, "mark") and weights != [0, 0]
 
     def localize(self, images: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
         """Where a localizing network sees a fracture: (n, size, size) uint8 -> (n, h', w') float32 in 0..1.

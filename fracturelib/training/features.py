@@ -59,6 +59,7 @@ def frozen_features(model: LocalizingNetwork, images: NDArray[np.uint8], *, prog
     The cache's name depends on the images and on the weights.
     """
     key = _key(images)
+    key.update(getattr(model, "name", "").encode())  # others may have the same weights
     for name, value in model.state_dict().items():
         if name.startswith(("stage", "grey")):
             key.update(value.numpy().tobytes())

@@ -1,7 +1,6 @@
 """A training from a folder to what it leaves: the network, its history, and the scores of val and test."""
 
 import copy
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable
 from fracturelib._io.tables import write_table
@@ -18,7 +18,14 @@ from fracturelib.data.dataset import fingerprint, load_manifest, require_both_cl
 from fracturelib.data.images import load_images
 from fracturelib.data.masks import outlines
 from fracturelib.data.predictions import write_predictions
-from fracturelib.models.backbones import LocalizingBackbone, is_backbone, load_backbone_weights
+from fracturelib.models.backbones import (
+    BackboneWeights,
+    LocalizingBackbone,
+    is_backbone,
+    load_backbone_weights,
+    read_backbone_weights,
+)
+from fracturelib.models.checkpoint_checks import OddCheckpointError, check_weights
 from fracturelib.models.classifier import Classifier, describe, load_classifier, save_classifier
 from fracturelib.models.ensemble import DeepEnsemble
 from fracturelib.models.localizer import LocalizingEfficientNet, LocalizingNetwork
@@ -111,7 +118,7 @@ class Recipe:
 
     config: TrainConfig | FineTuneConfig
     begun: Classifier | None
-    weights: Path | None
+    weights: tuple[Path, BackboneWeights] | None
     attribution: str
     ranks: ProcessGroup
     progress: bool
@@ -133,15 +140,17 @@ class Recipe:
         require_model(config.architecture)
         _require_weights(config, start, weights)
         begun = None if start is None else load_start(start, config)
-        return cls(config, begun, weights, attribution, ranks, progress)
+        read = None if weights is None else (weights, read_backbone_weights(weights))
+        made = cls(config, begun, read, attribution, ranks, progress)
+        if read is not None and ranks.first:
+            print(_with_weights(build_model(config.architecture), *read))
+        return made
 
     @property
     def start(self) -> dict[str, Any] | None:
         """What a checkpoint says of the one, or of the weights, that it was begun with."""
         if self.weights is not None:
-            with self.weights.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"weights": self.weights.name[:200], "sha256": digest}
+            return {"weights": f"SHA-256 {self.weights[1].digest}"}
         begun = self.begun
         return None if begun is None else {"config": begun.extra.get("config", {}), "data": begun.fingerprint}
 
@@ -153,14 +162,31 @@ class Recipe:
         if not is_backbone(self.config.architecture):
             return None
         model = build_model(self.config.architecture, seed=self.config.seed)
-        assert isinstance(model, LocalizingBackbone)
+        assert isinstance(model, LocalizingNetwork)
         if self.weights is not None:
-            load_backbone_weights(model, self.weights)
+            _with_weights(model, *self.weights)
         return model
 
 
+def _with_weights(model: nn.Module, path: Path, weights: BackboneWeights) -> str:
+    """Give a backbone its weights, and say what they were taken for.
+
+    Raises
+    ------
+    InputError
+        If they are of another network, or such as no checkpoint may hold.
+    """
+    assert isinstance(model, LocalizingBackbone)
+    said = load_backbone_weights(model, weights, path)
+    try:
+        check_weights(model)
+    except OddCheckpointError as error:
+        raise InputError(f"{path}: {error}") from None
+    return said
+
+
 def _require_weights(config: TrainConfig | FineTuneConfig, start: Path | None, weights: Path | None) -> None:
-    """Raise InputError unless a network begins with weights that it can have, and learns from random ones whole."""
+    """Raise InputError unless a network begins with weights that it can have, and a backbone with any."""
     name = config.architecture
     if not is_backbone(name):
         if weights is not None:
@@ -169,8 +195,8 @@ def _require_weights(config: TrainConfig | FineTuneConfig, start: Path | None, w
         raise InputError(f"{name} is given a TrainConfig; expected a FineTuneConfig")
     elif start is not None and weights is not None:
         raise InputError(f"both {start} and {weights} are given to begin with; expected one of them")
-    elif start is None and weights is None and config.unfreeze != "all":
-        raise InputError(f"{name} begins with random weights; expected --weights FILE, or --unfreeze all")
+    elif start is None and weights is None:
+        raise InputError(f"{name} would begin with random weights; expected --weights FILE, or --start MODEL")
 
 
 def trained(
@@ -377,9 +403,11 @@ def ensemble_runs(
 
 def _require_alike(path: Path, member: Classifier, first: Classifier, at: Path) -> None:
     """Raise InputError if a network cannot be in one ensemble with the first one."""
-    if not isinstance(member.model, LocalizingEfficientNet) or member.architecture != first.architecture:
+    fits = isinstance(member.model, LocalizingEfficientNet) and member.localizes
+    if not fits or member.architecture != first.architecture:
+        how = "" if member.localizes else ", not trained to localize"
         raise InputError(
-            f"{path}: is {member.architecture}; expected networks of one kind that are trained to localize"
+            f"{path}: is {member.architecture}{how}; expected localizing_efficientnet, with outlines, all of one kind"
         )
     if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
         raise InputError(f"{path}: reads images of {member.size} pixels; expected {first.size}, as {at}")
