@@ -127,7 +127,9 @@ def _of_torchvision(name: str) -> _Found:
     from torchvision import models  # it takes a second, and most commands do without it
 
     if name not in models.list_models(module=models):
-        raise InputError(f"model is torchvision:{name}, which torchvision does not have; expected such as {EXAMPLES}")
+        raise InputError(
+            f"model is torchvision:{name}, which torchvision does not have; expected one such as {EXAMPLES}"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torchvision says of weights that are not wanted
         try:
@@ -159,7 +161,7 @@ def _of_timm(name: str) -> _Found:
     except Exception as error:  # what it cannot make raises many kinds
         said = printable(str(error).split("\n")[0])[:100]
         raise InputError(
-            f"model is timm:{name}, which timm does not make ({said}); expected such as {EXAMPLES}"
+            f"model is timm:{name}, which timm does not make ({said}); expected one such as {EXAMPLES}"
         ) from None
     children = dict(network.named_children())
     if isinstance(network, nn.ModuleDict):
