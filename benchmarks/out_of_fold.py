@@ -14,26 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from real_images import N, print_peaks, shown
 
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.predictions import read_predictions
-from fracturelib.explain.localization import centre_map, chance_images, judge_images, judged_table, tolerance_at
+from fracturelib.explain.localization import centre_map
 from fracturelib.explain.overlay import upsample
 from fracturelib.explain.sanity_checks import image_maps
-from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstrap, rate_at
+from fracturelib.metrics.bootstrap import paired_group_bootstrap, rate_at
 from fracturelib.metrics.calibration import calibration_error
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.models.classifier import load_classifier
 from fracturelib.training.baselines import metadata_scores
 from fracturelib.tutorial import open_split
 
-N = 1000
 FEWEST = 40  # fractures of a region that is judged by itself
-
-
-def shown(metric: object, frame: pd.DataFrame, column: str = "score") -> str:
-    found = group_bootstrap(metric, frame["label"], frame[column], list(frame["group"]), n=N)  # type: ignore[arg-type]
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def rates(frame: pd.DataFrame) -> str:
@@ -93,17 +88,7 @@ def maps(name: str, run: Path, held: pd.DataFrame) -> None:
         found["centre"] += [centre_map(classifier.size)] * len(rows)
         masks.append(drawn[rows])
         groups += list(part["group"][outlined])
-    truth, near = np.concatenate(masks), tolerance_at(first.size)
-    kinds = {kind: judge_images(np.stack(heats), truth, tolerance=near, cut=0.5) for kind, heats in found.items()}
-    kinds["chance"] = chance_images(truth, tolerance=near)
-    table = judged_table(kinds, groups, n=500).set_index(["who", "metric"])
-    print(f"{name}: {len(truth)} outlined images, near is {near} pixels of {first.size}")
-    for kind in kinds:
-        inside, close = table.loc[(kind, "pointing")], table.loc[(kind, "pointing, near")]
-        print(
-            f"  {kind:18} inside {inside['value']:.2f} ({inside['low']:.2f} to {inside['high']:.2f}), "
-            f"near {close['value']:.2f} ({close['low']:.2f} to {close['high']:.2f})"
-        )
+    print_peaks(name, {kind: np.stack(heats) for kind, heats in found.items()}, np.concatenate(masks), groups)
 
 
 def main() -> None:

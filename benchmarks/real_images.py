@@ -1,12 +1,12 @@
-"""What networks make of real images: `python benchmarks/real_images.py DIR --run NAME=RUN [--run ...] [--folds 5]`.
+"""What networks make of real images: `python benchmarks/real_images.py DIR --run NAME=RUN [--run ...]`.
 
 For each run of `fracture train` on DIR (its predictions.csv and model.pt): AUC and average precision on validation and
 test, sensitivity and specificity on test at the thresholds that validation froze for sensitivity 0.90 and for two
 specificities, calibration error, and the paired differences on test to metadata alone and to the first run; with
 --tta the same once more with test-time augmentation, each image as it is and mirrored. Beside them a rival that knows
 the metadata only. Of networks that were trained to localize, how often the peak of each map lies in the fracture, or
-near it, on validation and on test. All intervals are bootstraps over groups. With --folds, metadata and frozen features
-also out of fold, over all images of all splits, each group in one fold.
+near it, on validation and on test. All intervals are bootstraps over groups.
+The same out of fold: `benchmarks/out_of_fold.py`.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.model_selection import StratifiedGroupKFold
 
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.images import load_images
@@ -30,11 +29,8 @@ from fracturelib.metrics.operating_point import threshold_for_sensitivity, thres
 from fracturelib.metrics.summary import by_subgroup
 from fracturelib.models.classifier import Classifier, load_classifier
 from fracturelib.models.ensemble import DeepEnsemble
-from fracturelib.models.localizer import LocalizingEfficientNet, with_imagenet_weights
+from fracturelib.models.localizer import LocalizingEfficientNet
 from fracturelib.training.baselines import metadata_scores
-from fracturelib.training.config import FineTuneConfig
-from fracturelib.training.features import frozen_features
-from fracturelib.training.finetune import fit_localizer
 from fracturelib.training.train import Images, calibrated_for_tta
 from fracturelib.tutorial import Split, open_split
 
@@ -42,8 +38,8 @@ N = 1000
 SPECIFICITIES = (0.708, 0.75)  # of the best published grouped result known, and the one that was aimed at
 
 
-def shown(metric: object, frame: pd.DataFrame) -> str:
-    found = group_bootstrap(metric, frame["label"], frame["score"], list(frame["group"]), n=N)  # type: ignore[arg-type]
+def shown(metric: object, frame: pd.DataFrame, column: str = "score") -> str:
+    found = group_bootstrap(metric, frame["label"], frame[column], list(frame["group"]), n=N)  # type: ignore[arg-type]
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
@@ -109,11 +105,17 @@ def maps(name: str, classifier: Classifier, radiographs: Split) -> None:
         "LayerCAM, stage2": image_maps(classifier, images, classifier.model.stage2, method="LayerCAM"),
         "centre": np.stack([centre_map(size)] * len(images)),
     }
+    print_peaks(name, kinds, masks, groups)
+
+
+def print_peaks(name: str, kinds: dict[str, np.ndarray], masks: np.ndarray, groups: list[str]) -> None:
+    """How often the peaks of maps of each kind, (n, s, s), lie in the fracture and near it, and those of chance."""
+    size = masks.shape[1]
     near = tolerance_at(size)
     judged = {kind: judge_images(heats, masks, tolerance=near, cut=0.5) for kind, heats in kinds.items()}
     judged["chance"] = chance_images(masks, tolerance=near)
     table = judged_table(judged, groups, n=500).set_index(["who", "metric"])
-    print(f"{name}: {len(images)} outlined images, near is {near} pixels of {size}")
+    print(f"{name}: {len(masks)} outlined images, near is {near} pixels of {size}")
     for kind in judged:
         inside, close = table.loc[(kind, "pointing")], table.loc[(kind, "pointing, near")]
         print(
@@ -122,36 +124,10 @@ def maps(name: str, classifier: Classifier, radiographs: Split) -> None:
         )
 
 
-def out_of_fold(folder: Path, folds: int) -> None:
-    """Metadata and frozen features, each image scored by models that never saw its group."""
-    os.environ["FRACTURE_DATA"] = str(folder)
-    config = FineTuneConfig()
-    parts = [open_split(split, size=config.size) for split in load_manifest(folder)["split"].unique()]
-    frame = pd.concat([part.frame for part in parts], ignore_index=True)
-    images = np.concatenate([part.images for part in parts])
-    masks = np.concatenate([np.asarray(part.masks) for part in parts])
-    labels = np.array(frame["label"], np.int64)
-    kept = frozen_features(with_imagenet_weights(LocalizingEfficientNet()), images, progress=True)
-    found = {"metadata": np.zeros(len(frame)), "frozen features": np.zeros(len(frame))}
-    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    for inside, outside in cut.split(images, labels, frame["group"]):
-        found["metadata"][outside] = metadata_scores(frame.iloc[inside], frame.iloc[outside])
-        radiographs = [Images(images[i], labels[i]) for i in (inside, outside)]
-        ready = {"train": kept.of(inside), "val": kept.of(outside)}
-        classifier, _ = fit_localizer(*radiographs, masks[inside], masks[outside], config, kept=ready, progress=False)
-        # Logits, not scores: the temperature of a fold was fitted on its own images.
-        logits = classifier.logits(images[outside])
-        found["frozen features"][outside] = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
-    for name, score in found.items():
-        scored = frame.assign(score=score)
-        print(f"{name}, {folds} folds: AUC {shown(roc_auc, scored)}, AP {shown(average_precision, scored)}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--run", action="append", default=[], metavar="NAME=RUN")
-    parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--tta", action="store_true")
     args = parser.parse_args()
     os.environ["FRACTURE_DATA"] = str(args.folder.resolve())
@@ -180,8 +156,6 @@ def main() -> None:
                 )
             for split in ("val", "test"):
                 maps(f"{name}, {split}", classifier, open_split(split, size=classifier.size))
-    if args.folds:
-        out_of_fold(args.folder.resolve(), args.folds)
 
 
 if __name__ == "__main__":
