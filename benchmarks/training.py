@@ -25,7 +25,8 @@ from fracturelib.data.images import load_images
 from fracturelib.data.masks import outlines
 from fracturelib.models.efficientnet_lite import imagenet_classifier
 from fracturelib.training.config import FineTuneConfig
-from fracturelib.training.finetune import fit_localizer, resolved_precision
+from fracturelib.training.finetune import fit_localizer
+from fracturelib.training.precision import resolved_precision
 from fracturelib.training.train import Images
 
 SIZE, BATCH = 384, 16

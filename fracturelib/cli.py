@@ -293,6 +293,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--no-augment", action="store_true", help=f"of {TrainConfig.architecture}: show each image always as it is"
     )
+    c.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16"),
+        help=f"while it trains ({_defaults('precision')}); auto: bfloat16 where the processor has it",
+    )  # fmt: skip
     _seed(c, "seed of the weights, the order and the augmentation")
     c.add_argument("--attribution", help="whose data these are; kept in the checkpoint")
     _quiet(c)
@@ -319,11 +323,6 @@ def _add_pretrained(c: argparse.ArgumentParser) -> None:
         "--no-outlines", action="store_true",
         help=f"of {FineTuneConfig.architecture}: learn whether, from labels alone, not where; its maps are Grad-CAM",
     )  # fmt: skip
-    c.add_argument(
-        "--precision", choices=("auto", "float32", "bfloat16"),
-        help=f"of {FineTuneConfig.architecture} while it trains ({FineTuneConfig.precision}); auto: bfloat16 where the "
-        "processor has it",
-    )  # fmt: skip
 
 
 def _defaults(name: str) -> str:
@@ -335,13 +334,13 @@ def _defaults(name: str) -> str:
 def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
     """What the options of `train` come to; those of the other network are an error."""
     transfer = args.model == FineTuneConfig.architecture or ":" in args.model
-    own = {True: ("unfreeze", "peak_loss_weight", "no_outlines", "precision"), False: ("patience", "no_augment")}
+    own = {True: ("unfreeze", "peak_loss_weight", "no_outlines"), False: ("patience", "no_augment")}
     for name in own[not transfer]:
         if getattr(args, name) not in (None, False):
             needed = "another --model than" if transfer else "--model"
             option, value = name.replace("_", "-"), "" if name.startswith("no_") else f" {getattr(args, name)}"
             raise InputError(f"--{option}{value} is given; expected {needed} {FineTuneConfig.architecture}")
-    names = ("size", "epochs", "batch", "learning_rate", *own[transfer])
+    names = ("size", "epochs", "batch", "learning_rate", "precision", *own[transfer])
     given = {n: getattr(args, n) for n in names if getattr(args, n) is not None and not n.startswith("no_")}
     if not transfer:
         return TrainConfig(architecture=args.model, augment=not args.no_augment, seed=args.seed, **given)

@@ -16,7 +16,8 @@ from fracturelib.training.augment import augmented_with_masks
 from fracturelib.training.config import FineTuneConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import frozen_features
-from fracturelib.training.finetune import fit_localizer, judged, resolved_precision
+from fracturelib.training.finetune import fit_localizer, judged
+from fracturelib.training.precision import resolved_precision
 from fracturelib.training.state import TrainingState
 from fracturelib.training.train import Images
 from tests.moves import fills, measured, three_discs

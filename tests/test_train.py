@@ -11,13 +11,14 @@ from sklearn.metrics import roc_auc_score
 from fracturelib._io.files import InputError
 from fracturelib.metrics.operating_point import threshold_for_sensitivity
 from fracturelib.models.classifier import fit_temperature, load_classifier, normalised, save_classifier
+from fracturelib.models.registry import build_model
 from fracturelib.training.augment import augmented
 from fracturelib.training.config import TrainConfig, best_epoch
 from fracturelib.training.train import Images, calibrated_for_tta, fit, grey_statistics, training_batches
 from tests.moves import fills, measured, three_discs
 from tests.radiographs import radiograph
 
-SMALL = TrainConfig(size=64, epochs=6, batch=16, learning_rate=3e-3, patience=6, augment=False)
+SMALL = TrainConfig(size=64, epochs=6, batch=16, learning_rate=3e-3, patience=6, augment=False, precision="float32")
 
 
 def radiographs(n: int, seed: int) -> Images:
@@ -94,6 +95,25 @@ def test_a_seed_decides_everything() -> None:
     states = [classifier.model.state_dict() for classifier, _ in results]
     assert same(states[0], states[1]) and not same(states[0], states[2])
     assert results[0][1].equals(results[1][1])
+
+
+def test_in_bfloat16_the_layers_compute_and_the_weights_stay_as_they_are(tmp_path: Path) -> None:
+    """A training in bfloat16 ends near one in float32, is no other one by name, and is not gone on with in another."""
+    train, val = radiographs(48, 0), radiographs(32, 1000)
+    fitted = {
+        name: fit(train, val, replace(SMALL, epochs=2, precision=name), out=tmp_path / name, progress=False)[0]
+        for name in ("float32", "bfloat16")
+    }
+    states = {name: classifier.model.state_dict() for name, classifier in fitted.items()}
+    assert {value.dtype for value in states["bfloat16"].values()} <= {torch.float32, torch.int64}
+    weights = {name: states[name]["stage1.0.0.weight"] for name in states}
+    moved = (weights["float32"] - build_model("small_cnn", seed=0).stage1[0][0].weight.detach()).abs().mean()
+    apart = (weights["float32"] - weights["bfloat16"]).abs().mean()
+    assert 0 < float(apart) < float(moved)
+    with pytest.raises(InputError, match="precision"):
+        fit(train, val, replace(SMALL, epochs=2, precision="float32"), out=tmp_path / "bfloat16", progress=False)
+    with pytest.raises(InputError, match="precision is 'int8'; expected auto, float32 or bfloat16"):
+        fit(train, val, replace(SMALL, precision="int8"), progress=False)
 
 
 def test_early_stopping_keeps_the_best_epoch() -> None:

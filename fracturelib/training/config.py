@@ -40,6 +40,8 @@ class TrainConfig:
         Of Adam; the rate falls to zero along half a cosine.
     augment : bool
         Mirror, turn, shift, zoom and re-expose each training image a little.
+    precision : str
+        "float32", "bfloat16" (of the layers' results, while training), or "auto": bfloat16 where the processor has it.
     seed : int
         Of the weights, the order and the augmentation.
     """
@@ -52,6 +54,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     augment: bool = True
+    precision: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ from fracturelib.training.config import FineTuneConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import MEAN, STD, Features, frozen_features
 from fracturelib.training.losses import focal_loss, grid_of, peak_hits, peak_loss
+from fracturelib.training.precision import autocast, resolved_precision
 from fracturelib.training.state import STATE_FILE, TrainingState, begun_with
 from fracturelib.training.train import Images, calibrated, require_finite
 
@@ -65,23 +66,6 @@ class Step(nn.Module):
             middle, fine, whole = model.features(inputs[0])
         logits, cells = model.judge(middle, fine, whole, keep=keep)
         return logits.float(), cells.float()
-
-
-def resolved_precision(precision: str) -> str:
-    """The precision to compute in: for "auto", what this processor does fastest.
-
-    Raises
-    ------
-    InputError
-        If there is no precision of that name.
-    """
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise InputError(f"precision is {precision!r}; expected auto, float32 or bfloat16")
-    if precision != "auto":
-        return precision
-    capable = torch.cpu.get_capabilities()
-    fast = capable.get("avx512_bf16") or capable.get("amx_bf16") or capable.get("bf16")
-    return "bfloat16" if fast or torch.cuda.is_available() else "float32"
 
 
 @dataclass(frozen=True)
@@ -269,7 +253,7 @@ def _learn(
             shared, outlined = len(chosen) / ranks.count, max(float(places.sum()), 1.0) / ranks.count
             fractured = max(float(places.flatten(1).any(dim=1).sum()), 1.0) / ranks.count
             places = places[mine].to(ranks.device)
-            with _autocast(ranks.device, learner.precision):
+            with autocast(ranks.device, learner.precision):
                 logits, cells = learner.step(tuple(x.to(ranks.device) for x in inputs), keep[mine].to(ranks.device))
             loss = F.cross_entropy(logits, labels, reduction="sum") / shared
             loss = loss + config.mask_loss_weight * focal_loss(cells, places, places=outlined)
@@ -291,11 +275,6 @@ def _learn(
         bar.update()
         bar.set_postfix_str(f"AUC {row['val_auc']:.3f}, AP {row['val_ap']:.3f}, peak {row['val_peak']:.2f}")
     bar.close()
-
-
-def _autocast(device: str, precision: str) -> torch.autocast:
-    """In which what is computed is computed in bfloat16, if that is the precision."""
-    return torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _batches(
@@ -349,7 +328,7 @@ def judged(
             inputs = kept.read(chosen, np.zeros(len(chosen), np.int64), whole=tune == "heads")
         else:
             inputs = (normalised(torch.from_numpy(np.ascontiguousarray(images.images[chosen])), MEAN, STD),)
-        with torch.inference_mode(), _autocast(device, precision):
+        with torch.inference_mode(), autocast(device, precision):
             found = step(tuple(x.to(device) for x in inputs))
         logits.append(found[0].cpu())
         cells.append(found[1].cpu())

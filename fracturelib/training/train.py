@@ -30,6 +30,7 @@ from fracturelib.models.registry import build_model
 from fracturelib.training.augment import augmented
 from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
+from fracturelib.training.precision import autocast, resolved_precision
 from fracturelib.training.state import STATE_FILE, TrainingState, begun_with
 
 STATE_FORMAT = "fracturelib training state"
@@ -85,6 +86,7 @@ class _Learner:
     optimizer: torch.optim.Optimizer
     mean: float
     std: float
+    precision: str
     ranks: ProcessGroup
 
     @classmethod
@@ -98,7 +100,7 @@ class _Learner:
             model.load_state_dict(initial)
         joined = ranks.joined(model)
         optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-        return cls(model, joined, optimizer, *grey_statistics(images), ranks)
+        return cls(model, joined, optimizer, *grey_statistics(images), resolved_precision(config.precision), ranks)
 
 
 def fit(
@@ -150,7 +152,7 @@ def fit(
     _require_both_classes(train=train, **({} if val is None else {"val": val}))
     learner = _Learner.begun(train.images, config, initial, ranks or ProcessGroup())
     parts = {"model": learner.model, "optimizer": learner.optimizer}
-    signature = begun_with(config, fingerprint, initial)
+    signature = begun_with(config, fingerprint, initial) | {"precision": learner.precision}
     state = TrainingState(STATE_FORMAT, parts, signature, None if out is None else out / STATE_FILE, best={})
     state.resume()
     _learn(learner, train, val, config, state, until=until or config.epochs, progress=progress)
@@ -187,7 +189,8 @@ def _learn(
                 break
             mine = ranks.part(np.arange(len(labels)))
             x = normalised(images[mine], learner.mean, learner.std)
-            logits = learner.joined(x.to(ranks.device))  # (b, 2)
+            with autocast(ranks.device, learner.precision):
+                logits = learner.joined(x.to(ranks.device)).float()  # (b, 2)
             # DDP takes the mean of the processes' gradients, whose parts of a batch may differ in size by one.
             share = len(mine) * ranks.count / len(labels)
             loss = F.cross_entropy(logits, labels[mine].to(ranks.device)) * share
