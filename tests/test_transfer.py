@@ -39,7 +39,7 @@ def test_features_are_computed_once_and_mirrored(monkeypatch: pytest.MonkeyPatch
             assert np.allclose(first.whole[i], whole.numpy(), atol=1e-3)
             assert np.allclose(first.fine[i], fine.numpy(), atol=1e-2, rtol=1e-2)
             assert np.allclose(first.middle[i], middle.numpy(), atol=1e-2, rtol=1e-2)
-    assert not np.allclose(first.whole[0], first.whole[1])
+    assert not np.allclose(first.middle[0], first.middle[1], atol=1e-2, rtol=1e-2)
     calls: list[int] = []
     monkeypatch.setattr(transfer, "_compute", lambda *a: calls.append(1))
     again = frozen_features(model, images)
