@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from fracturelib.models import efficientnet_lite as lite
 from fracturelib.models.classifier import normalised
@@ -22,7 +23,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def made(seed: int = 0) -> LocalizingEfficientNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return LocalizingEfficientNet(width=16).eval()
+        model = LocalizingEfficientNet(width=16).eval()
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d):  # as PyTorch begins, what comes out hardly depends on what goes in
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        return model
 
 
 def noise(n: int = 12) -> np.ndarray:
@@ -39,7 +44,7 @@ def test_features_are_computed_once_and_mirrored(monkeypatch: pytest.MonkeyPatch
             assert np.allclose(first.whole[i], whole.numpy(), atol=1e-3)
             assert np.allclose(first.fine[i], fine.numpy(), atol=1e-2, rtol=1e-2)
             assert np.allclose(first.middle[i], middle.numpy(), atol=1e-2, rtol=1e-2)
-    assert not np.allclose(first.middle[0], first.middle[1], atol=1e-2, rtol=1e-2)
+    assert np.abs(first.whole[0] - first.whole[1]).max() > 0.1  # far above what is allowed for above
     calls: list[int] = []
     monkeypatch.setattr(transfer, "_compute", lambda *a: calls.append(1))
     again = frozen_features(model, images)
