@@ -2,8 +2,9 @@
 
 Each RUN is what `fracture train DIR --folds N` leaves; several are compared on the same folds, the first one with each
 other. AUC and average precision over all images of train and val, sensitivity and specificity at the threshold that
-each fold's own training chose, the calibration error, the same by region, and the paired differences to the first run
-and to metadata alone, out of the same folds. Of networks that localize, how often the peak of each map lies in the
+each fold's own training chose, the calibration error, the same by region, also at a threshold for each region that the
+scores of the other folds choose for sensitivity 0.90, and the paired differences to the first run and to metadata alone,
+out of the same folds. Of networks that localize, how often the peak of each map lies in the
 fracture or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance. All intervals are
 bootstraps over groups.
 """
@@ -24,6 +25,7 @@ from fracturelib.explain.sanity_checks import image_maps
 from fracturelib.metrics.bootstrap import paired_group_bootstrap, rate_at
 from fracturelib.metrics.calibration import calibration_error
 from fracturelib.metrics.classification import average_precision, roc_auc
+from fracturelib.metrics.operating_point import threshold_for_sensitivity
 from fracturelib.models.classifier import load_classifier
 from fracturelib.training.baselines import metadata_scores
 from fracturelib.tutorial import open_split
@@ -45,6 +47,17 @@ def judged(name: str, held: pd.DataFrame) -> None:
         for region, part in held.groupby("region"):
             if part["label"].sum() >= FEWEST:
                 print(f"  {region} ({part['label'].sum()} of {len(part)}): AUC {shown(roc_auc, part)}, {rates(part)}")
+                print(f"    at a threshold of its own: {rates(part.assign(said=said_by_others(part)))}")
+
+
+def said_by_others(part: pd.DataFrame) -> np.ndarray:
+    """1 where an image is positive at the threshold that the other folds' scores choose for sensitivity 0.90."""
+    said = np.zeros(len(part))
+    for fold in part["fold"].unique():
+        own = (part["fold"] == fold).to_numpy()
+        others = part[~own]
+        said[own] = part["score"][own] >= threshold_for_sensitivity(others["label"], others["score"], 0.90)
+    return said
 
 
 def compared(held: pd.DataFrame, rivals: dict[str, pd.Series]) -> None:
