@@ -1,11 +1,11 @@
 """What networks make of images of patients whom they never met: `python benchmarks/out_of_fold.py DIR --run NAME=RUN`.
 
-Each RUN is what `fracture train DIR --folds N` leaves; several are compared on the same folds, the first one with each
-other. AUC and average precision over all images of train and val, sensitivity and specificity at the threshold that
-each fold's own training chose, the calibration error, the same by region, also at a threshold for each region that the
-scores of the other folds choose for sensitivity 0.90, and the paired differences to the first run and to metadata alone,
-out of the same folds. Of networks that localize, how often the peak of each map lies in the
-fracture or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance. All intervals are
+Each RUN is what `fracture train DIR --folds N` leaves; several are compared on the same folds, the first one with
+each other. AUC and average precision over all images of train and val, sensitivity and specificity at the threshold
+that each fold's own training chose, the calibration error, the same by region, also at a threshold for each region
+that the scores of the other folds choose for sensitivity 0.90, and the paired differences to the first run and to
+metadata alone, out of the same folds. Of networks that localize, how often the peak of each map lies in the fracture
+or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance. All intervals are
 bootstraps over groups.
 """
 
