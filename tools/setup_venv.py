@@ -60,7 +60,7 @@ def main():
     log_path = os.path.join(venv, "setup.log")
     if index:
         pip(venv, log_path, ["--index-url", index, "-c", "constraints.txt", "torch", "torchvision"])
-    pip(venv, log_path, ["-c", "constraints.txt", "-e", ".[test,dicom,browser,app,transfer,site]"])
+    pip(venv, log_path, ["-c", "constraints.txt", "-e", ".[test,dicom,mri,browser,app,transfer,site]"])
     with open(os.path.join(venv, "ready"), "w") as ready:
         ready.write("made by tools/setup_venv.py\n")
     print("setup: done", flush=True)

@@ -1,6 +1,6 @@
 """Can a score on this folder mean anything? What is broken, what is copied, what leaks, what gives the label away."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,41 @@ from numpy.typing import NDArray
 
 from fracturelib._io.files import counted
 from fracturelib.curate.duplicates import Copies, find_copies
-from fracturelib.curate.folder import check_boxes, read_source_folder
+from fracturelib.curate.folder import Source, check_boxes, read_source_folder
 from fracturelib.curate.keypoints import PLAIN, Look, look_at
 from fracturelib.curate.shortcuts import Shortcut, find_shortcuts, number_in_name
-from fracturelib.data.found import Problem
+from fracturelib.curate.study_copies import find_study_copies
+from fracturelib.curate.study_looks import StudyLook, look_at_studies
+from fracturelib.data.found import NOUNS, STUDY, Problem
 from fracturelib.data.groups import joined
 from fracturelib.data.labels import SPLITS
 from fracturelib.data.pixels import noted
 
 BALANCED_BY = ("region", "view")
 OWN = ("file", "split", "label", "group", "copy_group", "readable", *PLAIN)
+LABELS_TOO = ("tear", "abnormal", "meniscus")  # of studies: the label in more words, or what follows from it
+
+
+@dataclass(frozen=True)
+class Words:
+    """What an audit calls a file of the set, what it shows, its classes, and what would be the answer to look for."""
+
+    one: str
+    many: str
+    scan: str
+    scans: str
+    classes: tuple[str, str]
+    sought: str
+
+    def count(self, n: int, before: str = "") -> str:
+        """So many files, with what stands before the noun."""
+        return counted(n, f"{before}{self.one}", f"{before}{self.many}")
+
+
+WORDS = {
+    "image": Words("image", "images", "radiograph", "radiographs", ("not fractured", "fractured"), "fracture"),
+    STUDY: Words("study", "studies", "scan", "scans", ("whole", "torn"), "tear"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,6 +96,8 @@ class Audit:
     notes, errors : tuple of str
         What was taken for what, what was not taken, and what is to be known of how images were read; and why the folder
         cannot be trained on as it is.
+    noun : str
+        What a row of `images` is: an image, or a study.
     """
 
     folder: Path
@@ -85,6 +112,12 @@ class Audit:
     pictures: Mapping[int, NDArray[np.uint8]]
     notes: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    noun: str = "image"
+
+    @property
+    def words(self) -> Words:
+        """What the files of this set are called."""
+        return WORDS[self.noun]
 
     @property
     def extra(self) -> int:
@@ -100,41 +133,40 @@ class Audit:
     @property
     def verdict(self) -> str:
         """One line: the worst that was found."""
-        images = len(self.images)
+        images, words = len(self.images), self.words
         if self.errors:
             return f"This set cannot be used as it is: {self.errors[0]}"
         if self.lookup and self.lookup.found:
             look = self.lookup
             copies = "is a copy" if look.found == 1 else "are copies"
             return (
-                f"A score on this test set means little: {look.found} of {counted(look.images, 'test image')} {copies} "
-                f"of training images. Copying their labels, and giving the others the commoner answer, is right about "
-                f"{100 * look.accuracy:.0f} % of the test images without any network; the commoner answer alone, about "
-                f"{100 * look.guessing:.0f} %."
+                f"A score on this test set means little: {look.found} of {words.count(look.images, 'test ')} {copies} "
+                f"of training {words.many}. Copying their labels, and giving the others the commoner answer, is right "
+                f"about {100 * look.accuracy:.0f} % of the test {words.many} without any network; the commoner answer "
+                f"alone, about {100 * look.guessing:.0f} %."
             )
         if self.leaks:
-            many = counted(len(self.leaks), "radiograph is", "radiographs are")
+            many = counted(len(self.leaks), f"{words.scan} is", f"{words.scans} are")
             return f"The splits leak: {many} in more than one of them."
         if self.shared_patients:
             many = counted(len(self.shared_patients), "patient has", "patients have")
-            return f"The splits leak: {many} images in more than one of them."
+            return f"The splits leak: {many} {words.many} in more than one of them."
         if self.contradictions:
-            many = counted(len(self.contradictions), "radiograph has", "radiographs have")
+            many = counted(len(self.contradictions), f"{words.scan} has", f"{words.scans} have")
             return f"The labels contradict each other: {many} both."
         if self.copies.groups:
             copies = "is a copy of another" if self.extra == 1 else "are copies of others"
-            return f"{self.extra} of {counted(images, 'image')} {copies}: split by radiograph, not by file."
+            return f"{self.extra} of {words.count(images)} {copies}: split by {words.scan}, not by file."
         if suspects := [s for s in self.shortcuts if s.suspect]:
             worst = suspects[0]
-            return (
-                f"The label can be guessed without looking for a fracture: AUC {worst.auc.value:.2f} from {worst.name}."
-            )
+            auc = f"AUC {worst.auc.value:.2f} from {worst.name}"
+            return f"The label can be guessed without looking for a {words.sought}: {auc}."
         if self.problems:
             files = counted(len({p.file for p in self.problems}), "file needs", "files need")
             return f"{files} a look; there are no copies and no shortcuts."
         if self.images["label"].isna().all():
-            return f"No copies and nothing broken, but no label to judge by: {counted(images, 'image')}."
-        return f"Clean: {counted(images, 'image')}, no copies, nothing broken, no shortcut found."
+            return f"No copies and nothing broken, but no label to judge by: {words.count(images)}."
+        return f"Clean: {words.count(images)}, no copies, nothing broken, no shortcut found."
 
     def summary(self) -> pd.DataFrame:
         """By split ("all" if there are none): images, radiographs, fractured, not_fractured, unlabelled, unreadable."""
@@ -178,17 +210,18 @@ class Audit:
         said = []
         if self.leaks or self.shared_patients:
             said.append(
-                "Do not report a score on these splits. Import the images without their splits: `fracture data import` "
-                "keeps copies and patients together."
+                f"Do not report a score on these splits. Import the {self.words.many} without their splits: `fracture "
+                "data import` keeps copies and patients together."
             )
         if self.contradictions:
             said.append("Ask a reader which label holds, or leave both out: --drop-contradictions.")
         if self.copies.groups:
-            said.append("Keep one image of each radiograph: `fracture data import DIR OUT --drop-copies`.")
+            words = self.words
+            said.append(f"Keep one {words.one} of each {words.scan}: `fracture data import DIR OUT --drop-copies`.")
         if any(p.kind in ("unreadable", "blank") for p in self.problems):
             said.append("Fetch broken files again, or leave them out: --drop-broken.")
         if self.errors or any(p.kind not in ("unreadable", "blank") for p in self.problems):
-            said.append("Correct names, table and the annotations where they disagree with the images.")
+            said.append(f"Correct names, table and the annotations where they disagree with the {self.words.many}.")
         if any(s.suspect for s in self.shortcuts):
             said.append(
                 "Compare every network with what the shortcuts reach, and report its AUC within their strata: a "
@@ -208,8 +241,9 @@ def audit_folder(folder: str | Path, *, progress: bool = False, seed: int = 0) -
         If it is no folder, or has no image.
     """
     source = read_source_folder(folder)
-    looks = look_at(source.paths, progress=progress)
-    copies = find_copies(looks, progress=progress)
+    looks, copies = _looked(source, progress)
+    said = {file: look.notes for file, look in zip(source.images["file"], looks, strict=True)}
+    labels_too = LABELS_TOO if source.noun == STUDY else ()
     images = _table(source.images, looks, copies)
     problems = [*_broken(images, looks), *check_boxes(source, list(images["width"]), list(images["height"]))]
     groups = copies.groups
@@ -223,29 +257,44 @@ def audit_folder(folder: str | Path, *, progress: bool = False, seed: int = 0) -
         contradictions=tuple(i for i, g in enumerate(groups) if {0.0, 1.0} <= set(label[g])),
         shared_patients=_shared(images),
         lookup=_look_up(images),
-        shortcuts=_shortcuts(images, seed),
-        pictures={i: looks[i].small for group in groups for i in group},
-        notes=(*source.notes, *noted({file: look.notes for file, look in zip(images["file"], looks, strict=True)})),
+        shortcuts=_shortcuts(images.drop(columns=[*labels_too], errors="ignore"), _figures(looks), seed),
+        pictures={i: looks[i].picture for group in groups for i in group},
+        notes=(*source.notes, *noted(said, nouns=NOUNS[source.noun])),
         errors=tuple(source.errors),
+        noun=source.noun,
     )
 
 
-def _table(images: pd.DataFrame, looks: list[Look], copies: Copies) -> pd.DataFrame:
-    plain = pd.DataFrame(np.array([look.plain for look in looks]), columns=list(PLAIN))
+def _looked(source: Source, progress: bool) -> tuple[Sequence[Look | StudyLook], Copies]:
+    """Every file looked at, and the copies among them."""
+    if source.noun == STUDY:
+        studies = look_at_studies(source.paths, progress=progress)
+        return studies, find_study_copies(studies, progress=progress)
+    looks = look_at(source.paths, progress=progress)
+    return looks, find_copies(looks, progress=progress)
+
+
+def _figures(looks: Sequence[Look | StudyLook]) -> list[str]:
+    """What the plain figures of a set's files are called."""
+    return list(looks[0].names) if looks else list(PLAIN)
+
+
+def _table(images: pd.DataFrame, looks: Sequence[Look | StudyLook], copies: Copies) -> pd.DataFrame:
+    plain = pd.DataFrame(np.array([look.plain for look in looks]), columns=_figures(looks))
     readable = [not look.reason for look in looks]
     first = images[["file", "split", "label", "group"]].assign(copy_group=copies.group, readable=readable)
     rest = images.drop(columns=["file", "split", "label", "group"])
-    rest = rest.rename(columns={c: f"{c} (table)" for c in rest.columns if c in OWN})
+    rest = rest.rename(columns={c: f"{c} (table)" for c in rest.columns if c in (*OWN, *plain.columns)})
     return pd.concat([first, plain, rest], axis=1)
 
 
-def _broken(images: pd.DataFrame, looks: list[Look]) -> list[Problem]:
+def _broken(images: pd.DataFrame, looks: Sequence[Look | StudyLook]) -> list[Problem]:
     found = []
     for file, look in zip(images["file"], looks, strict=True):
         if look.reason:
             found.append(Problem("unreadable", file, look.reason.split("\n")[0]))
-        elif look.plain[PLAIN.index("contrast")] < 0.5:
-            found.append(Problem("blank", file, f"grey value {look.plain[PLAIN.index('mean')]:.0f} everywhere"))
+        elif look.plain[look.names.index("contrast")] < 0.5:
+            found.append(Problem("blank", file, f"grey value {look.plain[look.names.index('mean')]:.0f} everywhere"))
     return found
 
 
@@ -276,18 +325,18 @@ def _look_up(images: pd.DataFrame) -> CopyLookUp | None:
     )
 
 
-def _shortcuts(images: pd.DataFrame, seed: int) -> tuple[Shortcut, ...]:
+def _shortcuts(images: pd.DataFrame, figures: Sequence[str], seed: int) -> tuple[Shortcut, ...]:
     good = images[images["label"].notna() & images["readable"]]
     if good.empty:
         return ()
     own = [group or f"image {i}" for i, group in zip(good.index, good["group"], strict=True)]
     groups = joined(own, [str(g) for g in good["copy_group"]])
-    variables: dict[str, Any] = {name: good[name] for name in PLAIN}
-    kinds = ["picture"] * len(PLAIN)
+    variables: dict[str, Any] = {name: good[name] for name in figures}
+    kinds = ["picture"] * len(figures)
     variables["number in the name"] = number_in_name(list(good["file"]))
     kinds.append("order")
     for column in good.columns:
-        if column not in OWN:
+        if column not in (*OWN, *figures):
             variables[column] = good[column]
             kinds.append("metadata")
     frame = pd.DataFrame(variables, index=good.index)

@@ -22,6 +22,8 @@ The JSON, whose names and meanings stay within a `version`:
     notes               [line]: what was taken for what, what was not taken, how patients are known and images read
     balance             [{column, value, images, fractured, proportion}]
     advice              [line], most urgent first
+
+That of a set of studies also has `of`, "study": images are studies, then, radiographs scans, and fractured is torn.
 """
 
 import json
@@ -95,7 +97,7 @@ def to_dict(audit: Audit) -> dict[str, Any]:
         "notes": list(audit.notes),
         "balance": audit.balance().to_dict("records"),
         "advice": audit.advice(),
-    }
+    } | ({} if audit.noun == "image" else {"of": audit.noun})
 
 
 def to_json(audit: Audit) -> str:
@@ -129,11 +131,12 @@ def _groups(audit: Audit) -> list[dict[str, Any]]:
 
 def to_text(audit: Audit) -> str:
     """Some lines for the terminal, the verdict first."""
+    words = audit.words
     lines = [audit.verdict, ""]
     for row in audit.summary().to_dict("records"):
         lines.append(
-            f"  {row['split']}: {counted(row['images'], 'image')}, {counted(row['radiographs'], 'radiograph')}; "
-            f"{row['fractured']} fractured, {row['not_fractured']} not"
+            f"  {row['split']}: {words.count(row['images'])}, {counted(row['radiographs'], words.scan)}; "
+            f"{row['fractured']} {words.classes[1]}, {row['not_fractured']} not"
             + (f", {row['unlabelled']} without a label" if row["unlabelled"] else "")
         )
     lines += [f"  note: {note}" for note in audit.notes]
@@ -143,7 +146,7 @@ def to_text(audit: Audit) -> str:
         some = [p for p in audit.problems if p.kind == kind][:NAMED]
         lines += [f"  {p.file}: {p.detail}" for p in some] + (["  ..."] if count > NAMED else [])
     if audit.shortcuts:
-        lines.append("Guessing the label without looking for a fracture, cross-validated AUC (0.5 is chance):")
+        lines.append(f"Guessing the label without looking for a {words.sought}, cross-validated AUC (0.5 is chance):")
         told = [s for s in audit.shortcuts if not s.describes]
         lines += [f"  {s.auc}  {PLAINLY.get(s.name, s.name)}{'  <- suspect' if s.suspect else ''}" for s in told[:8]]
     lines += ["What to do:"] + [f"  {line}" for line in audit.advice()]
@@ -158,11 +161,11 @@ def _problem(kind: str, count: int) -> str:
 
 
 def _copy_lines(audit: Audit) -> list[str]:
-    lines = []
+    lines, words = [], audit.words
     groups = _groups(audit)
     if groups:
         lines.append(
-            f"{counted(len(groups), 'radiograph is', 'radiographs are')} there more than once "
+            f"{counted(len(groups), f'{words.scan} is', f'{words.scans} are')} there more than once "
             f"({counted(audit.extra, 'copy', 'copies')}); {len(audit.leaks)} of them in more than one split, "
             f"{len(audit.contradictions)} with both labels:"
         )
@@ -178,7 +181,7 @@ def _copy_lines(audit: Audit) -> list[str]:
     if (look := audit.lookup) and look.found:
         lines.append(
             f"Copying the labels of copies, and giving the others the commoner answer, is right about "
-            f"{100 * look.accuracy:.1f} % of {counted(look.images, 'test image')}; the commoner answer alone, about "
+            f"{100 * look.accuracy:.1f} % of {words.count(look.images, 'test ')}; the commoner answer alone, about "
             f"{100 * look.guessing:.1f} %."
         )
     return lines
@@ -195,15 +198,23 @@ def to_html(audit: Audit) -> str:
         "audit",
         mark=HTML_MARK,
         audit=audit,
+        summary=_named(audit, audit.summary()),
         told=[f"{line.rstrip('.:')}." for line in _copy_lines(audit) if not line.startswith("  ")],
         groups=[_pictured(audit, groups[i], audit.copies.groups[i]) for i in order[:PICTURED]],
         more_groups=len(order[PICTURED:]),
         problems=_problem_tables(audit),
         shortcuts=_shortcut_table(audit),
-        balance=audit.balance().round({"proportion": 3}),
+        balance=_named(audit, audit.balance().round({"proportion": 3})),
         advice=audit.advice(),
         listed=LISTED,
     )
+
+
+def _named(audit: Audit, table: pd.DataFrame) -> pd.DataFrame:
+    """A table with its columns named for what the set holds."""
+    words = audit.words
+    names = {"images": words.many, "radiographs": words.scans, "fractured": words.classes[1]}
+    return table.rename(columns=names | {"not_fractured": words.classes[0].replace(" ", "_")})
 
 
 def _pictured(audit: Audit, group: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
@@ -212,7 +223,7 @@ def _pictured(audit: Audit, group: dict[str, Any], rows: Sequence[int]) -> dict[
     images = []
     for row in rows[:PER_GROUP]:
         file, label = audit.images["file"].iloc[row], audit.images["label"].iloc[row]
-        said = "" if pd.isna(label) else ("fractured" if label == 1 else "not fractured")
+        said = "" if pd.isna(label) else audit.words.classes[int(label)]
         says = [text for text in (file, said, how.get(file, "")) if text]
         images.append({"file": file, "says": says, "picture": _inline(audit, row)})
     return group | {"images": images, "more": len(rows[PER_GROUP:])}
@@ -243,8 +254,8 @@ def _shortcut_table(audit: Audit) -> pd.DataFrame:
                 "variable": PLAINLY.get(s.name, s.name),
                 "kind": s.kind,
                 "AUC (95 % interval)": str(s.auc),
-                "images": s.images,
-                "verdict": "describes the fracture" if s.describes else "suspect" if s.suspect else "",
+                audit.words.many: s.images,
+                "verdict": f"describes the {audit.words.sought}" if s.describes else "suspect" if s.suspect else "",
             }
             for s in audit.shortcuts
         ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -100,8 +101,7 @@ def find_copies(looks: Sequence[Look], *, progress: bool = False) -> Copies:
         many = [place for place, i in enumerate(alone) if looks[i].reason]
         pairs = candidate_pairs(signatures([looks[i] for i in alone]), many=many)
         found += _verified(looks, [(alone[a], alone[b]) for a, b in pairs], overexposed, progress)
-    found.sort(key=lambda copy: (copy.first, copy.second))
-    return Copies(_components(len(looks), found), tuple(found))
+    return grouped(len(looks), found)
 
 
 def _verified(
@@ -142,6 +142,12 @@ def white_proportion(small: NDArray[np.uint8]) -> float:
     return float(white.sum()) / max(1, int((white | ~(ground & (small < WHITE - 10))).sum()))
 
 
+def grouped(n: int, found: Sequence[Copy]) -> Copies:
+    """The copies among n images, in the order of the images, and the groups that they make."""
+    found = sorted(found, key=lambda copy: (copy.first, copy.second))
+    return Copies(_components(n, found), tuple(found))
+
+
 def _components(n: int, found: Sequence[Copy]) -> NDArray[np.int64]:
     ends = np.array([(c.first, c.second) for c in found], dtype=np.int64).reshape(-1, 2)
     graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(n, n))
@@ -166,7 +172,15 @@ def in_words(meeting: Registration, a: Look, b: Look) -> str:
     return ", ".join(said) or "encoded again or other grey values"
 
 
-def signatures(looks: Sequence[Look], *, seed: int = 0) -> Floats:
+class Worded(Protocol):
+    """What points have been found in, with their descriptors (k, 128) uint8."""
+
+    @property
+    def words(self) -> NDArray[np.uint8]:
+        """Descriptors of the points."""
+
+
+def signatures(looks: Sequence[Worded], *, seed: int = 0) -> Floats:
     """One vector an image, unit length, near for images that share points: VLAD (Jegou et al. 2010), (n, d) float32.
 
     Its words are learnt from the images themselves.

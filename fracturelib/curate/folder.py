@@ -7,7 +7,7 @@ import pandas as pd
 
 from fracturelib._io.files import InputError, printable
 from fracturelib.data.decode import TURNED, orientation
-from fracturelib.data.found import KINDS, Problem
+from fracturelib.data.found import KINDS, STUDY, Problem
 from fracturelib.data.layouts import read_folder
 
 __all__ = ["KINDS", "Problem", "Source", "check_boxes", "read_source_folder"]
@@ -33,6 +33,8 @@ class Source:
         file -> (width, height) that its manifest says.
     notes, errors : list of str
         What the reader should know, and why the folder cannot be trained on as it is.
+    noun : str
+        What a row of `images` is: an image, or a study.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class Source:
     listed: dict[str, tuple[int, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    noun: str = "image"
 
 
 def read_source_folder(folder: str | Path) -> Source:
@@ -72,13 +75,14 @@ def read_source_folder(folder: str | Path) -> Source:
     return Source(
         folder=folder,
         paths=list(found.images["path"]),
-        images=images.drop(columns=["width", "height"], errors="ignore"),
+        images=images.drop(columns=["width", "height", *["slices"] * (found.noun == STUDY)], errors="ignore"),
         problems=found.problems,
         boxes={printable(file): [a.bbox for a in instances] for file, instances in found.annotations.items()},
         sizes={printable(file): size for file, size in found.sizes.items()},
         listed=listed,
         notes=[*found.notes, *([left] if left else [])],
         errors=found.errors,
+        noun=found.noun,
     )
 
 

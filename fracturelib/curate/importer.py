@@ -22,15 +22,17 @@ from fracturelib._io.tables import write_table
 from fracturelib.curate.archive import unzip
 from fracturelib.curate.cleaning import LEFT_OUT_FILE, Drop, LeftOut, repaired, with_copies
 from fracturelib.curate.split_table import SplitTable, read_split_table
+from fracturelib.curate.study_import import copy_mask, readable_studies, study_bytes, with_val, write_study
 from fracturelib.data.annotations import ANNOTATIONS
 from fracturelib.data.coco import Annotation, turn, write_coco
 from fracturelib.data.decode import TURNED, decode, orientation
-from fracturelib.data.found import Found
+from fracturelib.data.found import NOUNS, STUDY, Found
 from fracturelib.data.groups import in_one_split, joined, split_by_group
-from fracturelib.data.labels import CLASSES, SPLITS
+from fracturelib.data.labels import SPLITS
 from fracturelib.data.layouts import read_folder, unknown_layout
 from fracturelib.data.manifest import MANIFEST
 from fracturelib.data.pixels import noted
+from fracturelib.data.volumes import stem
 
 __all__ = ["ImportReport", "import_dataset", "joined", "split_by_group", "turn", "unzip", "write_coco"]
 IMPORT_FILE = "import.json"
@@ -39,6 +41,10 @@ WORKING = (  # columns for the import only
     "path", "name", "key", "import_copy", "import_contrast", "import_bytes", "import_group", "import_decided",
 )  # fmt: skip
 
+FIRST = {  # columns of the manifest
+    "image": ("file", "split", "label", "group", "width", "height"),
+    STUDY: ("file", "split", "label", "group", "slices", "height", "width", "slice_mm", "pixel_mm", "laterality"),
+}
 OURS = WORKING[2:]  # of these, a table may have columns of its own
 
 
@@ -54,17 +60,19 @@ class ImportReport:
     left_out: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     changed: bool
+    noun: str = "image"
 
     @property
     def summary(self) -> str:
         """Some lines for the terminal."""
-        head = f"{self.folder}: {counted(self.images, 'image')} of {counted(self.groups, 'group')} from {self.kind}"
+        nouns = NOUNS[self.noun]
+        head = f"{self.folder}: {counted(self.images, *nouns)} of {counted(self.groups, 'group')} from {self.kind}"
         lines = [head if self.changed else f"{head}; it was there already, nothing was changed"]
         for split, count in self.counts.items():
             lines.append(f"  {split}: " + ", ".join(f"{n} {name}" for name, n in count.items()))
         lines += [f"  note: {printable(note)}" for note in self.notes]
         if self.left_out:
-            lines.append(f"  left out: {counted(len(self.left_out), 'image')} (all in {LEFT_OUT_FILE})")
+            lines.append(f"  left out: {counted(len(self.left_out), *nouns)} (all in {LEFT_OUT_FILE})")
             lines += [f"    {printable(file)}: {printable(reason)}" for file, reason in self.left_out[:5]]
         return "\n".join(lines)
 
@@ -83,12 +91,13 @@ def import_dataset(
 ) -> ImportReport:
     """Copy a data set into the one layout, bytes unchanged, with a manifest, annotations and a split by group.
 
-    Copies of one radiograph share a group, so that they are never in two splits.
+    Copies of one radiograph share a group, so that they are never in two splits. A study becomes one array.
 
     Parameters
     ----------
     source : str or Path
-        A folder or a zip: FracAtlas, MURA or GRAZPEDWRI-DX as published, or class folders, with splits or without.
+        A folder or zip: FracAtlas, MURA, GRAZPEDWRI-DX, MRNet or KneeMRI as published, or class folders of images or
+        studies (.npy, NIfTI, DICOM series), with splits or without.
     out : str or Path
         The folder to make. It appears only when whole. If this very import made it before, nothing changes.
     seed : int
@@ -127,7 +136,7 @@ def import_dataset(
         if (earlier := _earlier(out, signature)) is not None:
             return earlier
         chosen = _chosen(source, found, table, drop, merge_groups, progress=progress)
-        return _write(found, _with_splits(chosen, seed), out, signature, progress=progress)
+        return _write(found, _with_splits(chosen, found, seed), out, signature, progress=progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,24 +173,28 @@ def _chosen(
     progress: bool,
 ) -> _Chosen:
     """What is left of what was found: what can be read, what a table does not leave out, and what `drop` leaves."""
-    images, unreadable, notes = _decodable(found.images, progress)
+    many = NOUNS[found.noun][1]
+    if found.noun == STUDY:
+        images, unreadable, notes = readable_studies(found.images, progress=progress)
+    else:
+        images, unreadable, notes = _decodable(found.images, progress)
     if images.empty:
         raise InputError(
-            f"{source}: none of {len(unreadable)} images can be read ({unreadable[0].file}: {unreadable[0].reason})"
+            f"{source}: none of {len(unreadable)} {many} can be read ({unreadable[0].file}: {unreadable[0].reason})"
         )
     decides = table is not None and table.decides
     images, listed = table.taken(images) if table is not None and decides else (images, [])
     stay = images["import_decided"] if decides else pd.Series(False, index=images.index)
     if decides and stay.all():
         images = images.assign(import_copy=range(len(images)))  # the table leaves nothing for copies to decide
-    else:
+    elif "import_copy" not in images:
         images = with_copies(images, progress=progress)
     groups = _merged(images, merge_groups)
     images["group"] = _hosted(groups, list(images["import_group"])) if decides else groups
     images, dropped = repaired(images, found.annotations, drop, stay=stay)
     if images.empty:
         gone = dropped or listed
-        raise InputError(f"{source}: none of {len(gone)} images is left ({gone[0].file}: {gone[0].reason})")
+        raise InputError(f"{source}: none of {len(gone)} {many} is left ({gone[0].file}: {gone[0].reason})")
     return _Chosen(images, [*unreadable, *listed, *dropped], notes)
 
 
@@ -219,7 +232,9 @@ def _read(folder: Path, group_pattern: str | None) -> Found:
     images = images.drop(columns=["width", "height"], errors="ignore")
     if not found.is_split:
         images = images.drop(columns="split")
-    elif missing := [split for split in ("train", "val") if not (images["split"] == split).any()]:
+    elif not found.without_val and (
+        missing := [split for split in ("train", "val") if not (images["split"] == split).any()]
+    ):
         found.notes.append(
             f"the source has no {' and no '.join(missing)}: training needs both; "
             "make one in the source, or import its images without their splits"
@@ -233,7 +248,7 @@ def _signature(found: Found, *, options: str) -> str:
     """Changes with what is to be imported, whatever file of the source says it."""
     digest = hashlib.sha256(options.encode())
     for path, key in sorted(found.images[["path", "key"]].itertuples(index=False)):
-        digest.update(f"{key}|{path.stat().st_size if path.exists() else -1}\n".encode(errors="surrogatepass"))
+        digest.update(f"{key}|{study_bytes(path)}\n".encode(errors="surrogatepass"))
         for one in found.annotations.get(key, []):
             digest.update(b"".join(p.tobytes() for p in one.polygons))
     table = found.images.drop(columns="path").sort_values("key")
@@ -262,6 +277,7 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
             left_out=tuple((f, r) for f, r in kept["left_out"]),
             notes=tuple(kept["notes"]),
             changed=False,
+            noun=kept.get("noun", "image"),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
@@ -272,6 +288,8 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
 def _require_report(kept: dict[str, Any]) -> None:
     """Raise TypeError unless values are what `_write` keeps of a report: somebody may have edited them."""
     counts = [kept["images"], kept["groups"], *(n for split in kept["counts"].values() for n in split.values())]
+    if kept.get("noun", "image") not in NOUNS:
+        raise TypeError
     texts = [kept["kind"], *kept["notes"], *(text for f, r in kept["left_out"] for text in (f, r))]
     if not all(type(n) is int for n in counts) or not all(isinstance(text, str) for text in texts):
         raise TypeError
@@ -315,34 +333,40 @@ def _hosted(groups: list[str], listed: list[str]) -> list[str]:
     return [name or host.get(group, group) for group, name in zip(groups, listed, strict=True)]
 
 
-def _with_splits(chosen: _Chosen, seed: int) -> _Chosen:
+def _with_splits(chosen: _Chosen, found: Found, seed: int) -> _Chosen:
     """The same images, each in a split, and all of a group in one."""
     images = chosen.images
     if "split" in images:
         images, notes = in_one_split(images)
     elif images["label"].nunique() < 2:
         images = images.assign(split=split_by_group(images["label"].astype(str), images["group"], seed=seed))
-        notes = [f"there are only {CLASSES[images['label'].iloc[0]]!r} images: nothing can be learnt from them"]
+        only = f"{found.classes[images['label'].iloc[0]]!r} {NOUNS[found.noun][1]}"
+        notes = [f"there are only {only}: nothing can be learnt from them"]
     else:
         strata = images["label"].astype(str) + (" " + images["region"].astype(str) if "region" in images else "")
         images = images.assign(split=split_by_group(strata, images["group"], seed=seed))
         tested = (images["split"] == "test").any()
         notes = [] if tested else ["too few patients for a test split that holds both classes"]
+    images = with_val(images, seed) if found.without_val else images
     return replace(chosen, images=images, notes=[*chosen.notes, *notes])
 
 
 def _write(found: Found, chosen: _Chosen, out: Path, signature: str, *, progress: bool) -> ImportReport:
     """Copy the images, and write down what they are; the folder appears when it is whole."""
-    images = _named(chosen.images)
+    images = _named(chosen.images, found)
     if out.is_dir() and not any(out.iterdir()):
         out.rmdir()
     with atomic_path(out) as temporary:
         temporary.mkdir()
-        for row in tqdm(images.itertuples(), total=len(images), desc="copying", unit="image", disable=not progress):
+        for row in tqdm(images.itertuples(), total=len(images), desc="copying", unit=found.noun, disable=not progress):
             target = temporary / str(row.file)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(row.path, target)
-        first = ["file", "split", "label", "group", "width", "height"]
+            if found.noun == STUDY:
+                write_study(row.path, target)
+                copy_mask(found.folder, row.path, temporary, target.name)
+            else:
+                shutil.copyfile(row.path, target)
+        first = [*FIRST[found.noun]]
         rest = [c for c in images.columns if c not in [*first, *WORKING]]
         write_table(images[first + rest], temporary / MANIFEST)
         if chosen.left_out:
@@ -355,30 +379,35 @@ def _write(found: Found, chosen: _Chosen, out: Path, signature: str, *, progress
             kind=found.kind,
             images=len(images),
             groups=int(images["group"].nunique()),
-            counts=_counts(images),
+            counts=_counts(images, found.classes),
             left_out=tuple((one.file, one.reason) for one in chosen.left_out),
             notes=(*found.notes, *chosen.notes, *turned),
             changed=True,
+            noun=found.noun,
         )
-        kept = {name: getattr(report, name) for name in ("kind", "images", "groups", "counts", "left_out", "notes")}
+        names = ("kind", "images", "groups", "counts", "left_out", "notes", *["noun"] * (found.noun == STUDY))
+        kept = {name: getattr(report, name) for name in names}
         (temporary / IMPORT_FILE).write_text(
             json.dumps(kept | {"signature": signature}, indent=1) + "\n", encoding="utf-8"
         )
     return report
 
 
-def _named(images: pd.DataFrame) -> pd.DataFrame:
+def _named(images: pd.DataFrame, found: Found) -> pd.DataFrame:
     """The images with the file that each becomes, in their order."""
-    rows = zip(images["split"], images["label"], images["name"], strict=True)
-    files = ["/".join([split, CLASSES[label], *map(safe_name, str(name).split("/"))]) for split, label, name in rows]
+    names = [f"{stem(str(name))}.npy" if found.noun == STUDY else name for name in images["name"]]
+    rows = zip(images["split"], images["label"], names, strict=True)
+    files = [
+        "/".join([split, found.classes[label], *map(safe_name, str(name).split("/"))]) for split, label, name in rows
+    ]
     return images.assign(file=distinct_names(files)).sort_values("file").reset_index(drop=True)
 
 
-def _counts(images: pd.DataFrame) -> dict[str, dict[str, int]]:
+def _counts(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """How many of each class are in each split."""
     return {
         split: {
-            CLASSES[label]: int(((images["split"] == split) & (images["label"] == label)).sum()) for label in (1, 0)
+            classes[label]: int(((images["split"] == split) & (images["label"] == label)).sum()) for label in (1, 0)
         }
         for split in SPLITS
         if (images["split"] == split).any()

@@ -64,6 +64,13 @@ class Look:
     words: NDArray[np.uint8]
     notes: tuple[str, ...] = ()
 
+    names = PLAIN  # of the figures in `plain`
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """What a page shows of it: (h, w) uint8."""
+        return self.small
+
 
 def look_at(paths: Sequence[Path], *, progress: bool = False) -> list[Look]:
     """Look at images, or remember having done so.
@@ -209,15 +216,15 @@ def _smooth(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(few, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def points_of(small: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def points_of(small: NDArray[np.uint8], most: int = POINTS) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """SIFT points (Lowe 2004, doi 10.1023/B:VISI.0000029664.99615.94), RootSIFT (Arandjelovic & Zisserman 2012)."""
     even = np.clip(128 + 50 * evened(small), 0, 255).astype(np.uint8)
-    sift = cv2.SIFT.create(nfeatures=POINTS, contrastThreshold=0.02)
+    sift = cv2.SIFT.create(nfeatures=most, contrastThreshold=0.02)
     found, descriptors = sift.detectAndCompute(even, None)
     if descriptors is None or not len(found):
         return np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8)
-    points = np.array([(*p.pt, p.size, p.angle) for p in found[:POINTS]], np.float32)
-    root = np.sqrt(descriptors[:POINTS] / np.maximum(descriptors[:POINTS].sum(axis=1, keepdims=True), 1e-6))
+    points = np.array([(*p.pt, p.size, p.angle) for p in found[:most]], np.float32)
+    root = np.sqrt(descriptors[:most] / np.maximum(descriptors[:most].sum(axis=1, keepdims=True), 1e-6))
     return points, np.minimum(np.round(root * 512), 255).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""From a folder to arrays: images of every promised format and layout, labels, groups, splits, masks, predictions.
+"""From a folder to arrays: images and studies of every promised format and layout, with labels, groups and splits.
 
 `layouts.read_folder` is the one reader of a folder.
 """
@@ -9,14 +9,20 @@ from fracturelib.data.images import load_images
 from fracturelib.data.layouts import read_folder
 from fracturelib.data.masks import mask_to_square
 from fracturelib.data.predictions import read_predictions
+from fracturelib.data.studies import load_studies
+from fracturelib.data.study import Study
+from fracturelib.data.volumes import read_study
 
 __all__ = [
     "InputError",
+    "Study",
     "data_folder",
     "load_annotations",
     "load_images",
     "load_manifest",
+    "load_studies",
     "mask_to_square",
     "read_folder",
     "read_predictions",
+    "read_study",
 ]

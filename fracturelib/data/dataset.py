@@ -15,9 +15,21 @@ from fracturelib._io.files import InputError, cache_dir, named_folder, printable
 from fracturelib.data.annotations import ANNOTATIONS
 from fracturelib.data.coco import Annotation, fracture_mask
 from fracturelib.data.decode import image_size, read_grey
-from fracturelib.data.labels import CLASSES, LABEL_OF, SPLIT_OF, SPLITS, class_label, parse_label, plain, split_of
+from fracturelib.data.found import NOUNS, STUDY
+from fracturelib.data.labels import (  # fmt: skip
+    CLASSES,
+    LABEL_OF,
+    SPLIT_OF,
+    SPLITS,
+    STUDY_CLASSES,
+    class_label,
+    parse_label,
+    plain,
+    split_of,
+)
 from fracturelib.data.layouts import read_folder
 from fracturelib.data.manifest import MANIFEST
+from fracturelib.data.volumes import is_study, study_shape
 
 SIZES_VERSION = 3  # a part of the cache's key: raise it when what is said of an image changes
 __all__ = [
@@ -45,9 +57,9 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
     -------
     DataFrame
         file (str, relative to `folder`, with /), split (train, val, test), label (int64, 1 = fractured), group (str),
-        width, height (int64, pixels), then any metadata. Sorted by file. `attrs["unreadable"]` lists (file, reason) of
-        images that were left out, and
-        `attrs["notes"]` what else the reader should know.
+        width, height (int64, pixels), then any metadata. Of studies, label 1 is torn, and slices says how many there
+        are. Sorted by file. `attrs["unreadable"]` lists (file, reason) of images that were left out, `attrs["notes"]`
+        what else the reader should know, and `attrs["noun"]` is image or study.
 
     Raises
     ------
@@ -68,15 +80,18 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
     frame["group"] = frame["group"].where(frame["group"] != "", frame["file"])
     frame["label"] = frame["label"].astype("int64")
     frame = _with_sizes(found.folder, frame, decode=found.kind != "a manifest")
+    if found.noun == STUDY and "slices" not in frame:
+        frame["slices"] = [study_shape(found.folder / file)[0] for file in frame["file"]]
     unreadable = [*((file, "no such file") for file in found.missing), *frame.attrs["unreadable"]]
     if frame.empty:
         reason = f" ({printable(unreadable[0][0])}: {unreadable[0][1]})" if unreadable else ""
         raise InputError(f"{folder}: has no readable image{reason}; expected images in its class folders")
-    first = ["file", "split", "label", "group", "width", "height"]
+    first = ["file", "split", "label", "group", "width", "height"] + ["slices"] * (found.noun == STUDY)
     frame = frame[first + [c for c in frame.columns if c not in first]]
     frame = frame.sort_values("file", kind="stable").reset_index(drop=True)
     frame.attrs["unreadable"] = unreadable
     frame.attrs["guessed"] = found.guessed
+    frame.attrs["noun"] = found.noun
     frame.attrs["notes"] = [*found.notes, *filter(None, [found.not_taken()])]
     return frame
 
@@ -101,7 +116,7 @@ def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[tuple[int
     """Width and height of each image, or why it cannot be read; cached while files stay as they are."""
     stamps = []
     for file in files:
-        stat = (folder / file).stat() if (folder / file).is_file() else None
+        stat = (folder / file).stat() if (folder / file).exists() else None
         stamps.append(f"{file}|{stat.st_size}|{stat.st_mtime_ns}" if stat else file)
     signs = [str(SIZES_VERSION), str(folder.resolve()), str(decode), *stamps]
     key = hashlib.sha256("\n".join(signs).encode(errors="surrogateescape")).hexdigest()[:24]
@@ -138,6 +153,8 @@ def _ends_whole(path: Path) -> bool:
 
 def _probe_one(path: Path, decode: bool) -> tuple[int, int] | str:
     try:
+        if is_study(path):
+            return study_shape(path)[:0:-1]
         if decode or not _ends_whole(path):
             height, width = read_grey(path).shape
             return width, height
@@ -172,5 +189,7 @@ def require_both_classes(frame: pd.DataFrame, name: str) -> None:
     """Raise InputError unless there are images of both classes."""
     found = sorted(set(frame["label"]))
     if found != [0, 1]:
-        only = f"only {CLASSES[found[0]]!r} images" if found else "no image"
-        raise InputError(f"{name}: has {only}; expected both {CLASSES[1]!r} and {CLASSES[0]!r}")
+        noun = frame.attrs.get("noun", "image")
+        classes = STUDY_CLASSES if noun == STUDY else CLASSES
+        only = f"only {classes[found[0]]!r} {NOUNS[noun][1]}" if found else f"no {noun}"
+        raise InputError(f"{name}: has {only}; expected both {classes[1]!r} and {classes[0]!r}")

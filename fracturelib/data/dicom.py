@@ -2,6 +2,7 @@
 
 import warnings
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -58,23 +59,42 @@ def decode_dicom(path: Path) -> Decoded:
     InputError
         If it holds no image, is damaged, or needs a decoder that is not installed.
     """
-    with _Shown(path), np.errstate(all="ignore"):  # what is not finite is refused, and not warned of
-        _require_header(path, _read(path, pixels=False))
-        dataset = _read(path, pixels=True)
+    with dicom_errors(path), np.errstate(all="ignore"):  # what is not finite is refused, and not warned of
+        require_header(path, read_elements(path, pixels=False))
+        dataset = read_elements(path, pixels=True)
         frames = _frames(dataset)
         _complete(dataset)
         return Decoded(_grey(dataset, _stored(path, dataset)), (FIRST_OF_SEVERAL,) if frames > 1 else ())
 
 
+def dicom_values(path: Path) -> NDArray[np.float32]:
+    """The numbers of the first frame after the modality LUT, before any window: (h, w) float32.
+
+    Raises
+    ------
+    InputError
+        As `decode_dicom`, or if it has colours.
+    """
+    with dicom_errors(path), np.errstate(all="ignore"):
+        require_header(path, read_elements(path, pixels=False))
+        dataset = read_elements(path, pixels=True)
+        _frames(dataset)
+        _complete(dataset)
+        stored = _stored(path, dataset)
+        if stored.ndim != 2:
+            raise ValueError("colours; expected numbers of one channel")
+        return Grey(dataset).measured(stored)
+
+
 def dicom_size(path: Path) -> tuple[int, int]:
     """Width and height from the header."""
-    with _Shown(path):
-        dataset = _read(path, pixels=False)
-        _require_header(path, dataset)
+    with dicom_errors(path):
+        dataset = read_elements(path, pixels=False)
+        require_header(path, dataset)
         return int(dataset.Columns), int(dataset.Rows)
 
 
-class _Shown:
+class dicom_errors:  # noqa: N801, as contextlib's are called
     """What pydicom and its decoders raise, which may be anything, becomes one line; what they warn of is not shown."""
 
     def __init__(self, path: Path) -> None:
@@ -107,13 +127,13 @@ class _Metered:
         return data
 
 
-def _read(path: Path, *, pixels: bool) -> Any:
-    """The elements in `USED`, those of the pixels and what follows them only on demand."""
+def read_elements(path: Path, *, pixels: bool, more: Sequence[str] = ()) -> Any:
+    """The elements in `USED` and `more`, those of the pixels and what follows them only on demand."""
     from pydicom.filereader import read_dataset, read_file_meta_info, read_partial
     from pydicom.tag import Tag
     from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-    used: list[Any] = [Tag(name) for name in USED]
+    used: list[Any] = [Tag(name) for name in (*USED, *more)]
 
     def stop(tag: int, *_: object) -> bool:
         return tag >= 0x7FE00000 and not (pixels and tag <= PIXELS)
@@ -141,7 +161,7 @@ def _inflated(data: bytes) -> bytes:
     return plain
 
 
-def _require_header(path: Path, dataset: Any) -> None:
+def require_header(path: Path, dataset: Any) -> None:
     """Raise InputError unless it is an image, and one that is not too large."""
     name = printable(path)
     if "Rows" not in dataset or "Columns" not in dataset:

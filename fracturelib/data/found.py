@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,11 @@ import pandas as pd
 
 from fracturelib._io.files import InputError, counted, printable
 from fracturelib.data.coco import Annotation
+from fracturelib.data.labels import CLASSES, LABEL_OF, STUDY_CLASSES, STUDY_LABEL_OF
 
+STUDY = "study"
+
+NOUNS = {"image": ("image", "images"), STUDY: ("study", "studies")}
 KINDS = {
     "unreadable": "cannot be read",
     "blank": "show nothing: one grey value",
@@ -73,6 +77,10 @@ class Found:
         Whether patients were guessed from names.
     others : list of str
         Files that are neither images nor were of use.
+    noun : str
+        What a row of `images` is: an image, or a study, which is a stack of slices.
+    without_val : bool
+        The source has splits, but no validation images by its own plan: an import takes them from train, by patient.
     """
 
     kind: str
@@ -86,6 +94,18 @@ class Found:
     missing: list[str] = field(default_factory=list)
     guessed: bool = False
     others: list[str] = field(default_factory=list)
+    noun: str = "image"
+    without_val: bool = False
+
+    @property
+    def classes(self) -> tuple[str, str]:
+        """What the labels 0 and 1 are called."""
+        return STUDY_CLASSES if self.noun == STUDY else CLASSES
+
+    @property
+    def words(self) -> Mapping[str, int]:
+        """Which label a class folder's name means."""
+        return STUDY_LABEL_OF if self.noun == STUDY else LABEL_OF
 
     @property
     def is_split(self) -> bool:
@@ -128,7 +148,7 @@ class Found:
             away = self.images["label"].notna() & (self.images["split"] == "") & self.is_split
             for images, why in ((bare, "without a label"), (self.images.loc[away, "file"], "in no split")):
                 if len(images):
-                    parts.append(f"{counted(len(images), 'image')} {why} ({_some(images)})")
+                    parts.append(f"{counted(len(images), *NOUNS[self.noun])} {why} ({_some(images)})")
         for kind, what in (
             ("link", "link(s) that lead nowhere, back or to what is there already"),
             ("not_a_file", "name(s) that cannot be opened"),

@@ -1,7 +1,7 @@
 """Words for fractured and not, and for splits: of folders, tables and categories."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +26,17 @@ SPLIT_OF = {
     **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "valset", "validationset"), "val"),
     **dict.fromkeys(("test", "testing", "tests", "testset", "holdout"), "test"),
 }
+STUDY_CLASSES = ("Whole", "Torn")  # of studies: is the ligament torn?
+STUDY_LABEL_OF = {
+    **dict.fromkeys(
+        (
+            "whole", "nottorn", "untorn", "notear", "notears", "noacltear", "unruptured", "norupture", "normal",
+            "negative", "intact", "healthy",
+        ),
+        0,
+    ),
+    **dict.fromkeys(("torn", "tear", "tears", "acltear", "acltears", "rupture", "ruptured", "positive"), 1),
+}  # fmt: skip
 _TRUTH = {
     **dict.fromkeys(("1", "1.0", "true", "yes", "t", "y"), 1),
     **dict.fromkeys(("0", "0.0", "false", "no", "f", "n"), 0),
@@ -59,13 +70,13 @@ def place_of_split(folders: Sequence[str]) -> int:
     return (exact or places or [-1])[-1]
 
 
-def place_of_label(folders: Sequence[str]) -> int:
+def place_of_label(folders: Sequence[str], words: Mapping[str, int] = LABEL_OF) -> int:
     """Which folder says the class, -1 if none: the nearest to the image."""
-    return next((i for i in range(len(folders) - 1, -1, -1) if plain(folders[i]) in LABEL_OF), -1)
+    return next((i for i in range(len(folders) - 1, -1, -1) if plain(folders[i]) in words), -1)
 
 
-def class_label(name: str) -> int:
-    """The label of a class folder: 0 not fractured, 1 fractured.
+def class_label(name: str, words: Mapping[str, int] = LABEL_OF, classes: Sequence[str] = CLASSES) -> int:
+    """The label of a class folder: 0 not fractured, 1 fractured; of studies 0 whole, 1 torn.
 
     Raises
     ------
@@ -73,15 +84,17 @@ def class_label(name: str) -> int:
         If the name is not known; the message gives those that are.
     """
     try:
-        return LABEL_OF[plain(name)]
+        return words[plain(name)]
     except KeyError:
         known = "; ".join(
-            f"{CLASSES[label]}: {', '.join(n for n, v in LABEL_OF.items() if v == label)}" for label in (1, 0)
+            f"{classes[label]}: {', '.join(n for n, v in words.items() if v == label)}" for label in (1, 0)
         )
         raise InputError(f"class folder {printable(name)!r} is not known; expected one of {known}") from None
 
 
-def parse_label(value: object, where: str | Path) -> int:
+def parse_label(
+    value: object, where: str | Path, words: Mapping[str, int] = LABEL_OF, classes: Sequence[str] = CLASSES
+) -> int:
     """0 or 1 from a number, a truth value or a class name.
 
     Raises
@@ -90,11 +103,11 @@ def parse_label(value: object, where: str | Path) -> int:
         Naming `where`, if it is none of them.
     """
     text = str(value).strip()
-    for known, key in ((_TRUTH, text.lower()), (LABEL_OF, plain(text))):
+    for known, key in ((_TRUTH, text.lower()), (words, plain(text))):
         if key in known:
             return known[key]
     raise InputError(
-        f"{where}: label {printable(text)!r} is not known; expected 0, 1, {CLASSES[0]!r} or {CLASSES[1]!r}"
+        f"{where}: label {printable(text)!r} is not known; expected 0, 1, {classes[0]!r} or {classes[1]!r}"
     )
 
 

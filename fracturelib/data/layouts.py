@@ -3,12 +3,12 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from fracturelib._io.files import InputError, printable
+from fracturelib._io.files import InputError, counted, printable
 from fracturelib.data.annotations import (  # fmt: skip
     ANNOTATIONS,
     PER_SPLIT,
@@ -17,11 +17,12 @@ from fracturelib.data.annotations import (  # fmt: skip
     read_cocos,
     take_boxes,
 )
-from fracturelib.data.found import KINDS, Found, Problem
+from fracturelib.data.found import KINDS, NOUNS, STUDY, Found, Problem
 from fracturelib.data.labels import (  # fmt: skip
     CLASSES,
     LABEL_OF,
     SPLITS,
+    STUDY_LABEL_OF,
     class_label,
     place_of_label,
     place_of_split,
@@ -44,6 +45,8 @@ from fracturelib.data.published import (  # fmt: skip
     consecutive_groups,
     is_mura,
 )
+from fracturelib.data.study_sets import STUDY_HEADS, STUDY_TABLES, add_study_layout, as_studies, is_study_set
+from fracturelib.data.volumes import is_study
 from fracturelib.data.walk import Walk, is_image_file, walk_folder
 from fracturelib.data.yolo import LABELS, Yolo, read_yolo, yolo_files
 
@@ -83,12 +86,16 @@ def read_folder(
     if not folder.is_dir():
         raise InputError(f"{printable(folder)}: no such folder; expected a data set with train/ and val/")
     walk = walk_folder(folder)
+    studies = is_study_set(walk)
     if inside:
-        walk = _as_part(walk)
+        walk = _as_part(walk, STUDY_LABEL_OF if studies else LABEL_OF)
+    if studies:
+        walk = as_studies(walk)
     complete = walk.folder == folder
     root = next(iter(_roots(walk)), "")
-    root = next((r for r in _roots(walk) if {r + MANIFEST, r + TABLE} & set(walk.others)), root)
-    found = Found("class folders", walk.folder, _by_folders(walk))
+    tables = (MANIFEST, *STUDY_HEADS) if studies else (MANIFEST, TABLE)
+    root = next((r for r in _roots(walk) if {r + table for table in tables} & set(walk.others)), root)
+    found = Found("class folders", walk.folder, _by_folders(walk), noun=STUDY if studies else "image")
     found.problems += [Problem(kind, printable(name), detail) for kind, name, detail in walk.passed]
     _read_layout(found, walk, root, outlines, complete)
     _patients(found, group_pattern)
@@ -97,7 +104,7 @@ def read_folder(
     return found
 
 
-def _as_part(walk: Walk) -> Walk:
+def _as_part(walk: Walk, words: Mapping[str, int] = LABEL_OF) -> Walk:
     """The walk with names relative to the set that the folder lies in, as far up as folders are called like parts."""
 
     def tables(place: Path) -> list[str]:
@@ -108,7 +115,7 @@ def _as_part(walk: Walk) -> Walk:
 
     folder = base = Path(os.path.abspath(walk.folder))
     while base.parent != base and not tables(base):
-        if not _is_part(base.name) and not (plain(base.name) in NEUTRAL and beside(base.parent)):
+        if not _is_part(base.name, words) and not (plain(base.name) in NEUTRAL and beside(base.parent)):
             break
         if _is_set(base):
             break
@@ -118,7 +125,8 @@ def _as_part(walk: Walk) -> Walk:
     prefix = folder.relative_to(base).as_posix() + "/"
     passed = [(kind, prefix + name, detail) for kind, name, detail in walk.passed]
     images, others = [prefix + f for f in walk.images], [prefix + f for f in walk.others]
-    return Walk(base, images, list(dict.fromkeys([*tables(base), *yolo_files(base, images), *others])), passed)
+    known = list(dict.fromkeys([*tables(base), *yolo_files(base, images), *others]))
+    return Walk(base, images, known, passed)
 
 
 def _is_set(folder: Path) -> bool:
@@ -149,8 +157,8 @@ def _below(folder: Path) -> Iterator[os.DirEntry[str]]:
             continue
 
 
-def _is_part(name: str) -> bool:
-    known = plain(name) in LABEL_OF or bool(split_of(name))
+def _is_part(name: str, words: Mapping[str, int] = LABEL_OF) -> bool:
+    known = plain(name) in words or bool(split_of(name))
     return (
         known or name.startswith(MURA_FOLDER) or bool(MURA_STUDY.fullmatch(name) or re.fullmatch(r"patient\d+", name))
     )
@@ -164,7 +172,8 @@ def _roots(walk: Walk) -> Iterator[str]:
         names = [*walk.images, *walk.others]
         children = {n[len(prefix) :].split("/")[0] for n in names if n.startswith(prefix) and "/" in n[len(prefix) :]}
         child = next(iter(children), "")
-        if len(children) != 1 or _is_part(child) or plain(child) in NEUTRAL:
+        words = STUDY_LABEL_OF if walk.studies else LABEL_OF
+        if len(children) != 1 or _is_part(child, words) or plain(child) in NEUTRAL or child in walk.images:
             return
         prefix += child + "/"
 
@@ -173,13 +182,14 @@ def _by_folders(walk: Walk) -> pd.DataFrame:
     """What the names of folders say of each image: the nearest that is called like a split, and like a class."""
     outer = max(_roots(walk), key=len)
     said: dict[str, tuple[str, int | None, int, int]] = {}
+    words = STUDY_LABEL_OF if walk.studies else LABEL_OF
     rows = []
     for file in walk.images:
         folder, _, name = file.rpartition("/")
         if folder not in said:
             parts = folder.split("/") if folder else []
-            split, label = place_of_split(parts), place_of_label(parts)
-            value = LABEL_OF[plain(parts[label])] if label >= 0 else None
+            split, label = place_of_split(parts), place_of_label(parts, words)
+            value = words[plain(parts[label])] if label >= 0 else None
             said[folder] = split_of(parts[split]) if split >= 0 else "", value, split, label
         split_name, value, i, j = said[folder]
         kept = [p for k, p in enumerate(folder.split("/")) if k not in (i, j) and not (k == 0 and plain(p) == "images")]
@@ -192,6 +202,9 @@ def _by_folders(walk: Walk) -> pd.DataFrame:
 def _read_layout(found: Found, walk: Walk, root: str, outlines: bool, complete: bool) -> None:
     """Table, annotations and labels, by the kind of the layout."""
     others, used = set(walk.others), set()
+    if walk.studies:
+        _read_study_set(found, walk, root, complete)
+        return
     listed = root + MANIFEST in others and add_manifest(found, walk, root, complete)
     table = "" if listed else _kind_of_table(found, root) if root + TABLE in others else ""
     mura = not listed and not table and is_mura(walk)
@@ -223,6 +236,22 @@ def _read_layout(found: Found, walk: Walk, root: str, outlines: bool, complete: 
     found.others = [f for f in walk.others if f not in used and f not in furniture]
 
 
+def _read_study_set(found: Found, walk: Walk, root: str, complete: bool) -> None:
+    """Table and labels of studies."""
+    listed = root + MANIFEST in walk.others and add_manifest(found, walk, root, complete)
+    try:
+        known = not listed and add_study_layout(found, walk, root, complete=complete)
+    except InputError as error:
+        known = True
+        found.problems.append(Problem("table", printable(root or "."), str(error)))
+        found.errors.append(str(error))
+    if not known:
+        _check_folders(found, listed)
+    found.others = [
+        f for f in walk.others if not FURNITURE.fullmatch(f.rpartition("/")[2]) and not STUDY_TABLES.fullmatch(f)
+    ]
+
+
 def _kind_of_table(found: Found, root: str) -> str:
     with (found.folder / (root + TABLE)).open(encoding="utf-8", errors="replace") as file:
         header = file.readline(10_000)
@@ -245,7 +274,7 @@ def _check_folders(found: Found, listed: bool) -> None:
         split = place_of_split(folders)
         if split >= 0:
             spelt[split_of(folders[split])].add(folders[split])
-        place = place_of_label(folders)
+        place = place_of_label(folders, found.words)
         if place >= 0:
             classes.add("/".join(folders[:place]))
         elif folders and pd.isna(label):
@@ -279,7 +308,7 @@ def _refuse_classes(found: Found, classes: set[str], bare: set[str]) -> None:
                 break
     for folder in sorted(unknown):
         try:
-            class_label(folder.rpartition("/")[2])
+            class_label(folder.rpartition("/")[2], found.words, found.classes)
         except InputError as error:
             found.refuse("class_folder", folder, str(error))
 
@@ -293,11 +322,14 @@ def _patients(found: Found, pattern: str | None) -> None:
     elif files and (found.images["group"] == "").all():
         guess = guess_patients(files)
         if guess is None:
-            found.notes.append("no patient is known: each image is its own group; name patients with --group-pattern")
+            found.notes.append(
+                f"no patient is known: each {found.noun} is its own group; name patients with --group-pattern"
+            )
             return
         found.images["group"], found.guessed = guess[0], True
         found.notes.append(
-            f"patients are guessed from names like {printable(guess[1])}: {len(set(guess[0]))} of {len(files)} images; "
+            f"patients are guessed from names like {printable(guess[1])}: {len(set(guess[0]))} of "
+            f"{counted(len(files), *NOUNS[found.noun])}; "
             "if that is wrong, name them with --group-pattern"
         )
 
@@ -328,10 +360,12 @@ def unknown_layout(folder: Path) -> InputError:
 
 def known_files(folder: Path, names: list[str]) -> Found:
     """What is known of single images by where they lie; InputError if one is no image."""
+    studies = bool(names) and all(is_study(folder / name) for name in names)
     for name in names:
-        if not is_image_file(folder / name):
+        if not studies and not is_image_file(folder / name):
             raise InputError(f"{printable(folder / name)}: not an image; expected JPEG, PNG, TIFF, BMP, WebP or DICOM")
-    walk = _as_part(Walk(folder, names))
-    found = Found("class folders", walk.folder, _by_folders(walk))
+    walk = _as_part(Walk(folder, names), STUDY_LABEL_OF if studies else LABEL_OF)
+    walk.studies = studies
+    found = Found("class folders", walk.folder, _by_folders(walk), noun=STUDY if studies else "image")
     _read_layout(found, walk, "", True, False)
     return found

@@ -43,6 +43,17 @@ class Grey:
             grey[rows] = self._shown(stored[rows].astype(np.float64), padded[rows], span)
         return grey
 
+    def measured(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """The numbers that are meant: (h, w) of any type -> (h, w) float32; where there is no image, the least."""
+        padded = self._padding(stored)
+        values = np.asarray(self._modality(self.without_unused(stored)), np.float32)
+        values = -values if self.inverse else values
+        return (
+            np.where(padded, values.min(where=~padded, initial=np.float32(np.inf)), values)
+            if not padded.all()
+            else (np.zeros_like(values))
+        )
+
     def _by_table(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
         """By what each of the 256 or 65,536 values becomes: fast, and no wide copy of the image is made."""
         size = 8 * stored.dtype.itemsize

@@ -46,7 +46,7 @@ def add_manifest(found: Found, walk: Walk, root: str, complete: bool) -> bool:
     told = pd.array(here["label"], dtype="Int64")
     differs = ((folder_says != told) & folder_says.notna() & pd.Series(told).notna()).fillna(False)
     for file, label in zip(found.images.loc[differs, "file"], folder_says[differs], strict=True):
-        detail = f"folder says {'not ' * (1 - int(label))}fractured, {MANIFEST} the opposite"
+        detail = f"folder says {found.classes[int(label)].lower()}, {MANIFEST} the opposite"
         found.problems.append(Problem("labels_disagree", printable(file), detail))
     group = here["group"].astype(object).fillna("").to_numpy() if "group" in here else ""
     found.images = found.images.assign(split=here["split"].fillna("").to_numpy(), label=told, group=group)
@@ -95,7 +95,7 @@ def _checked(found: Found, walk: Walk, table: pd.DataFrame, root: str, path: Pat
         result["label"].append(None)
         if pd.notna(row["label"]):
             try:
-                result["label"][-1] = parse_label(row["label"], path)
+                result["label"][-1] = parse_label(row["label"], path, found.words, found.classes)
             except InputError as error:
                 wrong(str(error).removeprefix(f"{path}: "))
         for column in ("width", "height"):

@@ -42,12 +42,15 @@ class Walk:
         All other regular files.
     passed : list of (kind, name, detail)
         What was not followed or opened: kind is "link", "not_a_file" or "name" (`found.KINDS`).
+    studies : bool
+        What is listed as images are studies: files of volumes, and folders that are DICOM series.
     """
 
     folder: Path
     images: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     passed: list[tuple[str, str, str]] = field(default_factory=list)
+    studies: bool = False
 
 
 def walk_folder(folder: Path) -> Walk:

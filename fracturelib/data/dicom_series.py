@@ -1,0 +1,327 @@
+"""A DICOM series as one study: its slices in the order in which they lie in the patient, whatever they are called.
+
+Its position says where a slice lies (ImagePositionPatient), along the normal of the slices (ImageOrientationPatient),
+in mm to the patient's left, back and head (DICOM PS3.3, C.7.6.2). Names of files and instance numbers decide nothing.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fracturelib._io.files import InputError, counted, printable
+from fracturelib.data.dicom import dicom_errors, dicom_values, is_dicom, read_elements
+from fracturelib.data.study import PLANES, Study, require_volume, square_pixels, square_size
+
+USED = (
+    "SeriesInstanceUID", "SeriesDescription", "ProtocolName", "StudyDescription", "ImageType", "Modality",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
+    "EchoTime", "InstanceNumber", "SOPInstanceUID", "Laterality", "ImageLaterality", "FrameLaterality",
+)  # fmt: skip
+SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
+ONE_WAY = 0.999  # cosine between normals of slices that lie parallel: 2.6 degrees
+SAME_MM = 0.05  # nearer than this, two slices are at one place
+GAP = 1.5  # so many times the usual distance from slice to slice, and one is missing
+# The directions in which columns and rows run in a picture of each plane, and the slices, in left, back, head.
+WANTED = {
+    "sagittal": ((0, 1, 0), (0, 0, -1), (1, 0, 0)),
+    "coronal": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
+    "axial": ((1, 0, 0), (0, 1, 0), (0, 0, -1)),
+}
+SIDES = re.compile(r"\b(?:(left|lt|li|links)|(right|rt|re|rechts))\b")
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """What a file's header says of its slice; rows, columns and position in mm, to the patient's left, back, head."""
+
+    path: Path
+    header: Any
+    position: NDArray[np.float64]
+    along_row: NDArray[np.float64]
+    down_column: NDArray[np.float64]
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """The direction of the slices, of length 1."""
+        return np.cross(self.along_row, self.down_column)
+
+    @property
+    def plane(self) -> str:
+        """Which of `PLANES` it is nearest to."""
+        return PLANES[int(np.argmax(np.abs(self.normal)))]
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """From row to row and from column to column, in mm; NaN if unknown."""
+        said = self.header.get("PixelSpacing") or (np.nan, np.nan)
+        return float(said[0]), float(said[1])
+
+
+def series_files(folder: Path) -> list[Path]:
+    """The DICOM files that lie in a folder itself, by their suffix or first bytes, in the order of their names."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name.upper() == "DICOMDIR" or not path.is_file():
+            continue
+        if path.suffix.lower() in SUFFIXES:
+            found.append(path)
+            continue
+        with path.open("rb") as file:
+            if is_dicom(file.read(132)):
+                found.append(path)
+    return found
+
+
+def read_series(folder: Path) -> Study:
+    """The study that the DICOM files in a folder are.
+
+    Of several series the sagittal one with the most slices is taken; localizers and slices across the others are left
+    out, and so is all but one of several slices at one place. The notes say so, and where slices are missing.
+
+    Raises
+    ------
+    InputError
+        If no file is a slice with a position, or one cannot be read.
+    """
+    name = printable(folder)
+    slices, notes = _slices(folder)
+    chosen, said = _one_series(slices)
+    notes += said
+    chosen, said = _parallel(chosen)
+    notes += said
+    chosen, said = _in_order(chosen)
+    notes += said
+    shape = (int(chosen[0].header.Rows), int(chosen[0].header.Columns))
+    require_volume(name, (len(chosen), *shape))
+    values = np.stack([dicom_values(one.path) for one in chosen])
+    if values.shape[1:] != shape or not np.isfinite(values).all():
+        raise InputError(f"{name}: slices of other sizes than their headers say, or not of numbers; expected numbers")
+    first = chosen[0]
+    values = _upright(values, first)
+    row_mm, column_mm = first.spacing[::-1] if _is_swapped(first) else first.spacing
+    pixels, pixel_mm = square_pixels(values, row_mm, column_mm)
+    return Study(pixels, _step(chosen), pixel_mm, _side(first.header), first.plane, tuple(notes))
+
+
+def series_shape(folder: Path) -> tuple[int, int, int]:
+    """Slices, height and width of the series that `read_series` takes, from the headers alone."""
+    slices, _ = _slices(folder)
+    chosen = _in_order(_parallel(_one_series(slices)[0])[0])[0]
+    height, width = int(chosen[0].header.Rows), int(chosen[0].header.Columns)
+    if _is_swapped(chosen[0]):
+        height, width = width, height
+    row_mm, column_mm = chosen[0].spacing[::-1] if _is_swapped(chosen[0]) else chosen[0].spacing
+    return len(chosen), *square_size(height, width, row_mm, column_mm)
+
+
+def is_mri(path: Path) -> bool:
+    """Whether a DICOM file is a slice of MRI; False if that cannot be found out."""
+    try:
+        with dicom_errors(path):
+            header = read_elements(path, pixels=False, more=("Modality", "ImagePositionPatient"))
+            return str(header.get("Modality") or "") == "MR" and "ImagePositionPatient" in header
+    except (InputError, OSError):
+        return False
+
+
+def _slices(folder: Path) -> tuple[list[Slice], list[str]]:
+    """The slices that say where they lie, and what is to be said of the other files."""
+    name = printable(folder)
+    if not folder.is_dir():
+        raise InputError(f"{name}: no such folder; expected a DICOM series")
+    files = series_files(folder)
+    found, unplaced, broken, others = [], [], [], 0
+    for path in files:
+        try:
+            with dicom_errors(path):
+                header = read_elements(path, pixels=False, more=USED)
+                if "Rows" not in header or "Columns" not in header:
+                    others += 1
+                elif int(header.get("NumberOfFrames") or 1) > 1:
+                    raise InputError(f"{printable(path)}: several frames in one file; expected a file for each slice")
+                elif (one := _placed(path, header)) is not None:
+                    found.append(one)
+                else:
+                    unplaced.append(path.name)
+        except InputError as error:
+            broken.append(str(error).removeprefix(f"{printable(path)}: "))
+    notes = []
+    if broken:
+        notes.append(f"{counted(len(broken), 'file')} could not be read ({broken[0]})")
+    if unplaced:
+        notes.append(f"{counted(len(unplaced), 'slice')} without a position left out ({printable(unplaced[0])})")
+    if others:
+        notes.append(f"{counted(others, 'DICOM file')} without an image left out")
+    if not found:
+        why = f" ({'; '.join(notes)})" if notes else ""
+        raise InputError(f"{name}: no DICOM slice says where it lies{why}; expected slices with ImagePositionPatient")
+    return found, notes
+
+
+def _placed(path: Path, header: Any) -> Slice | None:
+    """A slice with a position and an orientation that can be; None if it has none."""
+    try:
+        position = np.array([float(v) for v in header.ImagePositionPatient])
+        six = np.array([float(v) for v in header.ImageOrientationPatient])
+    except (AttributeError, TypeError, ValueError):
+        return None
+    if position.shape != (3,) or six.shape != (6,) or not np.isfinite([*position, *six]).all():
+        return None
+    row, column = six[:3], six[3:]
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(row @ column) > 0.01:
+        return None
+    return Slice(path, header, position, row / lengths[0], column / lengths[1])
+
+
+def _one_series(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
+    """The series to take of those that lie in a folder, and what is to be said of the others."""
+    series: dict[str, list[Slice]] = {}
+    for one in slices:
+        series.setdefault(str(one.header.get("SeriesInstanceUID") or ""), []).append(one)
+    localizers = {uid for uid, own in series.items() if any(_is_localizer(one) for one in own)}
+    if len(localizers) == len(series):
+        localizers = set()  # there is nothing else
+    notes = []
+    if localizers:
+        count = sum(len(series.pop(uid)) for uid in localizers)
+        notes.append(f"{counted(count, 'slice')} of {counted(len(localizers), 'localizer')} left out")
+    order = sorted(series, key=lambda uid: (_main_plane(series[uid]) != PLANES[0], -len(series[uid]), uid))
+    if len(order) > 1:
+        taken = series[order[0]]
+        others = ", ".join(f"{len(series[uid])} {_main_plane(series[uid])}" for uid in order[1:4])
+        notes.append(
+            f"{len(order)} series in one folder: {_called(taken[0])} was taken, {len(taken)} {_main_plane(taken)} "
+            f"slices; left out: {others}"
+        )
+    return series[order[0]], notes
+
+
+def _is_localizer(one: Slice) -> bool:
+    kinds = one.header.get("ImageType") or []
+    return any(str(kind).upper() == "LOCALIZER" for kind in ([kinds] if isinstance(kinds, str) else kinds))
+
+
+def _main_plane(slices: Sequence[Slice]) -> str:
+    return Counter(one.plane for one in slices).most_common(1)[0][0]
+
+
+def _called(one: Slice) -> str:
+    return repr(printable(str(one.header.get("SeriesDescription") or "the one without a description"))[:60])
+
+
+def _parallel(slices: list[Slice]) -> tuple[list[Slice], list[str]]:
+    """The most slices that are parallel and of one size; a series may have others of a scout across them."""
+    best: list[Slice] = []
+    for one in slices:
+        if one in best:
+            continue
+        size = (one.header.Rows, one.header.Columns)
+        alike = [
+            other
+            for other in slices
+            if abs(other.normal @ one.normal) > ONE_WAY
+            and abs(other.along_row @ one.along_row) > ONE_WAY
+            and (other.header.Rows, other.header.Columns) == size
+        ]
+        if len(alike) > len(best):
+            best = alike
+        if len(best) > len(slices) / 2:
+            break
+    away = len(slices) - len(best)
+    return best, [f"{counted(away, 'slice')} in another direction or of another size left out"] * bool(away)
+
+
+def _in_order(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
+    """Slices by their place along the normal, one at each place; and what is to be said of doubles and gaps."""
+    normal = slices[0].normal
+    places = np.array([one.position @ normal for one in slices])
+    order = sorted(range(len(slices)), key=lambda i: (places[i], _echo(slices[i]), _uid(slices[i])))
+    kept: list[int] = []
+    doubles = 0
+    for i in order:
+        if kept and places[i] - places[kept[-1]] < SAME_MM:
+            doubles += 1
+            if (_echo(slices[i]), _uid(slices[i])) < (_echo(slices[kept[-1]]), _uid(slices[kept[-1]])):
+                kept[-1] = i
+        else:
+            kept.append(i)
+    notes = []
+    if doubles:
+        notes.append(
+            f"{counted(doubles, 'slice is', 'slices are')} at the place of another: of each place the one with the "
+            "shortest echo time was taken"
+        )
+    steps = np.diff(places[kept])
+    usual = float(np.median(steps)) if len(steps) else np.nan
+    wide = np.flatnonzero(steps > GAP * usual)
+    if len(wide):
+        missing = int(sum(round(steps[i] / usual) - 1 for i in wide))
+        where = ", ".join(f"{steps[i]:.1f} mm" for i in wide[:3])
+        notes.append(
+            f"{counted(missing, 'slice')} missing at {counted(len(wide), 'place')}: gaps of {where} where slices are "
+            f"{usual:.1f} mm apart"
+        )
+    return [slices[i] for i in kept], notes
+
+
+def _echo(one: Slice) -> float:
+    try:
+        return float(one.header.get("EchoTime") or 0)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _uid(one: Slice) -> str:
+    return str(one.header.get("SOPInstanceUID") or one.path.name)
+
+
+def _step(slices: Sequence[Slice]) -> float:
+    """From slice to slice, in mm; of a single one what its header says."""
+    if len(slices) > 1:
+        return float(np.median(np.diff([one.position @ slices[0].normal for one in slices])))
+    said = slices[0].header.get("SpacingBetweenSlices") or slices[0].header.get("SliceThickness")
+    return float(said) if said else float("nan")
+
+
+def _side(header: Any) -> str:
+    """L or R, if a header says it: in an element of its own, or in words."""
+    for name in ("ImageLaterality", "FrameLaterality", "Laterality"):
+        if (said := str(header.get(name) or "").strip().upper()) in ("L", "R"):
+            return said
+    for name in ("SeriesDescription", "ProtocolName", "StudyDescription"):
+        words = re.sub(r"[_\W]+", " ", str(header.get(name) or "").lower())
+        sides = {"L" if match[1] else "R" for match in SIDES.finditer(words)}
+        if len(sides) == 1:
+            return sides.pop()
+    return ""
+
+
+def _is_swapped(one: Slice) -> bool:
+    """Whether what should be columns are rows in the file."""
+    columns = np.array(WANTED[one.plane][0], float)
+    return bool(abs(one.along_row @ columns) < abs(one.down_column @ columns))
+
+
+def _upright(values: NDArray[np.float32], first: Slice) -> NDArray[np.float32]:
+    """Slices, rows and columns in the directions that `Study` has.
+
+    Along its normal the first slice comes first; `values` are (slices, height, width).
+    """
+    columns, rows, through = (np.array(way, float) for way in WANTED[first.plane])
+    along, down = first.along_row, first.down_column
+    if _is_swapped(first):
+        values, along, down = values.transpose(0, 2, 1), down, along
+    if down @ rows < 0:
+        values = values[:, ::-1]
+    if along @ columns < 0:
+        values = values[:, :, ::-1]
+    if first.normal @ through < 0:
+        values = values[::-1]
+    return np.ascontiguousarray(values)

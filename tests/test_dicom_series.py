@@ -1,0 +1,182 @@
+"""A DICOM series is read in the order in which its slices lie, whatever its files are called."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fracturelib._io.files import InputError
+from fracturelib.data.dicom_series import read_series, series_shape
+from fracturelib.data.volumes import read_study
+from tests.series import make_truth, write_series, write_slice
+
+pytest.importorskip("pydicom")
+
+
+def test_the_order_is_right_in_200_series(tmp_path: Path) -> None:
+    """Names and instance numbers shuffled; to the left and the right, head and feet first, turned any way round."""
+    by_name = by_number = 0
+    for seed in range(200):
+        truth = make_truth(seed)
+        paths = write_series(tmp_path / str(seed), truth, seed)
+        study = read_study(tmp_path / str(seed))
+        assert np.array_equal(study.pixels, truth.pixels), seed
+        assert study.plane == "sagittal" and study.laterality == truth.side and study.notes == ()
+        assert study.slice_mm == pytest.approx(truth.slice_mm, abs=1e-3)
+        assert study.pixel_mm == pytest.approx(truth.pixel_mm, abs=1e-6)
+        assert series_shape(tmp_path / str(seed)) == truth.pixels.shape
+        by_name += paths in (sorted(paths), sorted(paths)[::-1])
+        numbers = [_number(path) for path in paths]
+        by_number += numbers in (sorted(numbers), sorted(numbers)[::-1])
+    assert by_name < 5 and by_number < 5  # the names and the numbers would have misled
+
+
+def _number(path: Path) -> int:
+    import pydicom
+
+    return int(pydicom.dcmread(path, stop_before_pixels=True).InstanceNumber)
+
+
+@pytest.mark.parametrize(("seed", "side"), [(1001, "R"), (1002, "L"), (1003, "")])
+def test_an_independent_reader_agrees(tmp_path: Path, seed: int, side: str) -> None:
+    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK, the independent reader, is not installed")
+    truth = make_truth(seed, slices=11, side=side)
+    write_series(tmp_path, truth, seed)
+    study = read_series(tmp_path)
+    image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path)))
+    turned = sitk.DICOMOrient(image, "PIL")  # columns to the back, rows to the foot, slices to the left
+    assert np.array_equal(sitk.GetArrayFromImage(turned), study.pixels)
+    assert turned.GetSpacing() == pytest.approx((study.pixel_mm, study.pixel_mm, study.slice_mm), abs=1e-3)
+
+
+def test_nifti_made_by_an_independent_program_is_the_same_study(tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK, which makes the file, is not installed")
+    pytest.importorskip("nibabel", reason="nibabel, which reads NIfTI, is not installed")
+    truth = make_truth(7, side="")
+    write_series(tmp_path / "series", truth, 7)
+    study = read_study(tmp_path / "series")
+    image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "series")))
+    for name in ("knee.nii", "knee.nii.gz"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        again = read_study(tmp_path / name)
+        assert np.array_equal(again.pixels, study.pixels) and again.plane == "sagittal" and again.laterality == ""
+        assert (again.slice_mm, again.pixel_mm) == pytest.approx((study.slice_mm, study.pixel_mm), abs=1e-3)
+
+
+def test_a_missing_slice_is_said(tmp_path: Path) -> None:
+    truth = make_truth(1, slices=10)
+    paths = write_series(tmp_path, truth, 1)
+    paths[4].unlink()
+    paths[7].unlink()
+    paths[8].unlink()
+    study = read_series(tmp_path)
+    assert np.array_equal(study.pixels, np.delete(truth.pixels, [4, 7, 8], axis=0))
+    (note,) = study.notes
+    assert note.startswith("3 slices missing at 2 places: gaps of ") and f"{truth.slice_mm:.1f} mm apart" in note
+
+
+def test_of_slices_at_one_place_the_first_echo_is_taken(tmp_path: Path) -> None:
+    truth = make_truth(2, slices=6, side="R")
+    paths = write_series(tmp_path, truth, 2, flips=(False, False, False), swapped=False)
+    for i in (1, 3):
+        _again(paths[i], tmp_path / f"a{i}.dcm", truth.pixels[i] + 1, EchoTime=80)
+    for path in paths:
+        _again(path, path, None, EchoTime=20)
+    study = read_series(tmp_path)
+    assert np.array_equal(study.pixels, truth.pixels)
+    assert study.notes == (
+        "2 slices are at the place of another: of each place the one with the shortest echo time was taken",
+    )
+
+
+def _again(path: Path, target: Path, pixels: Any, **header: Any) -> None:
+    """The same slice with other pixels and elements."""
+    import pydicom
+
+    data = pydicom.dcmread(path)
+    for name, value in header.items():
+        setattr(data, name, value)
+    if pixels is not None:
+        data.PixelData = np.ascontiguousarray(pixels, "<i2").tobytes()
+        data.SOPInstanceUID = f"{data.SOPInstanceUID}.9"
+    data.save_as(target)
+
+
+def test_localizers_are_left_out(tmp_path: Path) -> None:
+    truth = make_truth(3, slices=8)
+    write_series(tmp_path, truth, 3)
+    own = make_truth(4, slices=3)
+    for i, path in enumerate(write_series(tmp_path / "scout", own, 4, uid="1.5")):
+        _again(path, tmp_path / f"scout{i}.dcm", None, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    study = read_series(tmp_path)
+    assert np.array_equal(study.pixels, truth.pixels) and study.notes == ("3 slices of 1 localizer left out",)
+
+
+def test_slices_across_the_others_are_left_out(tmp_path: Path) -> None:
+    truth = make_truth(5, slices=8, side="R")
+    write_series(tmp_path, truth, 5, uid="1.6", oblique=0.0)
+    for i in range(2):
+        write_slice(
+            tmp_path / f"across{i}.dcm", truth.pixels[0], SeriesInstanceUID="1.6", PixelSpacing=[0.5, 0.5],
+            ImagePositionPatient=[0, 0, 4.0 * i], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+        )  # fmt: skip
+    study = read_series(tmp_path)
+    assert np.array_equal(study.pixels, truth.pixels)
+    assert study.notes == ("2 slices in another direction or of another size left out",)
+
+
+def test_of_several_series_the_sagittal_one_is_taken(tmp_path: Path) -> None:
+    truth = make_truth(6, slices=7, side="R")
+    write_series(tmp_path, truth, 6, uid="1.7.1", description="sag PD fs")
+    for i in range(9):
+        write_slice(
+            tmp_path / f"axial{i}.dcm", truth.pixels[0], SeriesInstanceUID="1.7.2", PixelSpacing=[0.5, 0.5],
+            ImagePositionPatient=[0, 0, 4.0 * i], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+        )  # fmt: skip
+    study = read_series(tmp_path)
+    assert np.array_equal(study.pixels, truth.pixels)
+    assert study.notes == ("2 series in one folder: 'sag PD fs' was taken, 7 sagittal slices; left out: 9 axial",)
+
+
+@pytest.mark.parametrize(
+    ("words", "side"),
+    [("Knee left PD", "L"), ("KNIE_RE_sag", "R"), ("left and right", ""), ("pd tse", ""), ("lt knee", "L")],
+)
+def test_the_side_may_be_said_in_words(tmp_path: Path, words: str, side: str) -> None:
+    truth = make_truth(8, slices=6, side="")
+    write_series(tmp_path, truth, 8, description=words)
+    study = read_series(tmp_path)
+    assert study.laterality == side and np.array_equal(study.pixels, truth.pixels)
+
+
+def test_pixels_that_are_not_square_become_so(tmp_path: Path) -> None:
+    truth = make_truth(9, slices=6, side="R")
+    for path in write_series(tmp_path, truth, 9, flips=(False, False, False), swapped=False):
+        _again(path, path, None, PixelSpacing=[0.8, 0.4])
+    study = read_series(tmp_path)
+    slices, height, width = truth.pixels.shape
+    assert study.pixels.shape == (slices, 2 * height, width) and study.pixel_mm == 0.4
+    assert series_shape(tmp_path) == study.pixels.shape
+
+
+def test_what_is_no_series_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such file or folder; expected \.npy, NIfTI"):
+        read_study(tmp_path / "gone")
+    with pytest.raises(InputError, match="no DICOM slice says where it lies; expected slices with ImagePosition"):
+        read_study(tmp_path)
+    write_slice(tmp_path / "a.dcm", np.zeros((16, 16), np.int16))
+    with pytest.raises(InputError, match=r"1 slice without a position left out \(a.dcm\)"):
+        read_study(tmp_path)
+    (tmp_path / "b.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 50)
+    (tmp_path / "c.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[:200])
+    with pytest.raises(InputError, match=r"1 slice without a position.*; 2 DICOM files without an image left out"):
+        read_study(tmp_path)
+
+
+def test_a_slice_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
+    truth = make_truth(10, slices=6)
+    paths = write_series(tmp_path, truth, 10)
+    paths[2].write_bytes(paths[2].read_bytes()[:-200])
+    with pytest.raises(InputError, match=rf"{paths[2].name}: a DICOM file that cannot be shown"):
+        read_study(tmp_path)

@@ -1,0 +1,323 @@
+"""A study set goes through the same reader, import and audit as a set of images."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fracturelib._io.files import InputError
+from fracturelib.cli import main
+from fracturelib.curate.audit import audit_folder
+from fracturelib.curate.audit_report import to_dict, to_html, to_text
+from fracturelib.curate.importer import import_dataset
+from fracturelib.data import load_manifest, load_studies, read_folder, read_study
+from fracturelib.data.studies import holds_studies, load_truth
+from fracturelib.data.study import Study, resample_study, to_grey
+from tests.mrnet import make_kneemri, make_mrnet, volume
+from tests.series import make_truth, write_series
+from tests.study_copies import KINDS, altered
+
+
+def write_set(folder: Path, *, each: int = 4, manifest: bool = False) -> pd.DataFrame:
+    """A small study set in splits and classes; patients of two studies each."""
+    rows, seed = [], 0
+    for split in ("train", "val", "test"):
+        for label, name in enumerate(("Whole", "Torn")):
+            for i in range(each):
+                seed += 1
+                file = f"{split}/{name}/p{seed // 2:03d}_{i}.npy"
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                np.save(folder / file, volume(seed, slices=8 + i % 2))
+                rows.append((file, split, label, f"{split}{name}{i // 2}", 8 + i % 2, 64, 64, 4.0, 1.0, "LR"[i % 2]))
+    names = ["file", "split", "label", "group", "slices", "height", "width", "slice_mm", "pixel_mm", "laterality"]
+    frame = pd.DataFrame(rows, columns=names)
+    if manifest:
+        frame.to_csv(folder / "manifest.csv", index=False)
+    return frame
+
+
+@pytest.mark.parametrize("manifest", [True, False])
+def test_one_reader_serves_studies(tmp_path: Path, manifest: bool) -> None:
+    told = write_set(tmp_path, manifest=manifest)
+    found = read_folder(tmp_path)
+    assert found.noun == "study" and found.errors == [] and found.classes == ("Whole", "Torn")
+    assert found.images.set_index("file")["label"].to_dict() == told.set_index("file")["label"].to_dict()
+    assert holds_studies(tmp_path)
+    frame = load_manifest(tmp_path)
+    assert list(frame.columns[:7]) == ["file", "split", "label", "group", "width", "height", "slices"]
+    assert frame["slices"].tolist() == told.sort_values("file")["slices"].tolist()
+    assert frame.attrs["noun"] == "study" and len(frame) == 24
+
+
+def test_a_part_of_a_study_set_is_read_by_its_manifest(tmp_path: Path) -> None:
+    write_set(tmp_path, manifest=True)
+    for part in ("test", "test/Torn"):
+        found = read_folder(tmp_path / part, inside=True)
+        assert found.noun == "study" and set(found.images["split"]) == {"test"} and found.images["label"].notna().all()
+        assert found.kind == "a manifest" and (found.images["laterality"] != "").all()
+
+
+def test_images_beside_arrays_stay_images(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "train" / "Fractured").mkdir(parents=True)
+    Image.fromarray(volume(0)[0]).save(tmp_path / "train" / "Fractured" / "a.png")
+    np.save(tmp_path / "scores.npy", np.ones(5))
+    np.save(tmp_path / "train" / "features.npy", np.ones((2, 16, 16)))
+    found = read_folder(tmp_path)
+    assert found.noun == "image" and found.others == ["scores.npy", "train/features.npy"]
+    assert not holds_studies(tmp_path)
+
+
+def test_arrays_that_are_no_stacks_are_not_taken_for_studies(tmp_path: Path) -> None:
+    np.save(tmp_path / "scores.npy", np.ones(5))
+    assert read_folder(tmp_path).noun == "image"
+
+
+def test_studies_are_loaded_with_their_slices(tmp_path: Path) -> None:
+    write_set(tmp_path, manifest=True)
+    studies, there, table = load_studies(tmp_path, "train")
+    assert studies.shape == (8, 9, 64, 64) and studies.dtype == np.uint8
+    assert there.sum(axis=1).tolist() == table["slices"].tolist() and not studies[~there].any()
+    first = read_study(tmp_path / table.at[0, "file"]).pixels
+    assert np.array_equal(studies[0][there[0]], first)
+    smaller, _, _ = load_studies(tmp_path, "val", size=32, field_mm=32)
+    assert smaller.shape == (8, 9, 32, 32)
+    one = read_study(tmp_path / load_manifest(tmp_path).query("split == 'val'").iloc[0]["file"]).pixels
+    assert np.array_equal(smaller[0][: len(one)], one[:, 16:48, 16:48])  # 32 mm of 1 mm each, about the centre
+    with pytest.raises(InputError, match="split is 'all'; expected one of train, val, test"):
+        load_studies(tmp_path, "all")
+
+
+def test_truth_is_loaded_like_its_studies(tmp_path: Path) -> None:
+    table = write_set(tmp_path, manifest=True)
+    (tmp_path / "masks").mkdir()
+    for file, slices in zip(table["file"], table["slices"], strict=True):
+        mask = np.zeros((slices, 64, 64), bool)
+        mask[slices // 2, 20:30, 20:30] = True
+        np.savez_compressed(tmp_path / "masks" / f"{Path(file).stem}.npz", mask=mask)
+    assert read_folder(tmp_path).others == []
+    studies, _, rows = load_studies(tmp_path, "test")
+    truth = load_truth(tmp_path, rows, studies.shape[1:])
+    assert truth.shape == studies.shape and truth.sum(axis=(1, 2, 3)).tolist() == [100] * len(rows)
+    (tmp_path / "masks" / f"{Path(rows.at[0, 'file']).stem}.npz").unlink()
+    with pytest.raises(InputError, match=r"no mask \(FileNotFoundError\); expected one a study"):
+        load_truth(tmp_path, rows, studies.shape[1:])
+
+
+def test_resampling_keeps_millimetres() -> None:
+    pixels = np.zeros((5, 100, 80), np.uint8)
+    pixels[:, 40:60, 30:50] = 200  # 20 x 20 pixels of 0.5 mm about the centre: 10 x 10 mm
+    square = resample_study(Study(pixels, pixel_mm=0.5), shape=(64, 64), field_mm=32)
+    assert square.shape == (5, 64, 64)
+    inside = square[2] > 100
+    assert inside.sum() == pytest.approx(400, rel=0.05)  # 10 x 10 mm of 0.5 mm each
+    assert np.argwhere(inside).mean(axis=0) == pytest.approx([31.5, 31.5], abs=0.6)
+    fewer = resample_study(
+        Study(np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((16, 16), "u1")), shape=(3, 16, 16)
+    )
+    assert fewer[:, 8, 8].tolist() == [0, 2, 4]
+    with pytest.raises(InputError, match=r"field_mm is -1; expected a length"):
+        resample_study(Study(pixels), shape=(8, 8), field_mm=-1)
+
+
+def test_a_window_is_that_of_the_whole_study() -> None:
+    pixels = np.random.default_rng(0).normal(1000, 200, (4, 32, 32)).astype(np.float32)
+    pixels[1] *= 2
+    grey = to_grey(pixels)
+    assert grey[1].mean() > 1.8 * grey[0].mean() and grey.min() == 0 and grey.max() == 255
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (np.array([{"a": 1}]), "holds Python objects, which are a pickle; expected an array of numbers"),
+        (np.ones((4, 4)), r"an array of 4 x 4; expected slices x height x width"),
+        (np.ones((3, 8, 20)), r"3 slices of 8 x 20 pixels; expected 1 to 2000 of at least 16 x 16"),
+        (np.full((3, 16, 16), np.nan), "has values that are not finite; expected numbers"),
+        (np.full((3, 16, 16), "a"), "holds <U1; expected an array of numbers"),
+    ],
+)
+def test_what_is_no_study_is_one_line(tmp_path: Path, content: np.ndarray, line: str) -> None:
+    np.save(tmp_path / "knee.npy", content)
+    with pytest.raises(InputError, match=rf"knee\.npy: {line}"):
+        read_study(tmp_path / "knee.npy")
+
+
+def test_a_file_that_is_cut_off_or_another_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "knee.npy"
+    np.save(path, volume(0))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"1,000 of 49,280 bytes; expected a whole file"):
+        read_study(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match=r"not a \.npy file"):
+        read_study(path)
+    (tmp_path / "knee.jpg").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"not a study; expected \.npy, NIfTI"):
+        read_study(tmp_path / "knee.jpg")
+    (tmp_path / "knee.pck").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"a pickle, which can run any program .*numpy\.save"):
+        read_study(tmp_path / "knee.pck")
+
+
+def test_mrnet_is_imported_as_published(tmp_path: Path) -> None:
+    """Its valid becomes test; validation comes out of its train, by patient; one plane."""
+    make_mrnet(tmp_path / "source")
+    out = tmp_path / "out"
+    assert main(["data", "import", str(tmp_path / "source"), str(out), "--quiet"]) == 0
+    frame = load_manifest(out)
+    assert set(frame.query("split == 'test'")["group"]) == {str(1130 + i) for i in range(8)}
+    assert frame["split"].value_counts()["test"] == 8 and len(frame) == 48
+    part = {split: set(frame.loc[frame["split"] == split, "group"]) for split in ("train", "val")}
+    assert part["train"] | part["val"] == {f"{i:04d}" for i in range(40)} and not part["train"] & part["val"]
+    assert 4 <= len(part["val"]) <= 8
+    assert set(frame.query("split == 'val'")["label"]) == {0, 1}
+    assert all(row.label == int(int(row.group) % 4 == 0) for row in frame.itertuples())
+    assert (frame["abnormal"] == 1).all()
+    for row in frame.itertuples():
+        assert row.file == f"{row.split}/{('Whole', 'Torn')[row.label]}/{row.group}.npy"
+        assert np.array_equal(np.load(out / row.file), volume(int(row.group), slices=8 + int(row.group) % 3, size=48))
+    audit = audit_folder(tmp_path / "source")  # sees the same before the import, of the splits that are published
+    assert dict(zip(audit.images["group"], audit.images["label"], strict=True)) == dict(
+        zip(frame["group"], frame["label"], strict=True)
+    )
+    assert audit.images["split"].value_counts().to_dict() == {"train": 40, "test": 8} and not audit.copies.groups
+    again = import_dataset(tmp_path / "source", out, progress=False)
+    assert not again.changed and again.summary.startswith(f"{out}: 48 studies of 48 groups from MRNet; it was there")
+    assert any("valid is taken as test" in note for note in again.notes)
+
+
+def test_copies_in_mrnet_are_kept_together(tmp_path: Path) -> None:
+    root = make_mrnet(tmp_path, train=36, valid=8)
+    noisy = altered(volume(1131, slices=8 + 1131 % 3, size=48), "noise", np.random.default_rng(0))
+    np.save(root / "train" / "sagittal" / "0007.npy", noisy)
+    report = import_dataset(root, tmp_path / "out", progress=False)
+    frame = load_manifest(report.folder)
+    pair = frame[[Path(f).stem in ("0007", "1131") for f in frame["file"]]]
+    assert pair["group"].nunique() == 1 and pair["split"].nunique() == 1 and "test" not in set(pair["split"])
+    assert frame.groupby("group")["split"].nunique().max() == 1
+
+
+def test_kneemri_is_refused_until_it_is_converted(tmp_path: Path) -> None:
+    source = make_kneemri(tmp_path / "source")
+    with pytest.raises(InputError) as caught:
+        import_dataset(source, tmp_path / "out", progress=False)
+    line = str(caught.value)
+    assert "400000-5.pck: a pickle, which can run any program when it is opened" in line and "\n" not in line
+    assert (
+        "numpy.save(name + '.npy', pickle.load(open(name + '.pck', 'rb')))" in line and "(and 11 more pickles)" in line
+    )
+    assert main(["data", "import", str(source), str(tmp_path / "out"), "--quiet"]) == 2
+    for i, path in enumerate(sorted(source.rglob("*.pck"))):
+        np.save(path.with_suffix(".npy"), volume(i, size=32).astype(np.int16) * 7)
+    report = import_dataset(source, tmp_path / "out", progress=False)
+    assert report.kind == "KneeMRI" and report.images == 12
+    frame = load_manifest(tmp_path / "out")
+    assert dict(zip(frame["tear"], frame["label"], strict=True)) == {"none": 0, "partial": 1, "complete": 1}
+    assert np.load(tmp_path / "out" / frame.at[0, "file"]).dtype == np.uint8
+
+
+def test_series_are_imported_in_millimetres(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    for i in range(12):
+        truth = make_truth(i, slices=8, side="LR"[i % 2])
+        truth = type(truth)(volume(i, slices=8, size=32).astype(np.int16), 3.5, 0.6, truth.side)
+        write_series(tmp_path / "source" / ("Torn", "Whole")[i % 2] / f"p{i:02d}" / "sag", truth, i)
+    report = import_dataset(tmp_path / "source", tmp_path / "out", progress=False)
+    assert report.images == 12 and report.counts["train"]["Torn"] > 0
+    frame = load_manifest(tmp_path / "out")
+    assert frame["slice_mm"].to_numpy() == pytest.approx(3.5, abs=1e-3) and (frame["pixel_mm"] == 0.6).all()
+    assert set(frame["laterality"]) == {"L", "R"}
+
+
+def test_another_plane_is_left_out(tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK, which makes the files, is not installed")
+    pytest.importorskip("nibabel", reason="nibabel, which reads NIfTI, is not installed")
+    for i in range(9):
+        image = sitk.GetImageFromArray(volume(i))
+        image.SetSpacing((0.5, 0.5, 4.0))
+        if i < 8:  # columns to the back, rows to the foot, slices to the left
+            image.SetDirection((0, 0, 1, 1, 0, 0, 0, -1, 0))
+        path = tmp_path / "source" / ("Torn", "Whole")[i % 2] / f"knee{i}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(image, str(path))
+    report = import_dataset(tmp_path / "source", tmp_path / "out", progress=False)
+    assert report.images == 8 and report.left_out == (("Torn/knee8.nii.gz", "axial; expected sagittal slices"),)
+    frame = load_manifest(tmp_path / "out")
+    one = frame[[file.endswith("knee3.npy") for file in frame["file"]]].iloc[0]
+    assert (one["slice_mm"], one["pixel_mm"]) == (4.0, 0.5) and one["file"].split("/")[1] == "Whole"
+
+
+def test_masks_come_along_with_their_studies(tmp_path: Path) -> None:
+    table = write_set(tmp_path / "source", manifest=True)
+    (tmp_path / "source" / "masks").mkdir()
+    for file in table["file"]:
+        np.savez_compressed(tmp_path / "source" / "masks" / f"{Path(file).stem}.npz", mask=np.ones((8, 64, 64), bool))
+    import_dataset(tmp_path / "source", tmp_path / "out", progress=False)
+    frame = load_manifest(tmp_path / "out")
+    assert all((tmp_path / "out" / "masks" / f"{Path(f).stem}.npz").is_file() for f in frame["file"])
+
+
+def test_an_audit_of_studies_speaks_of_studies(tmp_path: Path) -> None:
+    frame = write_set(tmp_path, manifest=True)
+    audit = audit_folder(tmp_path)
+    assert audit.clean and audit.verdict == "Clean: 24 studies, no copies, nothing broken, no shortcut found."
+    assert "train: 8 studies, 8 scans; 4 torn, 4 not" in to_text(audit) and to_dict(audit)["of"] == "study"
+    page = to_html(audit)
+    assert "Studies" in page and "No scan is there twice" in page and "fractured" not in page.lower()
+    copied = tmp_path / "test" / "Torn" / "again.npy"
+    np.save(copied, np.load(tmp_path / frame.at[0, "file"])[::-1])
+    row = frame.iloc[0].to_dict() | {"file": "test/Torn/again.npy", "split": "test", "label": 1, "group": "z"}
+    pd.concat([frame, pd.DataFrame([row])]).to_csv(tmp_path / "manifest.csv", index=False)
+    audit = audit_folder(tmp_path)
+    assert audit.verdict.startswith("A score on this test set means little: 1 of 9 test studies is a copy of training")
+    assert len(audit.leaks) == len(audit.contradictions) == 1
+    assert audit.copies.found[0].how == "8 of 8 slices identical" and "1 scan is there more than once" in to_text(audit)
+    assert main(["audit", str(tmp_path), "--quiet", "--html", str(tmp_path.parent / "a.html")]) == 1
+
+
+def test_what_cannot_be_read_is_a_problem_of_the_audit(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    (tmp_path / "train" / "Torn" / "broken.npy").write_bytes(b"x")
+    np.save(tmp_path / "train" / "Torn" / "flat.npy", np.full((6, 32, 32), 9, np.uint8))
+    audit = audit_folder(tmp_path)
+    assert [(p.kind, p.file) for p in audit.problems] == [
+        ("blank", "train/Torn/flat.npy"), ("unreadable", "train/Torn/broken.npy"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_copies_are_found_and_strangers_are_not(tmp_path: Path, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(16):
+        np.save(tmp_path / f"a{i:02d}.npy", volume(i, slices=16, size=96))
+    for i in range(4):
+        np.save(tmp_path / f"b{i:02d}.npy", altered(volume(i, slices=16, size=96), kind, rng))
+    audit = audit_folder(tmp_path)
+    files = list(audit.images["file"])
+    assert sorted(sorted(files[i] for i in group) for group in audit.copies.groups) == [
+        [f"a{i:02d}.npy", f"b{i:02d}.npy"] for i in range(4)
+    ]
+    if kind in ("reversed", "mixed"):
+        said = "identical" if kind == "reversed" else "slices reversed"
+        assert all(said in copy.how for copy in audit.copies.found)
+
+
+def test_a_series_under_other_names_is_the_same_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    truth = make_truth(3, slices=6)
+    for i, path in enumerate(write_series(tmp_path / "a", truth, 3)):
+        (tmp_path / "b").mkdir(exist_ok=True)
+        shutil.copyfile(path, tmp_path / "b" / f"{9 - i}.dcm")
+    audit = audit_folder(tmp_path)
+    assert len(audit.images) == 2 and audit.copies.found[0].how == "identical bytes"
+
+
+def test_what_is_said_of_a_series_is_noted(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    write_series(tmp_path / "a", make_truth(4, slices=8), 4)[3].unlink()
+    (line,) = [note for note in audit_folder(tmp_path).notes if "missing" in note]
+    assert line.startswith("1 study: 1 slice missing at 1 place: gaps of ") and line.endswith("(a)")
