@@ -17,8 +17,9 @@ from fracturelib._io.files import InputError, counted, may_replace, printable, r
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib._io.terminal import Terminal, open_stream
 from fracturelib._options import SEEDS, Formatter, Parser, path_of, real, whole
+from fracturelib.models.poolings import POOLINGS
 from fracturelib.models.shipped import PRETRAINED
-from fracturelib.training.config import LIMITS, FineTuneConfig, TrainConfig, best_epoch
+from fracturelib.training.config import LIMITS, FineTuneConfig, StudyConfig, TrainConfig, best_epoch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +86,8 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "source",
         type=path_of("a folder or a zip file"),
-        help="a folder or zip: class folders with or without splits, FracAtlas, MURA, GRAZPEDWRI-DX, COCO or YOLO",
+        help="a folder or zip: class folders with or without splits, FracAtlas, MURA, GRAZPEDWRI-DX, COCO or YOLO; or "
+        "studies of MRI: MRNet, KneeMRI, or folders called Torn and Whole with .npy, NIfTI or DICOM series",
     )
     c.add_argument("out", type=path_of("a folder to make"), help="the folder to make")
     _seed(c, "seed of the split")
@@ -208,7 +210,9 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
         example="fracture audit data/demo --html audit.html --json audit.json",
     )  # fmt: skip
     c.add_argument(
-        "folder", type=path_of("a folder"), help="images in any layout, with or without splits, classes and tables"
+        "folder",
+        type=path_of("a folder"),
+        help="images or studies in any layout, with or without splits, classes and tables",
     )
     c.add_argument(
         "--json",
@@ -252,16 +256,17 @@ def run_audit(args: argparse.Namespace) -> int:
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
     c = _command(
-        commands, "train", run_train, summary="train a classifier; a run that was stopped goes on",
+        commands, "train", run_train, summary="train a classifier of images or studies; a run that was stopped goes on",
         example="fracture train data/demo --out runs/first", goes_on=True,
     )  # fmt: skip
     c.add_argument("folder", type=path_of("a folder"), help="train/, val/ and perhaps test/, each with class folders")
     c.add_argument("--out", type=path_of("a folder"), required=True, help="folder of the run")
     c.add_argument(
-        "--model", default=TrainConfig.architecture,
+        "--model",
         help=f"{TrainConfig.architecture}, or {FineTuneConfig.architecture}: pretrained features, and heads that learn "
         "to classify and to localize; its own defaults; or torchvision:NAME or timm:NAME, the same on features of that "
-        "network, which must be a plain convolutional one",
+        f"network, which must be a plain convolutional one; or {StudyConfig.architecture}, for studies of many slices "
+        f"({TrainConfig.architecture}; for a study set {StudyConfig.architecture})",
     )  # fmt: skip
     c.add_argument(
         "--start", type=path_of("a checkpoint"), metavar="MODEL",
@@ -269,6 +274,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "another size; no image that it learnt from may be in val or test",
     )  # fmt: skip
     _add_pretrained(c)
+    c.add_argument(
+        "--pooling", choices=POOLINGS,
+        help=f"of {StudyConfig.architecture}: how the slices of a study are put together ({StudyConfig.pooling})",
+    )  # fmt: skip
     c.add_argument(
         "--folds", type=whole((2, 20)), metavar="N",
         help="cross-validation by patient: train once for each of N folds of train and val, so that each image is "
@@ -327,13 +336,16 @@ def _add_pretrained(c: argparse.ArgumentParser) -> None:
 
 def _defaults(name: str) -> str:
     """What a setting is if it is not given, for each network."""
-    first, second = getattr(TrainConfig, name), getattr(FineTuneConfig, name)
-    return f"{first}" if first == second else f"{first}; {FineTuneConfig.architecture}: {second}"
+    first, *others = (getattr(config, name) for config in (TrainConfig, FineTuneConfig, StudyConfig))
+    named = zip((FineTuneConfig.architecture, StudyConfig.architecture), others, strict=True)
+    return "; ".join([f"{first}", *(f"{network}: {value}" for network, value in named if value != first)])
 
 
 def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
     """What the options of `train` come to; those of the other network are an error."""
     transfer = args.model == FineTuneConfig.architecture or ":" in args.model
+    if args.pooling is not None and args.model != StudyConfig.architecture:
+        raise InputError(f"--pooling {args.pooling} is given; expected --model {StudyConfig.architecture}")
     own = {True: ("unfreeze", "peak_loss_weight", "no_outlines"), False: ("patience", "no_augment")}
     for name in own[not transfer]:
         if getattr(args, name) not in (None, False):
@@ -342,6 +354,9 @@ def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
             raise InputError(f"--{option}{value} is given; expected {needed} {FineTuneConfig.architecture}")
     names = ("size", "epochs", "batch", "learning_rate", "precision", *own[transfer])
     given = {n: getattr(args, n) for n in names if getattr(args, n) is not None and not n.startswith("no_")}
+    if args.model == StudyConfig.architecture:
+        given |= {} if args.pooling is None else {"pooling": args.pooling}
+        return StudyConfig(augment=not args.no_augment, seed=args.seed, **given)
     if not transfer:
         return TrainConfig(architecture=args.model, augment=not args.no_augment, seed=args.seed, **given)
     if args.no_outlines:
@@ -355,10 +370,14 @@ def _config(args: argparse.Namespace) -> TrainConfig | FineTuneConfig:
 
 def run_train(args: argparse.Namespace) -> int:
     """`fracture train`."""
+    from fracturelib.data.studies import holds_studies
     from fracturelib.training.distributed import together
     from fracturelib.training.folds import train_folds
     from fracturelib.training.runs import MODEL_FILE, train_folder
 
+    if args.model is None:
+        studies = args.folder.is_dir() and holds_studies(args.folder)
+        args.model = (StudyConfig if studies else TrainConfig).architecture
     if args.model == "deep_ensemble":
         raise InputError(
             "--model is deep_ensemble; train its members one by one, then put them together by fracture ensemble"
@@ -505,9 +524,11 @@ def run_predict(args: argparse.Namespace) -> int:
     _require_some(frame, args.paths[0])
     write_table(frame, args.csv)
     unread = int(frame["score"].isna().sum())
-    predicted = int((frame["decision"] == "Fractured").sum())
+    one, many, positive = frame.attrs["said"]
+    predicted = int((frame["decision"] == positive).sum())
     print(
-        f"{args.csv}: {counted(len(frame), 'image')}, {predicted} predicted fractured, {unread} without a score; "
+        f"{args.csv}: {counted(len(frame), one, many)}, {predicted} predicted {positive.lower()}, "
+        f"{unread} without a score; "
         f"{frame.attrs['threshold']}. {NOTICE}"
     )
     return 0

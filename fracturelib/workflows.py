@@ -15,14 +15,18 @@ from fracturelib._io.files import InputError, atomic_path, counted, may_replace,
 from fracturelib._io.pages import beginning
 from fracturelib.data.coco import Annotation, fracture_mask
 from fracturelib.data.decode import decode, in_colour
-from fracturelib.data.found import Found
+from fracturelib.data.found import NOUNS, STUDY, Found
 from fracturelib.data.images import square_geometry, to_square
 from fracturelib.data.layouts import known_files, read_folder
 from fracturelib.data.pixels import noted
+from fracturelib.data.studies import padded
+from fracturelib.data.study import resample_study
+from fracturelib.data.volumes import read_study
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
 from fracturelib.models.classifier import Classifier, load_classifier, scores_from_logits
 from fracturelib.models.registry import stages
+from fracturelib.models.study import StudyNetwork
 from fracturelib.training.train import JUDGED_ON
 from fracturelib.viz.explain_page import INDEX, write_index
 from fracturelib.viz.explain_page import MARK as INDEX_MARK
@@ -50,6 +54,7 @@ class Source:
     group: str = ""
     split: str = ""
     annotations: tuple[Annotation, ...] = ()
+    noun: str = "image"
 
 
 def collect(paths: Sequence[Path]) -> list[Source]:
@@ -105,7 +110,7 @@ def _sources(found: Found) -> list[Source]:
     columns = ["path", "file", "label", "group", "split"]
     return [
         Source(path, file, None if pd.isna(label) else int(label), group or file, split,
-               tuple(found.annotations.get(file, ())))
+               tuple(found.annotations.get(file, ())), found.noun)
         for path, file, label, group, split in found.images[columns].itertuples(index=False)
     ]  # fmt: skip
 
@@ -156,9 +161,11 @@ def predict_paths(
         except InputError as error:
             raise InputError(f"{model}: {error}") from None
     sources = collect(paths)
+    _require_noun(sources, classifier, model)
     rows: list[dict[str, object]] = []
     notes: dict[str, tuple[str, ...]] = {}
-    bar = tqdm(total=len(sources), desc="predicting", unit="image", disable=not progress)
+    one, many = NOUNS[sources[0].noun]
+    bar = tqdm(total=len(sources), desc="predicting", unit=one, disable=not progress)
     for start in range(0, len(sources), chunk):
         part = sources[start : start + chunk]
         rows += _scored_rows(classifier, part, notes, strict=strict)
@@ -169,8 +176,29 @@ def predict_paths(
     print_doubts(frame)
     frame.insert(4, "threshold", classifier.threshold)
     frame = with_known_labels(frame, sources)
-    frame.attrs["threshold"] = decided_by(classifier)
+    frame.attrs.update(threshold=decided_by(classifier), said=(one, many, classifier.classes[1]))
     return frame
+
+
+def _require_noun(sources: Sequence[Source], classifier: Classifier, model: Path) -> None:
+    """Raise InputError unless a network of studies is given studies, and one of images images."""
+    own = STUDY if isinstance(classifier.model, StudyNetwork) else "image"
+    other = [source for source in sources if source.noun != own]
+    if other:
+        known, given = NOUNS[own][1], f"{'a' if own == STUDY else 'an'} {own}"
+        raise InputError(
+            f"{printable(other[0].path)}: is no {own}, and {model} is a network of {known}; expected {given}"
+        )
+
+
+def _as_input(source: Source, classifier: Classifier) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What the network sees of an image, (s, s) uint8, or of a study, (slices, s, s) uint8; and how it was read."""
+    size = classifier.size
+    if source.noun == STUDY:
+        study = read_study(source.path)
+        return resample_study(study, shape=(size, size)), study.notes
+    seen = decode(source.path)
+    return to_square(seen.grey, size), seen.notes
 
 
 def _scored_rows(
@@ -181,15 +209,15 @@ def _scored_rows(
     squares, good = [], []
     for row, source in zip(rows, sources, strict=True):
         try:
-            seen = decode(source.path)
-            squares.append(to_square(seen.grey, classifier.size))
-            notes[source.name] = seen.notes
+            seen, notes[source.name] = _as_input(source, classifier)
+            squares.append(seen)
             good.append((row, source.path))
         except InputError as error:
             row["reason"] = str(error)
     if not good:
         return rows
-    logits, doubts = doubted(classifier, np.stack(squares), [path for _, path in good])
+    seen = padded(squares)[0] if sources[0].noun == STUDY else np.stack(squares)
+    logits, doubts = doubted(classifier, seen, [path for _, path in good])
     scores = scores_from_logits(logits, classifier.temperature)
     for (row, _), score, decision, doubt in zip(good, scores, classifier.decide(scores), doubts, strict=True):
         row["doubt"] = doubt
@@ -277,12 +305,15 @@ def explain_paths(
     InputError
         As `predict_paths`, or if a picture would replace a file that is none.
     """
+    classifier = load_classifier(model)
+    if isinstance(classifier.model, StudyNetwork):
+        raise InputError(f"{model}: is a network of studies; expected one of images, whose maps are pictures")
     sources = collect(paths)
+    _require_noun(sources, classifier, model)
     pictures = picture_names([s.name for s in sources])
     for picture in pictures:
         may_replace(out / picture, PICTURE_MARK)
     may_replace(out / INDEX, beginning(INDEX_MARK))
-    classifier = load_classifier(model)
     layers = stages(classifier.model)
     name = layer or list(layers)[-1]
     if name not in layers:

@@ -56,12 +56,14 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path) -> None:
     # Batches of 37: the two parts of each differ in size. Rounding differs, too, and an untrained network with batch
     # normalisation and Adam makes more of it with each step (at ten times this rate, 3e-4 after six).
     folder = plain_folder(tmp_path / "data", splits={"train": 37, "val": 15})
-    options = ("--size", "64", "--epochs", "4", "--batch", "37", "--learning-rate", "1e-4")
+    options = ("--size", "64", "--epochs", "4", "--batch", "37", "--learning-rate", "1e-4", "--precision", "float32")
     one = trained(ALONE, folder, tmp_path / "one", tmp_path, *options)
     two = trained(TWO, folder, tmp_path / "two", tmp_path, *options)
     assert np.abs(one["train_loss"] - two["train_loss"]).max() < 1e-4
     assert np.abs(one["val_loss"] - two["val_loss"]).max() < 1e-4
     assert one["train_loss"].iloc[-1] < one["train_loss"].iloc[0]
+    short = trained(TWO, folder, tmp_path / "bfloat16", tmp_path, *options[:-1], "bfloat16")
+    assert np.abs(one["train_loss"] - short["train_loss"]).max() < 0.02
 
 
 @pytest.mark.parametrize("tune", ["heads", "most"])

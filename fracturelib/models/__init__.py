@@ -17,5 +17,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "localizer": ["LocalizingEfficientNet"],
         "registry": ["stages"],
         "small_cnn": ["SmallCNN"],
+        "study": ["StudyNetwork"],
     },
 )

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from fracturelib._io.files import InputError, printable
-from fracturelib.data.labels import CLASSES
+from fracturelib.data.labels import CLASSES, STUDY_CLASSES
 from fracturelib.metrics.operating_point import GRAMMAR, parse_rule
 from fracturelib.models.backbones import is_backbone
 from fracturelib.models.familiarity import Familiarity, collected_features
 from fracturelib.models.localizer import STAGES
+from fracturelib.models.poolings import POOLINGS
 from fracturelib.models.registry import MODELS, model_class
 from fracturelib.models.tensor_file import TensorHeader
 
@@ -81,7 +82,7 @@ def check_values(values: Mapping[str, Any]) -> None:
     if extra := [key for key in values if key not in VALUES]:
         raise OddCheckpointError(f"values is with {extra[0]}", f"{', '.join(sorted(VALUES))} only")
     check_architecture(values["architecture"])
-    localizing = values["architecture"]["name"] != "small_cnn"
+    localizing = values["architecture"]["name"] not in ("small_cnn", "study_network")
     least, most, step = (32, SIZES[1], 32) if localizing else (*SIZES, 1)
     if not _whole(values["size"]) or not least <= values["size"] <= most or values["size"] % step:
         raise _odd("size", values["size"], f"{least} to {most} pixels" + (", a multiple of 32" if localizing else ""))
@@ -91,8 +92,9 @@ def check_values(values: Mapping[str, Any]) -> None:
     for name in ("fingerprint", "version", "default_rule"):
         if not _is_name(values[name]):
             raise _odd(name, values[name], "text of one line")
-    if not isinstance(values["classes"], list | tuple) or tuple(values["classes"]) != CLASSES:
-        raise _odd("classes", values["classes"], f"{', '.join(CLASSES)}, in this order")
+    classes = classes_of(values["architecture"]["name"])
+    if not isinstance(values["classes"], list | tuple) or tuple(values["classes"]) != classes:
+        raise _odd("classes", values["classes"], f"{', '.join(classes)}, in this order")
     if type(values["tta"]) is not bool:
         raise _odd("tta", values["tta"], "True or False")
     _check_calibration(values, "", values["default_rule"])
@@ -101,6 +103,11 @@ def check_values(values: Mapping[str, Any]) -> None:
             raise _odd("tta_calibration", again, "temperature and thresholds")
         _check_calibration(again, " of tta_calibration", values["default_rule"])
     _check_extra(values["extra"])
+
+
+def classes_of(architecture: str) -> tuple[str, str]:
+    """What a network of that name tells apart, label 0 first."""
+    return STUDY_CLASSES if architecture == "study_network" else CLASSES
 
 
 def _check_calibration(values: Mapping[str, Any], of: str, rule: str) -> None:
@@ -177,6 +184,10 @@ def check_architecture(architecture: object) -> None:
             continue
         if option not in known:
             raise OddCheckpointError(f"architecture is {name} with {option}", f"{', '.join(known)} only")
+        if option == "pooling":
+            if value not in POOLINGS:
+                raise _odd(option, value, f"one of {', '.join(POOLINGS)}")
+            continue
         least = 0 if option == "shared" else 1
         if not _whole(value) or not least <= value <= MOST[option]:
             raise _odd(option, value, f"a whole number in {least}..{MOST[option]}")

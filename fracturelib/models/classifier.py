@@ -20,6 +20,7 @@ from fracturelib.models.checkpoint_checks import (
     check_shapes,
     check_values,
     check_weights,
+    classes_of,
     familiarity_of,
     from_version_1,
     refusal,
@@ -106,7 +107,7 @@ class Classifier:
 
     def logits(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
         """Logits before the temperature: (n, size, size) uint8 -> (n, 2) float64; with `tta` the mean of both."""
-        seen = [images, images[:, :, ::-1]] if self.tta else [images]
+        seen = [images, images[..., ::-1]] if self.tta else [images]
         found = [model_logits(self.model, look, mean=self.mean, std=self.std, batch=batch) for look in seen]
         return np.mean(found, axis=0)
 
@@ -193,9 +194,12 @@ class Classifier:
 
 
 def normalised(images: Tensor, mean: float, std: float) -> Tensor:
-    """(n, s, s) uint8 -> (n, 1, s, s) float32 of mean 0 and deviation 1 over the training set, channels last."""
+    """(n, s, s) uint8 -> (n, 1, s, s) float32 of mean 0 and deviation 1 over the training set, channels last.
+
+    Of studies, (n, slices, s, s) uint8 -> the same shape.
+    """
     x = (images.float() / 255 - mean) / std
-    return x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
+    return x if x.ndim == 4 else x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
 
 
 def model_logits(
@@ -203,11 +207,14 @@ def model_logits(
 ) -> NDArray[np.float64]:
     """Logits of a network in evaluation mode, its mode left as it was: (n, s, s) uint8 -> (n, 2) float64.
 
-    At most `batch` images at a time; of more than 224 pixels hardly more than one for each thread, so that what a layer
-    leaves is still in the processor's cache when the next one takes it up, and memory does not grow with their size.
+    Of studies, (n, slices, s, s) uint8. At most `batch` images at a time; of more than 224 pixels hardly more than one
+    for each thread, so that what a layer leaves is still in the processor's cache when the next one takes it up, and
+    memory does not grow with their size.
     """
     if images.ndim == 3 and images.shape[1] > 224:
         batch = min(batch, max(torch.get_num_threads(), 6 * 224**2 // images.shape[1] ** 2))
+    if images.ndim == 4:
+        batch = max(1, batch // max(1, images.shape[1]))
     training = model.training
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     model.eval()
@@ -353,7 +360,10 @@ def load_classifier(path: str | Path) -> Classifier:
         payload = load_payload(path, expected=FORMAT, version=FORMAT_VERSION, oldest=1, check=check)
         values = payload["values"] if payload["format_version"] > 1 else from_version_1(payload["values"])
         again = values["tta_calibration"]
-        values |= {"classes": CLASSES, "tta_calibration": None if again is None else Calibration(**again)}
+        values |= {
+            "classes": classes_of(values["architecture"]["name"]),
+            "tta_calibration": None if again is None else Calibration(**again),
+        }
         model = build_model(**values["architecture"])
         model.load_state_dict(payload["weights"])
         check_weights(model)

@@ -6,10 +6,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "baselines": ["metadata_columns", "metadata_scores"],
-        "config": ["TrainConfig", "FineTuneConfig"],
+        "config": ["TrainConfig", "StudyConfig", "FineTuneConfig"],
         "features": ["whole_features"],
         "finetune": ["fit_localizer"],
         "folds": ["CrossValidation", "train_folds"],
+        "leaks": ["leak_by_slice"],
         "losses": ["focal_loss", "grid_of", "peak_loss"],
         "multilabel": [
             "Task",

@@ -28,6 +28,30 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     return ((moved - 127) * contrast + 127 + brightness).clamp(0, 255).byte()
 
 
+def augmented_studies(studies: Tensor, generator: torch.Generator) -> Tensor:
+    """Studies as they might have been taken: (n, slices, s, s) uint8 -> the same.
+
+    All slices of a study alike: in reversed order in one of two, as those of the other knee lie; turned by up to 8
+    degrees, zoomed by up to an eighth, shifted by up to a sixteenth; the display curve changed. Empty ones stay empty.
+
+    Examples
+    --------
+    >>> studies = torch.zeros(2, 5, 32, 32, dtype=torch.uint8)
+    >>> augmented_studies(studies, torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 5, 32, 32])
+    """
+    n = len(studies)
+    u = torch.rand(6, n, generator=generator)
+    turned = torch.where((u[0] < 0.5).view(n, 1, 1, 1), studies.flip(1), studies)
+    angle, zoom, shift = (u[1] - 0.5) * math.radians(16), 1 + (u[2] - 0.5) / 4, (u[3:5] - 0.5) / 4
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    rows = [torch.stack([cos, -sin, shift[0]], 1), torch.stack([sin, cos, shift[1]], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), [n, 1, *studies.shape[2:]], align_corners=False)
+    moved = F.grid_sample(turned.float(), grid, align_corners=False)  # (n, slices, s, s)
+    curve = torch.exp((u[5] - 0.5) * 0.5).view(n, 1, 1, 1)
+    return (255 * (moved / 255) ** curve).clamp(0, 255).byte()
+
+
 def augmented_with_masks(images: Tensor, masks: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Images as they might have been taken, and their masks: two (n, s, s) uint8 -> the same.
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fracturelib._io.files import InputError
+from fracturelib.models.poolings import POOLINGS
 
 # The least and the most of each setting.
 LIMITS: dict[str, tuple[float, float]] = {
@@ -18,6 +20,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "peak_loss_weight": (0, 1000),
     "dropout": (0, 0.99),
     "ema_decay": (0, 1),
+    "width": (1, 256),
     "seed": (0, 2**32 - 1),
 }
 
@@ -57,8 +60,56 @@ class TrainConfig:
     precision: str = "auto"
     seed: int = 0
 
+    noun = "image"  # what it learns from
+
     def __post_init__(self) -> None:
         require_within(vars(self))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the network is built with."""
+        return {}
+
+
+@dataclass(frozen=True)
+class StudyConfig(TrainConfig):
+    """How a network of studies is trained: as one of images, of which a study holds several.
+
+    Attributes
+    ----------
+    pooling : str
+        How slices make a study: "softmax", "max", "mean", "attention" or "middle" (`StudyNetwork`).
+    width : int
+        Channels of the network's first stage.
+    architecture, size, epochs, patience, batch, learning_rate, weight_decay, augment, seed
+        As `TrainConfig`; `size` is the side of a slice in pixels, and `batch` counts studies.
+
+    Examples
+    --------
+    >>> StudyConfig(pooling="max").options
+    {'pooling': 'max', 'width': 12}
+    """
+
+    architecture: str = "study_network"
+    size: int = 128
+    epochs: int = 30
+    patience: int = 30
+    batch: int = 8
+    learning_rate: float = 3e-3
+    pooling: str = "softmax"
+    width: int = 12
+
+    noun = "study"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pooling not in POOLINGS:
+            raise InputError(f"pooling is {self.pooling!r}; expected one of {', '.join(POOLINGS)}")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the network is built with."""
+        return {"pooling": self.pooling, "width": self.width}
 
 
 @dataclass(frozen=True)
@@ -105,6 +156,8 @@ class FineTuneConfig:
     ema_decay: float = 0.99
     precision: str = "auto"
     seed: int = 0
+
+    noun = "image"
 
     def __post_init__(self) -> None:
         require_within(vars(self))

@@ -103,6 +103,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
         """Images' features (n, c, h, w) to the same shape."""
         if not self.training:
             return super().forward(x)
+        precision, x = x.dtype, x.float()  # sums over many places are too long for bfloat16
         mine = x.new_tensor([x.numel() / x.shape[1]])
         sums = all_reduce(torch.cat([x.sum(dim=(0, 2, 3)), mine]))  # a gradient flows back through it
         n, mean = sums[-1].detach(), sums[:-1] / sums[-1]
@@ -115,7 +116,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked += 1
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(precision)
 
 
 class _ToldError(Exception):

@@ -21,14 +21,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from fracturelib._io.files import InputError
 from fracturelib._io.tables import read_table, table_text, write_table
 from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
-from fracturelib.data.images import load_images
-from fracturelib.data.labels import CLASSES
 from fracturelib.data.predictions import read_predictions
 from fracturelib.metrics.bootstrap import group_bootstrap, rate_at
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.intervals import Interval
 from fracturelib.models.classifier import Classifier, load_classifier
-from fracturelib.training.config import FineTuneConfig, TrainConfig, best_epoch
+from fracturelib.training.config import FineTuneConfig, StudyConfig, TrainConfig, best_epoch
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
 from fracturelib.training.finetune import begun_from, kept_features
@@ -41,7 +39,9 @@ from fracturelib.training.runs import (
     fitted,
     leave,
     print_unreadable,
+    read_images,
     require_empty,
+    require_noun,
     require_one_split_each,
     scored,
     trained,
@@ -171,7 +171,7 @@ def train_folds(
     recipe = Recipe.of(config, start, weights, attribution, ranks or ProcessGroup(), progress)
     if not (out / FOLDS_FILE).is_file():
         require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
-    frame = _frame(folder)
+    frame = _frame(folder, config)
     learnt = frame[frame["split"] != "test"].reset_index(drop=True)
     splits = splits_of_folds(folder, learnt, folds, config.seed)
     if recipe.ranks.first:
@@ -187,7 +187,7 @@ def train_folds(
     if only:
         return None
     run = _taught_on_all(pool, frame[frame["split"] == "test"], parts, out, recipe)
-    return CrossValidation(run, _figures(run.predictions))
+    return CrossValidation(run, _figures(run.predictions, run.classifier.classes[1]))
 
 
 @dataclass(frozen=True)
@@ -199,9 +199,10 @@ class _Part:
     epochs: int  # after which its network was kept
 
 
-def _frame(folder: Path) -> pd.DataFrame:
-    """The manifest of a folder with images to share out, both classes among them."""
+def _frame(folder: Path, config: TrainConfig | FineTuneConfig) -> pd.DataFrame:
+    """The manifest of a folder with what the network learns from to share out, both classes among them."""
     frame = load_manifest(folder)
+    require_noun(folder, frame, config)
     require_both_classes(frame[frame["split"] != "test"], str(folder))
     frame = frame.drop(columns=["fold", "decision"], errors="ignore")  # the folder's own would be taken for those here
     frame["split"] = frame["split"].where(frame["split"] == "test", "train")
@@ -230,7 +231,7 @@ def _pool(folder: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], re
     config, ranks = recipe.config, recipe.ranks
     if not ranks.first:
         ranks.wait()
-    images = load_images(folder, list(learnt["file"]), size=config.size, progress=recipe.progress and ranks.first)
+    images = read_images(folder, list(learnt["file"]), config, progress=recipe.progress and ranks.first)
     if ranks.first:
         ranks.wait()
     features = None
@@ -326,9 +327,10 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
     classifier = calibrated_by(classifier, logits, tables["label"].to_numpy(np.int64))
     classifier = replace(classifier, extra=classifier.extra | {"folds": len(parts)})
     apart = pool.splits[0] == "test"  # whole patients
-    classifier = with_familiarity(classifier, pool.images[~apart], pool.images[apart])
+    if not isinstance(recipe.config, StudyConfig):
+        classifier = with_familiarity(classifier, pool.images[~apart], pool.images[apart])
     if len(test):
-        images = load_images(pool.folder, list(test["file"]), size=recipe.config.size)
+        images = read_images(pool.folder, list(test["file"]), recipe.config)
         own = scored(classifier, test.reset_index(drop=True), images)
         own["decision"] = classifier.decide(own["score"].to_numpy())
         tables = pd.concat([tables, own], ignore_index=True)
@@ -338,11 +340,11 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
     return run
 
 
-def _figures(predictions: pd.DataFrame) -> dict[str, Interval]:
+def _figures(predictions: pd.DataFrame, positive: str) -> dict[str, Interval]:
     """What the folds' networks are worth on images of patients whom they never met, at thresholds of their own."""
     held = predictions[predictions["fold"].notna()]
     y, group = held["label"].to_numpy(), list(held["group"])
-    predicted = (held["decision"] == CLASSES[1]).to_numpy(float)
+    predicted = (held["decision"] == positive).to_numpy(float)
     figures = {
         "AUC": group_bootstrap(roc_auc, y, held["score"], group),
         "average precision": group_bootstrap(average_precision, y, held["score"], group),

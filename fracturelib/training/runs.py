@@ -15,9 +15,14 @@ from torch import nn
 from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable
 from fracturelib._io.tables import write_table
 from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
+from fracturelib.data.found import NOUNS, STUDY
 from fracturelib.data.images import load_images
+from fracturelib.data.labels import CLASSES, STUDY_CLASSES
 from fracturelib.data.masks import outlines
 from fracturelib.data.predictions import write_predictions
+from fracturelib.data.studies import padded
+from fracturelib.data.study import resample_study
+from fracturelib.data.volumes import read_study
 from fracturelib.models.backbones import (
     BackboneWeights,
     LocalizingBackbone,
@@ -30,7 +35,7 @@ from fracturelib.models.classifier import Classifier, describe, load_classifier,
 from fracturelib.models.ensemble import DeepEnsemble
 from fracturelib.models.localizer import LocalizingEfficientNet, LocalizingNetwork
 from fracturelib.models.registry import build_model, require_model
-from fracturelib.training.config import FineTuneConfig, TrainConfig
+from fracturelib.training.config import FineTuneConfig, StudyConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
 from fracturelib.training.finetune import fit_localizer
@@ -53,6 +58,23 @@ class Run:
     predictions: pd.DataFrame
 
 
+def read_images(
+    folder: Path, files: Sequence[str], config: TrainConfig | FineTuneConfig, *, progress: bool = False
+) -> np.ndarray:
+    """The images of a folder, (n, size, size) uint8; of a study set its studies, (n, slices, size, size) uint8."""
+    if not isinstance(config, StudyConfig):
+        return load_images(folder, files, size=config.size, progress=progress)
+    shape = config.size, config.size
+    return padded([resample_study(read_study(folder / file), shape=shape) for file in files])[0]
+
+
+def require_noun(folder: Path, frame: pd.DataFrame, config: TrainConfig | FineTuneConfig) -> None:
+    """Raise InputError if a network of images would learn from studies, or one of studies from images."""
+    learns, holds = (NOUNS[noun][1] for noun in (config.noun, frame.attrs["noun"]))
+    if learns != holds:
+        raise InputError(f"{folder}: holds {holds}, but {config.architecture} learns from {learns}; expected the same")
+
+
 def training_frame(folder: Path) -> pd.DataFrame:
     """The manifest of a folder that can be trained on.
 
@@ -62,10 +84,13 @@ def training_frame(folder: Path) -> pd.DataFrame:
         If there is no train or no val split, one of them lacks a class, or a patient is in two splits.
     """
     frame = load_manifest(folder)
+    what, classes = NOUNS[frame.attrs["noun"]][1], STUDY_CLASSES if frame.attrs["noun"] == STUDY else CLASSES
     for split in ("train", "val"):
         part = frame[frame["split"] == split]
         if part.empty:
-            raise InputError(f"{folder}: has no {split} images; expected {folder / split}/{{Fractured,Not Fractured}}")
+            raise InputError(
+                f"{folder}: has no {split} {what}; expected {folder / split}/{{{classes[1]},{classes[0]}}}"
+            )
         require_both_classes(part, f"{folder}/{split}")
     require_one_split_each(folder, frame)
     return frame
@@ -109,6 +134,7 @@ def train_folder(
     recipe = Recipe.of(config, start, weights, attribution, ranks or ProcessGroup(), progress)
     require_run_folder(out)
     frame = training_frame(folder)
+    require_noun(folder, frame, config)
     return trained(folder, frame, decoded(folder, frame, recipe), out, recipe)
 
 
@@ -213,7 +239,7 @@ def trained(
     `kept` are the frozen features of train and val, where they are known already.
     """
     classifier, history = fitted(folder, frame, images, out, recipe, kept=kept)
-    if recipe.ranks.first:
+    if recipe.ranks.first and not isinstance(recipe.config, StudyConfig):
         classifier = calibrated_for_tta(classifier, labelled(frame, images, "val"))
         classifier = with_familiarity(classifier, images["train"], images["val"])
     run = Run(out, classifier, history, _judged(classifier, frame, images))
@@ -259,9 +285,7 @@ def decoded(folder: Path, frame: pd.DataFrame, recipe: Recipe) -> dict[str, np.n
     else:
         ranks.wait()
     images = {
-        split: load_images(
-            folder, list(part["file"]), size=recipe.config.size, progress=recipe.progress and ranks.first
-        )
+        split: read_images(folder, list(part["file"]), recipe.config, progress=recipe.progress and ranks.first)
         for split, part in frame.groupby("split")
     }
     if ranks.first:
@@ -340,7 +364,8 @@ def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
         learnt = {"config": begun.extra.get("members", [{}])[0]}
         network = begun.model.member(0)
         begun = replace(begun, model=network, architecture={"name": config.architecture}, extra=begun.extra | learnt)
-    if begun.architecture != {"name": config.architecture}:
+    options = config.options if isinstance(config, TrainConfig) else {}
+    if begun.architecture != {"name": config.architecture, **options}:
         raise InputError(f"{path}: is {begun.architecture}; expected {config.architecture}, which is to be trained")
     return begun
 

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from fracturelib._io.files import InputError
 from fracturelib.metrics.classification import roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_youden
+from fracturelib.models.checkpoint_checks import classes_of
 from fracturelib.models.classifier import (
     Calibration,
     Classifier,
@@ -27,7 +28,7 @@ from fracturelib.models.classifier import (
 )
 from fracturelib.models.familiarity import collected_features, fit_familiarity
 from fracturelib.models.registry import build_model
-from fracturelib.training.augment import augmented
+from fracturelib.training.augment import augmented, augmented_studies
 from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.precision import autocast, resolved_precision
@@ -40,7 +41,10 @@ JUDGED_ON = "validation images"  # in a checkpoint's `extra`: how many its thres
 
 @dataclass(frozen=True)
 class Images:
-    """Squares and their labels: images (n, size, size) uint8, labels (n,) of 0 and 1."""
+    """Squares and their labels: images (n, size, size) uint8, labels (n,) of 0 and 1.
+
+    Or studies and theirs: images (n, slices, size, size) uint8, filled up with empty slices.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -53,13 +57,17 @@ class Images:
 
 
 def training_batches(radiographs: Images, config: TrainConfig, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch in an order that only the seed and the epoch decide: images (b, s, s) uint8, labels (b,) int64."""
+    """One epoch in an order that only the seed and the epoch decide: images (b, s, s) uint8, labels (b,) int64.
+
+    Of studies, (b, slices, s, s) uint8.
+    """
     generator = torch.Generator().manual_seed(1_000_003 * config.seed + epoch)
+    changed = augmented if radiographs.images.ndim == 3 else augmented_studies
     order = torch.randperm(len(radiographs.images), generator=generator).numpy()
     for start in range(0, len(order), config.batch):
         chosen = np.sort(order[start : start + config.batch])
         images = torch.from_numpy(np.ascontiguousarray(radiographs.images[chosen]))
-        yield augmented(images, generator) if config.augment else images, torch.from_numpy(radiographs.labels[chosen])
+        yield changed(images, generator) if config.augment else images, torch.from_numpy(radiographs.labels[chosen])
 
 
 def grey_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
@@ -94,7 +102,7 @@ class _Learner:
         cls, images: NDArray[np.uint8], config: TrainConfig, initial: dict[str, Tensor] | None, ranks: ProcessGroup
     ) -> "_Learner":
         """Before the first epoch."""
-        model = build_model(config.architecture, seed=config.seed)
+        model = build_model(config.architecture, seed=config.seed, **config.options)
         model = model.to(ranks.device).to(memory_format=torch.channels_last)
         if initial is not None:
             model.load_state_dict(initial)
@@ -224,7 +232,7 @@ def _row(
     logits = learner.ranks.gathered(found)
     require_finite(epoch, losses, logits, rate=config.learning_rate)
     return row | {
-        "val_loss": float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.labels))),
+        "val_loss": float(F.cross_entropy(torch.from_numpy(logits), torch.tensor(val.labels))),
         "val_auc": roc_auc(val.labels, scores_from_logits(logits)),
     }
 
@@ -258,8 +266,9 @@ def calibrated(
     fingerprint: str,
 ) -> Classifier:
     """A classifier whose temperature and thresholds are chosen on `val`; as it is, where there is none."""
-    own = {"name": config.architecture}
+    own = {"name": config.architecture, **(config.options if isinstance(config, TrainConfig) else {})}
     classifier = Classifier(model, own, config.size, mean, std, fingerprint, extra={"config": asdict(config)})
+    classifier = replace(classifier, classes=classes_of(config.architecture))
     if val is None:
         return classifier
     return calibrated_by(classifier, classifier.logits(val.images), val.labels)

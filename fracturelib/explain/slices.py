@@ -1,0 +1,258 @@
+"""Which slice of a study decided, and where in it: evidence slice by slice, maps through the slices, and the truth.
+
+A study is a volume (s, h, w) uint8; its network is a `StudyNetwork` in a `Classifier`; the truth is a mask (s, h, w)
+bool of the torn part.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from fracturelib._io.files import InputError
+from fracturelib.explain.gradcam import GradCAM
+from fracturelib.explain.localization import grown, tolerance_at
+from fracturelib.explain.overlay import upsample
+from fracturelib.models.classifier import Classifier
+from fracturelib.models.registry import stages
+from fracturelib.models.study import READ, StudyNetwork, centre, middle_slices, present_slices
+
+Volume = NDArray[np.uint8]
+Truth = NDArray[np.bool_]
+Place = tuple[int, int, int]
+
+
+def slice_evidence(classifier: Classifier, study: Volume) -> pd.DataFrame:
+    """What each slice adds to the evidence that the study shows a tear.
+
+    Evidence is the logit of "torn" minus that of "whole", before the temperature.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Of a `StudyNetwork`.
+    study : (s, h, w) uint8
+
+    Returns
+    -------
+    DataFrame
+        One row a slice. weight: how much the pooling makes of it, 0..1, with the sum 1. evidence: of the slice by
+        itself. contribution: weight times evidence; the sum is the study's evidence. change: the study's evidence minus
+        that of the study without the slice (all of it, where no other slice is read). All are 0 for slices that the
+        network does not read.
+
+    Raises
+    ------
+    InputError
+        If the network is none of studies, or the study is no such volume.
+
+    Examples
+    --------
+    >>> from fracturelib.models import StudyNetwork
+    >>> classifier = Classifier(StudyNetwork("mean", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
+    >>> study = np.random.default_rng(0).integers(0, 256, (5, 32, 32)).astype(np.uint8)
+    >>> slice_evidence(classifier, study)["weight"].round(2).tolist()  # the middle three are read
+    [0.0, 0.33, 0.33, 0.33, 0.0]
+    """
+    model = _network(classifier)
+    x = classifier.tensor(_checked(study, "study")[None])
+    with torch.inference_mode():
+        places, _ = model.places(x)
+        features, logits = model.each_slice(x[:, places[0]])  # (1, k, ...)
+        k = len(places[0])
+        every = torch.cat([torch.ones(1, k), 1 - torch.eye(k)]).bool()  # in row 1 + i all but slice i
+        weights = model.weights(features.expand(k + 1, -1, -1), logits.expand(k + 1, -1, -1), every)
+        weights = torch.where(every, weights, 0.0)  # where there is no other slice, nothing is left
+        own = logits[0, :, 1] - logits[0, :, 0]
+        evidence = weights @ own  # of the study, and of the study without each slice
+    values = {
+        "weight": weights[0],
+        "evidence": own,
+        "contribution": weights[0] * own,
+        "change": evidence[0] - evidence[1:],
+    }
+    found = pd.DataFrame({name: value.double().numpy() for name, value in values.items()}, index=places[0].numpy())
+    return found.reindex(range(len(study)), fill_value=0.0).rename_axis("slice")
+
+
+def deciding_slice(classifier: Classifier, study: Volume) -> int:
+    """The slice without which the evidence for a tear would fall most: the largest change of `slice_evidence`.
+
+    Only slices that the pooling gives a weight are asked. Parameters and errors are those of `slice_evidence`.
+
+    Examples
+    --------
+    >>> from fracturelib.models import StudyNetwork
+    >>> classifier = Classifier(StudyNetwork("middle", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
+    >>> deciding_slice(classifier, np.random.default_rng(0).integers(0, 256, (5, 32, 32)).astype(np.uint8))
+    2
+    """
+    found = slice_evidence(classifier, study)
+    return int(found["change"].where(found["weight"] > 0).idxmax())
+
+
+def slice_maps(
+    classifier: Classifier, study: Volume, *, layer: str | None = None, relu: bool = True
+) -> NDArray[np.float32]:
+    """Grad-CAM of the study's evidence for a tear, through every slice.
+
+    Parameters
+    ----------
+    classifier, study
+        As for `slice_evidence`.
+    layer : str, optional
+        "stage1" (fine) to "stage4" (coarse); the last if not given.
+    relu : bool
+        Keep only evidence for a tear.
+
+    Returns
+    -------
+    (s, h, w) float32, in logit units
+        Slices that the pooling gives no weight are 0, and so is what the network does not read.
+
+    Raises
+    ------
+    InputError
+        As `slice_evidence`, or if there is no such layer.
+
+    Examples
+    --------
+    >>> from fracturelib.models import StudyNetwork
+    >>> classifier = Classifier(StudyNetwork("mean", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
+    >>> slice_maps(classifier, np.random.default_rng(0).integers(0, 256, (5, 32, 32)).astype(np.uint8)).shape
+    (5, 32, 32)
+    """
+    model = _network(classifier)
+    layers = stages(model)
+    name = list(layers)[-1] if layer is None else layer
+    if name not in layers:
+        raise InputError(f"layer is {name!r}; expected one of {', '.join(layers)}")
+    x = classifier.tensor(_checked(study, "study")[None])
+    with GradCAM(model, layers[name]) as cam:
+        heats = cam(x, "difference", relu=relu)
+    maps = np.zeros(study.shape, np.float32)
+    read = maps[(slice(None), *centre(*study.shape[1:]))]  # a view
+    for place, heat in zip(model.places(x)[0][0].tolist(), heats, strict=True):
+        read[place] = upsample(heat, read.shape[1:])
+    return maps
+
+
+def volume_peak(maps: NDArray[np.float32]) -> Place | None:
+    """Slice, row and column of the strongest evidence: (s, h, w) -> three int; None if there is none.
+
+    Examples
+    --------
+    >>> maps = np.zeros((2, 3, 3), np.float32)
+    >>> maps[1, 2, 0] = 0.5
+    >>> volume_peak(maps)
+    (1, 2, 0)
+    """
+    if not np.isfinite(maps).all():
+        raise InputError("maps has values that are not finite; expected numbers")
+    if not maps.max(initial=0.0) > 0:
+        return None
+    place, row, column = np.unravel_index(int(np.argmax(maps)), maps.shape)
+    return int(place), int(row), int(column)
+
+
+def grown_in_slices(mask: Truth, tolerance: int | None = None) -> Truth:
+    """A mask dilated within each slice: (s, h, w) bool -> the same.
+
+    `tolerance` is in pixels; that of `tolerance_at` if not given. Slices without a part of the mask stay empty.
+    """
+    near = tolerance_at(mask.shape[1]) if tolerance is None else tolerance
+    return np.stack([grown(part, near) > 0 if part.any() else np.zeros(part.shape, bool) for part in mask])
+
+
+def judge_slices(
+    classifier: Classifier,
+    studies: Sequence[Volume] | Volume,
+    masks: Sequence[Truth] | Truth,
+    *,
+    untrained: Classifier | None = None,
+    tolerance: int | None = None,
+) -> pd.DataFrame:
+    """Whether the deciding slice shows the tear, and whether the map's peak lies in it, for each torn study.
+
+    Parameters
+    ----------
+    classifier, untrained : Classifier
+        Of a `StudyNetwork`; `untrained` is one with the weights that training began with.
+    studies : n of (s, h, w) uint8
+    masks : n of (s, h, w) bool
+        None of them empty.
+    tolerance : int, optional
+        Pixels beside the mask, within its slices, that count for the peak; that of `tolerance_at` if not given.
+
+    Returns
+    -------
+    DataFrame
+        One row a study; 1 for yes and 0 for no, or a probability.
+        slice, slice of the middle, slice by chance, slice of the untrained: whether the slice that is chosen shows a
+        part of the tear. peak, peak of the middle, peak by chance, peak of the untrained: whether the place that is
+        chosen lies in the dilated mask. The middle is the middle of the middle slice; chance is any slice that is
+        read by networks of several, and any place that they read in it.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, or a mask is empty.
+
+    Examples
+    --------
+    >>> from fracturelib.models import StudyNetwork
+    >>> classifier = Classifier(StudyNetwork("mean", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
+    >>> study = np.random.default_rng(0).integers(0, 256, (1, 5, 32, 32)).astype(np.uint8)
+    >>> mask = np.zeros(study.shape, bool)
+    >>> mask[0, 2, 12:20, 12:20] = True
+    >>> judge_slices(classifier, study, mask)[["slice of the middle", "slice by chance"]].round(2).values.tolist()
+    [[1.0, 0.33]]
+    """
+    if len(studies) != len(masks) or not len(masks):
+        raise InputError(
+            f"masks has {len(masks)} volumes; expected one for each of {len(studies)} studies, at least one"
+        )
+    rows = []
+    for i, (study, mask) in enumerate(zip(studies, masks, strict=True)):
+        if mask.shape != study.shape or not mask.any():
+            raise InputError(
+                f"mask {i} has shape {mask.shape} and {int(mask.sum())} pixels; expected a tear in {study.shape}"
+            )
+        rows.append(_judged(study, mask, grown_in_slices(mask, tolerance), classifier, untrained))
+    return pd.DataFrame(rows)
+
+
+def _judged(
+    study: Volume, mask: Truth, near: Truth, classifier: Classifier, untrained: Classifier | None
+) -> dict[str, float]:
+    """A row of `judge_slices`; `near` is the mask with what counts beside it."""
+    shows = np.asarray(mask.any(axis=(1, 2)))
+    present = present_slices(torch.from_numpy(study[None]))
+    read, middle = (middle_slices(present, part)[0].numpy() for part in (READ, 0.0))
+    row = {
+        "slice of the middle": float(shows[middle].any()),
+        "slice by chance": float(shows[read].mean()),
+        "peak of the middle": float(near[middle, study.shape[1] // 2, study.shape[2] // 2].any()),
+        "peak by chance": float(near[(read, *centre(*study.shape[1:]))].mean()),
+    }
+    for of, network in (("", classifier), (" of the untrained", untrained)):
+        if network is not None:
+            place = volume_peak(slice_maps(network, study))
+            row[f"slice{of}"] = float(shows[deciding_slice(network, study)])
+            row[f"peak{of}"] = float(place is not None and near[place])
+    return row
+
+
+def _network(classifier: Classifier) -> StudyNetwork:
+    if not isinstance(classifier.model, StudyNetwork):
+        raise InputError(f"the network is {classifier.architecture['name']}; expected study_network")
+    return classifier.model.eval()
+
+
+def _checked(study: Volume, name: str) -> Volume:
+    if not isinstance(study, np.ndarray) or study.ndim != 3 or study.dtype != np.uint8 or not study.size:
+        found = f"{study.dtype} of shape {study.shape}" if isinstance(study, np.ndarray) else type(study).__name__
+        raise InputError(f"{name} is {found}; expected uint8, (slices, height, width)")
+    return study
