@@ -37,6 +37,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "repairs_plot",
             "scores_plot",
         ],
+        "slices": ["evidence_plot", "slices_plot"],
+        "spin_echo": ["SpinEchoView"],
+        "study_explorer": ["StudyExplorer"],
         "threshold_explorer": ["ThresholdExplorer"],
     },
 )

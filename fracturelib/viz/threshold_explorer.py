@@ -38,13 +38,14 @@ class Chart:
     yticks: tuple[float, ...] = (0.0, 0.5, 1.0)
     width: int = 250
     height: int = 208
+    xmax: float = 1.0
     shapes: list[str] = field(default_factory=list)
 
     def place(self, x: ArrayLike, y: ArrayLike) -> tuple[Scores, Scores]:
-        """Data to pixels: x in 0..1, y in ylim; what lies outside is put on the edge."""
+        """Data to pixels: x in 0..xmax, y in ylim; what lies outside is put on the edge."""
         low, high = self.ylim
         share = (np.clip(np.asarray(y, dtype=float), low, high) - low) / (high - low)
-        return 42 + np.asarray(x, dtype=float) * (self.width - 54), 24 + (1 - share) * (self.height - 66)
+        return 42 + np.asarray(x, dtype=float) / self.xmax * (self.width - 54), 24 + (1 - share) * (self.height - 66)
 
     def line(self, x: ArrayLike, y: ArrayLike, colour: str, *, dashes: str = "", width: float = 2) -> None:
         """A curve; points that are no number, or outside, are left out."""
@@ -70,11 +71,12 @@ class Chart:
     def svg(self, description: str) -> str:
         """The chart; `description` is read to who cannot see it."""
         left, top = self.place(0.0, self.ylim[1])
-        right, bottom = self.place(1.0, self.ylim[0])
+        right, bottom = self.place(self.xmax, self.ylim[0])
         ticks = []
         for share in (0.0, 0.5, 1.0):
-            x, _ = self.place(share, 0)
-            ticks.append(f'<text x="{x:.0f}" y="{bottom + 13:.0f}" text-anchor="middle">{share:g}</text>')
+            x, _ = self.place(share * self.xmax, 0)
+            number = f"{share * self.xmax:g}"
+            ticks.append(f'<text x="{x:.0f}" y="{bottom + 13:.0f}" text-anchor="middle">{number}</text>')
         for value in self.yticks:
             _, y = self.place(0, value)
             ticks.append(f'<text x="{left - 4:.0f}" y="{y + 4:.0f}" text-anchor="end">{value:.2g}</text>')
