@@ -1,12 +1,12 @@
 """What networks make of images of patients whom they never met: `python benchmarks/out_of_fold.py DIR --run NAME=RUN`.
 
-Each RUN is what `fracture train DIR --folds N` leaves; several are compared on the same folds, the first one with
-each other. AUC and average precision over all images of train and val, sensitivity and specificity at the threshold
-that each fold's own training chose, the calibration error, the same by region, also at a threshold for each region
-that the scores of the other folds choose for sensitivity 0.90, and the paired differences to the first run and to
-metadata alone, out of the same folds. Of networks that localize, how often the peak of each map lies in the fracture
-or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance. All intervals are
-bootstraps over groups.
+Each RUN is what `fracture train DIR --folds N` leaves, or its predictions.csv alone; several are compared on the same
+folds, the first one with each other. AUC and average precision over all images of train and val, sensitivity and
+specificity at the threshold that each fold's own training chose, the calibration error, the same by region, also at a
+threshold for each region that the scores of the other folds choose for sensitivity 0.90, and the paired differences
+to the first run and to metadata alone, out of the same folds. Of networks that localize, how often the peak of each
+map lies in the fracture or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance.
+All intervals are bootstraps over groups.
 """
 
 import argparse
@@ -112,8 +112,9 @@ def main() -> None:
     os.environ["FRACTURE_DATA"] = str(args.folder.resolve())
     rivals: dict[str, pd.Series] = {}
     folds = None
-    for name, _, run in (text.partition("=") for text in args.run):
-        table = read_predictions(Path(run) / "predictions.csv")
+    for name, _, text in (text.partition("=") for text in args.run):
+        run = Path(text)
+        table = read_predictions(run if run.is_file() else run / "predictions.csv")
         held = table[table["fold"].notna()].reset_index(drop=True)
         held["said"] = (held["decision"] == "Fractured").astype(float)
         if folds is None:
@@ -124,7 +125,8 @@ def main() -> None:
         judged(name, held)
         compared(held, rivals)
         rivals.setdefault("the first", held.set_index("file")["score"])
-        maps(name, Path(run), held)
+        if run.is_dir():
+            maps(name, run, held)
 
 
 if __name__ == "__main__":

