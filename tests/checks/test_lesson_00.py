@@ -116,7 +116,7 @@ def test_the_map_knows_every_lesson() -> None:
     folder = ROOT / "notebooks"
     text = "\n".join(c.source for c in nbformat.read(folder / "00_start_here.ipynb", as_version=4).cells)
     rows = TITLE.findall(text)
-    assert [number for number, _, _ in rows] == [f"{n:02d}" for n in range(12)]
+    assert [number for number, _, _ in rows] == [f"{n:02d}" for n in range(13)]
     lessons = sorted(p.name for p in folder.glob("[0-9][0-9]_*.ipynb"))
     assert set(lessons) <= {file for _, file, _ in rows}
 
