@@ -79,7 +79,9 @@ def grey_statistics(images: NDArray[np.uint8]) -> tuple[float, float]:
     >>> print(f"{mean:.2f} {std:.2f}")
     0.50 0.50
     """
-    counts = np.bincount(np.asarray(images).ravel(), minlength=256).astype(float)
+    counts = np.zeros(256)
+    for image in images:  # one at a time: to count, each byte becomes eight
+        counts += np.bincount(np.asarray(image).ravel(), minlength=256)
     values = np.arange(256) / 255
     mean = (counts @ values) / counts.sum()
     return float(mean), float(max(np.sqrt(counts @ (values - mean) ** 2 / counts.sum()), 1e-3))
