@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fracturelib.curate.audit import audit_folder
 from fracturelib.curate.duplicates import candidate_pairs, signatures
-from fracturelib.curate.study_copies import NEIGHBOURS, meet
+from fracturelib.curate.study_copies import NEIGHBOURS, register_studies
 from fracturelib.curate.study_looks import look_at_studies
 from fracturelib.metrics.intervals import wilson_interval
 from fracturelib.simulate import simulate_knees
@@ -81,7 +81,7 @@ def nearest(folder: Path, planted: dict[tuple[str, str], str]) -> pd.DataFrame:
     rows = []
     for i, j in candidate_pairs(signatures(looks), NEIGHBOURS):
         kind = kind_of.get(tuple(sorted((names[i], names[j]))), "strangers")
-        found = meet(looks[i], looks[j])
+        found = register_studies(looks[i], looks[j])
         rows.append((kind, -1.0, 0) if found is None else (kind, found.likeness, found.points))
     table = pd.DataFrame(rows, columns=["kind", "likeness", "points"])
     return (

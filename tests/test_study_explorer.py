@@ -67,7 +67,7 @@ def test_going_through_slices_asks_the_network_never() -> None:
     for at in range(8):
         view.slice.value = at
         shown.add(view.image.value)
-    view.opacity.value, view.truth.value, view.bars.value = 0.2, True, "weight in the pooling"
+    view.opacity.value, view.truth.value, view.bars.value = 0.2, True, "pooling weight"
     assert view.passes == before == 1 and len(shown) == 8
     view.layer.value = "stage2"
     assert view.passes == 2
@@ -78,7 +78,7 @@ def test_going_through_slices_asks_the_network_never() -> None:
 def test_bars_are_the_evidence() -> None:
     view = explorer()
     table = slice_evidence(view.classifier, STUDIES.images[1])
-    for name, column in (("change without the slice", "change"), ("weight in the pooling", "weight")):
+    for name, column in (("change without it", "change"), ("pooling weight", "weight")):
         view.bars.value = name
         low, high = table[column].min(), table[column].max()
         assert f"for 8 slices, from {low:.2f} to {high:.2f}" in view.row.value

@@ -92,7 +92,7 @@ def partial_apart(complete: object, partial: object, *, score: Numbers, tear: ND
         ]
         judge_number(found[i], truth[i], "", words, otherwise=f"the figure for {kind} tears is another")
     return right(
-        "one figure for both would have hidden this: how good a network of tears is depends on which tears there are, "
+        "one figure for both would have hidden this: how well a network finds tears depends on which tears there are, "
         "and a hospital with more partial ones gets another number from the same network."
     )
 
@@ -168,7 +168,7 @@ def deciding_slices(shown: object, chance: object, *, decided: NDArray[np.int64]
     return judge_number(
         by_chance,
         luck,
-        "chance is not one in the number of slices: a tear shows in several, and a slice drawn blindly often hits one. "
+        "chance is not one in the number of slices, because a tear shows in several of them. "
         "Without that figure the first one says nothing.",
         [
             (1 / shows.shape[1], "one in the number of slices would be right if each tear showed in a single one"),

@@ -1,9 +1,7 @@
 """Who is a copy of whom: candidates for all images at once, each then laid upon the other; and the groups they make."""
 
-import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +13,8 @@ from scipy.cluster.vq import kmeans2
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
+from fracturelib._io.threads import in_threads
 from fracturelib.curate.keypoints import Look, look_at
 from fracturelib.curate.registration import Registration, alike_both_ways, register_each
 
@@ -113,23 +111,15 @@ def _verified(
         others.setdefault(a, []).append(b)
     found = []
     # Each pair is small: one thread an image is faster than many threads for one product of matrices.
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        laid = pool.map(lambda a: register_each(looks[a], [looks[b] for b in others[a]]), others)
-        bar = tqdm(
-            zip(others, laid, strict=True), total=len(others), desc="comparing", unit="image", disable=not progress
-        )
-        try:
-            for a, meetings in bar:
-                for b, meeting in zip(others[a], meetings, strict=True):
-                    if (
-                        meeting is not None
-                        and meeting.is_copy
-                        and not (meeting.points < FEW_POINTS and {a, b} & overexposed)
-                    ):
-                        found.append(Copy(a, b, in_words(meeting, looks[a], looks[b]), meeting.likeness))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with threadpool_limits(1):
+        laid = in_threads(
+            lambda a: register_each(looks[a], [looks[b] for b in others[a]]), list(others),
+            desc="comparing", unit="image", progress=progress,
+        )  # fmt: skip
+        for a, each in zip(others, laid, strict=True):
+            for b, one in zip(others[a], each, strict=True):
+                if one is not None and one.is_copy and not (one.points < FEW_POINTS and {a, b} & overexposed):
+                    found.append(Copy(a, b, in_words(one, looks[a], looks[b]), one.likeness))
     return found
 
 

@@ -4,9 +4,7 @@ A study is known by the points of all its slices. Those of two studies that are 
 and one shift of the slices, forwards or backwards; then the slices that meet must look alike.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
+from fracturelib._io.threads import in_threads
 from fracturelib.curate.duplicates import Copies, Copy, candidate_pairs, grouped, signatures
 from fracturelib.curate.registration import CHANGED_BINS, alike_both_ways, unit
 from fracturelib.curate.study_looks import StudyLook
@@ -32,7 +30,7 @@ LEAST_LIKENESS = 0.7  # planted copies have .9 and more, their nearest strangers
 
 
 @dataclass(frozen=True)
-class Meeting:
+class StudyRegistration:
     """How study a lies upon study b.
 
     Attributes
@@ -114,22 +112,19 @@ def _same_slices(looks: Sequence[StudyLook], alone: Sequence[int]) -> list[Copy]
 
 def _verified(looks: Sequence[StudyLook], pairs: Sequence[tuple[int, int]], progress: bool) -> list[Copy]:
     """Those pairs that are copies."""
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        laid = pool.map(lambda pair: meet(looks[pair[0]], looks[pair[1]]), pairs)
-        bar = tqdm(laid, total=len(pairs), desc="comparing", unit="pair", disable=not progress)
-        try:
-            meetings = list(bar)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with threadpool_limits(1):
+        laid = list(in_threads(
+            lambda pair: register_studies(looks[pair[0]], looks[pair[1]]), pairs,
+            desc="comparing", unit="pair", progress=progress,
+        ))  # fmt: skip
     return [
         Copy(a, b, in_words(found, looks[a], looks[b]), found.likeness)
-        for (a, b), found in zip(pairs, meetings, strict=True)
+        for (a, b), found in zip(pairs, laid, strict=True)
         if found is not None and found.is_copy
     ]
 
 
-def meet(a: StudyLook, b: StudyLook) -> Meeting | None:
+def register_studies(a: StudyLook, b: StudyLook) -> StudyRegistration | None:
     """How a lies upon b; None if their points do not meet."""
     if min(len(a.words), len(b.words)) < LEAST_MATCHES:
         return None
@@ -149,7 +144,7 @@ def meet(a: StudyLook, b: StudyLook) -> Meeting | None:
 
 def _by_shift(
     a: StudyLook, b: StudyLook, ours: NDArray[np.int64], theirs: NDArray[np.int64], mirrored: bool
-) -> Meeting | None:
+) -> StudyRegistration | None:
     """The shift of the slices, forwards or backwards, at which most points meet."""
     if len(ours) < LEAST_MATCHES:
         return None
@@ -173,28 +168,28 @@ def _by_shift(
         points = int(met.sum())
         long, short = np.linalg.svd(np.asarray(affine)[:, :2], compute_uv=False)
         if points >= LEAST_MATCHES and long < MOST_STRETCH * min(1.0, short * MOST_STRETCH):
-            found = Meeting(mirrored, reverse, shift, np.asarray(affine, np.float64), points)
+            found = StudyRegistration(mirrored, reverse, shift, np.asarray(affine, np.float64), points)
             best = found if best is None or points > best.points else best
     return best
 
 
-def compared(a: StudyLook, b: StudyLook, meeting: Meeting) -> Meeting:
-    """The meeting with how alike the slices are that lie upon each other."""
+def compared(a: StudyLook, b: StudyLook, found: StudyRegistration) -> StudyRegistration:
+    """The registration with how alike the slices are that lie upon each other."""
     pairs = [
-        (i, j) for i in range(len(a.small)) if 0 <= (j := meeting.shift + (-i if meeting.reverse else i)) < len(b.small)
+        (i, j) for i in range(len(a.small)) if 0 <= (j := found.shift + (-i if found.reverse else i)) < len(b.small)
     ]
     height, width = b.small.shape[1:]
-    size, matrix = (width, height), meeting.affine.astype(np.float32)
+    size, matrix = (width, height), found.affine.astype(np.float32)
     there = cv2.warpAffine(np.ones(a.small.shape[1:], np.float32), matrix, size) > 0.99
-    own = abs(float(np.linalg.det(meeting.affine[:, :2]))) * a.small[0].size
+    own = abs(float(np.linalg.det(found.affine[:, :2]))) * a.small[0].size
     overlap = float(there.sum() / min(own, height * width))
     likenesses = []
     for i, j in pairs:
-        ours = a.small[i][:, ::-1] if meeting.mirrored else a.small[i]
+        ours = a.small[i][:, ::-1] if found.mirrored else a.small[i]
         laid = cv2.warpAffine(np.ascontiguousarray(ours), matrix, size, flags=cv2.INTER_LINEAR)
         likenesses.append(_correlation(laid, b.small[j], there))
-    return Meeting(
-        meeting.mirrored, meeting.reverse, meeting.shift, meeting.affine, meeting.points, len(pairs),
+    return StudyRegistration(
+        found.mirrored, found.reverse, found.shift, found.affine, found.points, len(pairs),
         float(np.median(likenesses)) if likenesses else -1.0, min(1.0, overlap),
     )  # fmt: skip
 
@@ -216,15 +211,15 @@ def _band(picture: NDArray[Any]) -> Floats:
     return np.asarray(band / (local + 0.5 * float(band.std()) + 1e-3), np.float32)
 
 
-def in_words(meeting: Meeting, a: StudyLook, b: StudyLook) -> str:
+def in_words(found: StudyRegistration, a: StudyLook, b: StudyLook) -> str:
     """What was done to a to get b, as far as it can be seen."""
     said = []
-    if meeting.reverse and meeting.slices > 1:
+    if found.reverse and found.slices > 1:
         said.append("slices reversed")
-    if meeting.mirrored:
+    if found.mirrored:
         said.append("mirrored")
-    if meeting.slices < max(len(a.small), len(b.small)):
-        said.append(f"{meeting.slices} slices of {len(a.small)} and {len(b.small)}")
-    if meeting.overlap < 0.97 or abs(np.log(abs(np.linalg.det(meeting.affine[:, :2])))) > 0.06:
+    if found.slices < max(len(a.small), len(b.small)):
+        said.append(f"{found.slices} slices of {len(a.small)} and {len(b.small)}")
+    if found.overlap < 0.97 or abs(np.log(abs(np.linalg.det(found.affine[:, :2])))) > 0.06:
         said.append("cut or resized")
     return ", ".join(said) or "other noise or grey values"

@@ -1,18 +1,16 @@
 """Each study looked at once: whether it can be read, its plain figures, and the points by which one knows a copy."""
 
 import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from fracturelib._io.files import InputError, printable
+from fracturelib._io.threads import in_threads
 from fracturelib.curate.keypoints import digest_of, points_of
 from fracturelib.data.dicom_series import series_files
 from fracturelib.data.study import Study, to_grey
@@ -75,13 +73,7 @@ class StudyLook:
 
 def look_at_studies(paths: Sequence[Path], *, progress: bool = False) -> list[StudyLook]:
     """Look at studies; one that is missing or unreadable gets a `reason`. One for each path, in their order."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        bar = tqdm(pool.map(look_at_study, paths), total=len(paths), desc="looking", unit="study", disable=not progress)
-        try:
-            return list(bar)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    return list(in_threads(look_at_study, paths, desc="looking", unit="study", progress=progress))
 
 
 def look_at_study(path: Path) -> StudyLook:

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from fracturelib._io.cache import kept_arrays, new_array
 from fracturelib._io.files import InputError, cache_dir
+from fracturelib._io.threads import in_threads
 from fracturelib.data.decode import read_grey
 
 __all__ = ["Geometry", "load_images", "read_grey", "square_geometry", "to_square"]
@@ -138,11 +138,9 @@ def _digest(path: Path) -> bytes:
 
 def _decode_all(folder: Path, files: Sequence[str], size: int, target: Path, progress: bool) -> None:
     shape = (len(files), size, size)
-    with new_array(target, np.uint8, shape) as append, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        decoded = pool.map(lambda file: to_square(read_grey(folder / file), size), files)
-        try:
-            for square in tqdm(decoded, total=len(files), desc="decoding", unit="image", disable=not progress):
-                append(square)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with new_array(target, np.uint8, shape) as append:
+        for square in in_threads(
+            lambda file: to_square(read_grey(folder / file), size), files,
+            desc="decoding", unit="image", progress=progress,
+        ):  # fmt: skip
+            append(square)

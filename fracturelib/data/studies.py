@@ -1,17 +1,15 @@
 """A split of a study set as one array: studies of different lengths, with a mask that says which slices are there."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from fracturelib._io.files import InputError, printable
+from fracturelib._io.threads import in_threads
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.found import STUDY
 from fracturelib.data.labels import SPLITS
@@ -83,18 +81,18 @@ def load_studies(
     if split not in SPLITS:
         raise InputError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
     frame = load_manifest(folder)
-    if frame.attrs["noun"] != STUDY:
-        raise InputError(f"{printable(folder)}: holds images, not studies; expected a study set")
     table = frame[frame["split"] == split].reset_index(drop=True)
-    if table.empty:
-        raise InputError(f"{printable(folder)}: has no study in {split}; expected some")
+    if frame.attrs["noun"] != STUDY or table.empty:
+        what = "has no study in " + split if frame.attrs["noun"] == STUDY else "holds images, not studies"
+        raise InputError(f"{printable(folder)}: {what}; expected a study set with some in {split}")
     shape = _shape(table, field_mm) if size is None else (size, size)
     mm = list(table["pixel_mm"].astype(float)) if "pixel_mm" in table else [float("nan")] * len(table)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        paths = [folder / file for file in table["file"]]
-        read = pool.map(lambda path, pixel_mm: _resampled(path, pixel_mm, shape, field_mm), paths, mm)
-        bar = tqdm(read, total=len(table), desc="reading", unit="study", disable=not progress)
-        return *padded(list(bar)), table
+    paths = [folder / file for file in table["file"]]
+    read = in_threads(
+        lambda one: _resampled(one[0], one[1], shape, field_mm), list(zip(paths, mm, strict=True)),
+        desc="reading", unit="study", progress=progress,
+    )  # fmt: skip
+    return *padded(list(read)), table
 
 
 def _resampled(path: Path, pixel_mm: float, shape: tuple[int, int], field_mm: float | None) -> NDArray[np.uint8]:
@@ -112,7 +110,7 @@ def _shape(table: pd.DataFrame, field_mm: float | None) -> tuple[int, int]:
     return int(sides.max()), int(sides.max())
 
 
-def load_volumes(folder: str | Path, files: Sequence[str], *, size: int) -> NDArray[np.uint8]:
+def load_volumes(folder: str | Path, files: Sequence[str], *, size: int, progress: bool = False) -> NDArray[np.uint8]:
     """Studies as one array, in squares, padded with black slices to the longest: (n, slices, size, size) uint8.
 
     Parameters
@@ -122,6 +120,8 @@ def load_volumes(folder: str | Path, files: Sequence[str], *, size: int) -> NDAr
         Relative to `folder`; their order is the order of the result.
     size : int
         Side of the squares, in pixels.
+    progress : bool
+        Show a bar.
 
     Raises
     ------
@@ -130,9 +130,11 @@ def load_volumes(folder: str | Path, files: Sequence[str], *, size: int) -> NDAr
     """
     if not files:
         return np.zeros((0, 0, size, size), np.uint8)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        shape = (size, size)
-        return padded(list(pool.map(lambda f: resample_study(read_study(Path(folder) / f), shape=shape), files)))[0]
+    read = in_threads(
+        lambda file: resample_study(read_study(Path(folder) / file), shape=(size, size)), files,
+        desc="reading", unit="study", progress=progress,
+    )  # fmt: skip
+    return padded(list(read))[0]
 
 
 def padded(studies: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

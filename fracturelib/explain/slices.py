@@ -89,8 +89,12 @@ def deciding_slice(classifier: Classifier, study: Volume) -> int:
     >>> deciding_slice(classifier, np.random.default_rng(0).integers(0, 256, (5, 32, 32)).astype(np.uint8))
     2
     """
-    found = slice_evidence(classifier, study)
-    return int(found["change"].where(found["weight"] > 0).idxmax())
+    return deciding_of(slice_evidence(classifier, study))
+
+
+def deciding_of(table: pd.DataFrame) -> int:
+    """The slice that decides, of a table of `slice_evidence`."""
+    return int(table["change"].where(table["weight"] > 0).idxmax())
 
 
 def slice_maps(

@@ -20,9 +20,7 @@ from fracturelib.data.images import load_images
 from fracturelib.data.labels import CLASSES, STUDY_CLASSES
 from fracturelib.data.masks import outlines
 from fracturelib.data.predictions import write_predictions
-from fracturelib.data.studies import padded
-from fracturelib.data.study import resample_study
-from fracturelib.data.volumes import read_study
+from fracturelib.data.studies import load_volumes
 from fracturelib.models.backbones import (
     BackboneWeights,
     LocalizingBackbone,
@@ -64,8 +62,7 @@ def read_images(
     """The images of a folder, (n, size, size) uint8; of a study set its studies, (n, slices, size, size) uint8."""
     if not isinstance(config, StudyConfig):
         return load_images(folder, files, size=config.size, progress=progress)
-    shape = config.size, config.size
-    return padded([resample_study(read_study(folder / file), shape=shape) for file in files])[0]
+    return load_volumes(folder, files, size=config.size, progress=progress)
 
 
 def require_noun(folder: Path, frame: pd.DataFrame, config: TrainConfig | FineTuneConfig) -> None:

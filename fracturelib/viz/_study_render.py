@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from html import escape
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fracturelib.explain.gradcam import Maps
@@ -18,9 +17,9 @@ SPARE = 18  # pixels beyond the slider for half a bar
 HEIGHT, TOP, BASE = 70, 13, 52  # pixels: of the row of bars, and where bars may begin and end
 TRUTH = "#0097A7"  # darker than the outline's colour on the image, for a white page
 BARS = {
-    "change without the slice": ("change", "the evidence for a tear falls by this without the slice"),
-    "evidence of the slice alone": ("evidence", "the evidence for a tear of the slice by itself"),
-    "weight in the pooling": ("weight", "how much the pooling makes of the slice"),
+    "slice by itself": ("evidence", "the evidence for a tear of the slice by itself"),
+    "change without it": ("change", "the evidence for a tear falls by this without the slice"),
+    "pooling weight": ("weight", "how much the pooling makes of the slice"),
 }
 
 
@@ -84,6 +83,11 @@ def bars_svg(values: Sequence[float], *, current: int, deciding: int, truth: Seq
             )
         if n <= 12 or i % 5 == 0 or (i == n - 1 and i % 5 > 1):
             shapes.append(f'<text x="{x:.3f}%" y="{HEIGHT - 2}" text-anchor="middle">{i}</text>')
+    for value, y in ((high, TOP + 8), (low, BASE)):
+        if abs(value) > 0.005:
+            shapes.append(
+                f'<text x="-{wide / 2 + 0.6:.2f}%" y="{y}" text-anchor="end" font-size="10">{value:+.1f}</text>'
+            )
     said = (
         f"{what} for {n} slices, from {min(values):.2f} to {max(values):.2f}; slice {current} is shown, "
         f"slice {deciding} decides" + (f"; the tear is in {spans(truth)}" if len(truth) else "")
@@ -123,8 +127,3 @@ def spans(slices: Sequence[int]) -> str:
 def nearest(x: float, width: float, n: int) -> int:
     """Which of n slices lies at a place of the row of bars, both in pixels of the page."""
     return int(np.clip(np.rint(x / max(width, 1) * (n - 1)), 0, n - 1))
-
-
-def deciding_of(table: pd.DataFrame) -> int:
-    """The slice that decides, of a table of `slice_evidence`, as `deciding_slice` says."""
-    return int(table["change"].where(table["weight"] > 0).idxmax())

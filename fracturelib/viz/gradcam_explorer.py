@@ -49,6 +49,7 @@ from fracturelib.viz._explorer_render import (
     pointed,
     with_caption,
 )
+from fracturelib.viz._widgets import close_all
 
 __all__ = ["OUTCOMES", "GradCAMExplorer", "draw", "outcomes"]
 ALL = "all regions"
@@ -643,12 +644,7 @@ class GradCAMExplorer:
         self.compute_button.on_click(self._on_compute, remove=True)
         self.save.on_click(self._on_save, remove=True)
         self.mouse.reset_callbacks()
-        for widget in self._made:
-            widget.unobserve_all()
-            for part in (getattr(widget, "style", None), getattr(widget, "layout", None)):
-                if part is not None:
-                    part.close()
-            widget.close()
+        close_all(self._made)
         for memory in (self.memory, self._levels, self._made):
             memory.clear()
         self._image = self._shown = None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fracturelib.simulate.image import Formation, formed
 from fracturelib.simulate.view import PathLengths, path_lengths
+from fracturelib.viz._widgets import close_all
 
 SIZE = 300
 PANELS = {
@@ -95,10 +96,5 @@ class ImageFormationView:
 
     def close(self) -> None:
         """Free the widgets, and forget the path lengths."""
-        for widget in (self.kv, self.gap, self.caption, self.picture, self.widget):
-            widget.unobserve_all()
-            for part in (getattr(widget, "style", None), widget.layout):
-                if part is not None:
-                    part.close()
-            widget.close()
+        close_all((self.kv, self.gap, self.caption, self.picture, self.widget))
         self.lengths.cache_clear()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fracturelib._io.files import InputError
 from fracturelib.simulate.knee_slice import KneeSlice, knee_slice, tissue_signals
 from fracturelib.simulate.knee_tissues import FIELDS
-from fracturelib.viz._titled_image import TitledImage
+from fracturelib.viz._widgets import TitledImage, close_all
 from fracturelib.viz.figures import BLUE, GREEN, GREY, ORANGE, RED
 from fracturelib.viz.threshold_explorer import Chart
 
@@ -140,13 +140,8 @@ class SpinEchoView:
 
     def close(self) -> None:
         """Free the widgets."""
-        for widget in (self.tr, self.te, self.fat_saturation, self.caption, self.charts, self.picture, *self._rows,
-                       self.widget):  # fmt: skip
-            widget.unobserve_all()
-            for part in (getattr(widget, "style", None), widget.layout):
-                if part is not None:
-                    part.close()
-            widget.close()
+        knobs = self.tr, self.te, self.fat_saturation
+        close_all((*knobs, self.caption, self.charts, self.picture, *self._rows, self.widget))
 
 
 def windowed(signal: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -158,8 +153,10 @@ def windowed(signal: NDArray[np.floating]) -> NDArray[np.uint8]:
 def charts(signals: dict[str, float], tr: float, te: float, *, taken: float, field: float) -> str:
     """How magnetization recovers during TR and decays during TE, and what is left as signal: SVG, one below another."""
     names = tuple(COLOURS)
-    up = Chart("Before the pulse: it recovers with T1", "TR (ms)", "", width=WIDTH, height=136, xmax=LONGEST_TR)
-    down = Chart("After the pulse: it decays with T2", "TE (ms)", "", width=WIDTH, height=136, xmax=LONGEST_TE)
+    up = Chart(
+        "Before the pulse: magnetization recovers with T1", "TR (ms)", "", width=WIDTH, height=136, xmax=LONGEST_TR
+    )
+    down = Chart("After the pulse: the signal decays with T2", "TE (ms)", "", width=WIDTH, height=136, xmax=LONGEST_TE)
     times = np.linspace(0, LONGEST_TR, 41).clip(1)
     risen = np.stack([tissue_signals(names, tr=t, te=0, field=field) for t in times])
     delays = np.linspace(0, LONGEST_TE, 41)
@@ -192,5 +189,5 @@ def _bars(signals: dict[str, float], description: str) -> str:
     return (
         f'<svg role="img" aria-label="{description}" width="{WIDTH}" height="{20 + ROW * len(signals)}" font-size="11" '
         f'font-family="sans-serif" fill="currentColor"><text x="{WIDTH / 2:.0f}" y="12" text-anchor="middle" '
-        f'font-weight="bold">What is left: the signal, relative to water</text>{"".join(rows)}</svg>'
+        f'font-weight="bold">Signal, relative to fully recovered water</text>{"".join(rows)}</svg>'
     )

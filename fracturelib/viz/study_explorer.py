@@ -17,7 +17,7 @@ from fracturelib._io import OF_A_MAP
 from fracturelib._io.files import InputError
 from fracturelib.data.studies import padded
 from fracturelib.explain.gradcam import Maps
-from fracturelib.explain.slices import slice_evidence, slice_maps
+from fracturelib.explain.slices import deciding_of, slice_evidence, slice_maps
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import stages
 from fracturelib.models.study import StudyNetwork
@@ -30,13 +30,12 @@ from fracturelib.viz._study_render import (
     SPARE,
     TRACK,
     bars_svg,
-    deciding_of,
     nearest,
     slice_picture,
     spans,
     squared,
 )
-from fracturelib.viz._titled_image import TitledImage
+from fracturelib.viz._widgets import TitledImage, close_all
 
 STUDY_OUTCOMES = dict(
     zip(
@@ -196,7 +195,7 @@ class StudyExplorer:
     def _knob(self, kind: type[widgets.Widget], name: str, *args: Any, **options: Any) -> Any:
         return self._new(
             kind, *args, description=name, style={"description_width": "52px"},
-            layout=widgets.Layout(width="auto", min_width="0", flex="1 1 180px", max_width="344px"), **options,
+            layout=widgets.Layout(width="auto", min_width="0", flex="1 1 230px", max_width="344px"), **options,
         )  # fmt: skip
 
     def _build(self) -> None:
@@ -237,7 +236,7 @@ class StudyExplorer:
                                   margin="0 8px 0 0"),
         )  # fmt: skip
         knobs = self._new(
-            widgets.Box, [self.study, self.outcome, self.layer, self.bars, self.opacity, self.truth, self.decide],
+            widgets.Box, [self.outcome, self.study, self.layer, self.bars, self.opacity, self.truth, self.decide],
             layout=widgets.Layout(flex="1 1 240px", flex_flow="row wrap", align_content="flex-start", min_width="0"),
         )  # fmt: skip
         self.widget = self._new(widgets.Box, [seen, knobs], layout=widgets.Layout(flex_flow="row wrap"))
@@ -333,11 +332,13 @@ class StudyExplorer:
         known = f" ({self.details[index]})" if self.details and self.details[index] else ""
         sign = "≥" if score >= self.threshold else "<"
         decides = "this one" if at == found.deciding else f"slice {found.deciding}"
+        read = row["weight"] > 0 or row["evidence"] != 0
+        own = f"by itself {row['evidence']:+.2f}, change without it {row['change']:+.2f}, weight {row['weight']:.2f}"
         lines = [
             f"{PurePath(self.files[index]).stem}: is {names[self.labels[index]]}{known}; score {score:.3f} {sign} "
             f"{self.threshold:.3f}: predicted {names[int(score >= self.threshold)]}",
-            f"slice {at} of 0 to {len(self.studies[index]) - 1}: change {row['change']:+.2f}, "
-            f"weight {row['weight']:.2f}, alone {row['evidence']:+.2f}; ▼ decides: {decides}",
+            f"slice {at} of 0 to {len(self.studies[index]) - 1}: {own if read else 'not read by the network'}; "
+            f"▼ decides: {decides}",
         ]
         if self.truth.value:
             lines.append(f"the tear is in {spans(truth)}" if truth else "no tear is marked in this study")
@@ -353,12 +354,7 @@ class StudyExplorer:
         """Free every widget, and forget the maps."""
         self.decide.on_click(self._on_decide, remove=True)
         self.mouse.reset_callbacks()
-        for widget in self._made:
-            widget.unobserve_all()
-            for part in (getattr(widget, "style", None), getattr(widget, "layout", None)):
-                if part is not None:
-                    part.close()
-            widget.close()
+        close_all(self._made)
         self._made.clear()
         self._explained.clear()
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fracturelib._io.files import InputError
 from fracturelib.metrics.classification import Confusion, Scores, checked_probabilities
 from fracturelib.metrics.decision_curve import predictive_values, workload
+from fracturelib.viz._widgets import close_all
 from fracturelib.viz.figures import BLUE, GREEN, GREY, RED
 
 OUTCOMES = {
@@ -241,13 +242,8 @@ class ThresholdExplorer:
 
     def close(self) -> None:
         """Free the widgets."""
-        for slider in (self.threshold, self.prevalence):
-            slider.unobserve_all()
-        for pair in self.galleries.values():
-            for widget in pair:
-                widget.close()
-        for widget in (self.threshold, self.prevalence, self.text, self.charts, self.widget):
-            widget.close()
+        close_all(widget for pair in self.galleries.values() for widget in pair)
+        close_all((self.threshold, self.prevalence, self.text, self.charts, self.widget))
 
 
 def _slider(name: str, value: float, low: float, high: float) -> widgets.FloatSlider:
