@@ -106,7 +106,7 @@ def is_demo() -> bool:
     return data_folder().resolve() == DEMO
 
 
-def data_line(*, patients: int = 1, outlined: int = 0) -> str:
+def data_line(*, patients: int = 1, outlined: int = 0, knees: bool = False) -> str:
     """Which data this is and what it lacks, a sentence a line, without a path that differs from machine to machine.
 
     Parameters
@@ -116,8 +116,12 @@ def data_line(*, patients: int = 1, outlined: int = 0) -> str:
         here on, and the first line says so.
     outlined : int
         So many of them with outlines of their fractures.
+    knees : bool
+        The lesson reads what `open_knees` makes, and no folder of radiographs.
     """
     keep_freed_memory()  # a notebook has a process of its own, and this is its first line
+    if knees:
+        return f"Data: {KNEES} simulated studies of knees in MRI, made the first time, which takes some two minutes"
     lacking = "" if is_demo() else _lacking(patients, outlined)
     if lacking:
         lacking = f"Your folder {printable(data_folder().name)!r} {lacking}: the demo set stands in for it.\n"

@@ -1,5 +1,6 @@
 """The cases: which damaged thing goes through which command, all of it decided by a generator."""
 
+import gzip
 import io
 import json
 import os
@@ -22,8 +23,11 @@ from tests.radiographs import radiograph, save
 Maker = Callable[[Corpus, Path, Generator], Case]
 CLASSES = ("fractured", "not fractured")
 OTHER_SUFFIXES = (".jpeg", ".JPG", ".jfif", ".JPE", ".tiff", ".TIF", ".dcm", ".IMA", "", ".png", ".txt")
+STUDY_SUFFIXES = (".npy", ".nii", ".nii.gz", ".NPY", ".txt", "")
 CHECKS = {"predict": checks.predicted, "audit": checks.audited, "import": checks.imported, "train": checks.trained,
           "explain": checks.explained, "evaluate": checks.evaluated}  # fmt: skip
+STUDY_CHECKS = {"predict": checks.predicted, "audit": checks.named_studies, "import": checks.imported,
+                "train": checks.trained}  # fmt: skip
 
 
 def command(name: str, corpus: Corpus, source: Path, root: Path, *, model: Path | None = None) -> list[str]:
@@ -84,6 +88,51 @@ def images(name: str, pool: str, count: int, corpus: Corpus, root: Path, rng: Ge
             named.append(path.name)
     codes = (0, 1) if name == "audit" else (0,)
     return case(name, pool, corpus, source, root, inputs=count, named=tuple(named), codes=codes)
+
+
+def damaged_study(folder: Path, number: int, corpus: Corpus, rng: Generator) -> Path:
+    """An array, a NIfTI file or a DICOM series, damaged, in a folder."""
+    if rng.random() < 0.35:
+        path = folder / f"m{number:03d}"
+        path.mkdir()
+        slices = list(pick(rng, corpus.series))
+        for _ in range(int(rng.integers(1, 4))):
+            at, what = int(rng.integers(len(slices))), int(rng.integers(4))
+            if what == 0 and len(slices) > 1:
+                del slices[at]
+            elif what == 1:
+                slices.append(slices[at])
+            else:
+                slices[at] = dicom(slices[at], rng) if rng.random() < 0.7 else any_bytes(slices[at], rng)
+        for i, data in enumerate(slices):
+            (path / f"{i:03d}.dcm").write_bytes(data)
+        return path
+    suffix, data = pick(rng, corpus.studies)
+    if suffix == ".nii.gz" and rng.random() < 0.5:
+        data = gzip.compress(any_bytes(gzip.decompress(data), rng), mtime=0)
+    else:
+        data = any_bytes(data, rng)
+    path = folder / f"m{number:03d}{pick(rng, STUDY_SUFFIXES) if rng.random() < 0.06 else suffix}"
+    path.write_bytes(data)
+    return path
+
+
+def studies(name: str, count: int, corpus: Corpus, root: Path, rng: Generator) -> Case:
+    """A set of studies of which some are damaged, or its damaged manifest."""
+    source, manifest = root / "in", rng.random() < 0.2
+    shutil.copytree(corpus.base / "knees", source)
+    named, model = [], corpus.base / "knees-run" / "model.pt"
+    if manifest:
+        (source / "manifest.csv").write_bytes(table((source / "manifest.csv").read_text(), rng))
+    else:
+        (source / "manifest.csv").unlink()
+        folders = [source / split / kind for split in ("train", "val", "test") for kind in ("Torn", "Whole")]
+        made = [damaged_study(pick(rng, folders), i, corpus, rng) for i in range(count)]
+        named = [path.name for path in made if path.is_dir() or path.suffix != ".txt"]
+    return case(
+        name, "study", corpus, source, root, inputs=count, model=model, named=tuple(named), check=STUDY_CHECKS[name],
+        codes=(0, 1, 2) if name == "audit" else (0, 2) if manifest or name == "train" else (0,),
+    )  # fmt: skip
 
 
 def names(name: str, corpus: Corpus, root: Path, rng: Generator) -> Case:
@@ -375,6 +424,8 @@ def _makers() -> dict[str, tuple[float, Maker]]:
             ("predict", 200, 4.0), ("audit", 40, 1.5), ("import", 60, 2.0), ("train", 40, 1.5), ("explain", 4, 1.0)
         ):  # fmt: skip
             found[f"{pool}.{name}"] = share * part, partial(images, name, pool, count)
+    for name, count in (("predict", 60), ("audit", 20), ("import", 20), ("train", 20)):
+        found[f"study.{name}"] = 2.0, partial(studies, name, count)
     for name in ("predict", "audit", "import", "train"):
         found[f"manifest.{name}"] = 1.5, partial(manifest, name)
     for name in ("predict", "audit", "import", "train", "explain"):

@@ -11,7 +11,7 @@ from typing import Any
 from fracturelib.data.walk import is_image_file
 from tests.fuzz.watch import Case, Outcome
 
-DECISIONS = ("Fractured", "Not Fractured")
+DECISIONS = ("Fractured", "Not Fractured", "Torn", "Whole")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -114,6 +114,29 @@ def audited(case: Case, outcome: Outcome) -> Iterator[str]:
     yield from markup(case.root / "out" / "audit.html")
     if outcome.code == 0 and not found["clean"]:
         yield "exit code 0, but not clean | "
+
+
+def named_studies(case: Case, outcome: Outcome) -> Iterator[str]:
+    """The JSON is strict, and each study that cannot be read is named."""
+    from fracturelib._io.files import InputError
+    from fracturelib.data.volumes import read_study
+
+    if outcome.code == 2:
+        return
+    try:
+        found = strict(case.root / "out" / "audit.json")
+    except (OSError, ValueError) as error:
+        yield f"no JSON, or not strict | {error}"
+        return
+    named = {Path(problem["file"]).name for problem in found["problems"]}
+    for path in sorted({path for source in case.sources for path in source.rglob("*") if path.name in case.named}):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                read_study(path)
+        except InputError:
+            outcome.refused += 1
+            if path.name not in named and path.name not in outcome.out:
+                yield f"an unreadable study is not named | {path.name}"
 
 
 def markup(page: Path) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Sound files to begin with, made on the fly: images of every promised kind, DICOM, and folders of each layout."""
 
+import gzip
 import io
 import json
 import os
@@ -12,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from tests.radiographs import plain_folder, radiograph
+from tests.series import make_truth, write_series
+from tests.volumes import study_set, volumes
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 TIFFS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma")
@@ -130,16 +133,43 @@ def written(dataset: Any) -> bytes:
     return buffer.getvalue()
 
 
+def studies() -> Iterator[tuple[str, bytes]]:
+    """Suffix and content of small studies: arrays of several kinds and, where nibabel is there, NIfTI."""
+    grey = volumes(2, 0, slices=6, size=36)[0].images
+    for array in (grey[0], grey[1].astype(np.uint16) * 100, np.asfortranarray(grey[0]), grey[1].astype(">f4") / 255):
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        yield ".npy", buffer.getvalue()
+    try:
+        import nibabel
+    except ModuleNotFoundError:
+        return
+    affine = np.array([[0.0, 0, 4, 0], [0, -1.2, 0, 0], [-1.2, 0, 0, 0], [0, 0, 0, 1]])
+    for array in (grey[0], grey[1].astype(np.int16) * 50):
+        data = nibabel.Nifti1Image(array.transpose(1, 2, 0), affine).to_bytes()
+        yield ".nii", data
+        yield ".nii.gz", gzip.compress(data, mtime=0)
+
+
+def series(folder: Path) -> None:
+    """Two DICOM series in a folder."""
+    for seed in (1, 2):
+        (folder / str(seed)).mkdir(parents=True)
+        write_series(folder / str(seed), make_truth(seed), seed)
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """Everything that cases damage: suffix and content of images, DICOM files, and a folder of sound things.
+    """Everything that cases damage: suffix and content of images and of studies, DICOM files, a folder of sound things.
 
-    `base` holds `set` (class folders, 32 x 40 pixels), `run` (trained on it for two epochs), `cache` of that, and
-    `graz` and `fracatlas` (published layouts).
+    `base` holds `set` (class folders, 32 x 40 pixels), `run` (trained on it for two epochs), `cache` of that, `graz`
+    and `fracatlas` (published layouts), `knees` (a study set), `knees-run` (trained on it), and `series`.
     """
 
     images: list[tuple[str, bytes]]
     dicom_bytes: list[bytes]
+    studies: list[tuple[str, bytes]]
+    series: list[list[bytes]]
     base: Path
 
     @property
@@ -161,13 +191,18 @@ def prepare(base: Path) -> None:
     manifest_and_coco(base / "set")
     graz(base / "graz")
     fracatlas(base / "fracatlas")
-    if main(["train", str(base / "set"), "--out", str(base / "run"), *TRAIN]):
-        raise RuntimeError("the sound data set cannot be trained on")
+    study_set(base / "knees", train=8, val=4, test=4)
+    series(base / "series")
+    for name, run in (("set", "run"), ("knees", "knees-run")):
+        if main(["train", str(base / name), "--out", str(base / run), *TRAIN]):
+            raise RuntimeError(f"the sound data set {name} cannot be trained on")
 
 
 def opened(base: Path) -> Corpus:
     """The corpus on such a folder."""
-    return Corpus([*images(), *demo_images()], [written(dataset) for dataset in dicoms()], base)
+    scans = [[path.read_bytes() for path in sorted(folder.iterdir())] for folder in sorted((base / "series").iterdir())]
+    dicom_bytes = [written(dataset) for dataset in dicoms()]
+    return Corpus([*images(), *demo_images()], dicom_bytes, list(studies()), scans, base)
 
 
 def manifest_and_coco(folder: Path) -> None:
