@@ -21,7 +21,8 @@ from fracturelib.data.study import PLANES, Study, require_volume, square_pixels,
 USED = (
     "SeriesInstanceUID", "SeriesDescription", "ProtocolName", "StudyDescription", "ImageType", "Modality",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
-    "EchoTime", "InstanceNumber", "SOPInstanceUID", "Laterality", "ImageLaterality", "FrameLaterality",
+    "EchoTime", "InstanceNumber", "SOPInstanceUID", "Rows", "Columns", "Laterality", "ImageLaterality",
+    "FrameLaterality",
 )  # fmt: skip
 SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
 ONE_WAY = 0.999  # cosine between normals of slices that lie parallel: 2.6 degrees
@@ -59,8 +60,8 @@ class Slice:
     @property
     def spacing(self) -> tuple[float, float]:
         """From row to row and from column to column, in mm; NaN if unknown."""
-        said = self.header.get("PixelSpacing") or (np.nan, np.nan)
-        return float(said[0]), float(said[1])
+        found = _lengths(self.header, "PixelSpacing")
+        return (found[0], found[1]) if len(found) == 2 else (np.nan, np.nan)
 
 
 def series_files(folder: Path) -> list[Path]:
@@ -141,6 +142,8 @@ def _slices(folder: Path) -> tuple[list[Slice], list[str]]:
         try:
             with dicom_errors(path):
                 header = read_elements(path, pixels=False, more=USED)
+                for element in USED:  # pydicom decodes at first use, and what it cannot decode is said here
+                    header.get(element)
                 if "Rows" not in header or "Columns" not in header:
                     others += 1
                 elif int(header.get("NumberOfFrames") or 1) > 1:
@@ -286,8 +289,19 @@ def _step(slices: Sequence[Slice]) -> float:
     """From slice to slice, in mm; of a single one what its header says."""
     if len(slices) > 1:
         return float(np.median(np.diff([one.position @ slices[0].normal for one in slices])))
-    said = slices[0].header.get("SpacingBetweenSlices") or slices[0].header.get("SliceThickness")
-    return float(said) if said else float("nan")
+    header = slices[0].header
+    said = _lengths(header, "SpacingBetweenSlices") or _lengths(header, "SliceThickness")
+    return said[0] if said else float("nan")
+
+
+def _lengths(header: Any, name: str) -> list[float]:
+    """The lengths in mm that an element holds, above 0; none if it holds anything else."""
+    said = header.get(name)
+    try:
+        found = [float(v) for v in (said if isinstance(said, Sequence) and not isinstance(said, str) else [said])]
+    except (TypeError, ValueError):
+        return []
+    return found if all(0 < v < np.inf for v in found) else []
 
 
 def _side(header: Any) -> str:

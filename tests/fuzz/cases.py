@@ -12,6 +12,7 @@ from pathlib import Path
 
 from numpy.random import Generator
 
+from fracturelib.data.volumes import is_study
 from fracturelib.data.walk import is_image_file
 from tests.fuzz import checks, damage_files
 from tests.fuzz.damage_dicom import dicom
@@ -128,7 +129,7 @@ def studies(name: str, count: int, corpus: Corpus, root: Path, rng: Generator) -
         (source / "manifest.csv").unlink()
         folders = [source / split / kind for split in ("train", "val", "test") for kind in ("Torn", "Whole")]
         made = [damaged_study(pick(rng, folders), i, corpus, rng) for i in range(count)]
-        named = [path.name for path in made if path.is_dir() or path.suffix != ".txt"]
+        named = [path.name for path in made if is_study(path)]
     return case(
         name, "study", corpus, source, root, inputs=count, model=model, named=tuple(named), check=STUDY_CHECKS[name],
         codes=(0, 1, 2) if name == "audit" else (0, 2) if manifest or name == "train" else (0,),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fracturelib.data.volumes import stem
 from fracturelib.data.walk import is_image_file
 from tests.fuzz.watch import Case, Outcome
 
@@ -70,21 +71,22 @@ def predicted(case: Case, outcome: Outcome) -> Iterator[str]:
 
 def lost(case: Case, said: set[str], text: str) -> Iterator[str]:
     for name in case.named:
-        if name not in said and name not in text:
+        if name not in said and f"{stem(name)}.npy" not in said and name not in text:
             yield f"a file is lost without a word | {name}"
 
 
 def refused(case: Case) -> list[str]:
-    """The damaged images that cannot be read."""
+    """The damaged images, or studies, that cannot be read."""
     from fracturelib._io.files import InputError
     from fracturelib.data.decode import read_grey
+    from fracturelib.data.volumes import is_study, read_study
 
     found = []
     paths = {path for source in case.sources for path in source.rglob("*") if path.name in case.named}
     with warnings.catch_warnings(action="ignore"):
         for path in sorted(paths):
             try:
-                read_grey(path)
+                (read_study if is_study(path) else read_grey)(path)
             except InputError:
                 found.append(path.name)
     return found
@@ -118,9 +120,6 @@ def audited(case: Case, outcome: Outcome) -> Iterator[str]:
 
 def named_studies(case: Case, outcome: Outcome) -> Iterator[str]:
     """The JSON is strict, and each study that cannot be read is named."""
-    from fracturelib._io.files import InputError
-    from fracturelib.data.volumes import read_study
-
     if outcome.code == 2:
         return
     try:
@@ -129,14 +128,11 @@ def named_studies(case: Case, outcome: Outcome) -> Iterator[str]:
         yield f"no JSON, or not strict | {error}"
         return
     named = {Path(problem["file"]).name for problem in found["problems"]}
-    for path in sorted({path for source in case.sources for path in source.rglob("*") if path.name in case.named}):
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                read_study(path)
-        except InputError:
-            outcome.refused += 1
-            if path.name not in named and path.name not in outcome.out:
-                yield f"an unreadable study is not named | {path.name}"
+    unreadable = refused(case)
+    outcome.refused = len(unreadable)
+    for name in unreadable:
+        if name not in named and name not in outcome.out:
+            yield f"an unreadable study is not named | {name}"
 
 
 def markup(page: Path) -> Iterator[str]:

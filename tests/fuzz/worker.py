@@ -35,7 +35,7 @@ class Worker:
         made = cases.MAKERS[kind][1](self.corpus, self.root, generator(self.seed, kind, number))
         if only is not None:
             for path in [p for p in (self.root / "in").rglob("*") if p.name in made.named and p.name not in only]:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             made.named = tuple(name for name in made.named if name in only)
         return made
 
