@@ -1,6 +1,7 @@
 """The command `fracture`: it reads the arguments, calls one function, and turns a user's mistake into one line."""
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -694,6 +695,7 @@ def _run(args: argparse.Namespace) -> int:
         with warnings.catch_warnings():
             if not args.debug:  # what concerns a user is said in words of our own
                 warnings.simplefilter("ignore", UserWarning)
+                logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
             if args.run in (run_train, run_ensemble, run_predict, run_explain):
                 keep_freed_memory()
             return args.run(args)

@@ -20,8 +20,7 @@ from fracturelib.data.images import square_geometry, to_square
 from fracturelib.data.layouts import known_files, read_folder
 from fracturelib.data.pixels import noted
 from fracturelib.data.studies import padded
-from fracturelib.data.study import resample_study
-from fracturelib.data.volumes import read_study
+from fracturelib.data.volumes import PICKLE, PICKLES, study_input
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
 from fracturelib.models.classifier import Classifier, load_classifier, scores_from_logits
@@ -71,6 +70,8 @@ def collect(paths: Sequence[Path]) -> list[Source]:
     found: list[tuple[Path, str, Source]] = []  # what was given, the name below it, the image
     parents: dict[Path, list[str]] = {}
     for path in paths:
+        if path.name.lower().endswith(PICKLES) and path.is_file():
+            raise InputError(f"{printable(path)}: {PICKLE}")
         if path.is_file():
             parents.setdefault(path.parent, []).append(path.name)
     known = {
@@ -84,8 +85,13 @@ def collect(paths: Sequence[Path]) -> list[Source]:
             if line := holds.not_taken(unlabelled=False):
                 print(f"{printable(path)}: {line}")
             if holds.images.empty:
+                holds.require()
                 raise InputError(f"{printable(path)}: has no image; expected files such as .jpg, .png or .dcm")
-            base = os.path.abspath(path) if holds.folder != path else os.fspath(path)
+            whole = Path(os.path.abspath(path))
+            if list(holds.images["path"]) == [whole]:  # the folder is one study
+                found += [(whole.parent, whole.name, s) for s in _sources(known_files(whole.parent, [whole.name]))]
+                continue
+            base = whole if holds.folder != path else os.fspath(path)
             found += [(path, s.path.relative_to(base).as_posix(), s) for s in _sources(holds)]
         elif path.is_file():
             found.append((path.parent, path.name, known[path.parent, path.name]))
@@ -195,8 +201,7 @@ def _as_input(source: Source, classifier: Classifier) -> tuple[np.ndarray, tuple
     """What the network sees of an image, (s, s) uint8, or of a study, (slices, s, s) uint8; and how it was read."""
     size = classifier.size
     if source.noun == STUDY:
-        study = read_study(source.path)
-        return resample_study(study, shape=(size, size)), study.notes
+        return study_input(source.path, size)
     seen = decode(source.path)
     return to_square(seen.grey, size), seen.notes
 

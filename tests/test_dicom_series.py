@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from fracturelib._io.files import InputError
-from fracturelib.data.dicom_series import read_series, series_shape
+from fracturelib.data.dicom_series import read_series
 from fracturelib.data.volumes import read_study
 from tests.series import make_truth, write_series, write_slice
 
 pytest.importorskip("pydicom")
 
 
+@pytest.mark.slow
 def test_the_order_is_right_in_200_series(tmp_path: Path) -> None:
     """Names and instance numbers shuffled; to the left and the right, head and feet first, turned any way round."""
     by_name = by_number = 0
@@ -25,7 +26,6 @@ def test_the_order_is_right_in_200_series(tmp_path: Path) -> None:
         assert study.plane == "sagittal" and study.laterality == truth.side and study.notes == ()
         assert study.slice_mm == pytest.approx(truth.slice_mm, abs=1e-3)
         assert study.pixel_mm == pytest.approx(truth.pixel_mm, abs=1e-6)
-        assert series_shape(tmp_path / str(seed)) == truth.pixels.shape
         by_name += paths in (sorted(paths), sorted(paths)[::-1])
         numbers = [_number(path) for path in paths]
         by_number += numbers in (sorted(numbers), sorted(numbers)[::-1])
@@ -123,7 +123,7 @@ def test_slices_across_the_others_are_left_out(tmp_path: Path) -> None:
         )  # fmt: skip
     study = read_series(tmp_path)
     assert np.array_equal(study.pixels, truth.pixels)
-    assert study.notes == ("2 slices in another direction or of another size left out",)
+    assert study.notes == ("2 slices in another direction, or of another size or spacing, left out",)
 
 
 def test_of_several_series_the_sagittal_one_is_taken(tmp_path: Path) -> None:
@@ -157,7 +157,6 @@ def test_pixels_that_are_not_square_become_so(tmp_path: Path) -> None:
     study = read_series(tmp_path)
     slices, height, width = truth.pixels.shape
     assert study.pixels.shape == (slices, 2 * height, width) and study.pixel_mm == 0.4
-    assert series_shape(tmp_path) == study.pixels.shape
 
 
 def test_what_is_no_series_is_one_line(tmp_path: Path) -> None:
@@ -170,7 +169,9 @@ def test_what_is_no_series_is_one_line(tmp_path: Path) -> None:
         read_study(tmp_path)
     (tmp_path / "b.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 50)
     (tmp_path / "c.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[:200])
-    with pytest.raises(InputError, match=r"1 slice without a position.*; 2 DICOM files without an image left out"):
+    with pytest.raises(
+        InputError, match=r"2 files could not be read \(b.dcm: not a DICOM.*; 1 slice without"
+    ):
         read_study(tmp_path)
 
 

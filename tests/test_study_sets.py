@@ -13,8 +13,10 @@ from fracturelib.curate.audit import audit_folder
 from fracturelib.curate.audit_report import to_dict, to_html, to_text
 from fracturelib.curate.importer import import_dataset
 from fracturelib.data import load_manifest, load_studies, read_folder, read_study
-from fracturelib.data.studies import holds_studies, load_truth
+from fracturelib.data.studies import holds_studies, load_truth, load_volumes
 from fracturelib.data.study import Study, resample_study, to_grey
+from fracturelib.data.volumes import MOST_SLICES, study_input
+from fracturelib.workflows import collect
 from tests.mrnet import make_kneemri, make_mrnet, volume
 from tests.series import make_truth, write_series
 from tests.study_copies import KINDS, altered
@@ -218,6 +220,91 @@ def test_kneemri_is_refused_until_it_is_converted(tmp_path: Path) -> None:
     frame = load_manifest(tmp_path / "out")
     assert dict(zip(frame["tear"], frame["label"], strict=True)) == {"none": 0, "partial": 1, "complete": 1}
     assert np.load(tmp_path / "out" / frame.at[0, "file"]).dtype == np.uint8
+
+
+def test_a_pickle_among_studies_is_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(tmp_path, manifest=False)
+    (tmp_path / "train" / "Torn" / "a.pck").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    frame = load_manifest(tmp_path)
+    assert len(frame) == 24 and any("a pickle, which can run any program" in note for note in frame.attrs["notes"])
+    assert [source.name for source in collect([tmp_path])] == list(frame["file"])
+    assert "not taken: 1 file (1 .pck)" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"a\.pck: a pickle, which can run any program"):
+        collect([tmp_path / "train" / "Torn" / "a.pck"])
+
+
+def test_tables_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
+    root = make_mrnet(tmp_path / "a", train=8)
+    with (root / "train-acl.csv").open("a") as file:
+        file.write("0000,1\n0000,0\n")
+    with pytest.raises(InputError, match=r"train-acl\.csv: exam 0000 is there as 0 and as 1"):
+        import_dataset(tmp_path / "a", tmp_path / "out", progress=False)
+    kneemri = make_kneemri(tmp_path / "b")
+    lines = (kneemri / "metadata.csv").read_text()
+    line = lines.splitlines()[1].split(",")
+    for value, said in (("2", "400000-5.pck is there with two diagnoses"), ("7", "of 400000-5.pck is 7; expected 0")):
+        line[2] = value
+        (kneemri / "metadata.csv").write_text(lines + ",".join(line) + "\n")
+        with pytest.raises(InputError, match=said):
+            import_dataset(kneemri, tmp_path / "out", progress=False)
+
+
+def test_one_damaged_study_does_not_stop_the_others(tmp_path: Path) -> None:
+    write_set(tmp_path, manifest=False)
+    torn, good = tmp_path / "train" / "Torn", volume(1).astype(np.float32)
+    good[3, 2, 1] = np.nan
+    np.save(torn / "nan.npy", good)
+    np.save(torn / "flat.npy", np.ones((8, 1, 1), np.uint8))
+    np.save(torn / "none.npy", np.ones((0, 48, 48), np.uint8))
+    np.save(torn / "large.npy", np.full((8, 32, 32), 1e300))
+    head = np.lib.format.header_data_from_array_1_0(np.ones((8, 16, 16), np.uint8)) | {"shape": (True, 16, 16)}
+    with (torn / "true.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, head)
+        file.write(bytes(256))
+    frame = load_manifest(tmp_path)
+    assert len(frame) == 24 and (frame["slices"] >= 8).all()
+    said = dict(frame.attrs["unreadable"])
+    assert {Path(file).stem for file in said} == {"nan", "flat", "none", "large", "true"}
+    assert "not finite" in said["train/Torn/large.npy"] and "its shape is (True, 16, 16)" in said["train/Torn/true.npy"]
+
+
+def test_a_long_study_does_not_make_all_others_long(tmp_path: Path) -> None:
+    for name, n in (("short", 8), ("long", 700)):
+        np.save(tmp_path / f"{name}.npy", np.tile(volume(0), (n // 4, 1, 1))[:n])
+    array = load_volumes(tmp_path, ["short.npy", "long.npy"], size=32)
+    assert array.shape == (2, MOST_SLICES, 32, 32) and array[0, 8:].max() == 0 < array[1, -1].max()
+    _, notes = study_input(tmp_path / "long.npy", 32)
+    assert notes == ("700 slices: interpolated to 64",)
+
+
+def test_a_series_that_is_given_has_its_name_and_label(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    for name in ("a", "b"):
+        write_series(tmp_path / "train" / "Torn" / name, make_truth(1, slices=6), 1)
+    one, two = collect([tmp_path / "train" / "Torn" / "b", tmp_path / "train" / "Torn" / "a"])
+    assert (one.name, two.name, one.label, one.split) == ("b", "a", 1, "train")
+
+
+def test_nifti_that_is_no_volume_of_numbers_is_one_line(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel", reason="nibabel, which reads NIfTI, is not installed")
+    affine = np.diag([1.0, 1, 4, 1])
+    for values, line in (
+        (np.ones((20, 20, 8), np.complex64), "holds complex64; expected one number a voxel"),
+        (np.ones((8, 48, 48, 0), np.int16), "an array of 8 x 48 x 48 x 0; expected a volume"),
+    ):
+        nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / "a.nii")
+        with pytest.raises(InputError, match=line):
+            read_study(tmp_path / "a.nii")
+
+
+def test_distances_that_cannot_be_are_said_with_the_name(tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    for path in write_series(tmp_path, make_truth(2, slices=6), 2):
+        data = pydicom.dcmread(path)
+        data.PixelSpacing = ["0.000001", "100"]
+        data.save_as(path)
+    with pytest.raises(InputError, match=rf"^{tmp_path}: pixels of .* mm; expected sides that are nearly alike$"):
+        read_study(tmp_path)
 
 
 def test_series_are_imported_in_millimetres(tmp_path: Path) -> None:

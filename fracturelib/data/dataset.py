@@ -29,9 +29,10 @@ from fracturelib.data.labels import (  # fmt: skip
 )
 from fracturelib.data.layouts import read_folder
 from fracturelib.data.manifest import MANIFEST
-from fracturelib.data.volumes import is_study, study_shape
+from fracturelib.data.volumes import is_study, read_sagittal
 
-SIZES_VERSION = 3  # a part of the cache's key: raise it when what is said of an image changes
+Size = tuple[int, int] | tuple[int, int, int]
+SIZES_VERSION = 4  # a part of the cache's key: raise it when what is said of an image changes
 __all__ = [
     "ANNOTATIONS", "CLASSES", "LABEL_OF", "MANIFEST", "SPLITS", "SPLIT_OF", "Annotation", "class_label", "data_folder",
     "fingerprint", "fracture_mask", "load_annotations", "load_manifest", "parse_label", "plain", "probe",
@@ -80,8 +81,6 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
     frame["group"] = frame["group"].where(frame["group"] != "", frame["file"])
     frame["label"] = frame["label"].astype("int64")
     frame = _with_sizes(found.folder, frame, decode=found.kind != "a manifest")
-    if found.noun == STUDY and "slices" not in frame:
-        frame["slices"] = [study_shape(found.folder / file)[0] for file in frame["file"]]
     unreadable = [*((file, "no such file") for file in found.missing), *frame.attrs["unreadable"]]
     if frame.empty:
         reason = f" ({printable(unreadable[0][0])}: {unreadable[0][1]})" if unreadable else ""
@@ -100,20 +99,25 @@ def _with_sizes(folder: Path, frame: pd.DataFrame, *, decode: bool) -> pd.DataFr
     """Add width and height, and leave out what cannot be read, or is cut. `decode` reads each image whole, once."""
     probed = probe(folder, list(frame["file"]), decode=decode)
     unreadable = [(f, p) for f, p in zip(frame["file"], probed, strict=True) if isinstance(p, str)]
+    read = [p for p in probed if isinstance(p, tuple)]
     frame = frame[np.array([isinstance(p, tuple) for p in probed], dtype=bool)]
     known = {"width", "height"} <= set(frame.columns) and frame[["width", "height"]].notna().all(axis=None)
     if known:
         sizes = frame[["width", "height"]].astype("int64")
     else:
-        pairs = [p for p in probed if isinstance(p, tuple)]
-        sizes = pd.DataFrame(pairs, columns=["width", "height"], index=frame.index, dtype="int64")
+        sizes = pd.DataFrame([p[:2] for p in read], columns=["width", "height"], index=frame.index, dtype="int64")
     frame = frame.assign(width=sizes["width"], height=sizes["height"])
+    if "slices" not in frame and all(len(p) == 3 for p in read):
+        frame["slices"] = np.array([p[2] for p in read if len(p) == 3], np.int64)
     frame.attrs["unreadable"] = unreadable
     return frame
 
 
-def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[tuple[int, int] | str]:
-    """Width and height of each image, or why it cannot be read; cached while files stay as they are."""
+def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[Size | str]:
+    """Width and height of each image, or why it cannot be read; cached while files stay as they are.
+
+    Of each study, which is always read whole, its width, height and slices.
+    """
     stamps = []
     for file in files:
         stat = (folder / file).stat() if (folder / file).exists() else None
@@ -129,14 +133,19 @@ def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[tuple[int
     return result
 
 
-def _sizes(text: bytes | None, count: int) -> list[tuple[int, int] | str]:
+def _sizes(text: bytes | None, count: int) -> list[Size | str]:
     """What `probe` keeps of so many images; empty if it is anything else."""
     try:
         read = json.loads(text or b"")
-        known = [value if isinstance(value, str) else (int(value[0]), int(value[1])) for value in read]
+        known = [value if isinstance(value, str) else _size(value) for value in read]
     except (ValueError, TypeError, LookupError):
         return []
     return known if isinstance(read, list) and len(known) == count else []
+
+
+def _size(value: Sequence[int]) -> Size:
+    width, height, *slices = map(int, value)
+    return (width, height, slices[0]) if slices else (width, height)
 
 
 def _ends_whole(path: Path) -> bool:
@@ -151,10 +160,11 @@ def _ends_whole(path: Path) -> bool:
     return (head[:2] == b"\xff\xd8" and b"\xff\xd9" in tail) or (head == b"\x89PNG" and b"IEND" in tail)
 
 
-def _probe_one(path: Path, decode: bool) -> tuple[int, int] | str:
+def _probe_one(path: Path, decode: bool) -> Size | str:
     try:
         if is_study(path):
-            return study_shape(path)[:0:-1]
+            slices, height, width = read_sagittal(path).pixels.shape
+            return width, height, slices
         if decode or not _ends_whole(path):
             height, width = read_grey(path).shape
             return width, height

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fracturelib._io.files import InputError, counted, printable
 from fracturelib.data.dicom import dicom_errors, dicom_values, is_dicom, read_elements
-from fracturelib.data.study import PLANES, Study, require_volume, square_pixels, square_size
+from fracturelib.data.study import PLANES, Study, require_volume, square_pixels
 
 USED = (
     "SeriesInstanceUID", "SeriesDescription", "ProtocolName", "StudyDescription", "ImageType", "Modality",
@@ -26,6 +26,7 @@ USED = (
 )  # fmt: skip
 SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
 ONE_WAY = 0.999  # cosine between normals of slices that lie parallel: 2.6 degrees
+FAR_MM = 100_000  # no slice lies so far from the scanner's middle
 SAME_MM = 0.05  # nearer than this, two slices are at one place
 GAP = 1.5  # so many times the usual distance from slice to slice, and one is missing
 # The directions in which columns and rows run in a picture of each plane, and the slices, in left, back, head.
@@ -106,19 +107,8 @@ def read_series(folder: Path) -> Study:
     first = chosen[0]
     values = _upright(values, first)
     row_mm, column_mm = first.spacing[::-1] if _is_swapped(first) else first.spacing
-    pixels, pixel_mm = square_pixels(values, row_mm, column_mm)
+    pixels, pixel_mm = square_pixels(name, values, row_mm, column_mm)
     return Study(pixels, _step(chosen), pixel_mm, _side(first.header), first.plane, tuple(notes))
-
-
-def series_shape(folder: Path) -> tuple[int, int, int]:
-    """Slices, height and width of the series that `read_series` takes, from the headers alone."""
-    slices, _ = _slices(folder)
-    chosen = _in_order(_parallel(_one_series(slices)[0])[0])[0]
-    height, width = int(chosen[0].header.Rows), int(chosen[0].header.Columns)
-    if _is_swapped(chosen[0]):
-        height, width = width, height
-    row_mm, column_mm = chosen[0].spacing[::-1] if _is_swapped(chosen[0]) else chosen[0].spacing
-    return len(chosen), *square_size(height, width, row_mm, column_mm)
 
 
 def is_mri(path: Path) -> bool:
@@ -144,6 +134,8 @@ def _slices(folder: Path) -> tuple[list[Slice], list[str]]:
                 header = read_elements(path, pixels=False, more=USED)
                 for element in USED:  # pydicom decodes at first use, and what it cannot decode is said here
                     header.get(element)
+                if "SOPInstanceUID" not in header and "Rows" not in header:
+                    raise InputError(f"{printable(path)}: not a DICOM file; expected a slice")
                 if "Rows" not in header or "Columns" not in header:
                     others += 1
                 elif int(header.get("NumberOfFrames") or 1) > 1:
@@ -153,7 +145,7 @@ def _slices(folder: Path) -> tuple[list[Slice], list[str]]:
                 else:
                     unplaced.append(path.name)
         except InputError as error:
-            broken.append(str(error).removeprefix(f"{printable(path)}: "))
+            broken.append(f"{printable(path.name)}: {str(error).removeprefix(f'{printable(path)}: ')}")
     notes = []
     if broken:
         notes.append(f"{counted(len(broken), 'file')} could not be read ({broken[0]})")
@@ -174,7 +166,7 @@ def _placed(path: Path, header: Any) -> Slice | None:
         six = np.array([float(v) for v in header.ImageOrientationPatient])
     except (AttributeError, TypeError, ValueError):
         return None
-    if position.shape != (3,) or six.shape != (6,) or not np.isfinite([*position, *six]).all():
+    if position.shape != (3,) or six.shape != (6,) or not (np.abs([*position, *six]) < FAR_MM).all():
         return None
     row, column = six[:3], six[3:]
     lengths = np.linalg.norm(row), np.linalg.norm(column)
@@ -220,25 +212,26 @@ def _called(one: Slice) -> str:
 
 
 def _parallel(slices: list[Slice]) -> tuple[list[Slice], list[str]]:
-    """The most slices that are parallel and of one size; a series may have others of a scout across them."""
+    """The most slices that are parallel and alike in size and spacing; a series may have a scout across them."""
     best: list[Slice] = []
     for one in slices:
         if one in best:
             continue
-        size = (one.header.Rows, one.header.Columns)
         alike = [
             other
             for other in slices
             if abs(other.normal @ one.normal) > ONE_WAY
             and abs(other.along_row @ one.along_row) > ONE_WAY
-            and (other.header.Rows, other.header.Columns) == size
+            and (other.header.Rows, other.header.Columns) == (one.header.Rows, one.header.Columns)
+            and np.allclose(other.spacing, one.spacing, rtol=0.01, equal_nan=True)
         ]
         if len(alike) > len(best):
             best = alike
         if len(best) > len(slices) / 2:
             break
     away = len(slices) - len(best)
-    return best, [f"{counted(away, 'slice')} in another direction or of another size left out"] * bool(away)
+    said = f"{counted(away, 'slice')} in another direction, or of another size or spacing, left out"
+    return best, [said] * bool(away)
 
 
 def _in_order(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:

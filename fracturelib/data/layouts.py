@@ -247,7 +247,7 @@ def _read_study_set(found: Found, walk: Walk, root: str, complete: bool) -> None
         found.errors.append(str(error))
     if not known:
         _check_folders(found, listed)
-    found.others = [
+    found.others += [
         f for f in walk.others if not FURNITURE.fullmatch(f.rpartition("/")[2]) and not STUDY_TABLES.fullmatch(f)
     ]
 

@@ -32,11 +32,17 @@ def read_nifti(path: Path) -> Study:
     except ModuleNotFoundError:
         raise InputError(f"{name}: NIfTI needs nibabel; expected `{INSTALL}` to have been run") from None
     try:
-        image = nibabel.load(os.fspath(path))
+        with np.errstate(all="ignore"):  # of an affine that cannot be, nibabel divides by 0
+            image = nibabel.load(os.fspath(path))
         shape = tuple(int(n) for n in image.shape)
+        kind = image.get_data_dtype()
+        if kind.kind not in "buif":
+            raise InputError(f"{name}: holds {kind.name}; expected one number a voxel")
+        if min(shape, default=0) < 1:
+            raise InputError(f"{name}: an array of {' x '.join(map(str, shape))}; expected a volume")
         spacing = [float(n) for n in image.header.get_zooms()[:3]]
         notes: tuple[str, ...] = ()
-        if len(shape) > 3 and min(shape) > 0:
+        if len(shape) > 3:
             notes = (FIRST_OF_VOLUMES,) * (int(np.prod(shape[3:])) > 1)
             require_volume(name, shape[:3])
             image = nibabel.Nifti1Image(
@@ -44,7 +50,8 @@ def read_nifti(path: Path) -> Study:
             )
         axis = int(np.argmax(spacing)) if len(spacing) == 3 else 0
         require_volume(name, (shape[axis], *(n for i, n in enumerate(shape[:3]) if i != axis)))
-        upright = nibabel.as_closest_canonical(image)
+        with np.errstate(all="ignore"):
+            upright = nibabel.as_closest_canonical(image)
         values = np.asarray(upright.dataobj, np.float32)
         spacing = [float(n) for n in upright.header.get_zooms()[:3]]
     except InputError:
@@ -57,5 +64,5 @@ def read_nifti(path: Path) -> Study:
     # All three axes are turned round: to the left, to the back, to the foot.
     values = np.ascontiguousarray(values.transpose(turn)[::-1, ::-1, ::-1])
     slice_mm, row_mm, column_mm = (spacing[i] for i in turn)
-    pixels, pixel_mm = square_pixels(finite(name, values), row_mm, column_mm)
+    pixels, pixel_mm = square_pixels(name, finite(name, values), row_mm, column_mm)
     return Study(pixels, slice_mm, pixel_mm, plane=plane, notes=notes)

@@ -28,6 +28,8 @@ def npy_shape(path: Path) -> tuple[int, ...]:
             begin = file.tell()
     except Exception as error:  # a damaged header raises whatever its parser stumbles over
         raise InputError(f"{name}: not a .npy file ({one_line(error)}); expected an array of numbers") from None
+    if not all(type(n) is int and n >= 0 for n in shape):
+        raise InputError(f"{name}: not a .npy file (its shape is {shape}); expected an array of numbers")
     if dtype.kind not in "buif":
         what = "Python objects, which are a pickle" if dtype.hasobject else f"{dtype}"
         raise InputError(f"{name}: holds {what}; expected an array of numbers")
@@ -49,7 +51,7 @@ def read_npy(path: Path) -> Study:
     require_volume(name, npy_shape(path))
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # as above
         raise InputError(f"{name}: cannot be read ({one_line(error)}); expected an array of numbers") from None
     return Study(finite(name, array))
 
@@ -58,7 +60,8 @@ def finite(name: str, array: NDArray[np.generic]) -> NDArray[np.uint8] | NDArray
     """Numbers as uint8, which stays, or float32; InputError if some are no numbers."""
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array, np.uint8)
-    values = np.ascontiguousarray(array, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and is refused
+        values = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(values).all():
         raise InputError(f"{name}: has values that are not finite; expected numbers")
     return values

@@ -15,7 +15,7 @@ from fracturelib.data.found import STUDY
 from fracturelib.data.labels import SPLITS
 from fracturelib.data.study import resample_study
 from fracturelib.data.study_sets import MASKS, is_study_set
-from fracturelib.data.volumes import read_study, stem
+from fracturelib.data.volumes import read_study, stem, study_input
 from fracturelib.data.walk import walk_folder
 
 
@@ -113,6 +113,8 @@ def _shape(table: pd.DataFrame, field_mm: float | None) -> tuple[int, int]:
 def load_volumes(folder: str | Path, files: Sequence[str], *, size: int, progress: bool = False) -> NDArray[np.uint8]:
     """Studies as one array, in squares, padded with black slices to the longest: (n, slices, size, size) uint8.
 
+    Each is as `study_input` gives it to a network.
+
     Parameters
     ----------
     folder : str or Path
@@ -131,7 +133,7 @@ def load_volumes(folder: str | Path, files: Sequence[str], *, size: int, progres
     if not files:
         return np.zeros((0, 0, size, size), np.uint8)
     read = in_threads(
-        lambda file: resample_study(read_study(Path(folder) / file), shape=(size, size)), files,
+        lambda file: study_input(Path(folder) / file, size)[0], files,
         desc="reading", unit="study", progress=progress,
     )  # fmt: skip
     return padded(list(read))[0]

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from fracturelib._io.files import InputError
 
 MAX_SLICES = 2000
-MAX_VOXELS = 100_000_000
+MAX_VOXELS = 50_000_000  # 200 MB as float32
+MOST_STRETCH = 20  # the longer side of a pixel, in shorter ones
 BLACK, WHITE = 0.5, 99.8  # percentiles of a study's values that become black and white
 PLANES = ("sagittal", "coronal", "axial")  # by the axis of the patient along which the slices lie: x, y, z
 
@@ -72,7 +73,10 @@ def to_grey(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.uint8
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, np.uint8)
     low, high = np.percentile(pixels, [BLACK, WHITE])
-    return np.clip(np.round((pixels - low) * (255 / max(high - low, 1e-12))), 0, 255).astype(np.uint8)
+    grey = np.empty(pixels.shape, np.uint8)
+    for one, result in zip(pixels, grey, strict=True):  # slice by slice, so that no second volume is needed
+        result[:] = np.clip(np.round((one.astype(np.float64) - low) * (255 / max(high - low, 1e-12))), 0, 255)
+    return grey
 
 
 def square_size(height: int, width: int, row_mm: float, column_mm: float) -> tuple[int, int]:
@@ -84,13 +88,15 @@ def square_size(height: int, width: int, row_mm: float, column_mm: float) -> tup
 
 
 def square_pixels(
-    pixels: NDArray[np.uint8] | NDArray[np.float32], row_mm: float, column_mm: float
+    name: str, pixels: NDArray[np.uint8] | NDArray[np.float32], row_mm: float, column_mm: float
 ) -> tuple[NDArray[np.uint8] | NDArray[np.float32], float]:
-    """Slices with square pixels, and the side of one in mm."""
+    """Slices with square pixels, and the side of one in mm; InputError with the study's name if they are too many."""
     height, width = square_size(pixels.shape[1], pixels.shape[2], row_mm, column_mm)
     if (height, width) == pixels.shape[1:]:
         return pixels, column_mm
-    require_volume("pixels", (len(pixels), height, width))
+    if not (np.isfinite([row_mm, column_mm]).all() and max(row_mm, column_mm) < MOST_STRETCH * min(row_mm, column_mm)):
+        raise InputError(f"{name}: pixels of {row_mm:g} x {column_mm:g} mm; expected sides that are nearly alike")
+    require_volume(name, (len(pixels), height, width))
     resized = [cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in pixels]
     return np.stack(resized), min(row_mm, column_mm)
 

@@ -76,9 +76,12 @@ def add_study_layout(found: Found, walk: Walk, root: str, *, complete: bool = Tr
         known = False
     if not known or kneemri:
         lone = [name for name in pickles if not any(f"{stem(name)}{s}" in walk.images for s in (".npy", ".nii"))]
-        for name in lone[:1]:
+        if lone and len(pickles) == len(walk.images):
             more = f" (and {counted(len(lone) - 1, 'more pickle')})" if len(lone) > 1 else ""
-            found.refuse("layout", name, f"{PICKLE}{more}")
+            found.refuse("layout", lone[0], f"{PICKLE}{more}")
+        else:
+            found.say("unreadable", lone, PICKLE, f"pickles are left out: {PICKLE}")
+            found.others += lone
     found.images = found.images[~found.images["file"].isin(pickles)].reset_index(drop=True)
     return known
 
@@ -94,7 +97,10 @@ def _add_mrnet(found: Found, walk: Walk, root: str, complete: bool) -> None:
     for name, match in tables.items():
         if match:
             labels = said.setdefault(match[2].lower(), {})
-            labels |= {(match[1].lower(), exam): label for exam, label in _pairs(found.folder / name)}
+            for exam, label in _pairs(found.folder / name):
+                if labels.setdefault((match[1].lower(), exam), label) != label:
+                    where = printable(found.folder / name)
+                    raise InputError(f"{where}: exam {exam} is there as 0 and as 1; expected one row an exam")
     places = [_mrnet_place(file.removeprefix(root)) for file in found.images["file"]]
     planes = [plane for _, plane, _ in places]
     found.images = found.images.assign(
@@ -163,9 +169,14 @@ def _add_kneemri(found: Found, table_file: str, complete: bool) -> None:
     table = table.assign(key=[stem(str(name).rpartition("/")[2]) for name in table["volumeFilename"]])
     diagnosis = pd.to_numeric(table["aclDiagnosis"], errors="coerce")
     if (strange := ~diagnosis.isin([0, 1, 2])).any():
-        value = table.loc[strange, "aclDiagnosis"].iloc[0]
-        raise InputError(f"{printable(path)}: aclDiagnosis is {value!r}; expected 0, 1 or 2")
-    table = table.assign(diagnosis=diagnosis.astype(int)).drop_duplicates("key").set_index("key")
+        value, volume = table.loc[strange, ["aclDiagnosis", "volumeFilename"]].iloc[0]
+        said = f"aclDiagnosis of {printable(str(volume))} is {printable(str(value))}"
+        raise InputError(f"{printable(path)}: {said}; expected 0, 1 or 2")
+    table = table.assign(diagnosis=diagnosis.astype(int)).drop_duplicates(["key", "diagnosis"])
+    if (twice := table["key"].duplicated()).any():
+        volume = printable(str(table.loc[twice, "volumeFilename"].iloc[0]))
+        raise InputError(f"{printable(path)}: {volume} is there with two diagnoses; expected one row a volume")
+    table = table.set_index("key")
     keys = [stem(file.rpartition("/")[2]) for file in found.images["file"]]
     rows = table.reindex(keys)
     found.images = found.images.assign(

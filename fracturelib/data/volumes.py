@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fracturelib._io.files import InputError, printable
-from fracturelib.data.dicom_series import read_series, series_files, series_shape
+from fracturelib.data.dicom_series import read_series, series_files
 from fracturelib.data.nifti import read_nifti
-from fracturelib.data.npy import npy_shape, read_npy
+from fracturelib.data.npy import read_npy
 from fracturelib.data.pixels import MAX_BYTES
-from fracturelib.data.study import Study
+from fracturelib.data.study import PLANES, Study, resample_study
 
 PICKLES = (".pck", ".pkl", ".pickle")
 SUFFIXES = (".npy", ".nii", ".nii.gz", *PICKLES)
+MOST_SLICES = 64  # that a network is given; MRNet's longest study has 61
 FORMATS = "expected .npy, NIfTI (.nii, .nii.gz) or a folder of DICOM files"
 PICKLE = (
     "a pickle, which can run any program when it is opened, so it is not; where you trust who made it, convert it "
@@ -56,22 +60,36 @@ def read_study(path: str | Path) -> Study:
         raise InputError(f"{printable(path)}: {(error.strerror or 'cannot be read').lower()}; {FORMATS}") from None
 
 
-def study_shape(path: str | Path) -> tuple[int, int, int]:
-    """Slices, height and width of a study, as `read_study` gives them, from as little as possible.
+def read_sagittal(path: str | Path) -> Study:
+    """A study whose slices are sagittal, or in a plane that is not known: what a network of studies learns from.
 
     Raises
     ------
     InputError
-        As `read_study`.
+        As `read_study`, or if the slices are coronal or axial.
     """
-    path = Path(path)
-    kind = _kind(path)
-    if kind == "npy" and len(shape := npy_shape(path)) == 3:
-        return shape[0], shape[1], shape[2]
-    if kind == "series":
-        return series_shape(path)
-    slices, height, width = read_study(path).pixels.shape
-    return slices, height, width
+    study = read_study(path)
+    if study.plane not in ("", PLANES[0]):
+        raise InputError(f"{printable(path)}: {study.plane} slices; expected {PLANES[0]} ones")
+    return study
+
+
+def study_input(path: str | Path, size: int) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """What a network sees of a study: (slices, size, size) uint8; and what a reader should know of how it was read.
+
+    More than `MOST_SLICES` slices are interpolated to so many, since the longest study decides how much memory all
+    others take.
+
+    Raises
+    ------
+    InputError
+        As `read_sagittal`.
+    """
+    study = read_sagittal(path)
+    if (count := len(study.pixels)) <= MOST_SLICES:
+        return resample_study(study, shape=(size, size)), study.notes
+    note = f"{count} slices: interpolated to {MOST_SLICES}"
+    return resample_study(study, shape=(MOST_SLICES, size, size)), (*study.notes, note)
 
 
 def is_study(path: str | Path) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fracturelib._io.files import InputError, atomic_path
+from fracturelib._io.files import InputError, atomic_path, printable
 from fracturelib._io.parts import sweep
 from fracturelib._io.processes import end_with_parent, interrupts_held
 from fracturelib.simulate.knee_plan import KNEE_SPLITS, PlannedKnee, plan_knees
@@ -96,8 +96,11 @@ def simulate_knees(
 def _make_set(
     folder: Path, plan: list[PlannedKnee], told: dict[str, Any], jobs: int, progress: bool | None
 ) -> pd.DataFrame:
-    with atomic_path(folder / UNFINISHED / RECIPE) as temporary:
-        temporary.write_text(json.dumps(told))
+    try:
+        with atomic_path(folder / UNFINISHED / RECIPE) as temporary:
+            temporary.write_text(json.dumps(told))
+    except OSError as error:
+        raise InputError(f"{printable(folder)}: {error.strerror}; expected a folder that can be written to") from None
     slices, height, width = told["shape"]
     waiting = [k for k in plan if not (folder / UNFINISHED / f"{k.name}.json").is_file()]
     _run(waiting, folder, (slices, height, width), jobs, progress, len(plan))
@@ -186,7 +189,9 @@ def _is_made(folder: Path, config: dict[str, Any]) -> bool:
     done, begun = _recipe_of(folder / RECIPE), _recipe_of(folder / UNFINISHED / RECIPE)
     if done == config and (folder / "manifest.csv").is_file():
         return True
-    strange = folder.exists() and (not folder.is_dir() or any(p.name != UNFINISHED for p in folder.iterdir()))
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{printable(folder)}: a file; expected a new folder")
+    strange = folder.exists() and any(p.name != UNFINISHED for p in folder.iterdir())
     held = done if begun is None else begun
     if held not in (None, config) or (begun is None and strange):
         raise InputError(

@@ -21,6 +21,7 @@ from fracturelib.data.labels import CLASSES, STUDY_CLASSES
 from fracturelib.data.masks import outlines
 from fracturelib.data.predictions import write_predictions
 from fracturelib.data.studies import load_volumes
+from fracturelib.data.volumes import MOST_SLICES
 from fracturelib.models.backbones import (
     BackboneWeights,
     LocalizingBackbone,
@@ -90,6 +91,9 @@ def training_frame(folder: Path) -> pd.DataFrame:
             )
         require_both_classes(part, f"{folder}/{split}")
     require_one_split_each(folder, frame)
+    if frame.attrs["noun"] == STUDY and (many := int((frame["slices"] > MOST_SLICES).sum())):
+        said = counted(many, "study has", "studies have")
+        frame.attrs["notes"].append(f"{said} more than {MOST_SLICES} slices: interpolated to so many")
     return frame
 
 
