@@ -17,6 +17,7 @@ from fracturelib._io.filenames import typed
 from fracturelib._io.files import InputError, counted, may_replace, printable, require_place
 from fracturelib._io.memory import keep_freed_memory
 from fracturelib._io.terminal import Terminal, open_stream
+from fracturelib._io.words import WORDS, words_of
 from fracturelib._options import SEEDS, Formatter, Parser, path_of, real, whole
 from fracturelib.models.poolings import POOLINGS
 from fracturelib.models.shipped import PRETRAINED
@@ -420,11 +421,13 @@ def _print_folds(args: argparse.Namespace, found: "CrossValidation | None") -> i
         return 0
     held = found.run.predictions["fold"].notna()
     patients = found.run.predictions.loc[held, "group"].nunique()
-    images = f"{counted(int(held.sum()), 'image')} of {counted(patients, 'patient')}"
-    print(f"{images}, each scored by a network that never met its patient:")
+    words = WORDS[found.run.classifier.noun]
+    rows = f"{words.count(int(held.sum()))} of {counted(patients, 'patient')}"
+    print(f"{rows}, each scored by a network that never met its patient:")
     for name, interval in found.figures.items():
         print(f"  {name} {interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})")
-    print("  (sensitivity and specificity at the threshold that each fold chose on validation images of its own)")
+    at = f"the threshold that each fold chose on validation {words.many} of its own"
+    print(f"  (sensitivity and specificity at {at})")
     classifier = found.run.classifier
     print(f"{args.out / 'model.pt'}: learnt from all; threshold {classifier.threshold:.3f} ({classifier.default_rule})")
     print(next_step(args.out, classifier.default_rule))
@@ -496,22 +499,25 @@ def _require_file(argument: str, path: Path, expected: str) -> None:
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     c = _command(
-        commands, "predict", run_predict, summary="score images and write a table",
+        commands, "predict", run_predict, summary="score images or studies and write a table",
         example="fracture predict data/demo/test --model runs/first/model.pt --csv scores.csv",
     )  # fmt: skip
     c.add_argument(
-        "paths", type=path_of("an image or a folder"), nargs="+", metavar="PATH", help="images, or folders of images"
-    )
+        "paths", type=path_of("an image, a study or a folder"), nargs="+", metavar="PATH",
+        help="images, or folders of images; with a network of studies, studies (.npy, NIfTI, a folder of DICOM files) "
+        "or folders of them",
+    )  # fmt: skip
     c.add_argument("--model", type=path_of("a checkpoint"), default=None, help=MODEL_HELP)
     c.add_argument("--csv", type=path_of("a file to write"), required=True, help="the table to write")
     c.add_argument(
         "--tta", action="store_true",
         help="test-time augmentation: the mean of each image and its mirror image, with thresholds of its own; "
-        "twice the time",
+        "twice the time; not for studies",
     )  # fmt: skip
     c.add_argument(
-        "--strict", action="store_true", help="give no score to images unlike those that the network learnt from"
-    )
+        "--strict", action="store_true",
+        help="give no score to images unlike those that the network learnt from; not for studies",
+    )  # fmt: skip
     _quiet(c)
 
 
@@ -525,10 +531,11 @@ def run_predict(args: argparse.Namespace) -> int:
     _require_some(frame, args.paths[0])
     write_table(frame, args.csv)
     unread = int(frame["score"].isna().sum())
-    one, many, positive = frame.attrs["said"]
-    predicted = int((frame["decision"] == positive).sum())
+    words = words_of(frame)
+    positive = words.classes[1]
+    predicted = int((frame["decision"].str.lower() == positive).sum())
     print(
-        f"{args.csv}: {counted(len(frame), one, many)}, {predicted} predicted {positive.lower()}, "
+        f"{args.csv}: {words.count(len(frame))}, {predicted} predicted {positive}, "
         f"{unread} without a score; "
         f"{frame.attrs['threshold']}. {NOTICE}"
     )
@@ -539,7 +546,13 @@ def _require_some(frame: "pd.DataFrame", path: Path) -> None:
     """Raise InputError if no image of a result could be read."""
     if frame["score"].isna().all():
         first = frame.iloc[0]
-        raise InputError(f"{path}: none of {len(frame)} images has a score ({first['file']}: {first['reason']})")
+        many, why = words_of(frame).many, _reason(first["file"], first["reason"])
+        raise InputError(f"{path}: none of {len(frame)} {many} has a score ({first['file']}: {why})")
+
+
+def _reason(file: str, said: str) -> str:
+    """Why a file has no score, without its place, with which what its reader said begins."""
+    return said.rpartition(f"{printable(Path(file).name)}: ")[2]
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -602,9 +615,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
     frame = read_predictions(args.predictions)
     if left_out := frame.attrs["left_out"]:
         file, reason = left_out[0]
-        # `predict` gives the reason as it was said, beginning with the file's place.
-        some = f"such as {file}: {reason.rpartition(f'{Path(file).name}: ')[2]}"
-        print(f"left out: {counted(len(left_out), 'row')} without a score or a label, {printable(some)}")
+        some = printable(f"such as {file}: {_reason(file, reason)}")
+        print(f"left out: {counted(len(left_out), 'row')} without a score or a label, {some}")
     other = read_predictions(args.compare) if args.compare else None
     threshold, rule, limit = args.threshold, "sensitivity=0.9" if args.rule is None else args.rule, None
     if args.threshold_from:
@@ -620,7 +632,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
         result = report(frame, args.out, **options)
     else:
         result = evaluate(frame, **options)
-    print(format_table(result))
+    print(format_table(result, words_of(frame)))
     if args.out:
         print(f"{args.out / 'report.html'}: the whole picture on one page")
     return 0

@@ -13,19 +13,19 @@ from tqdm.auto import tqdm
 from fracturelib._io.filenames import distinct_names, safe_name
 from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable, table_mark
 from fracturelib._io.pages import beginning
+from fracturelib._io.words import STUDY, WORDS
 from fracturelib.data.coco import Annotation, fracture_mask
 from fracturelib.data.decode import decode, in_colour
-from fracturelib.data.found import NOUNS, STUDY, Found
+from fracturelib.data.found import NOUNS, Found
 from fracturelib.data.images import square_geometry, to_square
 from fracturelib.data.layouts import known_files, read_folder
 from fracturelib.data.pixels import noted
 from fracturelib.data.studies import padded
-from fracturelib.data.volumes import PICKLE, PICKLES, study_input
+from fracturelib.data.volumes import FORMATS, PICKLE, PICKLES, study_input
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
 from fracturelib.models.classifier import Classifier, load_classifier, scores_from_logits
 from fracturelib.models.registry import stages
-from fracturelib.models.study import StudyNetwork
 from fracturelib.training.train import JUDGED_ON
 from fracturelib.viz.explain_page import INDEX, write_index
 from fracturelib.viz.explain_page import MARK as INDEX_MARK
@@ -56,11 +56,11 @@ class Source:
     noun: str = "image"
 
 
-def collect(paths: Sequence[Path]) -> list[Source]:
-    """The images of files and folders, folders searched to the bottom, in the order of their names.
+def collect(paths: Sequence[Path], *, noun: str = "image") -> list[Source]:
+    """The images or studies of files and folders, folders searched to the bottom, in the order of their names.
 
     Folders of which two hold an image of one name stand before its name. What a folder holds besides is counted in a
-    line that is printed.
+    line that is printed. `noun`, image or study, is what messages ask for.
 
     Raises
     ------
@@ -69,6 +69,7 @@ def collect(paths: Sequence[Path]) -> list[Source]:
     """
     found: list[tuple[Path, str, Source]] = []  # what was given, the name below it, the image
     parents: dict[Path, list[str]] = {}
+    words = WORDS[noun]
     for path in paths:
         if path.name.lower().endswith(PICKLES) and path.is_file():
             raise InputError(f"{printable(path)}: {PICKLE}")
@@ -77,7 +78,7 @@ def collect(paths: Sequence[Path]) -> list[Source]:
     known = {
         (parent, source.path.name): source
         for parent, names in parents.items()
-        for source in _sources(known_files(parent, list(dict.fromkeys(names))))
+        for source in _sources(known_files(parent, list(dict.fromkeys(names)), noun=noun))
     }
     for path in paths:
         if path.is_dir():
@@ -86,7 +87,8 @@ def collect(paths: Sequence[Path]) -> list[Source]:
                 print(f"{printable(path)}: {line}")
             if holds.images.empty:
                 holds.require()
-                raise InputError(f"{printable(path)}: has no image; expected files such as .jpg, .png or .dcm")
+                expected = FORMATS if noun == STUDY else "expected files such as .jpg, .png or .dcm"
+                raise InputError(f"{printable(path)}: has no {words.one}; {expected}")
             whole = Path(os.path.abspath(path))
             if list(holds.images["path"]) == [whole]:  # the folder is one study
                 found += [(whole.parent, whole.name, s) for s in _sources(known_files(whole.parent, [whole.name]))]
@@ -97,17 +99,19 @@ def collect(paths: Sequence[Path]) -> list[Source]:
             found.append((path.parent, path.name, known[path.parent, path.name]))
         else:
             what = "neither a file nor a folder" if path.exists() else "no such file or folder"
-            raise InputError(f"{printable(path)}: {what}; expected images")
+            raise InputError(f"{printable(path)}: {what}; expected {words.many}")
     images = [image for image in found if not _is_picture(image[2].path)]
     if made := len(found) - len(images):
         if not images:
-            raise InputError(f"{printable(paths[0])}: has only pictures that fracture explain made; expected images")
+            raise InputError(
+                f"{printable(paths[0])}: has only pictures that fracture explain made; expected {words.many}"
+            )
         print(f"{counted(made, 'picture')} that fracture explain made: left out")
     found = images
     places = pd.Series([os.path.realpath(source.path) for _, _, source in found])
     if places.duplicated().any():
         twice = found[int(places.duplicated().argmax())][1]
-        raise InputError(f"{printable(twice)}: given twice; expected each image once")
+        raise InputError(f"{printable(twice)}: given twice; expected each {words.one} once")
     names = _distinct([(path, name) for path, name, _ in found])
     return [replace(source, name=name) for name, (_, _, source) in zip(names, found, strict=True)]
 
@@ -152,13 +156,14 @@ def predict_paths(
         Fractured" at the checkpoint's threshold), reason (why an image has no score, else empty), threshold (that of
         the checkpoint, in every row, for `fracture evaluate`), doubt (what is strange about an image, else empty); and
         label, group and split where a folder says them.
-        `attrs["threshold"]` says what decided, and how it was chosen.
+        `attrs["threshold"]` says what decided, and how it was chosen; `attrs["noun"]`, whether rows are images or
+        studies.
 
     Raises
     ------
     InputError
         If a path or the checkpoint is missing or not what it should be, two images would have one name, or the
-        checkpoint was not calibrated for test-time augmentation.
+        checkpoint was not calibrated for test-time augmentation; if a network of studies is to be `strict`.
     """
     classifier = load_classifier(model)
     if tta:
@@ -166,29 +171,33 @@ def predict_paths(
             classifier = classifier.with_tta()
         except InputError as error:
             raise InputError(f"{model}: {error}") from None
-    sources = collect(paths)
+    if strict and classifier.noun == STUDY:
+        raise InputError(
+            f"{model}: is a network of studies, and these do not say what is unlike the studies that they learnt from; "
+            "expected no --strict"
+        )
+    sources = collect(paths, noun=classifier.noun)
     _require_noun(sources, classifier, model)
     rows: list[dict[str, object]] = []
     notes: dict[str, tuple[str, ...]] = {}
-    one, many = NOUNS[sources[0].noun]
-    bar = tqdm(total=len(sources), desc="predicting", unit=one, disable=not progress)
+    bar = tqdm(total=len(sources), desc="predicting", unit=classifier.noun, disable=not progress)
     for start in range(0, len(sources), chunk):
         part = sources[start : start + chunk]
         rows += _scored_rows(classifier, part, notes, strict=strict)
         bar.update(len(part))
     bar.close()
-    print_notes(notes)
+    print_notes(notes, classifier.noun)
     frame = pd.DataFrame(rows)
     print_doubts(frame)
     frame.insert(4, "threshold", classifier.threshold)
     frame = with_known_labels(frame, sources)
-    frame.attrs.update(threshold=decided_by(classifier), said=(one, many, classifier.classes[1]))
+    frame.attrs.update(threshold=decided_by(classifier), noun=classifier.noun)
     return frame
 
 
 def _require_noun(sources: Sequence[Source], classifier: Classifier, model: Path) -> None:
     """Raise InputError unless a network of studies is given studies, and one of images images."""
-    own = STUDY if isinstance(classifier.model, StudyNetwork) else "image"
+    own = classifier.noun
     other = [source for source in sources if source.noun != own]
     if other:
         known, given = NOUNS[own][1], f"{'a' if own == STUDY else 'an'} {own}"
@@ -278,8 +287,8 @@ def decided_by(classifier: Classifier) -> str:
     chosen = f"threshold {classifier.threshold:.3f}"
     if classifier.default_rule.startswith("score="):
         return f"{chosen}, as fixed beforehand"
-    images = classifier.extra.get(JUDGED_ON)
-    where = f"{images} validation images" if images else "the validation images of its training"
+    count, many = classifier.extra.get(JUDGED_ON), NOUNS[classifier.noun][1]
+    where = f"{count} validation {many}" if count else f"the validation {many} of its training"
     return f"{chosen}, chosen by {classifier.default_rule} on {where}"
 
 
@@ -311,7 +320,7 @@ def explain_paths(
         As `predict_paths`, or if a picture would replace a file that is none.
     """
     classifier = load_classifier(model)
-    if isinstance(classifier.model, StudyNetwork):
+    if classifier.noun == STUDY:
         raise InputError(f"{model}: is a network of studies; expected one of images, whose maps are pictures")
     sources = collect(paths)
     _require_noun(sources, classifier, model)
@@ -392,9 +401,9 @@ def _leave_picture(path: Path, seen: _Seen, classifier: Classifier, heat: np.nda
         figure.savefig(temporary, dpi=100, metadata={"Software": PICTURE_MARK})
 
 
-def print_notes(notes: Mapping[str, Sequence[str]]) -> None:
-    """Say of how many images what is to be known of how they were read."""
-    for line in noted(notes):
+def print_notes(notes: Mapping[str, Sequence[str]], noun: str = "image") -> None:
+    """Say of how many images or studies what is to be known of how they were read."""
+    for line in noted(notes, nouns=NOUNS[noun]):
         print(f"note: {line}")
 
 

@@ -169,9 +169,7 @@ def test_what_is_no_series_is_one_line(tmp_path: Path) -> None:
         read_study(tmp_path)
     (tmp_path / "b.dcm").write_bytes(bytes(128) + b"DICM" + b"\xff" * 50)
     (tmp_path / "c.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[:200])
-    with pytest.raises(
-        InputError, match=r"2 files could not be read \(b.dcm: not a DICOM.*; 1 slice without"
-    ):
+    with pytest.raises(InputError, match=r"2 files could not be read \(b.dcm: not a DICOM.*; 1 slice without"):
         read_study(tmp_path)
 
 

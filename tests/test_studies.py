@@ -29,6 +29,7 @@ from fracturelib.training.config import StudyConfig
 from fracturelib.training.leaks import held_out, leak_by_slice, stacked_slices
 from fracturelib.training.runs import train_folder
 from fracturelib.training.train import Images, fit
+from fracturelib.workflows import print_notes
 from tests.volumes import study_set, volumes
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
@@ -168,7 +169,7 @@ def test_a_checkpoint_of_a_study_network(tmp_path: Path, trained: dict[str, Clas
     odd = replace(trained["max"], architecture={"name": "study_network", "pooling": "sum", "width": 4})
     with pytest.raises(InputError, match="pooling is 'sum'; expected one of softmax"):
         save_classifier(odd, tmp_path / "odd.pt")
-    with pytest.raises(InputError, match="not calibrated for test-time augmentation"):
+    with pytest.raises(InputError, match="is one of studies, and for these there is no test-time augmentation"):
         trained["max"].with_tta()
 
 
@@ -311,12 +312,66 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main([*train, "study_network", "--learning-rate", "0.004", "--quiet"]) == 0
     assert load_classifier(run / "model.pt").architecture == {"name": "study_network", "pooling": "max", "width": 12}
     assert cli.main(["predict", str(data), "--model", str(run / "model.pt"), "--csv", str(table), "--quiet"]) == 0
-    assert "80 studies" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "80 studies" in said and "on 16 validation studies. " in said
     scores = pd.read_csv(table)
     assert set(scores["decision"]) == {"Whole", "Torn"} and scores["score"].between(0, 1).all()
     left = pd.read_csv(run / "predictions.csv").set_index("file")["score"]
     assert np.allclose(scores.set_index("file").loc[left.index, "score"], left)
     assert cli.main(["evaluate", str(run / "predictions.csv")]) == 0
+    assert "test: 16 studies of 16 groups, 8 torn" in capsys.readouterr().out
+
+
+def test_folds_count_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study_set(tmp_path / "set", train=12, val=4, test=4)
+    train = ["train", str(tmp_path / "set"), "--out", str(tmp_path / "run"), "--size", "48", "--epochs", "1"]
+    assert cli.main([*train, "--folds", "2", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "16 studies of 16 patients, each scored" in said and "chose on validation studies of its own" in said
+
+
+def test_what_is_odd_is_said_of_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, table, odd = tmp_path / "model.pt", tmp_path / "a.csv", tmp_path / "in" / "odd.npy"
+    save_classifier(judged("max"), model)
+    odd.parent.mkdir()
+    (tmp_path / "none").mkdir()
+    (tmp_path / "pair.img").write_bytes(bytes(range(256)))
+    np.save(odd, np.full((8, 48, 48), np.nan))
+    formats = "expected .npy, NIfTI (.nii, .nii.gz) or a folder of DICOM files"
+    wrong = {
+        "none of 1 studies has a score (odd.npy: has values that are not finite": [odd],
+        f"pair.img: not a study; {formats}": [tmp_path / "pair.img"],
+        f"none: has no study; {formats}": [tmp_path / "none"],
+        "nowhere: no such file or folder; expected studies": [tmp_path / "nowhere"],
+        "given twice; expected each study once": [odd, odd],
+        "do not say what is unlike the studies that they learnt from; expected no --strict": [odd, "--strict"],
+        "for these there is no test-time augmentation; expected one of images": [odd, "--tta"],
+    }
+    for line, arguments in wrong.items():
+        assert cli.main([str(a) for a in ("predict", *arguments, "--model", model, "--csv", table, "--quiet")]) == 2
+        error = capsys.readouterr().err
+        assert line in error and error.count("\n") == 1
+
+
+def test_notes_of_studies_count_studies(capsys: pytest.CaptureFixture[str]) -> None:
+    print_notes({"a": ["1 slice missing"], "b": ["1 slice missing"], "c": ["odd"]}, "study")
+    assert capsys.readouterr().out == "note: 2 studies: 1 slice missing (a, b)\nnote: 1 study: odd (c)\n"
+
+
+def test_networks_are_called_by_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study_set(tmp_path / "set", train=8, val=4, test=4)
+    model, data, out = str(tmp_path / "model.pt"), str(tmp_path / "set"), ["--out", str(tmp_path / "run")]
+    save_classifier(judged("max"), tmp_path / "model.pt")
+    wrong = {
+        "is study_network; expected small_cnn, which is to be": ["train", str(DEMO), "--start", model, *out],
+        "is study_network with pooling max, width 4; expected study_network with pooling softmax, width 12, which": [
+            "train", data, "--start", model, *out,
+        ],
+        "is study_network, and networks of studies cannot be put together; ": ["ensemble", data, model, model, *out],
+    }  # fmt: skip
+    for line, arguments in wrong.items():
+        assert cli.main(arguments) == 2
+        assert line in capsys.readouterr().err
 
 
 def test_images_and_studies_are_not_mixed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

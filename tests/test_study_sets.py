@@ -1,5 +1,7 @@
 """A study set goes through the same reader, import and audit as a set of images."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,14 +10,19 @@ import pandas as pd
 import pytest
 
 from fracturelib._io.files import InputError
+from fracturelib._io.words import WORDS
 from fracturelib.cli import main
 from fracturelib.curate.audit import audit_folder
 from fracturelib.curate.audit_report import to_dict, to_html, to_text
 from fracturelib.curate.importer import import_dataset
 from fracturelib.data import load_manifest, load_studies, read_folder, read_study
+from fracturelib.data.predictions import read_predictions
 from fracturelib.data.studies import holds_studies, load_truth, load_volumes
 from fracturelib.data.study import Study, resample_study, to_grey
 from fracturelib.data.volumes import MOST_SLICES, study_input
+from fracturelib.metrics.classification import Confusion
+from fracturelib.viz.figures import confusion_plot, score_histogram
+from fracturelib.viz.html_report import _put_in
 from fracturelib.workflows import collect
 from tests.mrnet import make_kneemri, make_mrnet, volume
 from tests.series import make_truth, write_series
@@ -408,3 +415,121 @@ def test_what_is_said_of_a_series_is_noted(tmp_path: Path) -> None:
     write_series(tmp_path / "a", make_truth(4, slices=8), 4)[3].unlink()
     (line,) = [note for note in audit_folder(tmp_path).notes if "missing" in note]
     assert line.startswith("1 study: 1 slice missing at 1 place: gaps of ") and line.endswith("(a)")
+
+
+def test_what_rows_are_called() -> None:
+    knee, film = WORDS["study"], WORDS["image"]
+    text = "An image is not fractured; 2 images are Fractured, of 1 radiograph: no fracture, or fractures"
+    assert knee.said(text) == "A study is whole; 2 studies are Torn, of 1 scan: no tear, or tears"
+    assert film.said(text) == text and knee.said("by which fracture predict decided") == (
+        "by which fracture predict decided"
+    )
+    assert knee.said("predicted not fractured: is not") == "predicted whole: is"
+    assert knee.count(1, "test ") == "1 test study" and knee.nouns == ("study", "studies")
+
+
+@pytest.mark.parametrize(
+    ("columns", "noun"),
+    [
+        ({"file": ["a.npy", "b.nii.gz"]}, "study"),
+        ({"file": ["a.npy", "b.png"]}, "image"),
+        ({"file": ["a", "b"]}, "image"),
+        ({"file": ["knee1", "knee2"], "slices": [20, 22]}, "study"),
+        ({"file": ["a.png", "b.png"], "slices": [20, 22]}, "image"),
+        ({"file": ["knee1", "knee2"], "decision": ["Torn", None]}, "study"),
+        ({"file": ["a.npy", "b.npy"], "decision": ["Fractured", "Not Fractured"]}, "image"),
+    ],
+)
+def test_a_table_says_what_its_rows_are(tmp_path: Path, columns: dict[str, list], noun: str) -> None:
+    pd.DataFrame({"label": [0, 1], "score": [0.1, 0.9], **columns}).to_csv(tmp_path / "s.csv", index=False)
+    assert read_predictions(tmp_path / "s.csv").attrs["noun"] == noun
+
+
+def test_a_table_of_studies_has_their_classes(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("file,label,score\na.npy,Torn,0.9\nb.npy,Whole,0.1\n")
+    assert read_predictions(tmp_path / "s.csv")["label"].tolist() == [1, 0]
+    (tmp_path / "s.csv").write_text("file,label,score\na.npy,1,0.9\na.npy,0,0.1\n")
+    with pytest.raises(InputError, match=r"a\.npy is there twice; expected one row a study"):
+        read_predictions(tmp_path / "s.csv")
+
+
+def test_a_manifest_of_studies_names_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = write_set(tmp_path, manifest=True)
+    (tmp_path / told["file"].iloc[0]).unlink()
+    told.iloc[:-1].to_csv(tmp_path / "manifest.csv", index=False)
+    found = read_folder(tmp_path)
+    assert found.notes[:2] == [
+        f"1 row of manifest.csv has no study: {told['file'].iloc[0]}",
+        f"1 study is not in manifest.csv and was left out: {told['file'].iloc[-1]}",
+    ]
+    pd.concat([told, told.tail(1)]).to_csv(tmp_path / "manifest.csv", index=False)
+    assert "is there twice; expected one row a study" in read_folder(tmp_path).errors[0]
+    assert main(["audit", str(tmp_path), "--quiet"]) == 1
+    assert "is there twice; expected one row a study" in capsys.readouterr().out
+
+
+def test_what_a_source_lacks_is_said_of_studies(tmp_path: Path) -> None:
+    write_set(tmp_path / "in", manifest=True)
+    shutil.rmtree(tmp_path / "in" / "val")
+    (tmp_path / "in" / "manifest.csv").unlink()
+    notes = import_dataset(tmp_path / "in", tmp_path / "out", progress=False).notes
+    assert any(note.endswith("make one in the source, or import its studies without their splits") for note in notes)
+
+
+@pytest.mark.parametrize("splits", [True, False])
+def test_one_class_is_said_with_splits_and_without(tmp_path: Path, splits: bool) -> None:
+    write_set(tmp_path / "in")
+    for split in ("train", "val", "test"):
+        shutil.rmtree(tmp_path / "in" / split / "Whole")
+        if not splits:
+            shutil.move(tmp_path / "in" / split / "Torn", tmp_path / "in" / f"Torn {split}")
+    if not splits:
+        (tmp_path / "flat" / "Torn").mkdir(parents=True)
+        for file in (tmp_path / "in").rglob("*.npy"):
+            shutil.move(file, tmp_path / "flat" / "Torn")
+    notes = import_dataset(tmp_path / ("in" if splits else "flat"), tmp_path / "out", progress=False).notes
+    assert "there are only 'Torn' studies: nothing can be learnt from them" in notes
+
+
+def test_an_audit_without_enough_studies_says_so(tmp_path: Path) -> None:
+    write_set(tmp_path, each=1)
+    assert "There are too few labelled studies of both classes" in to_html(audit_folder(tmp_path))
+
+
+def test_a_report_of_studies_speaks_of_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "predictions.csv"
+    rows = [f"knee{i}.npy,{i % 2},{0.2 + 0.05 * i + 0.1 * (i % 2):.2f},{'ab'[i % 4 // 2]}" for i in range(12)]
+    table.write_text("\n".join(["file,label,score,coil", *rows]))
+    for _ in range(2):  # it may replace its own
+        command = ["evaluate", str(table), "--threshold-from", str(table), "--out", str(tmp_path / "ev")]
+        assert main(command) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert "on 12 studies (6 torn)" in said and "all: 12 studies of 12 groups, 6 torn" in said
+    assert "chosen on these very studies" in said and "image" not in said and "fractured" not in said
+    page = re.sub(r"data:image/png[^\"]*", "", (tmp_path / "ev" / "report.html").read_text())
+    assert "Of 1,000 such studies" in page and "A study is predicted torn if" in page and ">torn</th>" in page
+    words = re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)
+    assert not re.search(r"\b(images?|fractur\w*)\b", words)
+    assert (tmp_path / "ev" / "table.md").read_text().startswith("all: 12 studies of 12 groups, 6 torn; ")
+    kept = json.loads((tmp_path / "ev" / "evaluation.json").read_text())["splits"]["all"]
+    assert kept["images"] == 12 and kept["fractured"] == 6 and "noun" not in kept
+
+
+def test_figures_of_a_report_of_studies() -> None:
+    made = confusion_plot(Confusion(tp=1, fp=2, fn=3, tn=4))
+    _put_in(WORDS["study"], made)
+    made.canvas.draw()
+    assert [label.get_text() for label in made.axes[0].get_yticklabels()] == ["whole", "torn"]
+    made = score_histogram([0, 1], [0.2, 0.8], 0.5)
+    _put_in(WORDS["study"], made)
+    assert made.axes[0].get_xlabel() == "score: P(Torn)" and made.axes[0].get_ylabel() == "studies"
+
+
+def test_what_evaluate_lacks_is_said_of_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.csv").write_text("file,label,score\na.npy,0,0.9\nb.npy,0,0.1\n")
+    (tmp_path / "b.csv").write_text("file,label,score\na.npy,0,0.9\n")
+    a, b = str(tmp_path / "a.csv"), str(tmp_path / "b.csv")
+    assert main(["evaluate", a, "--threshold-from", a]) == 2
+    assert "no study is torn; expected at least one" in capsys.readouterr().err
+    assert main(["evaluate", a, "--compare", b]) == 2
+    assert "no score for 1 studies, such as b.npy; expected the same studies" in capsys.readouterr().err

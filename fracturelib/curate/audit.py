@@ -10,13 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fracturelib._io.files import counted
+from fracturelib._io.words import STUDY, WORDS, Words
 from fracturelib.curate.duplicates import Copies, find_copies
 from fracturelib.curate.folder import Source, check_boxes, read_source_folder
 from fracturelib.curate.keypoints import PLAIN, Look, look_at
 from fracturelib.curate.shortcuts import Shortcut, find_shortcuts, number_in_name
 from fracturelib.curate.study_copies import find_study_copies
 from fracturelib.curate.study_looks import StudyLook, look_at_studies
-from fracturelib.data.found import NOUNS, STUDY, Problem
+from fracturelib.data.found import NOUNS, Problem
 from fracturelib.data.groups import joined
 from fracturelib.data.labels import SPLITS
 from fracturelib.data.pixels import noted
@@ -24,28 +25,6 @@ from fracturelib.data.pixels import noted
 BALANCED_BY = ("region", "view")
 OWN = ("file", "split", "label", "group", "copy_group", "readable", *PLAIN)
 LABELS_TOO = ("tear", "abnormal", "meniscus")  # of studies: the label in more words, or what follows from it
-
-
-@dataclass(frozen=True)
-class Words:
-    """What an audit calls a file of the set, what it shows, its classes, and what would be the answer to look for."""
-
-    one: str
-    many: str
-    scan: str
-    scans: str
-    classes: tuple[str, str]
-    sought: str
-
-    def count(self, n: int, before: str = "") -> str:
-        """So many files, with what stands before the noun."""
-        return counted(n, f"{before}{self.one}", f"{before}{self.many}")
-
-
-WORDS = {
-    "image": Words("image", "images", "radiograph", "radiographs", ("not fractured", "fractured"), "fracture"),
-    STUDY: Words("study", "studies", "scan", "scans", ("whole", "torn"), "tear"),
-}
 
 
 @dataclass(frozen=True)

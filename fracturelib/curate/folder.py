@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from fracturelib._io.files import InputError, printable
+from fracturelib._io.words import STUDY
 from fracturelib.data.decode import TURNED, orientation
-from fracturelib.data.found import KINDS, STUDY, Problem
+from fracturelib.data.found import KINDS, Problem
 from fracturelib.data.layouts import read_folder
 
 __all__ = ["KINDS", "Problem", "Source", "check_boxes", "read_source_folder"]

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from fracturelib._io.filenames import distinct_names, safe_name
 from fracturelib._io.files import InputError, atomic_path, counted, printable, require_place, temporary_folder
 from fracturelib._io.tables import write_table
+from fracturelib._io.words import STUDY, WORDS, Words
 from fracturelib.curate.archive import unzip
 from fracturelib.curate.cleaning import LEFT_OUT_FILE, Drop, LeftOut, repaired, with_copies
 from fracturelib.curate.split_table import SplitTable, read_split_table
@@ -26,7 +27,7 @@ from fracturelib.curate.study_import import copy_mask, readable_studies, study_b
 from fracturelib.data.annotations import ANNOTATIONS
 from fracturelib.data.coco import Annotation, turn, write_coco
 from fracturelib.data.decode import TURNED, decode, orientation
-from fracturelib.data.found import NOUNS, STUDY, Found
+from fracturelib.data.found import NOUNS, Found
 from fracturelib.data.groups import in_one_split, joined, split_by_group
 from fracturelib.data.labels import SPLITS
 from fracturelib.data.layouts import read_folder, unknown_layout
@@ -133,7 +134,7 @@ def import_dataset(
         found.images = found.images if table is None else table.applied(found.images)
         options = f"{seed} {group_pattern} {drop}" + ("" if table is None else table.signature)
         signature = _signature(found, options=options)
-        if (earlier := _earlier(out, signature)) is not None:
+        if (earlier := _earlier(out, signature, WORDS[found.noun])) is not None:
             return earlier
         chosen = _chosen(source, found, table, drop, merge_groups, progress=progress)
         return _write(found, _with_splits(chosen, found, seed), out, signature, progress=progress)
@@ -225,7 +226,9 @@ def _read(folder: Path, group_pattern: str | None) -> Found:
     taken = found.taken.rename(columns={c: f"{c} (table)" for c in OURS if c in found.taken})
     if taken.empty:
         if (found.images["split"] != "").any() or found.images["label"].notna().any():
-            raise InputError(f"{folder}: has no image in its class folders; expected files such as name.jpg")
+            name = "name.npy" if found.noun == STUDY else "name.jpg"
+            one = NOUNS[found.noun][0]
+            raise InputError(f"{folder}: has no {one} in its class folders; expected files such as {name}")
         raise unknown_layout(folder)
     group = taken["group"].where(taken["group"] != "", taken["file"])
     images = taken.assign(label=taken["label"].astype("int64"), group=group).rename(columns={"file": "key"})
@@ -237,7 +240,7 @@ def _read(folder: Path, group_pattern: str | None) -> Found:
     ):
         found.notes.append(
             f"the source has no {' and no '.join(missing)}: training needs both; "
-            "make one in the source, or import its images without their splits"
+            f"make one in the source, or import its {NOUNS[found.noun][1]} without their splits"
         )
     found.notes += filter(None, [found.not_taken()])
     found.images = images.sort_values("path").reset_index(drop=True)
@@ -256,7 +259,7 @@ def _signature(found: Found, *, options: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _earlier(out: Path, signature: str) -> ImportReport | None:
+def _earlier(out: Path, signature: str, words: Words) -> ImportReport | None:
     """The report of this very import if it was done before; InputError if something else is in the way."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -266,7 +269,7 @@ def _earlier(out: Path, signature: str) -> ImportReport | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["signature"] != signature:
-            raise InputError(f"{out}: holds another import (other images, seed or groups); expected a new folder")
+            raise InputError(f"{out}: holds another import (other {words.many}, seed or groups); expected a new folder")
         _require_report(kept)
         return ImportReport(
             folder=out,
@@ -336,17 +339,18 @@ def _hosted(groups: list[str], listed: list[str]) -> list[str]:
 def _with_splits(chosen: _Chosen, found: Found, seed: int) -> _Chosen:
     """The same images, each in a split, and all of a group in one."""
     images = chosen.images
+    both = images["label"].nunique() == 2
     if "split" in images:
         images, notes = in_one_split(images)
-    elif images["label"].nunique() < 2:
-        images = images.assign(split=split_by_group(images["label"].astype(str), images["group"], seed=seed))
-        only = f"{found.classes[images['label'].iloc[0]]!r} {NOUNS[found.noun][1]}"
-        notes = [f"there are only {only}: nothing can be learnt from them"]
     else:
-        strata = images["label"].astype(str) + (" " + images["region"].astype(str) if "region" in images else "")
+        regions = " " + images["region"].astype(str) if both and "region" in images else ""
+        strata = images["label"].astype(str) + regions
         images = images.assign(split=split_by_group(strata, images["group"], seed=seed))
-        tested = (images["split"] == "test").any()
+        tested = not both or (images["split"] == "test").any()
         notes = [] if tested else ["too few patients for a test split that holds both classes"]
+    if not both:
+        only = f"{found.classes[images['label'].iloc[0]]!r} {NOUNS[found.noun][1]}"
+        notes = [*notes, f"there are only {only}: nothing can be learnt from them"]
     images = with_val(images, seed) if found.without_val else images
     return replace(chosen, images=images, notes=[*chosen.notes, *notes])
 

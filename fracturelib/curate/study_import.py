@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fracturelib._io.words import STUDY
 from fracturelib.curate.cleaning import LeftOut
 from fracturelib.curate.study_copies import find_study_copies
 from fracturelib.curate.study_looks import StudyLook, look_at_studies
 from fracturelib.data.dicom_series import series_files
-from fracturelib.data.found import NOUNS, STUDY
+from fracturelib.data.found import NOUNS
 from fracturelib.data.groups import split_by_group
 from fracturelib.data.pixels import noted
 from fracturelib.data.study import PLANES, to_grey

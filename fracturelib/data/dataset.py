@@ -12,10 +12,11 @@ import pandas as pd
 
 from fracturelib._io.cache import read_sealed, write_sealed
 from fracturelib._io.files import InputError, cache_dir, named_folder, printable
+from fracturelib._io.words import STUDY
 from fracturelib.data.annotations import ANNOTATIONS
 from fracturelib.data.coco import Annotation, fracture_mask
 from fracturelib.data.decode import image_size, read_grey
-from fracturelib.data.found import NOUNS, STUDY
+from fracturelib.data.found import NOUNS
 from fracturelib.data.labels import (  # fmt: skip
     CLASSES,
     LABEL_OF,
@@ -71,11 +72,11 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
     found = read_folder(folder, outlines=False)
     found.require()
     if not found.is_split:
-        why = (
-            f"; its images are {found.kind} without splits: fracture data import makes them" if len(found.taken) else ""
-        )
+        own = f"{NOUNS[found.noun][1]} are {found.kind} without splits"
+        why = f"; its {own}: fracture data import makes them" if len(found.taken) else ""
         if any(split_of(p.name) for p in folder.iterdir() if p.is_dir()):
-            raise InputError(f"{folder}: has no image; expected files such as {folder}/train/Fractured/name.jpg")
+            example = f"train/{found.classes[1]}/name.{'npy' if found.noun == STUDY else 'jpg'}"
+            raise InputError(f"{folder}: has no {NOUNS[found.noun][0]}; expected files such as {folder}/{example}")
         raise InputError(f"{folder}: has no manifest.csv and no folder called train or val; expected a data set{why}")
     frame = found.taken.drop(columns=["path", "name"])
     frame["group"] = frame["group"].where(frame["group"] != "", frame["file"])
@@ -84,7 +85,8 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
     unreadable = [*((file, "no such file") for file in found.missing), *frame.attrs["unreadable"]]
     if frame.empty:
         reason = f" ({printable(unreadable[0][0])}: {unreadable[0][1]})" if unreadable else ""
-        raise InputError(f"{folder}: has no readable image{reason}; expected images in its class folders")
+        one, many = NOUNS[found.noun]
+        raise InputError(f"{folder}: has no readable {one}{reason}; expected {many} in its class folders")
     first = ["file", "split", "label", "group", "width", "height"] + ["slices"] * (found.noun == STUDY)
     frame = frame[first + [c for c in frame.columns if c not in first]]
     frame = frame.sort_values("file", kind="stable").reset_index(drop=True)

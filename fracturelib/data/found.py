@@ -9,12 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from fracturelib._io.files import InputError, counted, printable
+from fracturelib._io.words import STUDY, WORDS
 from fracturelib.data.coco import Annotation
 from fracturelib.data.labels import CLASSES, LABEL_OF, STUDY_CLASSES, STUDY_LABEL_OF
 
-STUDY = "study"
-
-NOUNS = {"image": ("image", "images"), STUDY: ("study", "studies")}
+NOUNS = {noun: words.nouns for noun, words in WORDS.items()}
 KINDS = {
     "unreadable": "cannot be read",
     "blank": "show nothing: one grey value",
@@ -125,11 +124,13 @@ class Found:
             raise InputError(self.errors[0] + more)
 
     def say(self, kind: str, files: Sequence[str], detail: str, note: str = "") -> None:
-        """Keep a problem of each file, and one line about all of them."""
+        """Keep a problem of each file, and one line about all of them, whose `note` is put as it is of images."""
         self.problems += [Problem(kind, printable(file), detail) for file in files]
         if note and len(files):
-            names = ", ".join(printable(Path(file).name) for file in files[:5])
-            self.notes.append(f"{as_many(len(files), note)}: {names}{' ...' if len(files) > 5 else ''}")
+            # The folders of several patients may hold studies of one name, such as 1.
+            shown = [file if self.noun == STUDY else Path(file).name for file in files[:5]]
+            names, said = ", ".join(map(printable, shown)), WORDS[self.noun].said(as_many(len(files), note))
+            self.notes.append(f"{said}: {names}{' ...' if len(files) > 5 else ''}")
 
     def refuse(self, kind: str, file: str, detail: str, *, where: str | Path | None = None) -> None:
         """Keep a problem that stands in the way of training, and its line; `where` is what the line begins with."""
@@ -150,18 +151,18 @@ class Found:
                 if len(images):
                     parts.append(f"{counted(len(images), *NOUNS[self.noun])} {why} ({_some(images)})")
         for kind, what in (
-            ("link", "link(s) that lead nowhere, back or to what is there already"),
-            ("not_a_file", "name(s) that cannot be opened"),
-            ("name", "name(s) not in UTF-8"),
+            ("link", "links that lead nowhere, back or to what is there already"),
+            ("not_a_file", "names that cannot be opened"),
+            ("name", "names not in UTF-8"),
         ):
             files = [p.file for p in self.problems if p.kind == kind]
             if files:
-                parts.append(f"{len(files)} {what.replace('(s)', 's' if len(files) > 1 else '')} ({_some(files)})")
+                parts.append(f"{as_many(len(files), what)} ({_some(files)})")
         return f"not taken: {', '.join(parts)}" if parts else ""
 
 
-_NOUNS = re.compile(r"\b(image|row|name|annotation|label)s\b(?!\.)")
-_VERBS = {"are": "is", "were": "was", "have": "has", "their": "its", "fit": "fits", "count": "counts"}
+_NOUNS = re.compile(r"\b(image|row|name|annotation|label|link)s\b(?!\.)")
+_VERBS = {"are": "is", "were": "was", "have": "has", "their": "its", "fit": "fits", "count": "counts", "lead": "leads"}
 
 
 def as_many(number: int, many: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from fracturelib._io.files import InputError, counted, printable
+from fracturelib._io.words import STUDY, WORDS
 from fracturelib.data.annotations import (  # fmt: skip
     ANNOTATIONS,
     PER_SPLIT,
@@ -17,7 +18,7 @@ from fracturelib.data.annotations import (  # fmt: skip
     read_cocos,
     take_boxes,
 )
-from fracturelib.data.found import KINDS, NOUNS, STUDY, Found, Problem
+from fracturelib.data.found import KINDS, NOUNS, Found, Problem
 from fracturelib.data.labels import (  # fmt: skip
     CLASSES,
     LABEL_OF,
@@ -46,7 +47,7 @@ from fracturelib.data.published import (  # fmt: skip
     is_mura,
 )
 from fracturelib.data.study_sets import STUDY_HEADS, STUDY_TABLES, add_study_layout, as_studies, is_study_set
-from fracturelib.data.volumes import is_study
+from fracturelib.data.volumes import FORMATS, is_study
 from fracturelib.data.walk import Walk, is_image_file, walk_folder
 from fracturelib.data.yolo import LABELS, Yolo, read_yolo, yolo_files
 
@@ -358,12 +359,13 @@ def unknown_layout(folder: Path) -> InputError:
     )
 
 
-def known_files(folder: Path, names: list[str]) -> Found:
-    """What is known of single images by where they lie; InputError if one is no image."""
+def known_files(folder: Path, names: list[str], *, noun: str = "image") -> Found:
+    """What is known of single images or studies by where they lie; InputError if one is neither: `noun` is wanted."""
     studies = bool(names) and all(is_study(folder / name) for name in names)
     for name in names:
         if not studies and not is_image_file(folder / name):
-            raise InputError(f"{printable(folder / name)}: not an image; expected JPEG, PNG, TIFF, BMP, WebP or DICOM")
+            formats = FORMATS if noun == STUDY else "expected JPEG, PNG, TIFF, BMP, WebP or DICOM"
+            raise InputError(f"{printable(folder / name)}: {WORDS[noun].said('not an image')}; {formats}")
     walk = _as_part(Walk(folder, names), STUDY_LABEL_OF if studies else LABEL_OF)
     walk.studies = studies
     found = Found("class folders", walk.folder, _by_folders(walk), noun=STUDY if studies else "image")

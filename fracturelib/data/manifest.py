@@ -8,6 +8,7 @@ import pandas as pd
 
 from fracturelib._io.files import InputError, printable
 from fracturelib._io.tables import MAX_BYTES, read_table
+from fracturelib._io.words import WORDS
 from fracturelib.data.found import Found, Problem
 from fracturelib.data.labels import SPLIT_OF, SPLITS, parse_label, plain
 from fracturelib.data.names import FileNames, cleaned
@@ -67,7 +68,7 @@ def _require_few_rows(path: Path) -> None:
 
 def _checked(found: Found, walk: Walk, table: pd.DataFrame, root: str, path: Path) -> dict[str, Any]:
     """Columns image (the file that is meant), split, label, width and height of a manifest; what is wrong is kept."""
-    names = FileNames(walk.images)
+    names, own = FileNames(walk.images), WORDS[found.noun]
     result: dict[str, list[Any]] = {c: [] for c in (IMAGE, "split", "label", "width", "height")}
     seen: dict[str, str] = {}
     for number, row in enumerate(table.to_dict("records"), start=2):
@@ -83,7 +84,7 @@ def _checked(found: Found, walk: Walk, table: pd.DataFrame, root: str, path: Pat
         key = image or cleaned(name)
         if key and key in seen:
             spelt = "" if seen[key] == name else f" (as {printable(seen[key])})"
-            wrong(f"{printable(name)} is there twice{spelt}; expected one row an image", "listed_twice")
+            wrong(f"{printable(name)} is there twice{spelt}; {own.said('expected one row an image')}", "listed_twice")
         elif name and image is None:
             found.missing.append(root + cleaned(name))
         seen[key] = name
@@ -102,7 +103,7 @@ def _checked(found: Found, walk: Walk, table: pd.DataFrame, root: str, path: Pat
             value = row.get(column)
             size = None if value is None or pd.isna(value) else _side(value)
             if size is None and value is not None and pd.notna(value):
-                said = f"{column} is {printable(value)!r} in {MANIFEST}; the image's own is taken"
+                said = f"{column} is {printable(value)!r} in {MANIFEST}; the {own.one}'s own is taken"
                 found.problems.append(Problem("size_in_table", printable(name), said))
             result[column].append(size)
     odd = [p.file for p in found.problems if p.kind == "size_in_table"]

@@ -7,7 +7,10 @@ import pandas as pd
 
 from fracturelib._io.files import InputError
 from fracturelib._io.tables import read_table, write_table
-from fracturelib.data.labels import SPLIT_OF, parse_label, plain
+from fracturelib._io.words import STUDY, WORDS
+from fracturelib.data.labels import CLASSES, LABEL_OF, SPLIT_OF, STUDY_CLASSES, STUDY_LABEL_OF, parse_label, plain
+from fracturelib.data.volumes import stem
+from fracturelib.data.walk import IMAGE_SUFFIXES
 
 REQUIRED = ("file", "label", "score")
 
@@ -26,7 +29,8 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     -------
     DataFrame
         file (str), label (int64), group (str), score (float64), then the other columns. `attrs["left_out"]` lists
-        (file, reason) of rows that `fracture predict` left without a score or a label.
+        (file, reason) of rows that `fracture predict` left without a score or a label; `attrs["noun"]` is image or
+        study, as what decided or the names of the files say.
 
     Raises
     ------
@@ -58,10 +62,10 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
         raise InputError(f"{name}: has no row; expected one for each image")
     if frame["file"].isna().any():
         raise InputError(f"{name}: row {int(frame['file'].isna().argmax()) + 2} has no file; expected the image's name")
+    noun = _noun(frame)
     if frame["file"].duplicated().any():
-        raise InputError(
-            f"{name}: {frame['file'][frame['file'].duplicated()].iloc[0]} is there twice; expected one row an image"
-        )
+        twice = frame["file"][frame["file"].duplicated()].iloc[0]
+        raise InputError(f"{name}: {twice} is there twice; {WORDS[noun].said('expected one row an image')}")
     if frame["label"].isna().any():
         row = frame["file"][frame["label"].isna()].iloc[0]
         raise InputError(f"{name}: {row} has no label; expected 0 or 1")
@@ -75,7 +79,8 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
             f"{name}: {frame['file'].iloc[where]} has score {found}; expected a number in 0..1"
             + (", so percentages divided by 100" if percent else "")
         )
-    label = [parse_label(value, name) for value in frame["label"]]
+    words = (STUDY_LABEL_OF, STUDY_CLASSES) if noun == STUDY else (LABEL_OF, CLASSES)
+    label = [parse_label(value, name, *words) for value in frame["label"]]
     group = frame["group"].fillna(frame["file"]) if "group" in frame else frame["file"]
     rest = frame.drop(columns=[c for c in ("file", "label", "group", "score") if c in frame])
     if "split" in rest:
@@ -88,7 +93,23 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
             "score": score,
         }
     )
-    return pd.concat([first, rest], axis=1).reset_index(drop=True)
+    checked = pd.concat([first, rest], axis=1).reset_index(drop=True)
+    checked.attrs["noun"] = noun
+    return checked
+
+
+def _noun(frame: pd.DataFrame) -> str:
+    """What a table's rows are: studies, if a network of studies decided on them, or if none has the name of an image.
+
+    A series of DICOM files is a folder, whose name says nothing: its manifest has a column slices.
+    """
+    decided = set(frame["decision"].dropna()) - {""} if "decision" in frame else set()
+    if decided:
+        return STUDY if decided <= set(STUDY_CLASSES) else "image"
+    names = [str(file).lower() for file in frame["file"]]
+    if "slices" in frame:
+        return "image" if any(Path(name).suffix in IMAGE_SUFFIXES for name in names) else STUDY
+    return STUDY if all(stem(name) != name for name in names) else "image"
 
 
 def _split(value: object) -> str:

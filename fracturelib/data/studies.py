@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from fracturelib._io.files import InputError, printable
 from fracturelib._io.threads import in_threads
+from fracturelib._io.words import STUDY
 from fracturelib.data.dataset import load_manifest
-from fracturelib.data.found import STUDY
 from fracturelib.data.labels import SPLITS
 from fracturelib.data.study import resample_study
 from fracturelib.data.study_sets import MASKS, is_study_set

@@ -9,9 +9,10 @@ import pandas as pd
 
 from fracturelib._io.files import InputError, counted, printable
 from fracturelib._io.tables import read_table
+from fracturelib._io.words import STUDY
 from fracturelib.data.dicom_series import SUFFIXES as DICOM
 from fracturelib.data.dicom_series import is_mri
-from fracturelib.data.found import STUDY, Found
+from fracturelib.data.found import Found
 from fracturelib.data.labels import LABEL_OF, STUDY_LABEL_OF, plain
 from fracturelib.data.manifest import MANIFEST
 from fracturelib.data.npy import npy_shape

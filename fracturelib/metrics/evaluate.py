@@ -9,6 +9,7 @@ import pandas as pd
 
 from fracturelib._io import NOTICE
 from fracturelib._io.files import InputError
+from fracturelib._io.words import words_of
 from fracturelib.metrics.bootstrap import group_bootstrap
 from fracturelib.metrics.calibration import brier_parts, calibration_error, calibration_line
 from fracturelib.metrics.classification import average_precision, confusion_at, partial_auc, roc_auc, undefined_reason
@@ -140,8 +141,9 @@ def aligned(frame: pd.DataFrame, compare: pd.DataFrame) -> pd.Series:
     other = compare.set_index("file").reindex(frame["file"])
     missing = other["score"].isna().to_numpy()
     if missing.any():
-        raise InputError(f"--compare: has no score for {int(missing.sum())} images, such as "
-                         f"{frame['file'][missing].iloc[0]}; expected the same images")  # fmt: skip
+        many = words_of(frame).many
+        raise InputError(f"--compare: has no score for {int(missing.sum())} {many}, such as "
+                         f"{frame['file'][missing].iloc[0]}; expected the same {many}")  # fmt: skip
     differs = other["label"].to_numpy() != frame["label"].to_numpy()
     if differs.any():
         raise InputError(f"--compare: {frame['file'][differs].iloc[0]} has another label there; expected the same")
@@ -161,7 +163,10 @@ def point_from(frame: pd.DataFrame, rule: str, *, seed: int = 0, n: int = 1000) 
         frame = frame[frame["split"] == "val"]
         if frame.empty:
             raise InputError(f"--threshold-from: has the splits {found}; expected val among them, or no column split")
-    point = choose_threshold(frame["label"], frame["score"], rule, group=frame.get("group"), n=n, seed=seed)
+    try:
+        point = choose_threshold(frame["label"], frame["score"], rule, group=frame.get("group"), n=n, seed=seed)
+    except InputError as error:
+        raise InputError(words_of(frame).said(str(error))) from None
     # No image is called by an infinite threshold, which a rule may find best; one that it states has to be a score.
     if not (0 <= point.threshold <= 1 or point.threshold == np.inf):
         raise InputError(f"rule is {rule!r}; expected a score in 0..1")

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from fracturelib import __version__
 from fracturelib._io.files import InputError, atomic_path, printable
-from fracturelib.data.labels import CLASSES
+from fracturelib._io.words import STUDY, WORDS
+from fracturelib.data.labels import CLASSES, STUDY_CLASSES
 from fracturelib.models.checkpoint_checks import (
     OddCheckpointError,
     check_shapes,
@@ -97,6 +98,11 @@ class Classifier:
     familiarity: Familiarity | None = None
 
     @property
+    def noun(self) -> str:
+        """What it scores: an image, or a study, which is a stack of slices."""
+        return STUDY if tuple(self.classes) == STUDY_CLASSES else "image"
+
+    @property
     def threshold(self) -> float:
         """An image is predicted fractured if its score is at least this."""
         return self.thresholds[self.default_rule]
@@ -130,10 +136,15 @@ class Classifier:
         Raises
         ------
         InputError
-            If it was not calibrated for test-time augmentation.
+            If it was not calibrated for test-time augmentation, as no network of studies is.
         """
         if self.tta:
             return self
+        if self.noun == STUDY:
+            raise InputError(
+                f"the network ({self.architecture['name']}) is one of studies, and for these there is no test-time "
+                "augmentation; expected one of images"
+            )
         if self.tta_calibration is None:
             raise InputError(
                 f"the network ({self.architecture['name']}) was not calibrated for test-time augmentation; expected "
@@ -151,9 +162,9 @@ class Classifier:
         """
         scores = scores_from_logits(self.logits(images, batch=batch), self.temperature)
         if not np.isfinite(scores).all():
-            odd = np.flatnonzero(~np.isfinite(scores))
+            odd, many = np.flatnonzero(~np.isfinite(scores)), WORDS[self.noun].many
             raise InputError(
-                f"the network ({self.architecture['name']}) gives no number for {len(odd)} of {len(scores)} images, "
+                f"the network ({self.architecture['name']}) gives no number for {len(odd)} of {len(scores)} {many}, "
                 f"the first of them number {odd[0]}; expected a score in 0..1"
             )
         return scores

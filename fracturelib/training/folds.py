@@ -20,6 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from fracturelib._io.files import InputError
 from fracturelib._io.tables import read_table, table_text, write_table
+from fracturelib._io.words import words_of
 from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
 from fracturelib.data.predictions import read_predictions
 from fracturelib.metrics.bootstrap import group_bootstrap, rate_at
@@ -120,8 +121,9 @@ def splits_of_folds(folder: Path, frame: pd.DataFrame, folds: int, seed: int) ->
                 break
         if any(len(set(label[split == name])) < 2 for name in ("train", "val", "test")):
             patients = frame.groupby("label")["group"].nunique()
+            sought = words_of(frame).sought
             raise InputError(
-                f"{folder}: {patients[1]} patients with a fracture and {patients[0]} without; expected more, or fewer "
+                f"{folder}: {patients[1]} patients with a {sought} and {patients[0]} without; expected more, or fewer "
                 f"folds than {folds}: each fold needs both to learn from, to validate on and to be tested on"
             )
         found.append(split)
@@ -218,7 +220,9 @@ def _begin(out: Path, learnt: pd.DataFrame, number: NDArray[np.int64]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         write_table(table, path)
     elif path.read_bytes() != table_text(table).encode():
-        raise InputError(f"{path}: holds other images or folds; expected those of now, or another output folder")
+        raise InputError(
+            f"{path}: holds other {words_of(learnt).many} or folds; expected those of now, or another output folder"
+        )
 
 
 def _require_same_training(out: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], recipe: Recipe) -> None:
@@ -258,7 +262,8 @@ def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
         scores = read_predictions(out / PREDICTIONS_FILE)
     scores = scores[scores["split"] == "test"].reset_index(drop=True)
     if table_text(scores[["file", "label"]]) != table_text(held[["file", "label"]]):
-        raise InputError(f"{out / PREDICTIONS_FILE}: holds other images than the fold; expected those; {_again(out)}")
+        many = words_of(frame).many
+        raise InputError(f"{out / PREDICTIONS_FILE}: holds other {many} than the fold; expected those; {_again(out)}")
     table = scores.assign(file=held["file"], split="val", fold=fold)
     table["decision"] = classifier.decide(scores["score"].to_numpy())
     return _Part(table, classifier.temperature, _epochs(out, recipe.config))

@@ -14,8 +14,9 @@ from torch import nn
 
 from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable
 from fracturelib._io.tables import write_table
+from fracturelib._io.words import STUDY
 from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
-from fracturelib.data.found import NOUNS, STUDY
+from fracturelib.data.found import NOUNS
 from fracturelib.data.images import load_images
 from fracturelib.data.labels import CLASSES, STUDY_CLASSES
 from fracturelib.data.masks import outlines
@@ -367,8 +368,17 @@ def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
         begun = replace(begun, model=network, architecture={"name": config.architecture}, extra=begun.extra | learnt)
     options = config.options if isinstance(config, TrainConfig) else {}
     if begun.architecture != {"name": config.architecture, **options}:
-        raise InputError(f"{path}: is {begun.architecture}; expected {config.architecture}, which is to be trained")
+        known, own = {"name": config.architecture, **options}, begun.architecture
+        raise InputError(f"{path}: is {_called(own, known)}; expected {_called(known, own)}, which is to be trained")
     return begun
+
+
+def _called(architecture: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """A network's name, and its options where only they tell it from another one."""
+    if architecture["name"] != other["name"]:
+        return str(architecture["name"])
+    options = [f"{key} {value}" for key, value in architecture.items() if key != "name" and other.get(key) != value]
+    return " with ".join([architecture["name"], *filter(None, [", ".join(options)])])
 
 
 def ensemble_runs(
@@ -403,7 +413,8 @@ def ensemble_runs(
     for path, member in zip(models, members, strict=True):
         _require_alike(path, member, first, models[0])
         if member.fingerprint != data:
-            raise InputError(f"{path}: was trained on other data than {folder}; expected the same images and splits")
+            many = NOUNS[member.noun][1]
+            raise InputError(f"{path}: was trained on other data than {folder}; expected the same {many} and splits")
     networks = [m.model for m in members if isinstance(m.model, LocalizingEfficientNet)]
     network = DeepEnsemble.of(networks, maps=maps).half().float().to(memory_format=torch.channels_last).eval()
     files = {split: list(frame.loc[frame["split"] == split, "file"]) for split in ("train", "val", "test")}
@@ -432,9 +443,10 @@ def _require_alike(path: Path, member: Classifier, first: Classifier, at: Path) 
     fits = isinstance(member.model, LocalizingEfficientNet) and member.localizes
     if not fits or member.architecture != first.architecture:
         how = "" if member.localizes else ", not trained to localize"
-        raise InputError(
-            f"{path}: is {member.architecture}{how}; expected localizing_efficientnet, with outlines, all of one kind"
-        )
+        if member.noun == STUDY:
+            how = ", and networks of studies cannot be put together"
+        expected = "expected localizing_efficientnet, with outlines, all of one kind"
+        raise InputError(f"{path}: is {_called(member.architecture, first.architecture)}{how}; {expected}")
     if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
         raise InputError(f"{path}: reads images of {member.size} pixels; expected {first.size}, as {at}")
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator
 
 from fracturelib._io.filenames import distinct_names, safe_name
 from fracturelib._io.files import atomic_path, json_mark, may_replace, printable, table_mark
 from fracturelib._io.pages import beginning, inlined, page
 from fracturelib._io.tables import table_text
+from fracturelib._io.words import Words, words_of
 from fracturelib.metrics._format import plain, threshold_line, with_interval
 from fracturelib.metrics.classification import confusion_at, sweep
 from fracturelib.metrics.decision_curve import net_benefit, predictive_value_curve
@@ -105,7 +108,9 @@ def report_files(splits: Sequence[str]) -> dict[str, str | re.Pattern[str]]:
     files: dict[str, str | re.Pattern[str]] = {
         "evaluation.json": json_mark("notice", "For education"),
         "operating_point.csv": table_mark("split,metric,value,low,high,numerator,denominator(,note)?"),
-        "table.md": re.compile(r"[^\n]*: \d+ images? of \d+ groups?, \d+ fractured; [^\n]*95 % intervals by "),
+        "table.md": re.compile(
+            r"[^\n]*: \d+ (images?|study|studies) of \d+ groups?, \d+ (fractured|torn); [^\n]*95 % intervals by "
+        ),
         "report.html": beginning(TITLE),
     }
     for name in split_names(splits):
@@ -142,16 +147,18 @@ def report(
     require_free(list(parts), Path(out))
     result = evaluate(frame, compare=compare, **options)
     other = None if compare is None else aligned(frame, compare)
-    _write(result, parts, Path(out), other)
+    _write(result, parts, Path(out), other, words_of(frame))
     return result
 
 
-def _write(result: Mapping[str, Any], parts: Mapping[str, pd.DataFrame], out: Path, other: pd.Series | None) -> None:
+def _write(
+    result: Mapping[str, Any], parts: Mapping[str, pd.DataFrame], out: Path, other: pd.Series | None, words: Words
+) -> None:
     rows = [{"split": name, **row} for name, part in result["splits"].items() for row in part["operating_point"]]
     texts = {
         "evaluation.json": json.dumps(plain(result), indent=2, allow_nan=False) + "\n",
         "operating_point.csv": table_text(pd.DataFrame(rows)),
-        "table.md": "".join(f"{markdown_table(result, name)}\n" for name in parts),
+        "table.md": "".join(f"{markdown_table(result, name, words)}\n" for name in parts),
     }
     splits = []
     for (name, frame), file in zip(parts.items(), split_names(list(parts)), strict=True):
@@ -162,25 +169,39 @@ def _write(result: Mapping[str, Any], parts: Mapping[str, pd.DataFrame], out: Pa
         drawn = figures(frame, result["threshold"], None if other is None else other.loc[frame.index], limit)
         for figure, caption, made in drawn:
             buffer = BytesIO()
+            _put_in(words, made)
             made.savefig(buffer, format="png", dpi=100, metadata={"Software": SOFTWARE})
             with atomic_path(out / f"{file}-{figure}.png") as temporary:
                 temporary.write_bytes(buffer.getvalue())
-            shown.append((caption, inlined(buffer.getvalue(), "png")))
-        splits.append((name, part, tables(part), shown))
+            shown.append((words.said(caption), inlined(buffer.getvalue(), "png")))
+        splits.append((name, part, tables(part, words), shown))
     texts["table.md"] += f"\n{CHECKLIST}\n"
     texts["report.html"] = page(
-        "report", mark=TITLE, notice=result["notice"], threshold=threshold_line(result), splits=splits,
-        resamples=result["resamples"], checklist=CHECKLIST,
+        "report", mark=TITLE, notice=result["notice"], threshold=threshold_line(result, words), splits=splits,
+        resamples=result["resamples"], checklist=CHECKLIST, words=words,
     )  # fmt: skip
     for name, text in texts.items():
         with atomic_path(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
-def tables(part: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[list[Any]]]]:
+def _put_in(words: Words, made: Figure) -> None:
+    """Put all that stands in a figure in these words."""
+    for ax in made.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            if isinstance(axis.get_major_locator(), FixedLocator):  # whose labels are drawn anew from what was set
+                labels = [label.get_text() for label in axis.get_ticklabels()]
+                if (said := [words.said(label) for label in labels]) != labels:
+                    axis.set_ticklabels(said)
+    for text in made.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(words.said(text.get_text()))
+
+
+def tables(part: Mapping[str, Any], words: Words) -> Iterator[tuple[str, list[str], list[list[Any]]]]:
     """Caption, head and rows of each table of one split."""
-    yield "Operating point", ["figure", "value (95 % interval)", "images"], operating_rows(part)
-    yield "Ranking, calibration and use", ["figure", "value"], calibration_rows(part)
+    yield "Operating point", ["figure", "value (95 % interval)", words.many], operating_rows(part, words)
+    yield "Ranking, calibration and use", ["figure", "value"], calibration_rows(part, words)
     for column, rows in part["subgroups"].items():
         cells = [
             [row["value"], row["fractured"], row["not_fractured"]]
@@ -190,27 +211,27 @@ def tables(part: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[list[
             ]
             for row in rows
         ]
-        yield f"By {column}", [column, "fractured", "not fractured", "AUC", "sensitivity", "specificity"], cells
+        yield f"By {column}", [column, *words.classes[::-1], "AUC", "sensitivity", "specificity"], cells
     if "comparison" in part:
         cells = [
             [NAMES[row["metric"]], _number(row["a"]), _number(row["b"]),
-             with_interval({**row, "value": row["difference"]}), _number(row["p"]), row["test"]]
+             words.said(with_interval({**row, "value": row["difference"]})), _number(row["p"]), row["test"]]
             for row in part["comparison"]["rows"]
         ]  # fmt: skip
         head = ["figure", "first", "second", "difference (95 % interval)", "p", "test"]
         yield f"Two models; threshold of the second {part['comparison']['threshold']:.3f}", head, cells
 
 
-def operating_rows(part: Mapping[str, Any]) -> list[list[Any]]:
+def operating_rows(part: Mapping[str, Any], words: Words) -> list[list[Any]]:
     """Figure, value with interval, and what it counts."""
-    rows: list[list[Any]] = [[NAMES[k], with_interval(part[k]), ""] for k in ("auc", "average_precision")]
+    rows: list[list[Any]] = [[NAMES[k], words.said(with_interval(part[k])), ""] for k in ("auc", "average_precision")]
     for row in part["operating_point"]:
         counts = "" if row["numerator"] is None else f"{row['numerator']} of {row['denominator']}"
-        rows.append([NAMES[row["metric"]], with_interval(row), counts])
+        rows.append([NAMES[row["metric"]], words.said(with_interval(row)), counts])
     return rows
 
 
-def calibration_rows(part: Mapping[str, Any]) -> list[list[Any]]:
+def calibration_rows(part: Mapping[str, Any], words: Words) -> list[list[Any]]:
     """Figures that have no place in the first table."""
     line, parts, use = part["calibration"]["line"], part["calibration"]["brier"], part["utility"]
     rows = [
@@ -237,7 +258,7 @@ def calibration_rows(part: Mapping[str, Any]) -> list[list[Any]]:
                 f"{load['missed']:.0f} of {load['fractured']:.0f} fractures missed",
             ]
         )
-    return rows
+    return [[words.said(text) for text in row] for row in rows]
 
 
 def _triple(line: Mapping[str, Any], name: str) -> str:
@@ -248,15 +269,16 @@ def _number(value: float | None) -> str:
     return "undefined" if value is None or value != value else f"{value:.3f}"
 
 
-def markdown_table(result: Mapping[str, Any], name: str) -> str:
+def markdown_table(result: Mapping[str, Any], name: str, words: Words) -> str:
     """The operating point, to be pasted into a paper."""
     part = result["splits"][name]
     lines = [
-        f"{printable(name)}: {part['images']} images of {part['groups']} groups, {part['fractured']} fractured; "
-        f"{threshold_line(result)}. 95 % intervals by {result['resamples']} samples of whole groups.",
+        f"{printable(name)}: {part['images']} {words.many} of {part['groups']} groups, "
+        f"{part['fractured']} {words.classes[1]}; "
+        f"{threshold_line(result, words)}. 95 % intervals by {result['resamples']} samples of whole groups.",
         "",
-        "| Figure | Value (95 % interval) | Images |",
+        f"| Figure | Value (95 % interval) | {words.many.capitalize()} |",
         "|---|---|---|",
     ]
-    lines += [f"| {a} | {b} | {c} |" for a, b, c in operating_rows(part)]
+    lines += [f"| {a} | {b} | {c} |" for a, b, c in operating_rows(part, words)]
     return "\n".join(lines) + "\n"
