@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,16 @@ def test_what_the_pages_name_exists() -> None:
             assert (ROOT / file).is_file(), f"{page.name} names {file}"
         if page.name not in PAST:
             assert set(re.findall(r"(?<!\w)--[a-z][a-z-]+", text)) <= known, page.name
+
+
+def test_the_site_names_what_there_is() -> None:
+    named = set()
+    for page in (ROOT / "docs").rglob("*.md"):
+        named |= set(re.findall(r"\{py:\w+\}`(fracturelib[\w.]+)`", page.read_text()))
+    assert len(named) > 20
+    for name in sorted(named):
+        module, _, what = name.rpartition(".")
+        assert what in import_module(module).__all__, f"{name} is not public"
 
 
 def test_the_readmes_python_runs(

@@ -21,7 +21,6 @@ GROUP = np.arange(100) // 2
 IMAGES = RNG.integers(0, 255, (6, 32, 32), dtype=np.uint8)
 MASKS = np.zeros((6, 32, 32), np.uint8)
 MASKS[0, 18:24, 4:12] = 1
-FRAME = pd.DataFrame({"split": ["train"] * 60 + ["val"] * 40, "label": Y})
 HISTORY = pd.DataFrame(
     {"epoch": [1, 2, 3], "train_loss": [0.7, 0.5, 0.3], "val_loss": [0.7, 0.6, 0.65], "val_auc": [0.5, 0.8, 0.75]}
 )
@@ -30,7 +29,6 @@ PREDICTIVE = predictive_value_curve(Y, SCORE, 0.5, group=GROUP, n=20)
 
 FIGURES = {
     "montage": lambda: plots.montage(IMAGES, [f"image {i}" for i in range(6)], masks=MASKS, columns=4),
-    "class_balance": lambda: plots.class_balance(FRAME),
     "learning_curves": lambda: plots.learning_curves(HISTORY),
     "score_histogram": lambda: plots.score_histogram(Y, SCORE, 0.5),
     "roc": lambda: plots.roc_plot(Y, SCORE, 0.5),
@@ -57,7 +55,7 @@ def test_figures_are_their_own_and_can_be_saved(name: str, tmp_path) -> None:  #
     assert (tmp_path / "a.png").stat().st_size > 2000
 
 
-@pytest.mark.parametrize("name", [n for n in FIGURES if n not in ("montage", "reliability", "class_balance")])
+@pytest.mark.parametrize("name", [n for n in FIGURES if n not in ("montage", "reliability")])
 def test_every_axis_has_a_name(name: str) -> None:
     for ax in FIGURES[name]().axes:
         assert ax.get_xlabel() and ax.get_ylabel(), f"{name} has an axis without a name"

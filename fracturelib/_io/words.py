@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from fracturelib._io.files import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STUDY = "study"
 
@@ -60,6 +62,6 @@ _OF_RADIOGRAPHS = re.compile(  # but not the command: fracture predict
 )
 
 
-def words_of(frame: pd.DataFrame) -> Words:
+def words_of(frame: "pd.DataFrame") -> Words:
     """What the rows of a table are called, as its `attrs["noun"]` says: images, where it says nothing."""
     return WORDS[frame.attrs.get("noun", "image")]

@@ -479,22 +479,3 @@ def _limits(values: Values, groups: int, level: float) -> Limits:
         return percentile_limits(values[1:], level)
     nearest = round(float(values[0]))
     return wilson_limits(nearest * groups, groups, level=level) if abs(values[0] - nearest) < 1e-12 else (NAN, NAN)
-
-
-def judge_maps(
-    heats: Heat,
-    masks: Mask,
-    groups: Groups | None = None,
-    *,
-    tolerance: int,
-    cut: float,
-    n: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> pd.DataFrame:
-    """Every figure of one kind of maps with its interval: metric, value, low, high.
-
-    Parameters as for `judge_images` and `judged_table`.
-    """
-    judged = judge_images(heats, masks, tolerance=tolerance, cut=cut)
-    return judged_table({"": judged}, groups, n=n, seed=seed, level=level)[["metric", "value", "low", "high"]]

@@ -8,15 +8,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "acquisition": [
             "OLD_DETECTOR",
             "Site",
-            "case_mix",
             "delivered",
-            "open_external",
         ],
         "drift": ["costs", "group_permutation_test", "ks_statistic", "site_table"],
         "harmonize": [
             "ranked",
             "fit_inversion_detector",
-            "turned",
             "harmonize",
         ],
         "hospital": ["Hospital", "harmonizing_steps", "other_hospital", "told_apart"],

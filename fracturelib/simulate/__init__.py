@@ -1,20 +1,18 @@
 """Simulated radiographs and magnetic resonance studies of the knee, whose truth is known to the pixel."""
 
 from fracturelib.simulate.dataset import image_of, make_image, plan_images, simulate_dataset
-from fracturelib.simulate.image import SimulatedImage, image_formation, simulate_image
+from fracturelib.simulate.image import image_formation, simulate_image
 from fracturelib.simulate.knee_set import simulate_knees
 from fracturelib.simulate.knee_study import simulate_knee
 from fracturelib.simulate.knee_tissues import TISSUES, spin_echo
 from fracturelib.simulate.physics import attenuation
 from fracturelib.simulate.regions import REGIONS
 from fracturelib.simulate.unseen import unseen_folder
-from fracturelib.simulate.view import PathLengths, path_lengths
+from fracturelib.simulate.view import path_lengths
 
 __all__ = [
     "REGIONS",
     "TISSUES",
-    "PathLengths",
-    "SimulatedImage",
     "attenuation",
     "image_formation",
     "image_of",

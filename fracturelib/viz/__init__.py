@@ -7,15 +7,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "_explorer_render": ["OUTCOMES", "outcomes"],
         "evaluation": [
-            "bands_plot",
             "decision_plot",
-            "predictive_values_plot",
             "reliability_plot",
             "subgroups_plot",
             "thousand_plot",
         ],
         "figures": [
-            "class_balance",
             "confusion_plot",
             "convolution_plot",
             "curves_plot",

@@ -104,26 +104,6 @@ def outline(ax: Axes, mask: NDArray[np.uint8]) -> None:
         ax.plot(points[:, 0], points[:, 1], color=OUTLINE, linewidth=0.8)
 
 
-def class_balance(frame: pd.DataFrame) -> Figure:
-    """Images by split and class, with the proportion of fractured ones: a frame with split and label."""
-    made, ax = figure(7, 3.2)
-    splits = [s for s in ("train", "val", "test") if (frame["split"] == s).any()]
-    for label, hatch in ((0, ""), (1, "//")):
-        counts = [int(((frame["split"] == s) & (frame["label"] == label)).sum()) for s in splits]
-        places = np.arange(len(splits)) + (label - 0.5) * 0.38
-        bars = ax.bar(
-            places, counts, 0.36, color=CLASS_COLOURS[label], label=CLASSES[label], hatch=hatch, edgecolor="white"
-        )
-        ax.bar_label(bars, padding=2)
-    shares = [frame.loc[frame["split"] == s, "label"].mean() for s in splits]
-    ax.set_xticks(range(len(splits)), [f"{s}\n{share:.0%} fractured" for s, share in zip(splits, shares, strict=True)])
-    ax.set_ylabel("images")
-    ax.margins(y=0.15)
-    ax.grid(visible=False, axis="x")
-    ax.legend(loc="upper right")
-    return made
-
-
 def learning_curves(history: pd.DataFrame) -> Figure:
     """Loss and validation AUC by epoch: columns epoch, train_loss, val_loss, val_auc."""
     made, (left, right) = figure(10, 3.4, columns=2)
