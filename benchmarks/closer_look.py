@@ -135,6 +135,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="of a cut, in pixels of the stored image (%(default)s)")
     parser.add_argument("--places", type=int, default=2, help="cuts of each image (%(default)s)")
     parser.add_argument("--epochs", type=int, default=8, help="of the second network (%(default)s)")
+    parser.add_argument("--out", type=Path, help="a new table for the scores of both looks, to compare others with")
     args = parser.parse_args()
     held = read_predictions(args.run / "predictions.csv")
     held = held[held["fold"].notna()].reset_index(drop=True)
@@ -180,6 +181,8 @@ def main() -> None:
         )
     table = held.set_index("file").loc[list(frame["file"])].reset_index()
     table["label"], table["both"], table["cuts"] = labels, score, alone
+    if args.out:
+        table.assign(first=table["score"], score=score).drop(columns="decision").to_csv(args.out, index=False)
     for name, column in (("first look", "score"), ("both looks", "both"), ("closer look alone", "cuts")):
         print(f"{name}: AUC {shown(roc_auc, table, column)}, AP {shown(average_precision, table, column)}")
     for what, metric in (("AUC", roc_auc), ("AP", average_precision)):

@@ -189,6 +189,7 @@ def open_knees(split: str) -> Split:
     simulate_knees(folder, studies=KNEES, progress=show_progress())
     studies, _, frame = load_studies(folder, split)
     masks = load_truth(folder, frame, studies.shape[1:]).astype(np.uint8)
+    masks[frame["label"] == 0] = 0  # of a degenerated ligament the truth is known as well, but it is not torn
     return Split(frame, studies, np.array(frame["label"], np.int64), masks)
 
 
