@@ -138,7 +138,7 @@ def test_training_goes_on_from_a_checkpoint_at_another_size(work: Path, tmp_path
     done = fracture(
         "train", work / "data", *options[2:], "--out", tmp_path / "no", "--model", "localizing_efficientnet", *start
     )
-    assert done.returncode == 2 and "is {'name': 'small_cnn'}; expected localizing_efficientnet" in done.stderr
+    assert done.returncode == 2 and "is small_cnn; expected localizing_efficientnet" in done.stderr
     done = fracture("train", work / "data", *options[2:], "--out", tmp_path / "no", "--start", tmp_path / "none.pt")
     assert done.returncode == 2 and "none.pt: no such file" in done.stderr and not (tmp_path / "no").exists()
 

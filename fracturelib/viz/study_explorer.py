@@ -195,7 +195,7 @@ class StudyExplorer:
     def _knob(self, kind: type[widgets.Widget], name: str, *args: Any, **options: Any) -> Any:
         return self._new(
             kind, *args, description=name, style={"description_width": "52px"},
-            layout=widgets.Layout(width="auto", min_width="0", flex="1 1 230px", max_width="344px"), **options,
+            layout=widgets.Layout(width="auto", min_width="0", flex="1 1 180px", max_width="344px"), **options,
         )  # fmt: skip
 
     def _build(self) -> None:
@@ -331,14 +331,14 @@ class StudyExplorer:
         row, truth = found.table.loc[at], self.true_slices(index)
         known = f" ({self.details[index]})" if self.details and self.details[index] else ""
         sign = "≥" if score >= self.threshold else "<"
-        decides = "this one" if at == found.deciding else f"slice {found.deciding}"
+        decides = "▼ it decides" if at == found.deciding else f"▼ slice {found.deciding} decides"
         read = row["weight"] > 0 or row["evidence"] != 0
         own = f"by itself {row['evidence']:+.2f}, change without it {row['change']:+.2f}, weight {row['weight']:.2f}"
+        said = own if read else "not read by the network"
         lines = [
             f"{PurePath(self.files[index]).stem}: is {names[self.labels[index]]}{known}; score {score:.3f} {sign} "
             f"{self.threshold:.3f}: predicted {names[int(score >= self.threshold)]}",
-            f"slice {at} of 0 to {len(self.studies[index]) - 1}: {own if read else 'not read by the network'}; "
-            f"▼ decides: {decides}",
+            f"slice {at} of 0 to {len(self.studies[index]) - 1}: {said}; {decides}",
         ]
         if self.truth.value:
             lines.append(f"the tear is in {spans(truth)}" if truth else "no tear is marked in this study")
