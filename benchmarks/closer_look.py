@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from out_of_fold import said_by_others
 from real_images import N, shown
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
@@ -128,6 +129,21 @@ def first_look(
     return torch.from_numpy(rows), logits[:, 1] - logits[:, 0], cells
 
 
+def keep(table: pd.DataFrame, out: Path) -> None:
+    """Both looks' scores, with decisions at the thresholds that the other folds choose for sensitivity 0.90."""
+    both = table.assign(first=table["score"], score=table["both"])
+    both["decision"] = np.where(said_by_others(both) > 0, "Fractured", "Not Fractured")
+    both.to_csv(out, index=False)
+
+
+def report(table: pd.DataFrame) -> None:
+    for name, column in (("first look", "score"), ("both looks", "both"), ("closer look alone", "cuts")):
+        print(f"{name}: AUC {shown(roc_auc, table, column)}, AP {shown(average_precision, table, column)}")
+    for what, metric in (("AUC", roc_auc), ("AP", average_precision)):
+        gap = paired_group_bootstrap(metric, table["label"], table["both"], table["score"], list(table["group"]), n=N)
+        print(f"{what} of both above the first: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -135,7 +151,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256, help="of a cut, in pixels of the stored image (%(default)s)")
     parser.add_argument("--places", type=int, default=2, help="cuts of each image (%(default)s)")
     parser.add_argument("--epochs", type=int, default=8, help="of the second network (%(default)s)")
-    parser.add_argument("--out", type=Path, help="a new table for the scores of both looks, to compare others with")
+    parser.add_argument("--out", type=Path, help="a new table of both looks' scores, for out_of_fold.py")
     args = parser.parse_args()
     held = read_predictions(args.run / "predictions.csv")
     held = held[held["fold"].notna()].reset_index(drop=True)
@@ -182,12 +198,8 @@ def main() -> None:
     table = held.set_index("file").loc[list(frame["file"])].reset_index()
     table["label"], table["both"], table["cuts"] = labels, score, alone
     if args.out:
-        table.assign(first=table["score"], score=score).drop(columns="decision").to_csv(args.out, index=False)
-    for name, column in (("first look", "score"), ("both looks", "both"), ("closer look alone", "cuts")):
-        print(f"{name}: AUC {shown(roc_auc, table, column)}, AP {shown(average_precision, table, column)}")
-    for what, metric in (("AUC", roc_auc), ("AP", average_precision)):
-        gap = paired_group_bootstrap(metric, labels, table["both"], table["score"], list(table["group"]), n=N)
-        print(f"{what} of both above the first: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+        keep(table, args.out)
+    report(table)
     print(f"cost: {1 + args.places * args.side**2 / size**2:.2f} looks")
 
 
