@@ -3,8 +3,10 @@
 Each RUN is what `fracture train DIR --folds N` leaves, or its predictions.csv alone; several are compared on the same
 folds, the first one with each other. AUC and average precision over all images of train and val, sensitivity and
 specificity at the threshold that each fold's own training chose, the calibration error, the same by region, also at a
-threshold for each region that the scores of the other folds choose for sensitivity 0.90, and the paired differences
-to the first run and to metadata alone, out of the same folds. Of networks that localize, how often the peak of each
+threshold for each region that the scores of the other folds choose for sensitivity 0.90 (and at one such threshold for
+all), and the paired differences to the first run and to metadata alone, out of the same folds. Beside the first run
+are printed: its scores calibrated by a line that knows the region, fitted on the other folds; beside each other run,
+the mean of its logits and the first run's. Of networks that localize, how often the peak of each
 map lies in the fracture or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance.
 All intervals are bootstraps over groups.
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from real_images import N, print_peaks, shown
+from sklearn.linear_model import LogisticRegression
 
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.predictions import read_predictions
@@ -41,6 +44,7 @@ def judged(name: str, held: pd.DataFrame) -> None:
     print(f"{name}: {len(held)} images, {held['label'].sum()} fractured, {held['group'].nunique()} groups")
     print(f"  AUC {shown(roc_auc, held)}, AP {shown(average_precision, held)}")
     print(f"  {rates(held)}; calibration error {calibration_error(held['label'], held['score']):.3f}")
+    print(f"  at a threshold of the other folds: {rates(held.assign(said=said_by_others(held)))}")
     for fold, part in held.groupby("fold"):
         print(f"  fold {fold:.0f}: AUC {roc_auc(part['label'], part['score']):.3f}")
     if "region" in held:
@@ -67,6 +71,23 @@ def compared(held: pd.DataFrame, rivals: dict[str, pd.Series]) -> None:
         for what, metric in (("AUC", roc_auc), ("AP", average_precision)):
             gap = paired_group_bootstrap(metric, held["label"], held["score"], other, list(held["group"]), n=N)
             print(f"  {what} above {rival}: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+
+
+def logits(scores: pd.Series) -> pd.Series:
+    clipped = scores.clip(1e-6, 1 - 1e-6)
+    return np.log(clipped / (1 - clipped))
+
+
+def knowing_the_region(held: pd.DataFrame) -> pd.Series:
+    """Scores of a logistic regression on logits and regions, each fitted on the other folds."""
+    regions = held["region"] if "region" in held else pd.Series("", held.index)
+    known = pd.get_dummies(regions).astype(float).assign(logit=logits(held["score"])).to_numpy()
+    found = np.zeros(len(held))
+    for fold in held["fold"].unique():
+        own = (held["fold"] == fold).to_numpy()
+        line = LogisticRegression(C=10, max_iter=2000).fit(known[~own], held["label"][~own])
+        found[own] = line.predict_proba(known[own])[:, 1]
+    return pd.Series(found, held.index)
 
 
 def metadata_out_of_fold(held: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
@@ -124,7 +145,14 @@ def main() -> None:
             raise SystemExit(f"{run}: has other images or folds than the first run; expected the same")
         judged(name, held)
         compared(held, rivals)
-        rivals.setdefault("the first", held.set_index("file")["score"])
+        if "the first" in rivals:
+            mean = (logits(held["score"]) + logits(held["file"].map(rivals["the first"]))) / 2
+            other = "mean of its logits and the first's", held.assign(score=1 / (1 + np.exp(-mean)))
+        else:
+            rivals["the first"] = held.set_index("file")["score"]
+            other = "calibrated by region", held.assign(score=knowing_the_region(held))
+        print(f"{name}, {other[0]}: AUC {shown(roc_auc, other[1])}, AP {shown(average_precision, other[1])}")
+        compared(other[1], {"the first": rivals["the first"]})
         if run.is_dir():
             maps(name, run, held)
 

@@ -16,7 +16,7 @@ from fracturelib._io.pages import beginning
 from fracturelib._io.words import STUDY, WORDS
 from fracturelib.data.coco import Annotation, fracture_mask
 from fracturelib.data.decode import decode, in_colour
-from fracturelib.data.found import NOUNS, Found
+from fracturelib.data.found import Found
 from fracturelib.data.images import square_geometry, to_square
 from fracturelib.data.layouts import known_files, read_folder
 from fracturelib.data.pixels import noted
@@ -200,7 +200,7 @@ def _require_noun(sources: Sequence[Source], classifier: Classifier, model: Path
     own = classifier.noun
     other = [source for source in sources if source.noun != own]
     if other:
-        known, given = NOUNS[own][1], f"{'a' if own == STUDY else 'an'} {own}"
+        known, given = WORDS[own].many, f"{'a' if own == STUDY else 'an'} {own}"
         raise InputError(
             f"{printable(other[0].path)}: is no {own}, and {model} is a network of {known}; expected {given}"
         )
@@ -287,7 +287,7 @@ def decided_by(classifier: Classifier) -> str:
     chosen = f"threshold {classifier.threshold:.3f}"
     if classifier.default_rule.startswith("score="):
         return f"{chosen}, as fixed beforehand"
-    count, many = classifier.extra.get(JUDGED_ON), NOUNS[classifier.noun][1]
+    count, many = classifier.extra.get(JUDGED_ON), WORDS[classifier.noun].many
     where = f"{count} validation {many}" if count else f"the validation {many} of its training"
     return f"{chosen}, chosen by {classifier.default_rule} on {where}"
 
@@ -403,7 +403,7 @@ def _leave_picture(path: Path, seen: _Seen, classifier: Classifier, heat: np.nda
 
 def print_notes(notes: Mapping[str, Sequence[str]], noun: str = "image") -> None:
     """Say of how many images or studies what is to be known of how they were read."""
-    for line in noted(notes, nouns=NOUNS[noun]):
+    for line in noted(notes, nouns=WORDS[noun].nouns):
         print(f"note: {line}")
 
 

@@ -17,7 +17,7 @@ from fracturelib.curate.keypoints import PLAIN, Look, look_at
 from fracturelib.curate.shortcuts import Shortcut, find_shortcuts, number_in_name
 from fracturelib.curate.study_copies import find_study_copies
 from fracturelib.curate.study_looks import StudyLook, look_at_studies
-from fracturelib.data.found import NOUNS, Problem
+from fracturelib.data.found import Problem
 from fracturelib.data.groups import joined
 from fracturelib.data.labels import SPLITS
 from fracturelib.data.pixels import noted
@@ -238,7 +238,7 @@ def audit_folder(folder: str | Path, *, progress: bool = False, seed: int = 0) -
         lookup=_look_up(images),
         shortcuts=_shortcuts(images.drop(columns=[*labels_too], errors="ignore"), _figures(looks), seed),
         pictures={i: looks[i].picture for group in groups for i in group},
-        notes=(*source.notes, *noted(said, nouns=NOUNS[source.noun])),
+        notes=(*source.notes, *noted(said, nouns=WORDS[source.noun].nouns)),
         errors=tuple(source.errors),
         noun=source.noun,
     )

@@ -6,7 +6,6 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from tqdm.auto import tqdm
 from fracturelib._io.filenames import distinct_names, safe_name
 from fracturelib._io.files import InputError, atomic_path, counted, printable, require_place, temporary_folder
 from fracturelib._io.tables import write_table
+from fracturelib._io.threads import in_threads
 from fracturelib._io.words import STUDY, WORDS, Words
 from fracturelib.curate.archive import unzip
 from fracturelib.curate.cleaning import LEFT_OUT_FILE, Drop, LeftOut, repaired, with_copies
@@ -27,7 +27,7 @@ from fracturelib.curate.study_import import copy_mask, readable_studies, study_b
 from fracturelib.data.annotations import ANNOTATIONS
 from fracturelib.data.coco import Annotation, turn, write_coco
 from fracturelib.data.decode import TURNED, decode, orientation
-from fracturelib.data.found import NOUNS, Found
+from fracturelib.data.found import Found
 from fracturelib.data.groups import in_one_split, joined, split_by_group
 from fracturelib.data.labels import SPLITS
 from fracturelib.data.layouts import read_folder, unknown_layout
@@ -66,14 +66,14 @@ class ImportReport:
     @property
     def summary(self) -> str:
         """Some lines for the terminal."""
-        nouns = NOUNS[self.noun]
-        head = f"{self.folder}: {counted(self.images, *nouns)} of {counted(self.groups, 'group')} from {self.kind}"
+        said = WORDS[self.noun].count
+        head = f"{self.folder}: {said(self.images)} of {counted(self.groups, 'group')} from {self.kind}"
         lines = [head if self.changed else f"{head}; it was there already, nothing was changed"]
         for split, count in self.counts.items():
             lines.append(f"  {split}: " + ", ".join(f"{n} {name}" for name, n in count.items()))
         lines += [f"  note: {printable(note)}" for note in self.notes]
         if self.left_out:
-            lines.append(f"  left out: {counted(len(self.left_out), *nouns)} (all in {LEFT_OUT_FILE})")
+            lines.append(f"  left out: {said(len(self.left_out))} (all in {LEFT_OUT_FILE})")
             lines += [f"    {printable(file)}: {printable(reason)}" for file, reason in self.left_out[:5]]
         return "\n".join(lines)
 
@@ -174,7 +174,7 @@ def _chosen(
     progress: bool,
 ) -> _Chosen:
     """What is left of what was found: what can be read, what a table does not leave out, and what `drop` leaves."""
-    many = NOUNS[found.noun][1]
+    many = WORDS[found.noun].many
     if found.noun == STUDY:
         images, unreadable, notes = readable_studies(found.images, progress=progress)
     else:
@@ -227,7 +227,7 @@ def _read(folder: Path, group_pattern: str | None) -> Found:
     if taken.empty:
         if (found.images["split"] != "").any() or found.images["label"].notna().any():
             name = "name.npy" if found.noun == STUDY else "name.jpg"
-            one = NOUNS[found.noun][0]
+            one = WORDS[found.noun].one
             raise InputError(f"{folder}: has no {one} in its class folders; expected files such as {name}")
         raise unknown_layout(folder)
     group = taken["group"].where(taken["group"] != "", taken["file"])
@@ -240,7 +240,7 @@ def _read(folder: Path, group_pattern: str | None) -> Found:
     ):
         found.notes.append(
             f"the source has no {' and no '.join(missing)}: training needs both; "
-            f"make one in the source, or import its {NOUNS[found.noun][1]} without their splits"
+            f"make one in the source, or import its {WORDS[found.noun].many} without their splits"
         )
     found.notes += filter(None, [found.not_taken()])
     found.images = images.sort_values("path").reset_index(drop=True)
@@ -291,7 +291,7 @@ def _earlier(out: Path, signature: str, words: Words) -> ImportReport | None:
 def _require_report(kept: dict[str, Any]) -> None:
     """Raise TypeError unless values are what `_write` keeps of a report: somebody may have edited them."""
     counts = [kept["images"], kept["groups"], *(n for split in kept["counts"].values() for n in split.values())]
-    if kept.get("noun", "image") not in NOUNS:
+    if kept.get("noun", "image") not in WORDS:
         raise TypeError
     texts = [kept["kind"], *kept["notes"], *(text for f, r in kept["left_out"] for text in (f, r))]
     if not all(type(n) is int for n in counts) or not all(isinstance(text, str) for text in texts):
@@ -310,10 +310,7 @@ def _decodable(images: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list
         notes[f"{path.parent.name}/{path.name}"] = seen.notes
         return seen.grey.shape[1], seen.grey.shape[0], float(seen.grey.std()), path.stat().st_size
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        seen = list(
-            tqdm(pool.map(look, images["path"]), total=len(images), desc="reading", unit="image", disable=not progress)
-        )
+    seen = list(in_threads(look, list(images["path"]), desc="reading", unit="image", progress=progress))
     good = np.array([not isinstance(s, str) for s in seen], dtype=bool)
     files = [f"{path.parent.name}/{path.name}" for path in images["path"]]
     left_out = [LeftOut(f, "unreadable", s) for f, s in zip(files, seen, strict=True) if isinstance(s, str)]
@@ -349,7 +346,7 @@ def _with_splits(chosen: _Chosen, found: Found, seed: int) -> _Chosen:
         tested = not both or (images["split"] == "test").any()
         notes = [] if tested else ["too few patients for a test split that holds both classes"]
     if not both:
-        only = f"{found.classes[images['label'].iloc[0]]!r} {NOUNS[found.noun][1]}"
+        only = f"{found.classes[images['label'].iloc[0]]!r} {WORDS[found.noun].many}"
         notes = [*notes, f"there are only {only}: nothing can be learnt from them"]
     images = with_val(images, seed) if found.without_val else images
     return replace(chosen, images=images, notes=[*chosen.notes, *notes])

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fracturelib._io.words import STUDY
+from fracturelib._io.words import STUDY, WORDS
 from fracturelib.curate.cleaning import LeftOut
 from fracturelib.curate.study_copies import find_study_copies
 from fracturelib.curate.study_looks import StudyLook, look_at_studies
 from fracturelib.data.dicom_series import series_files
-from fracturelib.data.found import NOUNS
 from fracturelib.data.groups import split_by_group
 from fracturelib.data.pixels import noted
 from fracturelib.data.study import PLANES, to_grey
@@ -44,7 +43,7 @@ def readable_studies(images: pd.DataFrame, *, progress: bool) -> tuple[pd.DataFr
     readable["import_contrast"], readable["import_bytes"] = plain["contrast"], plain["bytes"].astype(np.int64)
     readable["import_copy"] = find_study_copies(good, progress=progress).group
     notes = {file: look.notes for file, look in sorted(zip(files, looks, strict=True), key=lambda pair: pair[0])}
-    return readable, left_out, noted(notes, nouns=NOUNS[STUDY])
+    return readable, left_out, noted(notes, nouns=WORDS[STUDY].nouns)
 
 
 def _reason(look: StudyLook) -> str:

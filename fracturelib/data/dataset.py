@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +10,11 @@ import pandas as pd
 
 from fracturelib._io.cache import read_sealed, write_sealed
 from fracturelib._io.files import InputError, cache_dir, named_folder, printable
-from fracturelib._io.words import STUDY
+from fracturelib._io.threads import in_threads
+from fracturelib._io.words import STUDY, WORDS
 from fracturelib.data.annotations import ANNOTATIONS
 from fracturelib.data.coco import Annotation, fracture_mask
 from fracturelib.data.decode import image_size, read_grey
-from fracturelib.data.found import NOUNS
 from fracturelib.data.labels import (  # fmt: skip
     CLASSES,
     LABEL_OF,
@@ -71,12 +69,13 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
     folder = Path(folder)
     found = read_folder(folder, outlines=False)
     found.require()
+    words = WORDS[found.noun]
     if not found.is_split:
-        own = f"{NOUNS[found.noun][1]} are {found.kind} without splits"
-        why = f"; its {own}: fracture data import makes them" if len(found.taken) else ""
+        why = f"; its {words.many} are {found.kind} without splits: fracture data import makes them"
+        why = why if len(found.taken) else ""
         if any(split_of(p.name) for p in folder.iterdir() if p.is_dir()):
             example = f"train/{found.classes[1]}/name.{'npy' if found.noun == STUDY else 'jpg'}"
-            raise InputError(f"{folder}: has no {NOUNS[found.noun][0]}; expected files such as {folder}/{example}")
+            raise InputError(f"{folder}: has no {words.one}; expected files such as {folder}/{example}")
         raise InputError(f"{folder}: has no manifest.csv and no folder called train or val; expected a data set{why}")
     frame = found.taken.drop(columns=["path", "name"])
     frame["group"] = frame["group"].where(frame["group"] != "", frame["file"])
@@ -85,8 +84,7 @@ def load_manifest(folder: str | Path) -> pd.DataFrame:
     unreadable = [*((file, "no such file") for file in found.missing), *frame.attrs["unreadable"]]
     if frame.empty:
         reason = f" ({printable(unreadable[0][0])}: {unreadable[0][1]})" if unreadable else ""
-        one, many = NOUNS[found.noun]
-        raise InputError(f"{folder}: has no readable {one}{reason}; expected {many} in its class folders")
+        raise InputError(f"{folder}: has no readable {words.one}{reason}; expected {words.many} in its class folders")
     first = ["file", "split", "label", "group", "width", "height"] + ["slices"] * (found.noun == STUDY)
     frame = frame[first + [c for c in frame.columns if c not in first]]
     frame = frame.sort_values("file", kind="stable").reset_index(drop=True)
@@ -129,8 +127,9 @@ def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[Size | st
     memory = cache_dir() / f"sizes-{key}.json"
     if known := _sizes(read_sealed(memory), len(files)):
         return known
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        result = list(pool.map(lambda file: _probe_one(folder / file, decode), files))
+    result = list(
+        in_threads(lambda file: _probe_one(folder / file, decode), files, desc="reading", unit="file", progress=False)
+    )
     write_sealed(memory, json.dumps(result).encode())
     return result
 
@@ -203,5 +202,5 @@ def require_both_classes(frame: pd.DataFrame, name: str) -> None:
     if found != [0, 1]:
         noun = frame.attrs.get("noun", "image")
         classes = STUDY_CLASSES if noun == STUDY else CLASSES
-        only = f"only {classes[found[0]]!r} {NOUNS[noun][1]}" if found else f"no {noun}"
+        only = f"only {classes[found[0]]!r} {WORDS[noun].many}" if found else f"no {noun}"
         raise InputError(f"{name}: has {only}; expected both {classes[1]!r} and {classes[0]!r}")

@@ -13,7 +13,6 @@ from fracturelib._io.words import STUDY, WORDS
 from fracturelib.data.coco import Annotation
 from fracturelib.data.labels import CLASSES, LABEL_OF, STUDY_CLASSES, STUDY_LABEL_OF
 
-NOUNS = {noun: words.nouns for noun, words in WORDS.items()}
 KINDS = {
     "unreadable": "cannot be read",
     "blank": "show nothing: one grey value",
@@ -149,7 +148,7 @@ class Found:
             away = self.images["label"].notna() & (self.images["split"] == "") & self.is_split
             for images, why in ((bare, "without a label"), (self.images.loc[away, "file"], "in no split")):
                 if len(images):
-                    parts.append(f"{counted(len(images), *NOUNS[self.noun])} {why} ({_some(images)})")
+                    parts.append(f"{WORDS[self.noun].count(len(images))} {why} ({_some(images)})")
         for kind, what in (
             ("link", "links that lead nowhere, back or to what is there already"),
             ("not_a_file", "names that cannot be opened"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fracturelib._io.files import InputError, counted, printable
+from fracturelib._io.files import InputError, printable
 from fracturelib._io.words import STUDY, WORDS
 from fracturelib.data.annotations import (  # fmt: skip
     ANNOTATIONS,
@@ -18,7 +18,7 @@ from fracturelib.data.annotations import (  # fmt: skip
     read_cocos,
     take_boxes,
 )
-from fracturelib.data.found import KINDS, NOUNS, Found, Problem
+from fracturelib.data.found import KINDS, Found, Problem
 from fracturelib.data.labels import (  # fmt: skip
     CLASSES,
     LABEL_OF,
@@ -330,7 +330,7 @@ def _patients(found: Found, pattern: str | None) -> None:
         found.images["group"], found.guessed = guess[0], True
         found.notes.append(
             f"patients are guessed from names like {printable(guess[1])}: {len(set(guess[0]))} of "
-            f"{counted(len(files), *NOUNS[found.noun])}; "
+            f"{WORDS[found.noun].count(len(files))}; "
             "if that is wrong, name them with --group-pattern"
         )
 

@@ -14,9 +14,8 @@ from torch import nn
 
 from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable
 from fracturelib._io.tables import write_table
-from fracturelib._io.words import STUDY
+from fracturelib._io.words import STUDY, WORDS
 from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
-from fracturelib.data.found import NOUNS
 from fracturelib.data.images import load_images
 from fracturelib.data.labels import CLASSES, STUDY_CLASSES
 from fracturelib.data.masks import outlines
@@ -69,7 +68,7 @@ def read_images(
 
 def require_noun(folder: Path, frame: pd.DataFrame, config: TrainConfig | FineTuneConfig) -> None:
     """Raise InputError if a network of images would learn from studies, or one of studies from images."""
-    learns, holds = (NOUNS[noun][1] for noun in (config.noun, frame.attrs["noun"]))
+    learns, holds = (WORDS[noun].many for noun in (config.noun, frame.attrs["noun"]))
     if learns != holds:
         raise InputError(f"{folder}: holds {holds}, but {config.architecture} learns from {learns}; expected the same")
 
@@ -83,7 +82,7 @@ def training_frame(folder: Path) -> pd.DataFrame:
         If there is no train or no val split, one of them lacks a class, or a patient is in two splits.
     """
     frame = load_manifest(folder)
-    what, classes = NOUNS[frame.attrs["noun"]][1], STUDY_CLASSES if frame.attrs["noun"] == STUDY else CLASSES
+    what, classes = WORDS[frame.attrs["noun"]].many, STUDY_CLASSES if frame.attrs["noun"] == STUDY else CLASSES
     for split in ("train", "val"):
         part = frame[frame["split"] == split]
         if part.empty:
@@ -413,7 +412,7 @@ def ensemble_runs(
     for path, member in zip(models, members, strict=True):
         _require_alike(path, member, first, models[0])
         if member.fingerprint != data:
-            many = NOUNS[member.noun][1]
+            many = WORDS[member.noun].many
             raise InputError(f"{path}: was trained on other data than {folder}; expected the same {many} and splits")
     networks = [m.model for m in members if isinstance(m.model, LocalizingEfficientNet)]
     network = DeepEnsemble.of(networks, maps=maps).half().float().to(memory_format=torch.channels_last).eval()
