@@ -195,7 +195,7 @@ class StudyExplorer:
     def _knob(self, kind: type[widgets.Widget], name: str, *args: Any, **options: Any) -> Any:
         return self._new(
             kind, *args, description=name, style={"description_width": "52px"},
-            layout=widgets.Layout(width="auto", min_width="0", flex="1 1 180px", max_width="344px"), **options,
+            layout=widgets.Layout(width="auto", min_width="0", flex="1 1 190px", max_width="344px"), **options,
         )  # fmt: skip
 
     def _build(self) -> None:
