@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -546,13 +547,13 @@ def _require_some(frame: "pd.DataFrame", path: Path) -> None:
     """Raise InputError if no image of a result could be read."""
     if frame["score"].isna().all():
         first = frame.iloc[0]
-        many, why = words_of(frame).many, _reason(first["file"], first["reason"])
-        raise InputError(f"{path}: none of {len(frame)} {many} has a score ({first['file']}: {why})")
+        rows, why = words_of(frame).count(len(frame)), _reason(first["file"], first["reason"])
+        raise InputError(f"{path}: none of {rows} has a score ({first['file']}: {why})")
 
 
 def _reason(file: str, said: str) -> str:
     """Why a file has no score, without its place, with which what its reader said begins."""
-    return said.rpartition(f"{printable(Path(file).name)}: ")[2]
+    return re.sub(rf"^(?:.*?/)?{re.escape(printable(Path(file).name))}: ", "", said, count=1)
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -570,7 +571,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--threshold",
         type=real((0, 1)),
         default=None,
-        help="fractured if the score is at least this; if not given, what `fracture predict` wrote, else 0.5",
+        help="fractured, or torn, if the score is at least this; if not given, what `fracture predict` wrote, else 0.5",
     )
     c.add_argument(
         "--threshold-from", type=path_of("a table of scores"), default=None, metavar="VAL.csv",

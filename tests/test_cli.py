@@ -19,7 +19,7 @@ from PIL import Image
 from fracturelib._io.filenames import distinct_names, safe_name, writable
 from fracturelib._io.files import InputError
 from fracturelib._io.tables import read_table, write_table
-from fracturelib.cli import _run, main, next_step, parser
+from fracturelib.cli import _reason, _run, main, next_step, parser
 from fracturelib.data.predictions import read_predictions
 from fracturelib.models.classifier import load_classifier
 from fracturelib.training import finetune
@@ -527,7 +527,7 @@ def test_no_image_at_all_is_an_error(
     (tmp_path / "a\nb.jpg").write_text("no image")
     out = {"predict": "--csv", "explain": "--out"}[command]
     line = run(capsys, command, tmp_path / "a\nb.jpg", "--model", model, out, tmp_path / "out", "--quiet")
-    assert "none of 1 images has a score" in line and r"a\nb.jpg" in line and not (tmp_path / "out").exists()
+    assert "none of 1 image has a score" in line and r"a\nb.jpg" in line and not (tmp_path / "out").exists()
 
 
 def test_what_could_not_be_scored_is_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -630,3 +630,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     from fracturelib import __version__
 
     assert answered(capsys, "--version") == f"{__version__}\n"
+
+
+def test_a_reason_is_said_whole_where_names_are_short() -> None:
+    said = "no DICOM slice says where it lies (1 file could not be read (IM1: not a DICOM file))"
+    assert _reason("Torn/1", f"runs/Torn/1: {said}") == _reason("1", f"1: {said}") == said

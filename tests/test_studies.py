@@ -339,7 +339,7 @@ def test_what_is_odd_is_said_of_studies(tmp_path: Path, capsys: pytest.CaptureFi
     np.save(odd, np.full((8, 48, 48), np.nan))
     formats = "expected .npy, NIfTI (.nii, .nii.gz) or a folder of DICOM files"
     wrong = {
-        "none of 1 studies has a score (odd.npy: has values that are not finite": [odd],
+        "none of 1 study has a score (odd.npy: has values that are not finite": [odd],
         f"pair.img: not a study; {formats}": [tmp_path / "pair.img"],
         f"none: has no study; {formats}": [tmp_path / "none"],
         "nowhere: no such file or folder; expected studies": [tmp_path / "nowhere"],

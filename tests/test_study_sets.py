@@ -25,6 +25,7 @@ from fracturelib.viz.figures import confusion_plot, score_histogram
 from fracturelib.viz.html_report import _put_in
 from fracturelib.workflows import collect
 from tests.mrnet import make_kneemri, make_mrnet, volume
+from tests.radiographs import plain_folder
 from tests.series import make_truth, write_series
 from tests.study_copies import KINDS, altered
 
@@ -284,6 +285,66 @@ def test_a_long_study_does_not_make_all_others_long(tmp_path: Path) -> None:
     assert notes == ("700 slices: interpolated to 64",)
 
 
+def test_a_damaged_first_slice_does_not_turn_studies_into_images(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    for name in ("a", "b"):
+        paths = write_series(tmp_path / name / "1", make_truth(1, slices=6), 1)
+    sorted(paths[0].parent.parent.parent.glob("a/1/*"))[0].write_bytes(b"junk")
+    assert holds_studies(tmp_path)
+    assert [source.name for source in collect([tmp_path], noun="study")] == ["a/1", "b/1"]
+
+
+def test_a_series_that_changes_in_place_is_read_again(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    for split in ("train", "val"):
+        for i, name in enumerate(("Torn", "Whole")):
+            write_series(tmp_path / split / name / "k", make_truth(i, slices=6), i)
+    slices = sorted((tmp_path / "train" / "Torn" / "k").iterdir())
+    good = [path.read_bytes() for path in slices]
+    for path in slices:
+        path.write_bytes(b"junk")
+    assert dict(load_manifest(tmp_path).attrs["unreadable"]).keys() == {"train/Torn/k"}
+    for path, data in zip(slices, good, strict=True):
+        path.write_bytes(data)
+    frame = load_manifest(tmp_path)
+    assert len(frame) == 4 and frame.attrs["unreadable"] == []
+
+
+def test_a_column_of_slices_does_not_turn_radiographs_into_studies(tmp_path: Path) -> None:
+    plain_folder(tmp_path, splits={"train": 2, "val": 2}, size=(32, 40))
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg"))
+    rows = [f"{file},{file.split('/')[0]},{int('not ' not in file)},p{i},32,40,1" for i, file in enumerate(files)]
+    header = "file,split,label,group,width,height,slices"
+    (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
+    write_series(tmp_path / "test", make_truth(1, slices=6), 1)
+    assert not holds_studies(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "noun"),
+    [
+        ({"label": ["fractured", "not fractured"], "slices": [1, 1]}, "image"),
+        ({"label": ["torn", "Whole"]}, "study"),
+        ({"label": [1, 0], "decision": ["torn", "whole"]}, "study"),
+        ({"label": [1, 0], "decision": ["Fractured", "Not Fractured"], "slices": [1, 1]}, "image"),
+        ({"label": [1, 0], "slices": [20, 21]}, "study"),
+        ({"label": [1, 0]}, "image"),
+    ],
+)
+def test_words_say_what_a_table_is_of(tmp_path: Path, columns: dict[str, list[object]], noun: str) -> None:
+    table = pd.DataFrame({"file": ["a", "b"], "score": [0.9, 0.1], **columns})
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    found = read_predictions(tmp_path / "scores.csv")
+    assert found.attrs["noun"] == noun and found["label"].tolist() == [1, 0]
+
+
+def test_a_table_of_both_is_refused(tmp_path: Path) -> None:
+    table = pd.DataFrame({"file": ["a", "b"], "score": [0.9, 0.1], "label": [1, 0], "decision": ["Torn", "Fractured"]})
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    with pytest.raises(InputError, match="column decision has torn and fractured; expected words of images or of"):
+        read_predictions(tmp_path / "scores.csv")
+
+
 def test_a_series_that_is_given_has_its_name_and_label(tmp_path: Path) -> None:
     pytest.importorskip("pydicom")
     for name in ("a", "b"):
@@ -339,7 +400,9 @@ def test_another_plane_is_left_out(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         sitk.WriteImage(image, str(path))
     report = import_dataset(tmp_path / "source", tmp_path / "out", progress=False)
-    assert report.images == 8 and report.left_out == (("Torn/knee8.nii.gz", "axial; expected sagittal slices"),)
+    assert report.images == 8 and report.left_out == (("Torn/knee8.nii.gz", "axial slices; expected sagittal ones"),)
+    problems = audit_folder(tmp_path / "source").problems
+    assert [(p.file, p.detail) for p in problems] == [("Torn/knee8.nii.gz", "axial slices; expected sagittal ones")]
     frame = load_manifest(tmp_path / "out")
     one = frame[[file.endswith("knee3.npy") for file in frame["file"]]].iloc[0]
     assert (one["slice_mm"], one["pixel_mm"]) == (4.0, 0.5) and one["file"].split("/")[1] == "Whole"

@@ -13,7 +13,7 @@ from fracturelib.curate.study_looks import StudyLook, look_at_studies
 from fracturelib.data.dicom_series import series_files
 from fracturelib.data.groups import split_by_group
 from fracturelib.data.pixels import noted
-from fracturelib.data.study import PLANES, to_grey
+from fracturelib.data.study import to_grey
 from fracturelib.data.study_sets import MASKS
 from fracturelib.data.volumes import read_study, stem
 
@@ -21,14 +21,14 @@ MEASURED = ("slice_mm", "pixel_mm", "laterality")  # of a file where it says the
 
 
 def readable_studies(images: pd.DataFrame, *, progress: bool) -> tuple[pd.DataFrame, list[LeftOut], list[str]]:
-    """The studies that can be read and are not of another plane, those that are left out, and notes.
+    """The studies that can be read, those that are left out, and notes.
 
     Each gets file (for the log), slices, height, width, what is known of `MEASURED`, and import_copy, import_contrast
     and import_bytes as an image has them.
     """
     looks = look_at_studies(list(images["path"]), progress=progress)
     files = [f"{path.parent.name}/{path.name}" for path in images["path"]]
-    reasons = [_reason(look) for look in looks]
+    reasons = [look.reason for look in looks]
     left_out = [LeftOut(file, "unreadable", reason) for file, reason in zip(files, reasons, strict=True) if reason]
     kept = [place for place, reason in enumerate(reasons) if not reason]
     good = [looks[place] for place in kept]
@@ -44,13 +44,6 @@ def readable_studies(images: pd.DataFrame, *, progress: bool) -> tuple[pd.DataFr
     readable["import_copy"] = find_study_copies(good, progress=progress).group
     notes = {file: look.notes for file, look in sorted(zip(files, looks, strict=True), key=lambda pair: pair[0])}
     return readable, left_out, noted(notes, nouns=WORDS[STUDY].nouns)
-
-
-def _reason(look: StudyLook) -> str:
-    """Why a study is not taken; empty if it is."""
-    if look.reason or look.plane in ("", PLANES[0]):
-        return look.reason
-    return f"{look.plane}; expected {PLANES[0]} slices"
 
 
 def study_bytes(path: Path) -> int:

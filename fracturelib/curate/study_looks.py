@@ -14,7 +14,7 @@ from fracturelib._io.threads import in_threads
 from fracturelib.curate.keypoints import digest_of, points_of
 from fracturelib.data.dicom_series import series_files
 from fracturelib.data.study import Study, to_grey
-from fracturelib.data.volumes import read_study
+from fracturelib.data.volumes import read_sagittal
 
 SIDE = 128  # long side, in pixels, of the small slices in which points are sought
 POINTS = 30  # at most, of one slice
@@ -80,7 +80,7 @@ def look_at_study(path: Path) -> StudyLook:
     """Look at one study."""
     digest = _digest(path)
     try:
-        study = read_study(path)
+        study = read_sagittal(path)
     except InputError as error:
         nothing = np.zeros((0, 0, 0), np.uint8), np.zeros((0, 3), np.float32), np.zeros((0, 128), np.uint8)
         return StudyLook(digest, str(error).removeprefix(f"{printable(path)}: "), np.full(len(PLAIN), np.nan), *nothing)

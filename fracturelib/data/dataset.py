@@ -107,7 +107,7 @@ def _with_sizes(folder: Path, frame: pd.DataFrame, *, decode: bool) -> pd.DataFr
     else:
         sizes = pd.DataFrame([p[:2] for p in read], columns=["width", "height"], index=frame.index, dtype="int64")
     frame = frame.assign(width=sizes["width"], height=sizes["height"])
-    if "slices" not in frame and all(len(p) == 3 for p in read):
+    if all(len(p) == 3 for p in read):
         frame["slices"] = np.array([p[2] for p in read if len(p) == 3], np.int64)
     frame.attrs["unreadable"] = unreadable
     return frame
@@ -120,8 +120,10 @@ def probe(folder: Path, files: Sequence[str], *, decode: bool) -> list[Size | st
     """
     stamps = []
     for file in files:
-        stat = (folder / file).stat() if (folder / file).exists() else None
-        stamps.append(f"{file}|{stat.st_size}|{stat.st_mtime_ns}" if stat else file)
+        path = folder / file
+        parts = sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []  # a series is a folder
+        stats = [part.stat() for part in parts]
+        stamps.append("|".join([file, *(f"{stat.st_size}|{stat.st_mtime_ns}" for stat in stats)]))
     signs = [str(SIZES_VERSION), str(folder.resolve()), str(decode), *stamps]
     key = hashlib.sha256("\n".join(signs).encode(errors="surrogateescape")).hexdigest()[:24]
     memory = cache_dir() / f"sizes-{key}.json"

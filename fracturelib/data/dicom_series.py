@@ -111,14 +111,17 @@ def read_series(folder: Path) -> Study:
     return Study(pixels, _step(chosen), pixel_mm, _side(first.header), first.plane, tuple(notes))
 
 
-def is_mri(path: Path) -> bool:
-    """Whether a DICOM file is a slice of MRI; False if that cannot be found out."""
-    try:
-        with dicom_errors(path):
-            header = read_elements(path, pixels=False, more=("Modality", "ImagePositionPatient"))
-            return str(header.get("Modality") or "") == "MR" and "ImagePositionPatient" in header
-    except (InputError, OSError):
-        return False
+def are_mri(paths: Sequence[Path]) -> bool:
+    """Whether DICOM files are slices of MRI, as the first says that says anything; False if none does."""
+    for path in paths:
+        try:
+            with dicom_errors(path):
+                header = read_elements(path, pixels=False, more=("Modality", "ImagePositionPatient"))
+                if modality := str(header.get("Modality") or ""):
+                    return modality == "MR" and "ImagePositionPatient" in header
+        except (InputError, OSError):
+            continue
+    return False
 
 
 def _slices(folder: Path) -> tuple[list[Slice], list[str]]:

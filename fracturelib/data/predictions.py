@@ -62,7 +62,7 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
         raise InputError(f"{name}: has no row; expected one for each image")
     if frame["file"].isna().any():
         raise InputError(f"{name}: row {int(frame['file'].isna().argmax()) + 2} has no file; expected the image's name")
-    noun = _noun(frame)
+    noun = _noun(frame, name)
     if frame["file"].duplicated().any():
         twice = frame["file"][frame["file"].duplicated()].iloc[0]
         raise InputError(f"{name}: {twice} is there twice; {WORDS[noun].said('expected one row an image')}")
@@ -98,18 +98,24 @@ def checked_predictions(frame: pd.DataFrame, name: str | Path) -> pd.DataFrame:
     return checked
 
 
-def _noun(frame: pd.DataFrame) -> str:
-    """What a table's rows are: studies, if a network of studies decided on them, or if none has the name of an image.
+def _noun(frame: pd.DataFrame, name: str | Path) -> str:
+    """What a table's rows are: studies, if decisions or labels are torn or whole, or if none has the name of an image.
 
     A series of DICOM files is a folder, whose name says nothing: its manifest has a column slices.
     """
-    decided = set(frame["decision"].dropna()) - {""} if "decision" in frame else set()
-    if decided:
-        return STUDY if decided <= set(STUDY_CLASSES) else "image"
-    names = [str(file).lower() for file in frame["file"]]
+    for column in ("decision", "label"):
+        said = {plain(str(value)) for value in frame[column].dropna()} if column in frame else set()
+        studies = said & (STUDY_LABEL_OF.keys() - LABEL_OF.keys())
+        images = said & (LABEL_OF.keys() - STUDY_LABEL_OF.keys())
+        if studies and images:
+            some = f"{min(studies)} and {min(images)}"
+            raise InputError(f"{name}: column {column} has {some}; expected words of images or of studies, not both")
+        if studies or images:
+            return STUDY if studies else "image"
+    files = [str(file).lower() for file in frame["file"]]
     if "slices" in frame:
-        return "image" if any(Path(name).suffix in IMAGE_SUFFIXES for name in names) else STUDY
-    return STUDY if all(stem(name) != name for name in names) else "image"
+        return "image" if any(Path(file).suffix in IMAGE_SUFFIXES for file in files) else STUDY
+    return STUDY if all(stem(file) != file for file in files) else "image"
 
 
 def _split(value: object) -> str:

@@ -11,7 +11,7 @@ from fracturelib._io.files import InputError, counted, printable
 from fracturelib._io.tables import read_table
 from fracturelib._io.words import STUDY
 from fracturelib.data.dicom_series import SUFFIXES as DICOM
-from fracturelib.data.dicom_series import is_mri
+from fracturelib.data.dicom_series import are_mri
 from fracturelib.data.found import Found
 from fracturelib.data.labels import LABEL_OF, STUDY_LABEL_OF, plain
 from fracturelib.data.manifest import MANIFEST
@@ -39,10 +39,15 @@ def is_study_set(walk: Walk) -> bool:
     if any(plain(part) in ONLY_STUDIES for folder in folders for part in folder.split("/")):
         return True
     if any(_lists_studies(walk.folder / name) for name in walk.others if name.rpartition("/")[2] == MANIFEST):
-        return bool(volumes or slices)
+        return bool(volumes) or _are_mri(walk, slices)
     if walk.images:
-        return len(slices) == len(walk.images) and is_mri(walk.folder / slices[0])
+        return _are_mri(walk, slices)
     return any(_is_volume(walk.folder / name) for name in volumes)
+
+
+def _are_mri(walk: Walk, slices: list[str]) -> bool:
+    """Whether all images of a folder are DICOM files, and those slices of MRI."""
+    return len(slices) == len(walk.images) and are_mri([walk.folder / name for name in slices])
 
 
 def as_studies(walk: Walk) -> Walk:
