@@ -25,13 +25,23 @@ PLAN = (
 CHANNELS = 1280
 
 
+class StridedDepthwise(nn.Conv2d):
+    """A depthwise convolution with a stride, always in float32: bfloat16 makes its gradient five times slower."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (n, c, h, w) to (n, c, h', w') float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 def _unit(
     channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1, groups: int = 1, *, folded: bool = False
 ) -> list[nn.Module]:
     # The weights were learnt with padding that a stride of 2 makes lopsided: one pixel more to the right and below.
     before = (kernel - stride) // 2
     lopsided = [nn.ZeroPad2d((before, kernel - stride - before) * 2)] if stride > 1 else []
-    convolution = nn.Conv2d(
+    kind = StridedDepthwise if groups > 1 and stride > 1 else nn.Conv2d
+    convolution = kind(
         channels_in, channels_out, kernel, stride, 0 if stride > 1 else kernel // 2, groups=groups, bias=folded
     )
     norm = nn.Identity() if folded else nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.01)

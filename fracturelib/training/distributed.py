@@ -3,9 +3,10 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 import numpy as np
 import torch
@@ -77,6 +78,10 @@ class ProcessGroup:
                 if type(child) is nn.BatchNorm2d:
                     setattr(parent, name, WholeBatchNorm.of(child))
         return DistributedDataParallel(module)
+
+    def apart(self, module: nn.Module, *, until: bool) -> AbstractContextManager[None]:
+        """In which gradients add up in this process alone; `until` the last, when they are averaged over all."""
+        return nullcontext() if until or self.count == 1 else cast(DistributedDataParallel, module).no_sync()
 
     def wait(self) -> None:
         """Until all processes are here."""

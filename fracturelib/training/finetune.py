@@ -35,6 +35,9 @@ from fracturelib.training.state import STATE_FILE, TrainingState, begun_with
 from fracturelib.training.train import Images, calibrated, require_finite
 
 STATE_FORMAT = "fracturelib fine-tuning state"
+AT_ONCE = (
+    8  # images, where features learn: what a layer leaves stays nearer to the processor than that of a whole batch
+)
 
 
 class Step(nn.Module):
@@ -247,23 +250,12 @@ def _learn(
         losses = []
         within = tqdm(total=len(images.labels), desc=f"epoch {epoch + 1}", unit="image", leave=False, disable=not talks)
         for chosen, inputs, places, keep in _batches(train, config, epoch, ranks, learner.model.channels[2]):
-            mine = torch.from_numpy(ranks.part(np.arange(len(chosen))))
-            labels = torch.from_numpy(images.labels[chosen])[mine].to(ranks.device)
-            # DDP averages the gradients of the processes, so each one's sum is divided by a part of the whole batch.
-            shared, outlined = len(chosen) / ranks.count, max(float(places.sum()), 1.0) / ranks.count
-            fractured = max(float(places.flatten(1).any(dim=1).sum()), 1.0) / ranks.count
-            places = places[mine].to(ranks.device)
-            with autocast(ranks.device, learner.precision):
-                logits, cells = learner.step(tuple(x.to(ranks.device) for x in inputs), keep[mine].to(ranks.device))
-            loss = F.cross_entropy(logits, labels, reduction="sum") / shared
-            loss = loss + config.mask_loss_weight * focal_loss(cells, places, places=outlined)
-            loss = loss + config.peak_loss_weight * peak_loss(cells, places, images=fractured)
             optimizer.zero_grad()
-            loss.backward()
+            loss = _gradients(learner, torch.from_numpy(images.labels[chosen]), inputs, places, keep, config)
             optimizer.step()
             learner.cycle.step()
             learner.average.update_parameters(learner.model)
-            losses.append(ranks.total(loss.item()) / ranks.count)
+            losses.append(ranks.total(loss) / ranks.count)
             within.update(len(chosen))
             within.set_postfix_str(f"loss {np.mean(losses):.3f}")
         within.close()
@@ -275,6 +267,36 @@ def _learn(
         bar.update()
         bar.set_postfix_str(f"AUC {row['val_auc']:.3f}, AP {row['val_ap']:.3f}, peak {row['val_peak']:.2f}")
     bar.close()
+
+
+def _gradients(
+    learner: _Learner, labels: Tensor, inputs: tuple[Tensor, ...], places: Tensor, keep: Tensor, config: FineTuneConfig
+) -> float:
+    """The loss of a batch, this process's part of it, whose gradients are left in the parameters.
+
+    `labels`, `places` and `keep` are of the whole batch, `inputs` of this process's images. Where the features learn,
+    the images are taken `AT_ONCE` by `AT_ONCE`, and the gradients add up.
+    """
+    ranks = learner.ranks
+    # DDP averages the gradients of the processes, so each one's sum is divided by a part of the whole batch.
+    shared, outlined = len(labels) / ranks.count, max(float(places.sum()), 1.0) / ranks.count
+    fractured = max(float(places.flatten(1).any(dim=1).sum()), 1.0) / ranks.count
+    mine = torch.from_numpy(ranks.part(np.arange(len(labels))))
+    parts = torch.arange(len(mine)).split(AT_ONCE if config.unfreeze in ("most", "all") else len(mine))
+    total = 0.0
+    for part in parts:
+        rows = mine[part]
+        truth = places[rows].to(ranks.device)
+        with ranks.apart(learner.step, until=part is parts[-1]):
+            with autocast(ranks.device, learner.precision):
+                seen = tuple(x[part].to(ranks.device) for x in inputs)
+                logits, cells = learner.step(seen, keep[rows].to(ranks.device))
+            loss = F.cross_entropy(logits, labels[rows].to(ranks.device), reduction="sum") / shared
+            loss = loss + config.mask_loss_weight * focal_loss(cells, truth, places=outlined)
+            loss = loss + config.peak_loss_weight * peak_loss(cells, truth, images=fractured)
+            loss.backward()
+        total += loss.item()
+    return total
 
 
 def _batches(
