@@ -148,7 +148,7 @@ class Classifier:
         if self.tta_calibration is None:
             raise InputError(
                 f"the network ({self.architecture['name']}) was not calibrated for test-time augmentation; expected "
-                "one that was, as `fracture train` without --folds leaves it"
+                "one that was, as `fracture train` leaves it"
             )
         return replace(self, tta=True, **asdict(self.tta_calibration))
 

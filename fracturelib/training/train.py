@@ -36,6 +36,7 @@ from fracturelib.training.state import STATE_FILE, TrainingState, begun_with
 
 STATE_FORMAT = "fracturelib training state"
 FAMILIAR = 1000  # so many images of the training say what is ordinary
+DEFAULT_RULE = "sensitivity=0.90"
 JUDGED_ON = "validation images"  # in a checkpoint's `extra`: how many its thresholds were chosen on
 
 
@@ -283,7 +284,7 @@ def calibrated_by(classifier: Classifier, logits: NDArray[np.float64], labels: N
         classifier,
         temperature=temperature,
         thresholds=thresholds,
-        default_rule="sensitivity=0.90",
+        default_rule=DEFAULT_RULE,
         extra=classifier.extra | {JUDGED_ON: len(labels)},
     )
 
@@ -293,7 +294,7 @@ def calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple
     temperature = fit_temperature(logits, labels)
     scores = scores_from_logits(logits, temperature)
     return temperature, {
-        "sensitivity=0.90": threshold_for_sensitivity(labels, scores, 0.90),
+        DEFAULT_RULE: threshold_for_sensitivity(labels, scores, 0.90),
         "sensitivity=0.95": threshold_for_sensitivity(labels, scores, 0.95),
         "youden": threshold_youden(labels, scores),
     }
@@ -312,6 +313,9 @@ def with_familiarity(classifier: Classifier, train: NDArray[np.uint8], other: ND
 
 def calibrated_for_tta(classifier: Classifier, val: Images) -> Classifier:
     """The same classifier, calibrated on `val` for test-time augmentation as well: `Classifier.with_tta`."""
-    logits = replace(classifier, tta=True).logits(val.images)
-    temperature, thresholds = calibration(logits, val.labels)
-    return replace(classifier, tta_calibration=Calibration(temperature, thresholds))
+    return with_tta_calibration(classifier, replace(classifier, tta=True).logits(val.images), val.labels)
+
+
+def with_tta_calibration(classifier: Classifier, logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Classifier:
+    """The same, by logits (n, 2) with test-time augmentation of images that it never learnt."""
+    return replace(classifier, tta_calibration=Calibration(*calibration(logits, labels)))
