@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
@@ -35,9 +36,9 @@ from fracturelib.training.state import STATE_FILE, TrainingState, begun_with
 from fracturelib.training.train import Images, calibrated, require_finite
 
 STATE_FORMAT = "fracturelib fine-tuning state"
-AT_ONCE = (
-    8  # images, where features learn: what a layer leaves stays nearer to the processor than that of a whole batch
-)
+WITH_IMAGES = ("most", "all")  # what is tuned there begins so early that features cannot be kept
+STEEPEST = 5.0  # norm of the gradients, there: most steps have less, and one with ten times as much undoes many
+AT_ONCE = 8  # images, there: more of them leave less in the processor's cache
 
 
 class Step(nn.Module):
@@ -252,6 +253,8 @@ def _learn(
         for chosen, inputs, places, keep in _batches(train, config, epoch, ranks, learner.model.channels[2]):
             optimizer.zero_grad()
             loss = _gradients(learner, torch.from_numpy(images.labels[chosen]), inputs, places, keep, config)
+            if config.unfreeze in WITH_IMAGES:
+                clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], STEEPEST)
             optimizer.step()
             learner.cycle.step()
             learner.average.update_parameters(learner.model)
@@ -282,7 +285,7 @@ def _gradients(
     shared, outlined = len(labels) / ranks.count, max(float(places.sum()), 1.0) / ranks.count
     fractured = max(float(places.flatten(1).any(dim=1).sum()), 1.0) / ranks.count
     mine = torch.from_numpy(ranks.part(np.arange(len(labels))))
-    parts = torch.arange(len(mine)).split(AT_ONCE if config.unfreeze in ("most", "all") else len(mine))
+    parts = torch.arange(len(mine)).split(AT_ONCE if config.unfreeze in WITH_IMAGES else len(mine))
     total = 0.0
     for part in parts:
         rows = mine[part]
