@@ -24,7 +24,7 @@ from fracturelib.explain.overlay import upsample
 from fracturelib.metrics.classification import roc_auc
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import stages
-from fracturelib.simulate import image_of, make_image, simulate_dataset
+from fracturelib.simulate.dataset import image_of, make_image, simulate_dataset
 from fracturelib.training.config import TrainConfig
 from fracturelib.training.train import Images, fit
 

@@ -176,7 +176,8 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
 
 def run_simulate(args: argparse.Namespace) -> int:
     """`fracture data simulate`."""
-    from fracturelib.simulate import REGIONS, simulate_dataset
+    from fracturelib.simulate import simulate_dataset
+    from fracturelib.simulate.regions import REGIONS
 
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"{args.out}: is a file; expected a folder to make")

@@ -34,25 +34,19 @@ from fracturelib.viz.figures import losses_plot
 from fracturelib.viz.gradcam_explorer import GradCAMExplorer
 
 __all__ = [
-    "Split",
     "classifier_line",
     "data_line",
     "environment_table",
     "faulty_loops",
-    "is_demo",
-    "learnt_from",
     "open_classifier",
     "open_explorer",
     "open_folds",
     "open_knees",
     "open_predictions",
     "open_split",
-    "own_run",
     "plant_copies",
-    "run_folder",
     "show_progress",
     "some_of_each",
-    "test_split",
     "train_course_model",
 ]
 

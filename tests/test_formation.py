@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from fracturelib._io.files import InputError
-from fracturelib.simulate import image_formation
-from fracturelib.simulate.image import formed
+from fracturelib.simulate.image import formed, image_formation
 from fracturelib.viz.image_formation import PANELS, ImageFormationView, panels
 
 

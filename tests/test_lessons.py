@@ -23,8 +23,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from benchmarks import minutes
-from fracturelib.checks import Reply, answers, check
-from fracturelib.checks.answers import not_yet, right
+from fracturelib.checks import answers, check
+from fracturelib.checks.answers import Reply, not_yet, right
 from tests import rules
 from tests.checks.conftest import Case, judged
 from tests.conftest import ROOT

@@ -15,7 +15,8 @@ from fracturelib.cli import main
 from fracturelib.curate.audit import audit_folder
 from fracturelib.curate.audit_report import to_dict, to_html, to_text
 from fracturelib.curate.importer import import_dataset
-from fracturelib.data import load_manifest, load_studies, read_folder, read_study
+from fracturelib.data import load_manifest, load_studies, read_study
+from fracturelib.data.layouts import read_folder
 from fracturelib.data.predictions import read_predictions
 from fracturelib.data.studies import holds_studies, load_truth, load_volumes
 from fracturelib.data.study import Study, resample_study, to_grey

@@ -4,6 +4,6 @@
 that the reader has, and no reply gives it away.
 """
 
-from fracturelib.checks.answers import Reply, check
+from fracturelib.checks.answers import check
 
-__all__ = ["Reply", "check"]
+__all__ = ["check"]

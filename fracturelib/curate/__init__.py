@@ -3,6 +3,5 @@
 from fracturelib.curate.audit import audit_folder
 from fracturelib.curate.audit_report import to_text
 from fracturelib.curate.importer import import_dataset
-from fracturelib.curate.shortcuts import find_shortcuts
 
-__all__ = ["audit_folder", "find_shortcuts", "import_dataset", "to_text"]
+__all__ = ["audit_folder", "import_dataset", "to_text"]

@@ -50,7 +50,7 @@ def slice_evidence(classifier: Classifier, study: Volume) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from fracturelib.models import StudyNetwork
+    >>> from fracturelib.models.study import StudyNetwork
     >>> classifier = Classifier(StudyNetwork("mean", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
     >>> study = np.random.default_rng(0).integers(0, 256, (5, 32, 32)).astype(np.uint8)
     >>> slice_evidence(classifier, study)["weight"].round(2).tolist()  # the middle three are read
@@ -84,7 +84,7 @@ def deciding_slice(classifier: Classifier, study: Volume) -> int:
 
     Examples
     --------
-    >>> from fracturelib.models import StudyNetwork
+    >>> from fracturelib.models.study import StudyNetwork
     >>> classifier = Classifier(StudyNetwork("middle", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
     >>> deciding_slice(classifier, np.random.default_rng(0).integers(0, 256, (5, 32, 32)).astype(np.uint8))
     2
@@ -123,7 +123,7 @@ def slice_maps(
 
     Examples
     --------
-    >>> from fracturelib.models import StudyNetwork
+    >>> from fracturelib.models.study import StudyNetwork
     >>> classifier = Classifier(StudyNetwork("mean", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
     >>> slice_maps(classifier, np.random.default_rng(0).integers(0, 256, (5, 32, 32)).astype(np.uint8)).shape
     (5, 32, 32)
@@ -206,7 +206,7 @@ def judge_slices(
 
     Examples
     --------
-    >>> from fracturelib.models import StudyNetwork
+    >>> from fracturelib.models.study import StudyNetwork
     >>> classifier = Classifier(StudyNetwork("mean", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
     >>> study = np.random.default_rng(0).integers(0, 256, (1, 5, 32, 32)).astype(np.uint8)
     >>> mask = np.zeros(study.shape, bool)

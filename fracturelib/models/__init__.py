@@ -13,10 +13,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "save_classifier",
         ],
         "efficientnet_lite": ["imagenet_classifier"],
-        "ensemble": ["DeepEnsemble"],
         "localizer": ["LocalizingEfficientNet"],
         "registry": ["stages"],
         "small_cnn": ["SmallCNN"],
-        "study": ["StudyNetwork"],
     },
 )

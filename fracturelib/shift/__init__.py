@@ -14,7 +14,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "harmonize": [
             "ranked",
             "fit_inversion_detector",
-            "harmonize",
         ],
         "hospital": ["Hospital", "harmonizing_steps", "other_hospital", "told_apart"],
         "recalibration": [
