@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from fracturelib._io.files import InputError
 from fracturelib.models import efficientnet_lite as lite
@@ -215,3 +216,54 @@ def test_recipes_that_do_not_fit(changes: dict[str, object], message: str) -> No
 def test_the_precision_that_is_fast_here() -> None:
     assert resolved_precision("auto") in ("float32", "bfloat16")
     assert resolved_precision("bfloat16") == "bfloat16"
+
+
+@pytest.mark.parametrize("unfreeze", ["most", "all"])
+def test_gradients_of_parts_add_up_to_those_of_the_batch(unfreeze: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, masks = squares(7)
+    found = []
+    for at_once in (7, 2):
+        monkeypatch.setattr(finetune, "AT_ONCE", at_once)
+        settings, model = config(unfreeze=unfreeze, dropout=0.0), made()
+        learner = finetune._Learner.begun(model, finetune._parameters(model, settings), settings, 7, ProcessGroup())
+        known = finetune._Outlined.of(images, masks, 64, None)
+        (chosen, inputs, places, keep), *_ = finetune._batches(known, settings, 0, ProcessGroup(), model.channels[2])
+        loss = finetune._gradients(
+            learner, torch.from_numpy(images.labels[chosen]), inputs, places, keep, replace(settings, batch=7)
+        )
+        found.append((loss, [p.grad.clone() for p in model.parameters() if p.grad is not None]))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5) and len(found[0][1]) > 20
+    for whole, parts in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("unfreeze", "held"), [("heads", False), ("most", True)])
+def test_a_steep_gradient_is_held_where_features_learn(
+    unfreeze: str, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune, "STEEPEST", 0.01)
+    norms: list[float] = []
+
+    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.nn.utils.get_total_norm(grads)))
+
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        images, masks = squares(8)
+        fit_localizer(images, images, masks, masks, config(unfreeze=unfreeze, epochs=1), model=made(), progress=False)
+    finally:
+        hook.remove()
+    assert norms and (max(norms) < 0.0101) is held
+
+
+def test_a_strided_depthwise_convolution_is_computed_in_float32() -> None:
+    layer = lite.StridedDepthwise(6, 6, 3, 2, groups=6)
+    x = torch.randn(2, 6, 9, 9, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = layer(x.bfloat16())
+    plain = torch.nn.functional.conv2d(x.bfloat16().float(), layer.weight, layer.bias, stride=2, groups=6)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, plain)
+    strided = [m for m in made().modules() if isinstance(m, torch.nn.Conv2d) and m.groups > 1 and m.stride[0] > 1]
+    assert len(strided) == 4 and all(isinstance(m, lite.StridedDepthwise) for m in strided)
