@@ -1,13 +1,15 @@
 """Does the network notice images that are unlike those it learnt from, and does it leave ordinary ones alone?
 
-    fracture data import PATH/TO/FracAtlas data/raw/fracatlas --splits fracturelib/models/pretrained/fracatlas-localizer-splits.csv
-    python benchmarks/strangers.py data/raw/fracatlas [--model MODEL] [--each 50]
+    fracture data import PATH/TO/FracAtlas DIR --splits TABLE --listed-only
+    python benchmarks/strangers.py DIR --model runs/fracatlas-localizer/fold-1/model.pt [--each 50]
 
-Ordinary are the images of test, which chose nothing of the limit. Strangers are made up, or made of test images: each
-kind is written to files and goes the way of `fracture predict`. Printed are the proportions doubted, with Wilson's
-intervals, beside those of a rival that looks at grey values alone (the distance of the histogram of an image from
-those of train, with a limit chosen alike), and what inverting the test images does to the AUC.
-"""  # noqa: E501
+TABLE is a table of splits in which the images of the first fold are test: the network of that fold never met them,
+while the shipped one learnt from all. Ordinary are the images of test, which chose nothing of the limit. Strangers are
+made up, or made of test images: each kind is written to files and goes the way of `fracture predict`. Printed are the
+proportions doubted, with Wilson's intervals, beside those of a rival that looks at grey values alone (the distance of
+the histogram of an image from those of train, with a limit chosen alike), and what inverting the test images does to
+the AUC.
+"""
 
 import argparse
 import tempfile
@@ -26,7 +28,6 @@ from fracturelib.data.decode import read_grey
 from fracturelib.metrics.classification import roc_auc
 from fracturelib.metrics.intervals import wilson_interval
 from fracturelib.models.familiarity import DOUBTED
-from fracturelib.models.shipped import PRETRAINED
 from fracturelib.workflows import NEGATIVE, predict_paths
 
 Grey = NDArray[np.uint8]
@@ -218,7 +219,7 @@ def line(name: str, doubted: NDArray[np.bool_], rival: NDArray[np.bool_]) -> str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", type=Path, default=PRETRAINED)
+    parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--each", type=int, default=50)
     args = parser.parse_args()
 

@@ -1,8 +1,8 @@
-r"""What a second look at each image is worth: `python benchmarks/tta.py DIR [--model MODEL]`.
+r"""What a second look at each image is worth: `python benchmarks/tta.py DIR --model MODEL`.
 
     fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken \
-        --splits fracturelib/models/pretrained/fracatlas-localizer-splits.csv
-    python benchmarks/tta.py data/raw/fracatlas
+        --splits docs/fracatlas-one-split.csv
+    python benchmarks/tta.py data/raw/fracatlas --model runs/most/model.pt
 
 The images of val and test together, which no weight was learnt from. First one look at each image, as it is; then, with
 the mean of both logits, a second at the mirrored image at each size, or only at images to which the first gave more
@@ -22,7 +22,6 @@ from trials import row
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.images import load_images
 from fracturelib.models.classifier import Classifier, load_classifier
-from fracturelib.models.shipped import PRETRAINED
 
 Numbers = NDArray[np.float64]
 LOW = (0.3, 0.5, 0.7)  # shares of the images, by the first look, that get no second one
@@ -41,7 +40,7 @@ def shown(name: str, cost: float, frame: pd.DataFrame, score: Numbers, first: Nu
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", type=Path, default=PRETRAINED)
+    parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--sizes", default="384,352,320,288")
     args = parser.parse_args()
     classifier = load_classifier(args.model)

@@ -17,7 +17,7 @@ from fracturelib.data.decode import in_colour
 from fracturelib.data.images import load_images, to_square
 from fracturelib.models import familiarity
 from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
-from fracturelib.models.familiarity import collected_features, fit_familiarity
+from fracturelib.models.familiarity import collected_features, fit_familiarity, fit_familiarity_by_folds
 from fracturelib.models.shipped import PRETRAINED
 from fracturelib.training.train import with_familiarity
 from fracturelib.tutorial import DEMO, SHIPPED_MODEL
@@ -224,3 +224,15 @@ def test_inverted_fracatlas(fracatlas: Path, tmp_path: Path) -> None:
         Image.fromarray(255 - grey).save(tmp_path / f"{file.stem}.png")
     table = predict_paths([tmp_path], PRETRAINED, progress=False)
     assert (table["doubt"] == NEGATIVE).mean() >= 0.8
+
+
+def test_one_odd_fold_does_not_set_the_limit() -> None:
+    """Where all images were learnt from, each fold is held against the others, and no fold alone says what is too far."""
+    rng = np.random.default_rng(0)
+    features, fold = rng.normal(size=(1000, 6)), np.arange(1000) % 5 + 1
+    features[np.flatnonzero(fold == 1)[:4]] += 30
+    found = fit_familiarity_by_folds(features, fold)
+    plain = fit_familiarity(features[fold != 1], features[fold == 1])
+    assert found.limit < 0.5 * plain.limit
+    assert (found.strangeness(rng.normal(size=(500, 6))) > 1).mean() <= 0.03
+    assert (found.strangeness(rng.normal(size=(50, 6)) + 30) > 1).all()

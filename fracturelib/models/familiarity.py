@@ -99,6 +99,13 @@ def fit_familiarity(train: NDArray[np.floating], other: NDArray[np.floating]) ->
     return replace(made, limit=max(limit, 1e-3))  # images that are all the same have no distance
 
 
+def fit_familiarity_by_folds(features: NDArray[np.floating], fold: NDArray[np.int64]) -> Familiarity:
+    """From features (n, d) of all that it learnt from, with the limit from how far each fold lies from the others."""
+    apart = [fit_familiarity(features[fold != k], features[fold == k]).distance(features[fold == k]) for k in set(fold)]
+    limit = float(np.quantile(np.concatenate(apart), 1 - DOUBTED))
+    return replace(fit_familiarity(features, features), limit=max(limit, 1e-3))
+
+
 @contextmanager
 def collected_features(model: nn.Module) -> Iterator[Callable[[], NDArray[np.float32]]]:
     """Yield a function that gives the features, (n, d), of all images that went through `model` in the block.

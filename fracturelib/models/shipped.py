@@ -4,4 +4,4 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).with_name("pretrained")
 PRETRAINED = _FOLDER / "fracatlas-localizer.pt"  # for real images; its model card lies beside it
-PRETRAINED_SPLITS = _FOLDER / "fracatlas-localizer-splits.csv"  # which images of FracAtlas it learnt from
+PRETRAINED_SPLITS = _FOLDER / "fracatlas-localizer-splits.csv"  # what of FracAtlas it learnt from

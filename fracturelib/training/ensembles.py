@@ -33,6 +33,7 @@ from fracturelib.training.train import (
     calibrated_by,
     calibrated_for_tta,
     with_familiarity,
+    with_familiarity_by_folds,
     with_tta_calibration,
 )
 
@@ -118,7 +119,7 @@ def _calibrated_out_of_fold(
     mirrored = np.mean([mirrored_logits(run, number, images) for run in runs], axis=0)
     made = with_tta_calibration(calibrated_by(made, logits, labels), mirrored, labels)
     made = replace(made, extra=made.extra | {"folds": int(number.max())})
-    made = with_familiarity(made, images[number != 1], images[number == 1])  # whole patients
+    made = with_familiarity_by_folds(made, images, number)
     return made, with_test(held, made, folder, frame[frame["split"] == "test"])
 
 

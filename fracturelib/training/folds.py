@@ -53,7 +53,7 @@ from fracturelib.training.train import (
     Images,
     calibrated_by,
     calibration,
-    with_familiarity,
+    with_familiarity_by_folds,
     with_tta_calibration,
 )
 
@@ -351,7 +351,7 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
         number = folds_by_patient(pool.frame, len(parts), recipe.config.seed)
         labels = tables["label"].to_numpy(np.int64)
         classifier = with_tta_calibration(classifier, mirrored_logits(out, number, pool.images), labels)
-        classifier = with_familiarity(classifier, pool.images[number != 1], pool.images[number == 1])  # whole patients
+        classifier = with_familiarity_by_folds(classifier, pool.images, number)
     tables = with_test(tables, classifier, pool.folder, test)
     run = Run(out, classifier, history, tables)
     if recipe.ranks.first:

@@ -26,7 +26,7 @@ from fracturelib.models.classifier import (
     normalised,
     scores_from_logits,
 )
-from fracturelib.models.familiarity import collected_features, fit_familiarity
+from fracturelib.models.familiarity import collected_features, fit_familiarity, fit_familiarity_by_folds
 from fracturelib.models.registry import build_model
 from fracturelib.training.augment import augmented, augmented_studies
 from fracturelib.training.config import FineTuneConfig, TrainConfig
@@ -309,6 +309,14 @@ def with_familiarity(classifier: Classifier, train: NDArray[np.uint8], other: ND
             replace(classifier, tta=False).logits(images[chosen])
             found.append(features())
     return replace(classifier, familiarity=fit_familiarity(*found))
+
+
+def with_familiarity_by_folds(classifier: Classifier, images: NDArray[np.uint8], fold: NDArray[np.int64]) -> Classifier:
+    """The same, where all images (n, size, size) were learnt from: hardly one is doubted by those of other folds."""
+    with collected_features(classifier.model) as features:
+        replace(classifier, tta=False).logits(images)
+        found = features()
+    return replace(classifier, familiarity=fit_familiarity_by_folds(found, fold))
 
 
 def calibrated_for_tta(classifier: Classifier, val: Images) -> Classifier:
