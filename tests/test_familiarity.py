@@ -227,7 +227,7 @@ def test_inverted_fracatlas(fracatlas: Path, tmp_path: Path) -> None:
 
 
 def test_one_odd_fold_does_not_set_the_limit() -> None:
-    """Where all images were learnt from, each fold is held against the others, and no fold alone says what is too far."""
+    """Where all images were learnt from, each fold is held against the others, and none alone says what is too far."""
     rng = np.random.default_rng(0)
     features, fold = rng.normal(size=(1000, 6)), np.arange(1000) % 5 + 1
     features[np.flatnonzero(fold == 1)[:4]] += 30
