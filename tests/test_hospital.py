@@ -13,13 +13,13 @@ from fracturelib.shift import (
     delivered,
     fit_intercept,
     fit_inversion_detector,
-    harmonize,
     harmonizing_steps,
     other_hospital,
     repair_and_judge,
     repairs_over_draws,
     told_apart,
 )
+from fracturelib.shift.harmonize import harmonize
 from fracturelib.viz import changes_plot
 
 

@@ -11,25 +11,18 @@ import pytest
 from scipy import ndimage
 
 from fracturelib._io.files import InputError
-from fracturelib.simulate import (
-    REGIONS,
-    image_formation,
-    image_of,
-    make_image,
-    path_lengths,
-    plan_images,
-    simulate_dataset,
-    simulate_image,
-)
+from fracturelib.simulate import simulate_dataset, simulate_image
 from fracturelib.simulate import view as view_module
 from fracturelib.simulate.anatomy import Bone, load_pack, pose
+from fracturelib.simulate.dataset import image_of, make_image, plan_images
 from fracturelib.simulate.fractures import KINDS, SHATTERED, Slit, break_bone, rough_cut
+from fracturelib.simulate.image import image_formation
 from fracturelib.simulate.patient import make_patient
 from fracturelib.simulate.physics import attenuation, spectrum, transmit
-from fracturelib.simulate.regions import region_of
+from fracturelib.simulate.regions import REGIONS, region_of
 from fracturelib.simulate.render import Camera, Shadow, Tissue, cast_bone
 from fracturelib.simulate.sites import SITES, choose_severity
-from fracturelib.simulate.view import outline
+from fracturelib.simulate.view import outline, path_lengths
 
 DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
 
