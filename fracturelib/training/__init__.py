@@ -7,7 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "baselines": ["metadata_columns", "metadata_scores"],
         "config": ["TrainConfig", "StudyConfig", "FineTuneConfig"],
-        "ensembles": ["ensemble_runs"],
         "features": ["whole_features"],
         "finetune": ["fit_localizer"],
         "folds": ["CrossValidation", "train_folds"],
@@ -25,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "masked_cross_entropy",
             "within_labels",
         ],
-        "runs": ["Run", "train_folder"],
+        "runs": ["Run", "ensemble_runs", "train_folder"],
         "train": ["Images", "fit", "grey_statistics"],
     },
 )

@@ -7,7 +7,7 @@ the others gave.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,12 +22,11 @@ from fracturelib._io.files import InputError
 from fracturelib._io.tables import read_table, table_text, write_table
 from fracturelib._io.words import words_of
 from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
-from fracturelib.data.labels import CLASSES
 from fracturelib.data.predictions import read_predictions
 from fracturelib.metrics.bootstrap import group_bootstrap, rate_at
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.intervals import Interval
-from fracturelib.models.classifier import Classifier, load_classifier, scores_from_logits
+from fracturelib.models.classifier import Classifier, load_classifier
 from fracturelib.training.config import FineTuneConfig, StudyConfig, TrainConfig, best_epoch
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
@@ -48,14 +47,7 @@ from fracturelib.training.runs import (
     scored,
     trained,
 )
-from fracturelib.training.train import (
-    DEFAULT_RULE,
-    Images,
-    calibrated_by,
-    calibration,
-    with_familiarity_by_folds,
-    with_tta_calibration,
-)
+from fracturelib.training.train import Images, calibrated_by, with_familiarity_by_folds, with_tta_calibration
 
 FOLDS_FILE = "folds.csv"
 INNER = 8  # a fold's validation images are one in so many of those that are not its test
@@ -181,7 +173,7 @@ def train_folds(
     recipe = Recipe.of(config, start, weights, attribution, ranks or ProcessGroup(), progress)
     if not (out / FOLDS_FILE).is_file():
         require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
-    frame = learning_frame(folder, config)
+    frame = _frame(folder, config)
     learnt = frame[frame["split"] != "test"].reset_index(drop=True)
     splits = splits_of_folds(folder, learnt, folds, config.seed)
     if recipe.ranks.first:
@@ -209,14 +201,8 @@ class _Part:
     epochs: int  # after which its network was kept
 
 
-def learning_frame(folder: Path, config: TrainConfig | FineTuneConfig) -> pd.DataFrame:
-    """The manifest of a folder, in which all that folds can share out is split "train", both classes among it.
-
-    Raises
-    ------
-    InputError
-        If a class is missing, a patient is in test and elsewhere, or the network learns from something else.
-    """
+def _frame(folder: Path, config: TrainConfig | FineTuneConfig) -> pd.DataFrame:
+    """The manifest of a folder with what the network learns from to share out, both classes among them."""
     frame = load_manifest(folder)
     require_noun(folder, frame, config)
     require_both_classes(frame[frame["split"] != "test"], str(folder))
@@ -249,9 +235,7 @@ def _pool(folder: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], re
     config, ranks = recipe.config, recipe.ranks
     if not ranks.first:
         ranks.wait()
-    images = read_images(
-        folder, list(learnt["file"]), noun=config.noun, size=config.size, progress=recipe.progress and ranks.first
-    )
+    images = read_images(folder, list(learnt["file"]), config, progress=recipe.progress and ranks.first)
     if ranks.first:
         ranks.wait()
     features = None
@@ -348,95 +332,29 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
     classifier = calibrated_by(classifier, logits, tables["label"].to_numpy(np.int64))
     classifier = replace(classifier, extra=classifier.extra | {"folds": len(parts)})
     if not isinstance(recipe.config, StudyConfig):
-        number = folds_by_patient(pool.frame, len(parts), recipe.config.seed)
-        labels = tables["label"].to_numpy(np.int64)
-        classifier = with_tta_calibration(classifier, mirrored_logits(out, number, pool.images), labels)
-        classifier = with_familiarity_by_folds(classifier, pool.images, number)
-    tables = with_test(tables, classifier, pool.folder, test)
-    run = Run(out, classifier, history, tables)
+        fold = tables["fold"].to_numpy(np.int64)
+        both = (logits + _mirrored_logits(out, fold, pool.images)) / 2
+        classifier = with_tta_calibration(classifier, both, tables["label"].to_numpy(np.int64))
+        classifier = with_familiarity_by_folds(classifier, pool.images, fold)
+    if len(test):
+        images = read_images(pool.folder, list(test["file"]), recipe.config)
+        own = scored(classifier, test.reset_index(drop=True), images)
+        own["decision"] = classifier.decide(own["score"].to_numpy())
+        tables = pd.concat([tables, own], ignore_index=True)
+    run = Run(out, classifier, history, tables.astype({"fold": "Int64"}))
     if recipe.ranks.first:
         leave(run, recipe.config)
     return run
 
 
-def with_test(held: pd.DataFrame, classifier: Classifier, folder: Path, test: pd.DataFrame) -> pd.DataFrame:
-    """Scores out of fold, and below them those that the last network gives to `test`, the rows of a folder's manifest.
-
-    Columns as `scored`'s, and fold (Int64, missing for test) and decision.
-    """
-    if len(test):
-        images = read_images(folder, list(test["file"]), noun=classifier.noun, size=classifier.size)
-        own = scored(classifier, test.reset_index(drop=True), images)
-        own["decision"] = classifier.decide(own["score"].to_numpy())
-        held = pd.concat([held, own], ignore_index=True)
-    return held.astype({"fold": "Int64"})
-
-
-def mirrored_logits(run: Path, number: NDArray[np.int64], images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Logits with test-time augmentation, of each image by the network of its fold: (n,), (n, s, s) -> (n, 2)."""
+def _mirrored_logits(out: Path, fold: NDArray[np.int64], images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Logits (n, 2) of the mirrored images, each by the network of its fold, with "not fractured" at 0."""
     found = np.zeros((len(images), 2))
-    for fold in np.unique(number):
-        own = number == fold
-        found[own] = replace(load_classifier(run / f"fold-{fold}" / MODEL_FILE), tta=True).logits(images[own])
+    for k in np.unique(fold):
+        own = fold == k
+        logits = load_classifier(out / f"fold-{k}" / MODEL_FILE).logits(images[own][..., ::-1])
+        found[own, 1] = logits[:, 1] - logits[:, 0]
     return found
-
-
-def begun_folds(run: Path, learnt: pd.DataFrame) -> NDArray[np.int64]:
-    """The fold of each image in a cross-validation: (n,) int64, from 1.
-
-    Raises
-    ------
-    InputError
-        If `run` is not the folder of a finished one, of these images.
-    """
-    path = run / FOLDS_FILE
-    table = read_table(path)
-    wanted = learnt[["file", "label", "group"]]
-    if "fold" not in table or table_text(table[list(wanted)]) != table_text(wanted):
-        raise InputError(f"{path}: holds other {words_of(learnt).many} than the folder; expected those")
-    number = table["fold"].to_numpy(np.int64)
-    for fold in range(1, int(number.max()) + 1):
-        for name in (MODEL_FILE, PREDICTIONS_FILE):
-            if not (run / f"fold-{fold}" / name).is_file():
-                raise InputError(f"{run / f'fold-{fold}' / name}: no such file; expected a finished cross-validation")
-    return number
-
-
-def out_of_fold(runs: Sequence[Path], learnt: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    """What the ensembles of the networks of each fold of several cross-validations make of the images of that fold.
-
-    Returns
-    -------
-    table : DataFrame
-        The rows of `learnt` with score, split "val", fold and decision, by the temperature and the threshold that the
-        validation images of each fold choose.
-    logits : (n, 2) float64
-        Before the temperature.
-    """
-    parts, logits = [], np.zeros((len(learnt), 2))
-    place = pd.Series(np.arange(len(learnt)), learnt["file"])
-    for fold in range(1, int(begun_folds(runs[0], learnt).max()) + 1):
-        frames, found = zip(*(_evidence_of(run / f"fold-{fold}", fold) for run in runs), strict=True)
-        frame, mean = frames[0], np.mean(found, axis=0)
-        for run, other in zip(runs, frames, strict=True):
-            if list(other["file"]) != list(frame["file"]) or list(other["split"]) != list(frame["split"]):
-                raise InputError(f"{run / f'fold-{fold}'}: holds other {words_of(frame).many} than {runs[0]}'s")
-        judged, labels = (frame["split"] == "test").to_numpy(), frame["label"].to_numpy(np.int64)
-        temperature, thresholds = calibration(mean[~judged], labels[~judged])
-        score = scores_from_logits(mean[judged], temperature)
-        rows = place.loc[list(frame.loc[judged, "file"])].to_numpy()
-        logits[rows] = mean[judged]
-        said = np.where(score >= thresholds[DEFAULT_RULE], CLASSES[1], CLASSES[0])
-        parts.append(learnt.iloc[rows].assign(score=score, split="val", fold=fold, decision=said))
-    table = pd.concat(parts).sort_index()
-    table.insert(3, "score", table.pop("score"))
-    return table, logits
-
-
-def _evidence_of(out: Path, fold: int) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    """The scores that a fold's training left for its val and test, and their logits (n, 2) before the temperature."""
-    table = read_predictions(out / PREDICTIONS_FILE)
-    return table, uncalibrated(table.assign(fold=fold), {fold: load_classifier(out / MODEL_FILE).temperature})
 
 
 def _figures(predictions: pd.DataFrame, positive: str) -> dict[str, Interval]:

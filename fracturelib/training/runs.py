@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import torch
 from torch import nn
 
 from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable
@@ -32,14 +32,14 @@ from fracturelib.models.backbones import (
 from fracturelib.models.checkpoint_checks import OddCheckpointError, check_weights
 from fracturelib.models.classifier import Classifier, describe, load_classifier, save_classifier
 from fracturelib.models.ensemble import DeepEnsemble
-from fracturelib.models.localizer import LocalizingNetwork
+from fracturelib.models.localizer import LocalizingEfficientNet, LocalizingNetwork
 from fracturelib.models.registry import build_model, require_model
 from fracturelib.training.config import FineTuneConfig, StudyConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
 from fracturelib.training.finetune import fit_localizer
 from fracturelib.training.state import STATE_FILE
-from fracturelib.training.train import Images, calibrated_for_tta, fit, with_familiarity
+from fracturelib.training.train import Images, calibrated, calibrated_for_tta, fit, with_familiarity
 
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"
@@ -58,11 +58,12 @@ class Run:
 
 
 def read_images(
-    folder: Path, files: Sequence[str], *, noun: str, size: int, progress: bool = False
-) -> NDArray[np.uint8]:
-    """The images of a folder, (n, size, size); of a study set, by its noun, its studies, (n, slices, size, size)."""
-    read = load_volumes if noun == STUDY else load_images
-    return read(folder, files, size=size, progress=progress)
+    folder: Path, files: Sequence[str], config: TrainConfig | FineTuneConfig, *, progress: bool = False
+) -> np.ndarray:
+    """The images of a folder, (n, size, size) uint8; of a study set its studies, (n, slices, size, size) uint8."""
+    if not isinstance(config, StudyConfig):
+        return load_images(folder, files, size=config.size, progress=progress)
+    return load_volumes(folder, files, size=config.size, progress=progress)
 
 
 def require_noun(folder: Path, frame: pd.DataFrame, config: TrainConfig | FineTuneConfig) -> None:
@@ -242,7 +243,7 @@ def trained(
     if recipe.ranks.first and not isinstance(recipe.config, StudyConfig):
         classifier = calibrated_for_tta(classifier, labelled(frame, images, "val"))
         classifier = with_familiarity(classifier, images["train"], images["val"])
-    run = Run(out, classifier, history, judged_splits(classifier, frame, images))
+    run = Run(out, classifier, history, _judged(classifier, frame, images))
     if recipe.ranks.first:
         leave(run, recipe.config)
     return run
@@ -279,14 +280,13 @@ def fitted(
 
 def decoded(folder: Path, frame: pd.DataFrame, recipe: Recipe) -> dict[str, np.ndarray]:
     """The images of each split; the first process decodes them, and the others find them in the cache."""
-    ranks, config = recipe.ranks, recipe.config
-    talks = recipe.progress and ranks.first
+    ranks = recipe.ranks
     if ranks.first:
         print_unreadable(frame)
     else:
         ranks.wait()
     images = {
-        split: read_images(folder, list(part["file"]), noun=config.noun, size=config.size, progress=talks)
+        split: read_images(folder, list(part["file"]), recipe.config, progress=recipe.progress and ranks.first)
         for split, part in frame.groupby("split")
     }
     if ranks.first:
@@ -310,7 +310,7 @@ def _attribute(classifier: Classifier, recipe: Recipe) -> None:
         classifier.extra["attribution"] = attribution
 
 
-def judged_splits(classifier: Classifier, frame: pd.DataFrame, images: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def _judged(classifier: Classifier, frame: pd.DataFrame, images: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """The scores of val and test, as far as they are there."""
     parts = [
         scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
@@ -368,16 +368,93 @@ def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
     options = config.options if isinstance(config, TrainConfig) else {}
     if begun.architecture != {"name": config.architecture, **options}:
         known, own = {"name": config.architecture, **options}, begun.architecture
-        raise InputError(f"{path}: is {called(own, known)}; expected {called(known, own)}, which is to be trained")
+        raise InputError(f"{path}: is {_called(own, known)}; expected {_called(known, own)}, which is to be trained")
     return begun
 
 
-def called(architecture: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def _called(architecture: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """A network's name, and its options where only they tell it from another one."""
     if architecture["name"] != other["name"]:
         return str(architecture["name"])
     options = [f"{key} {value}" for key, value in architecture.items() if key != "name" and other.get(key) != value]
     return " with ".join([architecture["name"], *filter(None, [", ".join(options)])])
+
+
+def ensemble_runs(
+    folder: Path,
+    models: Sequence[Path],
+    out: Path,
+    *,
+    maps: int | None = None,
+    progress: bool = True,
+) -> Run:
+    """Make one network of several that were trained to localize on `folder`, calibrate it on val, leave it in `out`.
+
+    It gives the means of their outputs (a deep ensemble); its weights are stored as float16, and rounded before
+    anything is measured. The map is the mean of those of the first `maps` networks, of all if not given. It leaves
+    model.pt and predictions.csv (val and test), as `train_folder` does.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, one of them is of another kind, size or data set, or
+        `maps` is not between 1 and their number.
+    """
+    if len(models) < 2:
+        raise InputError(f"{len(models)} model; expected two or more to make one network of")
+    if maps is not None and not 1 <= maps <= len(models):
+        raise InputError(f"maps is {maps}; expected 1 to {len(models)}")
+    if not _is_ensemble(out):
+        require_empty(out, "was not made by `fracture ensemble`")
+    frame = training_frame(folder)
+    members = [load_classifier(path) for path in models]
+    first, data = members[0], fingerprint(frame)
+    for path, member in zip(models, members, strict=True):
+        _require_alike(path, member, first, models[0])
+        if member.fingerprint != data:
+            many = WORDS[member.noun].many
+            raise InputError(f"{path}: was trained on other data than {folder}; expected the same {many} and splits")
+    networks = [m.model for m in members if isinstance(m.model, LocalizingEfficientNet)]
+    network = DeepEnsemble.of(networks, maps=maps).half().float().to(memory_format=torch.channels_last).eval()
+    files = {split: list(frame.loc[frame["split"] == split, "file"]) for split in ("train", "val", "test")}
+    images = {
+        split: load_images(folder, names, size=first.size, progress=progress) for split, names in files.items() if names
+    }
+    val = labelled(frame, images, "val")
+    config = FineTuneConfig(size=first.size)
+    classifier = calibrated(network, config, val, mean=first.mean, std=first.std, fingerprint=data)
+    options = {k: v for k, v in first.architecture.items() if k != "name"}
+    extra = {"members": [m.extra.get("config", {}) for m in members]}
+    if "attribution" in first.extra:
+        extra["attribution"] = first.extra["attribution"]
+    own = {"members": len(members), "shared": network.shared, "maps": network.maps}
+    architecture = {"name": "deep_ensemble", **own, **options}
+    classifier = calibrated_for_tta(replace(classifier, architecture=architecture, extra=extra), val)
+    classifier = with_familiarity(classifier, images["train"], images["val"])
+    predictions = _judged(classifier, frame, images)
+    write_predictions(predictions, out / PREDICTIONS_FILE)
+    save_classifier(classifier, out / MODEL_FILE, half=True)
+    return Run(out, classifier, pd.DataFrame(), predictions)
+
+
+def _require_alike(path: Path, member: Classifier, first: Classifier, at: Path) -> None:
+    """Raise InputError if a network cannot be in one ensemble with the first one."""
+    fits = isinstance(member.model, LocalizingEfficientNet) and member.localizes
+    if not fits or member.architecture != first.architecture:
+        how = "" if member.localizes else ", not trained to localize"
+        if member.noun == STUDY:
+            how = ", and networks of studies cannot be put together"
+        expected = "expected localizing_efficientnet, with outlines, all of one kind"
+        raise InputError(f"{path}: is {_called(member.architecture, first.architecture)}{how}; {expected}")
+    if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
+        raise InputError(f"{path}: reads images of {member.size} pixels; expected {first.size}, as {at}")
+
+
+def _is_ensemble(out: Path) -> bool:
+    """Whether a folder is what `ensemble_runs` leaves."""
+    if (out / STATE_FILE).exists() or not (out / MODEL_FILE).is_file():
+        return False
+    return "members" in load_classifier(out / MODEL_FILE).extra
 
 
 def scored(classifier: Classifier, frame: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:

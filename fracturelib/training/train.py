@@ -36,7 +36,6 @@ from fracturelib.training.state import STATE_FILE, TrainingState, begun_with
 
 STATE_FORMAT = "fracturelib training state"
 FAMILIAR = 1000  # so many images of the training say what is ordinary
-DEFAULT_RULE = "sensitivity=0.90"
 JUDGED_ON = "validation images"  # in a checkpoint's `extra`: how many its thresholds were chosen on
 
 
@@ -284,7 +283,7 @@ def calibrated_by(classifier: Classifier, logits: NDArray[np.float64], labels: N
         classifier,
         temperature=temperature,
         thresholds=thresholds,
-        default_rule=DEFAULT_RULE,
+        default_rule="sensitivity=0.90",
         extra=classifier.extra | {JUDGED_ON: len(labels)},
     )
 
@@ -294,7 +293,7 @@ def calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple
     temperature = fit_temperature(logits, labels)
     scores = scores_from_logits(logits, temperature)
     return temperature, {
-        DEFAULT_RULE: threshold_for_sensitivity(labels, scores, 0.90),
+        "sensitivity=0.90": threshold_for_sensitivity(labels, scores, 0.90),
         "sensitivity=0.95": threshold_for_sensitivity(labels, scores, 0.95),
         "youden": threshold_youden(labels, scores),
     }
