@@ -44,13 +44,15 @@ def judged(name: str, held: pd.DataFrame) -> None:
     print(f"{name}: {len(held)} images, {held['label'].sum()} fractured, {held['group'].nunique()} groups")
     print(f"  AUC {shown(roc_auc, held)}, AP {shown(average_precision, held)}")
     print(f"  {rates(held)}; calibration error {calibration_error(held['label'], held['score']):.3f}")
-    print(f"  at a threshold of the other folds: {rates(held.assign(said=said_by_others(held)))}")
+    others = said_by_others(held)
+    print(f"  at a threshold of the other folds: {rates(held.assign(said=others))}")
     for fold, part in held.groupby("fold"):
         print(f"  fold {fold:.0f}: AUC {roc_auc(part['label'], part['score']):.3f}")
     if "region" in held:
         for region, part in held.groupby("region"):
             if part["label"].sum() >= FEWEST:
                 print(f"  {region} ({part['label'].sum()} of {len(part)}): AUC {shown(roc_auc, part)}, {rates(part)}")
+                print(f"    at that of the other folds: {rates(part.assign(said=others[part.index]))}")
                 print(f"    at a threshold of its own: {rates(part.assign(said=said_by_others(part)))}")
 
 

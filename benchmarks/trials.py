@@ -1,7 +1,7 @@
 r"""What small changes are worth: `python benchmarks/trials.py DIR [--folds 5] [--seeds 3] [--only lines]`.
 
     fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken \
-        --splits docs/fracatlas-one-split.csv
+        --splits docs/fracatlas-one-split.csv --listed-only
     python benchmarks/trials.py data/raw/fracatlas
 
 Three tables. *The picture*: resolution, padding or squashing, CLAHE and mirroring, for a line on ImageNet's frozen

@@ -1,7 +1,7 @@
 r"""What a second look at each image is worth: `python benchmarks/tta.py DIR --model MODEL`.
 
     fracture data import PATH/TO/FracAtlas data/raw/fracatlas --drop-copies --drop-contradictions --drop-broken \
-        --splits docs/fracatlas-one-split.csv
+        --splits docs/fracatlas-one-split.csv --listed-only
     python benchmarks/tta.py data/raw/fracatlas --model runs/most/model.pt
 
 The images of val and test together, which no weight was learnt from. First one look at each image, as it is; then, with

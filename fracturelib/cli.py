@@ -137,7 +137,7 @@ def run_import(args: argparse.Namespace) -> int:
 def _add_fetch(commands: argparse._SubParsersAction) -> None:
     c = _command(
         commands, "fetch", run_fetch, summary="download a published data set, and check it",
-        example="fracture data fetch fracatlas data/raw/FracAtlas", goes_on=True,
+        example="fracture data fetch fracatlas data/raw/published", goes_on=True,
     )  # fmt: skip
     c.add_argument("name", choices=["fracatlas"], help="which one")
     c.add_argument("out", type=path_of("a folder to make"), help="the folder to make")
