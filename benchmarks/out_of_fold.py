@@ -6,7 +6,8 @@ specificity at the threshold that each fold's own training chose, the calibratio
 threshold for each region that the scores of the other folds choose for sensitivity 0.90 (and at one such threshold for
 all), and the paired differences to the first run and to metadata alone, out of the same folds. Beside the first run
 are printed: its scores calibrated by a line that knows the region, fitted on the other folds; beside each other run,
-the mean of its logits and the first run's. Of networks that localize, how often the peak of each
+the mean of its logits and the first run's. Of networks with a closer look also the first look alone, and what the
+closer one adds. Of networks that localize, how often the peak of each
 map lies in the fracture or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance.
 All intervals are bootstraps over groups.
 """
@@ -147,6 +148,10 @@ def main() -> None:
             raise SystemExit(f"{run}: has other images or folds than the first run; expected the same")
         judged(name, held)
         compared(held, rivals)
+        if "first_look" in held:
+            alone = held.assign(score=held["first_look"])
+            print(f"{name}, first look alone: AUC {shown(roc_auc, alone)}, AP {shown(average_precision, alone)}")
+            compared(held, {"its first look": held.set_index("file")["first_look"]})
         if "the first" in rivals:
             mean = (logits(held["score"]) + logits(held["file"].map(rivals["the first"]))) / 2
             other = "mean of its logits and the first's", held.assign(score=1 / (1 + np.exp(-mean)))

@@ -1,4 +1,4 @@
-"""What scoring images costs: `python benchmarks/predict.py FOLDER [--images 800] [--rounds 3] [--tta]`.
+"""What scoring images costs: `python benchmarks/predict.py FOLDER [--images 800] [--rounds 3]`.
 
 `fracture predict` with the shipped network for real images, as a command, with its start, its decoding and its table,
 against a plain loop over timm's network of the same kind and size (OpenCV reads, pads and resizes; batches of 16; no
@@ -62,7 +62,6 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tta", action="store_true", help="of `fracture predict`")
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.plain is not None:
@@ -80,7 +79,7 @@ def main() -> None:
         environment = {**os.environ, "FRACTURE_CACHE": str(folder / "cache")}
         fracture = [sys.executable, "-m", "fracturelib.cli", "predict", str(images), "--model", str(MODEL), "--quiet"]
         commands = {
-            "fracture predict": [*fracture, "--csv", str(folder / "scores.csv"), *["--tta"] * args.tta],
+            "fracture predict": [*fracture, "--csv", str(folder / "scores.csv")],
             "plain timm loop": [sys.executable, __file__, "--plain", str(folder / "images.txt")],
         }
         took: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}

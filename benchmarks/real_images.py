@@ -2,10 +2,9 @@
 
 For each run of `fracture train` on DIR (its predictions.csv and model.pt): AUC and average precision on validation and
 test, sensitivity and specificity on test at the thresholds that validation froze for sensitivity 0.90 and for two
-specificities, calibration error, and the paired differences on test to metadata alone and to the first run; with
---tta the same once more with test-time augmentation, each image as it is and mirrored. Beside them a rival that knows
-the metadata only. Of networks that were trained to localize, how often the peak of each map lies in the fracture, or
-near it, on validation and on test. All intervals are bootstraps over groups.
+specificities, calibration error, and the paired differences on test to metadata alone and to the first run. Beside
+them a rival that knows the metadata only. Of networks that were trained to localize, how often the peak of each map
+lies in the fracture, or near it, on validation and on test. All intervals are bootstraps over groups.
 The same out of fold: `benchmarks/out_of_fold.py`.
 """
 
@@ -15,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
+from scipy.special import expit
 
 from fracturelib.data.dataset import load_manifest
-from fracturelib.data.images import load_images
 from fracturelib.explain.localization import centre_map, chance_images, judge_images, judged_table, tolerance_at
 from fracturelib.explain.overlay import upsample
 from fracturelib.explain.sanity_checks import image_maps
@@ -27,11 +25,9 @@ from fracturelib.metrics.calibration import calibration_error
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_for_specificity
 from fracturelib.metrics.summary import by_subgroup
-from fracturelib.models.classifier import Classifier, load_classifier
-from fracturelib.models.ensemble import DeepEnsemble
-from fracturelib.models.localizer import LocalizingEfficientNet
+from fracturelib.models.classifier import Classifier, load_classifier, looked
+from fracturelib.models.localizer import LocalizingNetwork
 from fracturelib.training.baselines import metadata_scores
-from fracturelib.training.train import Images, calibrated_for_tta
 from fracturelib.tutorial import Split, open_split
 
 N = 1000
@@ -63,31 +59,11 @@ def judged_scores(name: str, scores: pd.DataFrame, rivals: dict[str, pd.DataFram
             print(f"  test  {what} above {rival}: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
 
 
-def twice(classifier: Classifier, folder: Path, scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores with test-time augmentation; of a run that was not calibrated for that, calibrated on val first."""
-    if classifier.tta_calibration is None:
-        val = scores[scores["split"] == "val"]
-        radiographs = Images(
-            load_images(folder, list(val["file"]), size=classifier.size), np.array(val["label"], np.int64)
-        )
-        classifier = calibrated_for_tta(classifier, radiographs)
-    images = load_images(folder, list(scores["file"]), size=classifier.size)
-    return scores.assign(score=classifier.with_tta().scores(images))
-
-
 def one_look(classifier: Classifier, images: np.ndarray) -> np.ndarray:
     """The map that the score is made of, (n, h, w) float32 in 0..1: of each image once, at the size of its score."""
-    model = classifier.model
-
-    def once(radiograph: torch.Tensor) -> torch.Tensor:
-        if isinstance(model, DeepEnsemble):
-            return model.mark_once(radiograph)
-        if isinstance(model, LocalizingEfficientNet):
-            return model.judge(*model.features(radiograph))[1]
+    if not isinstance(classifier.model, LocalizingNetwork):
         raise SystemExit("maps of one look are those of networks that were trained to localize")
-
-    with torch.inference_mode():
-        return torch.sigmoid(torch.cat([once(classifier.tensor(image[None])) for image in images])).numpy()
+    return expit(looked(classifier.model, images, mean=classifier.mean, std=classifier.std)[1])
 
 
 def maps(name: str, classifier: Classifier, radiographs: Split) -> None:
@@ -128,7 +104,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--run", action="append", default=[], metavar="NAME=RUN")
-    parser.add_argument("--tta", action="store_true")
     args = parser.parse_args()
     os.environ["FRACTURE_DATA"] = str(args.folder.resolve())
     runs = {name: Path(run) for name, _, run in (text.partition("=") for text in args.run)}
@@ -141,9 +116,6 @@ def main() -> None:
         scores = pd.read_csv(run / "predictions.csv")
         judged_scores(name, scores, rivals)
         rivals.setdefault("the first", scores)
-        if args.tta:
-            two = twice(load_classifier(run / "model.pt"), args.folder, scores)
-            judged_scores(f"{name}, TTA", two, {"without": scores})
     for name, run in runs.items():
         classifier = load_classifier(run / "model.pt")
         if classifier.localizes:

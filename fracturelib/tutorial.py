@@ -351,7 +351,7 @@ def classifier_line(*, real: bool = False) -> str:
             "run lesson 02 on them first"
         )
     seen = learnt_from(load_manifest(data_folder()))
-    line = "Classifier: the shipped one for real images, trained on FracAtlas"
+    line = "Classifier: the shipped one for real images, trained on FracAtlas: its first look alone"
     if seen:
         line += f"; {seen} images of val and test are called like images that it learnt from: no judge of it"
     return line

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ from fracturelib.data.studies import padded
 from fracturelib.data.volumes import FORMATS, PICKLE, PICKLES, study_input
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
-from fracturelib.models.classifier import Classifier, load_classifier, scores_from_logits
+from fracturelib.models.classifier import Classifier, load_classifier, looked, scores_from_logits
+from fracturelib.models.closer_look import CUT, corner, strongest_place
 from fracturelib.models.registry import stages
 from fracturelib.training.train import JUDGED_ON
 from fracturelib.viz.explain_page import INDEX, write_index
@@ -139,12 +141,11 @@ def predict_paths(
     paths: Sequence[Path],
     model: Path,
     *,
-    tta: bool = False,
     strict: bool = False,
-    chunk: int = 64,
+    chunk: int = 16,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Score images, if wanted with test-time augmentation (`Classifier.with_tta`).
+    """Score images, with a closer look where the network learnt to take one (`Classifier.with_closer_look`).
 
     An image that is unlike those of the training, but whose negative is like them, is scored as its negative. With
     `strict`, other unlike images have no score.
@@ -162,15 +163,10 @@ def predict_paths(
     Raises
     ------
     InputError
-        If a path or the checkpoint is missing or not what it should be, two images would have one name, or the
-        checkpoint was not calibrated for test-time augmentation; if a network of studies is to be `strict`.
+        If a path or the checkpoint is missing or not what it should be, or two images would have one name; if a network
+        of studies is to be `strict`.
     """
-    classifier = load_classifier(model)
-    if tta:
-        try:
-            classifier = classifier.with_tta()
-        except InputError as error:
-            raise InputError(f"{model}: {error}") from None
+    classifier = load_classifier(model).with_closer_look()
     if strict and classifier.noun == STUDY:
         raise InputError(
             f"{model}: is a network of studies, and these do not say what is unlike the studies that they learnt from; "
@@ -206,13 +202,14 @@ def _require_noun(sources: Sequence[Source], classifier: Classifier, model: Path
         )
 
 
-def _as_input(source: Source, classifier: Classifier) -> tuple[np.ndarray, tuple[str, ...]]:
-    """What the network sees of an image, (s, s) uint8, or of a study, (slices, s, s) uint8; and how it was read."""
+def _as_input(source: Source, classifier: Classifier) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """What the network sees of an image, (s, s) uint8, and the image; of a study, (slices, s, s), twice; its notes."""
     size = classifier.size
     if source.noun == STUDY:
-        return study_input(source.path, size)
+        slices, notes = study_input(source.path, size)
+        return slices, slices, notes
     seen = decode(source.path)
-    return to_square(seen.grey, size), seen.notes
+    return to_square(seen.grey, size), seen.grey, seen.notes
 
 
 def _scored_rows(
@@ -220,18 +217,19 @@ def _scored_rows(
 ) -> list[dict[str, object]]:
     """Lines of the table for a few images, scored together; what there is to say of how they were read, in `notes`."""
     rows = [_row(source.name) for source in sources]
-    squares, good = [], []
+    squares, stored, good = [], [], []
     for row, source in zip(rows, sources, strict=True):
         try:
-            seen, notes[source.name] = _as_input(source, classifier)
-            squares.append(seen)
+            square, grey, notes[source.name] = _as_input(source, classifier)
+            squares.append(square)
+            stored.append(grey)
             good.append((row, source.path))
         except InputError as error:
             row["reason"] = str(error)
     if not good:
         return rows
     seen = padded(squares)[0] if sources[0].noun == STUDY else np.stack(squares)
-    logits, doubts = doubted(classifier, seen, [path for _, path in good])
+    logits, doubts = doubted(classifier, seen, stored, [path for _, path in good])
     scores = scores_from_logits(logits, classifier.temperature)
     for (row, _), score, decision, doubt in zip(good, scores, classifier.decide(scores), doubts, strict=True):
         row["doubt"] = doubt
@@ -247,28 +245,23 @@ def _row(name: str) -> dict[str, object]:
     return {"file": name, "score": np.nan, "decision": "", "reason": "", "doubt": ""}
 
 
-def doubted(classifier: Classifier, squares: np.ndarray, paths: Sequence[Path]) -> tuple[np.ndarray, list[str]]:
-    """Logits (n, 2) of squares (n, s, s) of the files at `paths`, and what is strange about each."""
-    logits, strangeness = classifier.logits_and_strangeness(squares)
+def doubted(
+    classifier: Classifier, squares: np.ndarray, stored: Sequence[np.ndarray], paths: Sequence[Path]
+) -> tuple[np.ndarray, list[str]]:
+    """Logits (n, 2) of images, squares (n, s, s) and as `stored` at `paths`, and what is strange about each."""
+    logits, strangeness = classifier.logits_and_strangeness(squares, stored=stored)
     doubts = [""] * len(squares)
     strange = [int(i) for i in np.flatnonzero(strangeness > 1)]
     if not strange:
         return logits, doubts
-    negatives = np.stack([_negative(paths[i], squares[i]) for i in strange])
-    for i, again, other in zip(strange, *classifier.logits_and_strangeness(negatives), strict=True):
+    negatives = [255 - stored[i] for i in strange]
+    turned = np.stack([to_square(negative, classifier.size) for negative in negatives])
+    for i, again, other in zip(strange, *classifier.logits_and_strangeness(turned, stored=negatives), strict=True):
         if other <= 1 and strangeness[i] >= CERTAIN * other:
             logits[i], doubts[i] = again, NEGATIVE
         else:
             doubts[i] = COLOUR if in_colour(paths[i]) else UNLIKE
     return logits, doubts
-
-
-def _negative(path: Path, square: np.ndarray) -> np.ndarray:
-    """The square of an image's negative, with padding as ever; the image itself if its file has gone meanwhile."""
-    try:
-        return to_square(255 - decode(path).grey, len(square))
-    except InputError:
-        return square
 
 
 def print_doubts(frame: pd.DataFrame) -> None:
@@ -319,7 +312,7 @@ def explain_paths(
     InputError
         As `predict_paths`, or if a picture would replace a file that is none.
     """
-    classifier = load_classifier(model)
+    classifier = load_classifier(model).with_closer_look()
     if classifier.noun == STUDY:
         raise InputError(f"{model}: is a network of studies; expected one of images, whose maps are pictures")
     sources = collect(paths)
@@ -375,7 +368,7 @@ class _Seen:
 def _seen(classifier: Classifier, source: Source, grey: np.ndarray) -> tuple[_Seen, np.ndarray, str]:
     """An image as the network sees it, as its negative where that is what it knows; its score, and what is strange."""
     square = to_square(grey, classifier.size)
-    logits, (doubt,) = doubted(classifier, square[None], [source.path])
+    logits, (doubt,) = doubted(classifier, square[None], [grey], [source.path])
     if doubt == NEGATIVE:
         grey = 255 - grey
         square = to_square(grey, classifier.size)
@@ -396,9 +389,21 @@ def _leave_picture(path: Path, seen: _Seen, classifier: Classifier, heat: np.nda
         marked = overlay(image, np.clip(places, 0, 1))
     note = "" if positive else "\nno evidence for a fracture in this layer: the map is empty"
     mask = fracture_mask(known, width=image.shape[1], height=image.shape[0]) if known else None
-    figure = triptych(image, heat, overlay(image, shown), title=title + note, mask=mask, marked=marked)
+    closer = _looked_at_again(seen, classifier)
+    figure = triptych(image, heat, overlay(image, shown), title=title + note, mask=mask, marked=marked, closer=closer)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100, metadata={"Software": PICTURE_MARK})
+
+
+def _looked_at_again(seen: _Seen, classifier: Classifier) -> tuple[int, int, int, int] | None:
+    """What of an image the closer look saw, if there was one: left, top, width, height in pixels."""
+    if not classifier.magnified:
+        return None
+    model: Any = classifier.model
+    _, cells = looked(model, seen.square[None], mean=classifier.mean, std=classifier.std)
+    height, width = seen.grey.shape
+    left, top = corner(*strongest_place(cells[0], width, height, classifier.size), width, height)
+    return left, top, min(CUT, width), min(CUT, height)
 
 
 def print_notes(notes: Mapping[str, Sequence[str]], noun: str = "image") -> None:

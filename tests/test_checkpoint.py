@@ -17,10 +17,9 @@ import torch
 from fracturelib._io.files import InputError
 from fracturelib.cli import main
 from fracturelib.data.labels import CLASSES
-from fracturelib.models.checkpoint_checks import from_version_1
+from fracturelib.models.checkpoint_checks import from_older_version
 from fracturelib.models.classifier import (
     FORMAT,
-    Calibration,
     Classifier,
     fit_temperature,
     load_classifier,
@@ -38,6 +37,7 @@ from tests.conftest import ROOT
 from tests.radiographs import plain_folder, radiograph, save
 
 NAN, INF = float("nan"), float("inf")
+CLOSER = {"weights": [1.0, 0.5, 0.0], "thresholds": {"score=0.5": 0.5}}
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -49,8 +49,7 @@ def made(**changes: Any) -> Classifier:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "good.pt"
-    twice = Calibration(1.5, {"score=0.5": 0.5})
-    save_classifier(made(tta_calibration=twice, extra={"config": {"seed": 3}}), path)
+    save_classifier(made(extra={"config": {"seed": 3}}), path)
     return path
 
 
@@ -79,10 +78,6 @@ def first(number: float) -> Callable[[torch.Tensor], torch.Tensor]:
         return tensor
 
     return put
-
-
-def twice(**new: Any) -> Change:
-    return lambda payload: payload["values"]["tta_calibration"].update(new)
 
 
 def nested(depth: int) -> Any:
@@ -153,41 +148,28 @@ REFUSED: dict[str, tuple[Change, str]] = {
         f"size {size!r}": (value("size", size), f"size is {size!r}; expected 16 to 4096 pixels")
         for size in (0, -5, 7, 10**9, "64", True, 64.0, None, NAN)
     },
-    "tta 3": (value("tta", 3), "tta is 3; expected True or False"),
     "looks": (value("looks", 1), "values is with looks; expected"),
     "fingerprint as a number": (value("fingerprint", 7), "fingerprint is 7; expected text"),
     "fingerprint of a megabyte": (value("fingerprint", "a" * 10**6), "expected text of one line"),
     "version as a list": (value("version", ["1"]), "version is ['1']"),
-    "no architecture": (net("resnet"), "architecture is 'resnet'; expected one of deep_ensemble, localizing"),
+    "no architecture": (net("resnet"), "architecture is 'resnet'; expected one of localizing"),
     "architecture as text": (value("architecture", "small_cnn"), "expected a name and options"),
     "an option too many": (net("small_cnn", seed=1), "small_cnn with seed; expected width"),
     "width 10**9": (net("small_cnn", width=10**9), "width is 1000000000; expected a whole"),
     "width True": (net("small_cnn", width=True), "width is True"),
     "width as text": (net("small_cnn", width="4"), "width is '4'"),
     "another width": (net("small_cnn", width=1024), "is (4, 1, 3, 3); expected shape (1024"),
-    "an ensemble": (net("deep_ensemble", members=2), "members is 2; expected 0, as there"),
-    "10**9 members": (
-        net("deep_ensemble", members=10**9), "members is 1000000000; expected a whole",
+    "closer of another network": (net("small_cnn", closer=True), "small_cnn with closer; expected width"),
+    "a closer look without a network": (
+        value("closer_look", CLOSER), "closer_look is {'weights'", 
     ),
-    "shared 9": (net("deep_ensemble", shared=9), "shared is 9; expected a whole number"),
-    "maps -1": (net("deep_ensemble", maps=-1), "maps is -1; expected a whole number"),
     "extra as a list": (value("extra", [1]), "extra is [1]; expected plain values by name"),
     "extra with a tensor": (value("extra", {"a": {"b": torch.zeros(2)}}), "a value in extra is of type TensorHeader"),
     "extra by number": (value("extra", {"a": {1: 2}}), "a key in extra is 1; expected text"),
     "extra deep": (value("extra", {"a": nested(DEEPEST + 5)}), f"nested more than {DEEPEST} deep"),
     "extra rather deep": (value("extra", {"a": nested(20)}), "extra is nested more than 16 deep"),
     "extra long": (value("extra", {"a": [0.5] * (MOST_VALUES + 1)}), f"more than {MOST_VALUES} values"),
-    "no members": (value("extra", {"members": []}), "extra members is []; expected a config for each"),
-    "members as text": (value("extra", {"members": ["a"]}), "extra members is ['a']"),
     "config as text": (value("extra", {"config": "good"}), "extra config is 'good'; expected values by name"),
-    "tta_calibration at 0": (twice(temperature=0.0), "temperature of tta_calibration is 0.0"),
-    "tta_calibration at NaN": (
-        twice(thresholds={"score=0.5": NAN}), "threshold of score=0.5 of tta_calibration is nan"
-    ),
-    "tta_calibration, another rule": (
-        twice(thresholds={"youden": 0.5}), "thresholds of tta_calibration is for youden; expected"
-    ),
-    "tta_calibration, a value more": (twice(model=1), "tta_calibration is"),
     "format version as text": (lambda p: p.update(format_version="1"), "of version '1'; this fracturelib reads"),
     "format version True": (lambda p: p.update(format_version=True), "of version True; this fracturelib reads"),
     "a list": (lambda p: p.update(format=["fracturelib checkpoint"]), "saved by something else"),
@@ -208,7 +190,7 @@ def test_what_means_something_is_read(tmp_path: Path, good: Path) -> None:
     """Among it a threshold at which nobody is predicted fractured, which a rule may find best."""
 
     def youden(threshold: float) -> Change:
-        new = {"thresholds": {"youden": threshold}, "default_rule": "youden", "tta_calibration": None}
+        new = {"thresholds": {"youden": threshold}, "default_rule": "youden"}
         return lambda payload: payload["values"].update(new)
 
     classifier = load_classifier(changed(good, tmp_path / "never.pt", youden(INF)))
@@ -216,7 +198,6 @@ def test_what_means_something_is_read(tmp_path: Path, good: Path) -> None:
     for ends in (0, 1, 0.0, 1.0):
         assert load_classifier(changed(good, tmp_path / "ends.pt", youden(ends)))
     assert load_classifier(changed(good, tmp_path / "half.pt", weight(CONV, torch.Tensor.half)))
-    assert load_classifier(good).with_tta().temperature == 1.5
     assert load_classifier(PRETRAINED).localizes
 
 
@@ -233,17 +214,6 @@ for path in sys.argv[1:]:
     except InputError as error:
         print(time.process_time() - start, peak() - before, error, sep="|")
 """
-
-
-def ensemble_of_many(path: Path) -> Path:
-    """As many heads as may be said, in a few bytes each."""
-    architecture = {"name": "deep_ensemble", "members": 2, "shared": 4, "maps": 2}
-    save_classifier(Classifier(build_model(**architecture), architecture, 384, 0.5, 0.5), path)
-    payload = torch.load(path, weights_only=True)
-    payload["values"]["architecture"] |= {"members": 16}
-    payload["weights"] |= {f"heads.{i}.trust": torch.tensor(0.5) for i in range(2, 16)}
-    torch.save(payload, path)
-    return path
 
 
 def zipped(path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
@@ -304,11 +274,6 @@ def state_on_a_tensor(good: Path, path: Path) -> Path:
 
 
 HOSTILE: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
-    "10**9 members": (
-        lambda good, path: changed(good, path, net("deep_ensemble", members=10**9, maps=10**9)),
-        "expected a whole number in 1..16",
-    ),
-    "16 members": (lambda good, path: ensemble_of_many(path), "weights is without"),
     "40 GB in 4 bytes": (
         lambda good, path: changed(good, path, weight(CONV, lambda t: torch.zeros(1).expand(10**5, 10**5))),
         "on 1 numbers",
@@ -395,13 +360,12 @@ def test_every_way_to_a_checkpoint_refuses_it(
         ["predict", image, "--model", odd, "--csv", tmp_path / "a.csv"],
         ["explain", image, "--model", odd, "--out", tmp_path / "maps"],
         ["train", folder, "--out", tmp_path / "run", "--start", odd],
-        ["ensemble", folder, odd, odd, "--out", tmp_path / "both"],
     ]
     for way in ways:
         assert main([str(a) for a in way]) != 0
         line = capsys.readouterr().err.strip().splitlines()[-1]
         assert message in line and str(odd) in line, way[0]
-    assert not (tmp_path / "a.csv").exists() and not (tmp_path / "both" / "model.pt").exists()
+    assert not (tmp_path / "a.csv").exists()
     with pytest.raises(InputError, match=r"odd\.pt: a checkpoint that does not fit together"):
         load_start(odd, TrainConfig())
 
@@ -514,20 +478,28 @@ def test_a_row_without_a_score_has_a_reason(tmp_path: Path) -> None:
     assert not list((tmp_path / "m").glob("*.png"))
 
 
-def test_a_checkpoint_of_version_1_is_read(good: Path, tmp_path: Path) -> None:
-    """With its old names, and with what it was calibrated for besides."""
+def test_checkpoints_of_older_versions_are_read(good: Path, tmp_path: Path) -> None:
+    """With their old names, and without what they could do besides."""
     now = load_classifier(good)
     payload = torch.load(good, weights_only=True)
     values = payload["values"]
-    again = values.pop("tta_calibration")
-    del values["tta"]
-    values["extra"] = {"recipe": values["extra"].pop("config"), "two looks": again, **values["extra"]}
+    del values["closer_look"]
+    twice = {"temperature": 1.5, "thresholds": {"score=0.5": 0.5}}
+    for version in (2, 3):
+        older = values | {"tta": False, "tta_calibration": twice}
+        kept = payload if version == 3 else {k: v for k, v in payload.items() if k != "familiarity"}
+        torch.save({**kept, "values": older, "format_version": version}, tmp_path / "old.pt")
+        assert load_classifier(tmp_path / "old.pt").extra == now.extra
+    torch.save({**payload, "values": older | {"tta": True}, "format_version": 3}, tmp_path / "old.pt")
+    with pytest.raises(InputError, match=r"old\.pt: .* scores are means of two looks, .*; expected one look"):
+        load_classifier(tmp_path / "old.pt")
+    values["extra"] = {"recipe": values["extra"].pop("config"), "two looks": twice, **values["extra"]}
     del payload["familiarity"]
     torch.save({**payload, "format_version": 1}, tmp_path / "old.pt")
-    old = load_classifier(tmp_path / "old.pt")
-    assert old.tta_calibration == now.tta_calibration and old.extra == now.extra and not old.tta
+    assert load_classifier(tmp_path / "old.pt").extra == now.extra
     values["looks"] = 2
-    torch.save({**payload, "format_version": 1}, tmp_path / "twice.pt")
-    assert load_classifier(tmp_path / "twice.pt").tta
-    for name, new in (("taught_lite0", "localizing_efficientnet"), ("taught_ensemble", "deep_ensemble")):
-        assert from_version_1({"architecture": {"name": name}})["architecture"]["name"] == new
+    torch.save({**payload, "format_version": 1}, tmp_path / "old.pt")
+    with pytest.raises(InputError, match="expected one look"):
+        load_classifier(tmp_path / "old.pt")
+    older = from_older_version({"architecture": {"name": "taught_lite0"}}, 1)
+    assert older["architecture"]["name"] == "localizing_efficientnet"

@@ -243,24 +243,17 @@ def test_explaining_replaces_no_image(tmp_path: Path, model: Path, capsys: pytes
     assert {p.name for p in (tmp_path / "x" / "maps").iterdir()} == {"a.jpg.png", "a.png.png", "index.html"}
 
 
-@pytest.mark.parametrize("command", ["train", "ensemble"])
-def test_no_run_in_a_folder_of_others(
-    odd_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
-) -> None:
+def test_no_run_in_a_folder_of_others(odd_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "model.pt").write_text("mine")
     (tmp_path / "file").touch()
-    models = [odd_run / "a run" / "model.pt"] * 2 if command == "ensemble" else []
     for out in (tmp_path / "thesis", tmp_path / "file", odd_run / "data"):
-        line = run(capsys, command, odd_run / "data", *models, "--out", out)
+        line = run(capsys, "train", odd_run / "data", "--out", out)
         assert str(out) in line
     assert (tmp_path / "thesis" / "model.pt").read_text() == "mine"
-    if command == "train":
-        (tmp_path / "new").mkdir()
-        (tmp_path / "new" / "model.pt").write_bytes((odd_run / "a run" / "model.pt").read_bytes())
-        assert "so it is not the folder of a training" in run(
-            capsys, "train", odd_run / "data", "--out", tmp_path / "new"
-        )
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "model.pt").write_bytes((odd_run / "a run" / "model.pt").read_bytes())
+    assert "so it is not the folder of a training" in run(capsys, "train", odd_run / "data", "--out", tmp_path / "new")
 
 
 def test_splits_are_no_paths(tmp_path: Path) -> None:
@@ -410,7 +403,7 @@ def test_a_part_of_what_torchrun_sets(monkeypatch: pytest.MonkeyPatch, variables
 
 WHOLE = [
     ("train x --out y", "size epochs patience batch seed"), ("data simulate y", "images size workers seed"),
-    ("data import x y", "seed"), ("audit x", "seed"), ("evaluate x", "seed"), ("ensemble x m --out y", "maps"),
+    ("data import x y", "seed"), ("audit x", "seed"), ("evaluate x", "seed"),
     ]  # fmt: skip
 REAL = [("train x --out y", "learning-rate peak-loss-weight"), ("evaluate x", "threshold")]
 NO_WHOLE = ["-1", "nan", "inf", "1e308", "0.5", "", "1" * 5000, "x\x1b[31m", "99999999999999"]

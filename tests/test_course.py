@@ -58,7 +58,8 @@ def test_other_images_get_the_network_for_real_images_where_it_is_asked_for(few:
     assert open_classifier().architecture["name"] == "small_cnn"
     assert "run lesson 02" in classifier_line()
     assert open_classifier(real=True).localizes
-    assert classifier_line(real=True) == "Classifier: the shipped one for real images, trained on FracAtlas"
+    said = "Classifier: the shipped one for real images, trained on FracAtlas: its first look alone"
+    assert classifier_line(real=True) == said
     assert open_explorer().classifier.localizes
 
 

@@ -105,18 +105,11 @@ def test_what_is_left(data: Path, whole: Path) -> None:
     assert last.extra["folds"] == 3 and last.extra["config"] == asdict(CONFIG)
 
 
-def test_test_time_augmentation_and_what_is_ordinary_are_measured_out_of_fold(data: Path, whole: Path) -> None:
+def test_what_is_ordinary_is_measured_out_of_fold(data: Path, whole: Path) -> None:
     table = pd.read_csv(whole / "predictions.csv")
     held = table[table["split"] == "val"].reset_index(drop=True)
     images = load_images(data, list(held["file"]), size=CONFIG.size)
-    logits = np.zeros((len(held), 2))
-    for fold in (1, 2, 3):
-        own = (held["fold"] == fold).to_numpy()
-        logits[own] = replace(load_classifier(whole / f"fold-{fold}" / "model.pt"), tta=True).logits(images[own])
     last = load_classifier(whole / "model.pt")
-    temperature, thresholds = calibration(logits, held["label"].to_numpy())
-    assert last.with_tta().temperature == pytest.approx(temperature, rel=1e-3)
-    assert last.with_tta().thresholds == pytest.approx(thresholds, rel=1e-3)
     expected = with_familiarity_by_folds(last, images, held["fold"].to_numpy(np.int64)).familiarity
     assert expected is not None and last.familiarity is not None
     assert last.familiarity.limit == pytest.approx(expected.limit, rel=1e-5)

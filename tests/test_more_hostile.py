@@ -14,7 +14,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 
 from fracturelib._io.files import InputError
 from fracturelib.explain.gradcam import GradCAM, combined, weights_of
-from fracturelib.models.classifier import Calibration, load_classifier, save_classifier
+from fracturelib.models.classifier import load_classifier, save_classifier
 from fracturelib.models.shipped import PRETRAINED
 from fracturelib.models.small_cnn import SmallCNN
 from tests.conftest import ROOT
@@ -256,22 +256,17 @@ def test_evidence_of_two_shapes_is_refused() -> None:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "good.pt"
-    twice = Calibration(1.5, {"score=0.5": 0.5})
-    save_classifier(made(tta_calibration=twice, extra={"validation images": 16}), path)
+    save_classifier(made(extra={"validation images": 16}), path)
     return path
 
 
 def rule(name: str, threshold: float) -> dict[str, Any]:
-    return {"thresholds": {name: threshold}, "default_rule": name, "tta_calibration": None}
+    return {"thresholds": {name: threshold}, "default_rule": name}
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "score=0.5 at 0.9": (rule("score=0.5", 0.9), "threshold of score=0.5 is 0.9; expected 0.5, as the rule says"),
     "score=0.5 at inf": (rule("score=0.5", INF), "threshold of score=0.5 is inf; expected 0.5, as the rule says"),
-    "score=0.5 at 0.9 with tta": (
-        {"tta_calibration": {"temperature": 1.0, "thresholds": {"score=0.5": 0.9}}},
-        "threshold of score=0.5 of tta_calibration is 0.9; expected 0.5",
-    ),
     "sensitivity=7": (rule("sensitivity=7", 0.5), "a rule in thresholds is 'sensitivity=7'; expected one such as"),
     "no rule": (rule("what I like", 0.5), "a rule in thresholds is 'what I like'; expected one such as"),
     "another rule that is none": (
@@ -317,7 +312,7 @@ def refused(path: Path, message: str) -> None:
 def test_what_means_nothing_is_not_read_and_not_written(tmp_path: Path, good: Path, case: str) -> None:
     change, message = REFUSED[case]
     refused(changed(good, tmp_path / "odd.pt", lambda p: p["values"].update(change)), message)
-    if not change.keys() & {"tta_calibration", "version"}:  # of which the latter is always our own
+    if "version" not in change:  # which is always our own
         with pytest.raises(InputError, match="not written, because"):
             save_classifier(made(**change), tmp_path / "model.pt")
         assert not (tmp_path / "model.pt").exists()

@@ -48,7 +48,7 @@ def trained(start: list[str], folder: Path, out: Path, tmp_path: Path, *options:
         pytest.fail(f"not done after 300 s\n{process.communicate()[1][-10_000:]}")
     assert process.returncode == 0, errors[-3000:]
     assert said.count("validation AUC") == 1  # one of them talks
-    assert load_classifier(out / "model.pt").with_tta().tta
+    assert load_classifier(out / "model.pt").familiarity is not None
     return pd.read_csv(out / "history.csv")
 
 

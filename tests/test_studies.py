@@ -169,8 +169,6 @@ def test_a_checkpoint_of_a_study_network(tmp_path: Path, trained: dict[str, Clas
     odd = replace(trained["max"], architecture={"name": "study_network", "pooling": "sum", "width": 4})
     with pytest.raises(InputError, match="pooling is 'sum'; expected one of softmax"):
         save_classifier(odd, tmp_path / "odd.pt")
-    with pytest.raises(InputError, match="is one of studies, and for these there is no test-time augmentation"):
-        trained["max"].with_tta()
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -345,7 +343,6 @@ def test_what_is_odd_is_said_of_studies(tmp_path: Path, capsys: pytest.CaptureFi
         "nowhere: no such file or folder; expected studies": [tmp_path / "nowhere"],
         "given twice; expected each study once": [odd, odd],
         "do not say what is unlike the studies that they learnt from; expected no --strict": [odd, "--strict"],
-        "for these there is no test-time augmentation; expected one of images": [odd, "--tta"],
     }
     for line, arguments in wrong.items():
         assert cli.main([str(a) for a in ("predict", *arguments, "--model", model, "--csv", table, "--quiet")]) == 2
@@ -367,7 +364,6 @@ def test_networks_are_called_by_their_names(tmp_path: Path, capsys: pytest.Captu
         "is study_network with pooling max, width 4; expected study_network with pooling softmax, width 12, which": [
             "train", data, "--start", model, *out,
         ],
-        "is study_network, and networks of studies cannot be put together; ": ["ensemble", data, model, model, *out],
     }  # fmt: skip
     for line, arguments in wrong.items():
         assert cli.main(arguments) == 2

@@ -5,13 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fracturelib._io.files import InputError
-from fracturelib.cli import parser, run_train
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.models.efficientnet_lite import CHANNELS
-from fracturelib.models.ensemble import DeepEnsemble
-from fracturelib.models.localizer import STAGES, STRONGEST, UNFREEZE, ZOOMS, LocalizingEfficientNet, free, looked_at
-from fracturelib.models.registry import build_model, stages
+from fracturelib.models.localizer import STRONGEST, UNFREEZE, ZOOMS, LocalizingEfficientNet, free, looked_at
+from fracturelib.models.registry import stages
 from fracturelib.training.losses import focal_loss, grid_of, peak_hits, peak_loss
 
 
@@ -43,60 +40,6 @@ def test_its_layers_can_be_explained() -> None:
     assert all(np.abs(v).max() > 0 for v in maps.values())
 
 
-def test_an_ensemble_is_the_mean_of_its_members() -> None:
-    members, x = [made(0), made(1), made(2)], torch.randn(2, 1, 64, 96)
-    ensemble = DeepEnsemble.of(members).eval()
-    with torch.inference_mode():
-        logits, cells = ensemble(x), ensemble.mark(x)
-        alone = torch.stack([m(x) for m in members])
-        maps = [m.mark(x) for m in members]
-    assert torch.allclose(logits, alone.mean(dim=0), atol=1e-5)
-    assert torch.allclose(cells, torch.stack(maps).mean(dim=0), atol=1e-5)
-    assert not torch.allclose(alone[0], alone[1], atol=1e-3)
-
-
-@pytest.mark.parametrize("maps", [1, 2, 3])
-def test_a_map_may_be_that_of_the_first_members(maps: int) -> None:
-    members, x = [made(0), made(1), made(2)], torch.randn(2, 1, 64, 96)
-    members[1].stage1.load_state_dict(members[0].stage1.state_dict())
-    ensemble = DeepEnsemble.of(members, maps=maps).eval()
-    with torch.inference_mode():
-        expected = torch.stack([m.mark(x) for m in members[:maps]]).mean(dim=0)
-        assert torch.allclose(ensemble.mark(x), expected, atol=1e-5)
-        assert torch.allclose(ensemble(x), torch.stack([m(x) for m in members]).mean(dim=0), atol=1e-5)
-
-
-@pytest.mark.parametrize("options", [{"maps": 0}, {"maps": 3}, {"shared": 5}, {"shared": -1}])
-def test_an_ensemble_that_cannot_be(options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        DeepEnsemble(2, 16, **options)
-
-
-@pytest.mark.parametrize("stages_alike", [0, 1, 2, 3, 4])
-def test_members_share_the_stages_they_have_in_common(stages_alike: int) -> None:
-    members, x = [made(0), made(1), made(2)], torch.randn(2, 1, 64, 96)
-    for name in STAGES[:stages_alike]:
-        for member in members[1:]:
-            getattr(member, name).load_state_dict(getattr(members[0], name).state_dict())
-    ensemble = DeepEnsemble.of(members).eval()
-    assert ensemble.shared == stages_alike
-    calls = dict.fromkeys(STAGES, 0)
-    for name in STAGES:
-        for stage in {ensemble.stages_of(i)[name] for i in range(3)}:
-            stage.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
-    with torch.inference_mode():
-        logits, cells = ensemble.judge(x)
-        alone = [m.judge(*m.features(x)) for m in members]
-    assert list(calls.values()) == [1] * stages_alike + [3] * (4 - stages_alike)
-    assert torch.allclose(logits, torch.stack([a[0] for a in alone]).mean(dim=0), atol=1e-5)
-    assert torch.allclose(cells, torch.stack([a[1] for a in alone]).mean(dim=0), atol=1e-5)
-    again = build_model("deep_ensemble", members=3, width=members[0].middle.out_channels, shared=stages_alike)
-    again.load_state_dict(ensemble.state_dict())
-    for i, member in enumerate(members):
-        kept = ensemble.member(i).state_dict()
-        assert all(torch.equal(value, kept[name]) for name, value in member.state_dict().items())
-
-
 def test_a_map_is_the_mean_of_looks_at_the_larger_image() -> None:
     model, x = made(), torch.randn(2, 1, 96, 192)
     with torch.inference_mode():
@@ -120,24 +63,6 @@ def test_looks_end_where_they_began() -> None:
     found = looked_at(lambda image: F.avg_pool2d(image, 8)[:, 0], x)
     assert found.shape == (1, 16, 24) and divmod(int(found.argmax()), 24) == (3, 15)
     assert looked_at(lambda image: F.avg_pool2d(image, 8)[:, 0], x[:, :, :8, :8]).shape == (1, 1, 1)
-
-
-def test_a_map_of_an_ensemble_is_the_mean_of_its_members_maps() -> None:
-    members, x = [made(0), made(1)], torch.randn(1, 1, 64, 64)
-    ensemble = DeepEnsemble.of(members).eval()
-    for stage in ("stage1", "stage2", "stage3", "stage4"):
-        with GradCAM(ensemble, stages(ensemble)[stage]) as cam:
-            both = cam(x, relu=False)
-        parts = []
-        for member in members:
-            with GradCAM(member, stages(member)[stage]) as cam:
-                parts.append(cam(x, relu=False))
-        np.testing.assert_allclose(both, np.mean(parts, axis=0), rtol=1e-3, atol=1e-6 * np.abs(both).max() + 1e-9)
-
-
-def test_an_ensemble_is_not_trained_as_one() -> None:
-    with pytest.raises(InputError, match="fracture ensemble"):
-        run_train(parser().parse_args(["train", "data/demo", "--out", "nowhere", "--model", "deep_ensemble"]))
 
 
 def test_an_image_is_judged_without_its_neighbours() -> None:

@@ -10,11 +10,11 @@ from sklearn.metrics import roc_auc_score
 
 from fracturelib._io.files import InputError
 from fracturelib.metrics.operating_point import threshold_for_sensitivity
-from fracturelib.models.classifier import fit_temperature, load_classifier, normalised, save_classifier
+from fracturelib.models.classifier import load_classifier, normalised
 from fracturelib.models.registry import build_model
 from fracturelib.training.augment import augmented
 from fracturelib.training.config import TrainConfig, best_epoch
-from fracturelib.training.train import Images, calibrated_for_tta, fit, grey_statistics, training_batches
+from fracturelib.training.train import Images, fit, grey_statistics, training_batches
 from tests.moves import fills, measured, three_discs
 from tests.radiographs import radiograph
 
@@ -55,36 +55,6 @@ def test_the_threshold_keeps_its_promise_on_validation() -> None:
         assert (scores[val.labels == 1] >= classifier.thresholds[rule]).mean() >= wanted
         assert classifier.thresholds[rule] == threshold_for_sensitivity(val.labels, scores, wanted)
     assert abs(np.log(classifier.temperature)) > 0.01  # else scores with and without it would be the same
-
-
-def test_tta_is_the_mean_of_an_image_and_its_mirror(tmp_path: Path) -> None:
-    val = radiographs(64, 1000)
-    once, _ = fit(radiographs(64, 0), val, replace(SMALL, epochs=2), progress=False)
-    with pytest.raises(InputError, match=r"the network \(small_cnn\) was not calibrated for test-time augmentation"):
-        once.with_tta()
-    ready = calibrated_for_tta(once, val)
-    assert not ready.tta and ready.thresholds == once.thresholds
-    np.testing.assert_array_equal(ready.scores(val.images), once.scores(val.images))
-    twice = ready.with_tta()
-    mirrored = np.ascontiguousarray(val.images[:, :, ::-1])
-    assert not np.allclose(once.logits(mirrored), once.logits(val.images), atol=1e-3)
-    by_hand = (once.logits(val.images) + once.logits(mirrored)) / 2
-    np.testing.assert_allclose(twice.logits(val.images), by_hand, atol=1e-12)
-    np.testing.assert_allclose(twice.scores(mirrored), twice.scores(val.images), atol=1e-6)
-    assert twice.temperature == fit_temperature(by_hand, val.labels)
-    for rule, wanted in (("sensitivity=0.90", 0.90), ("sensitivity=0.95", 0.95)):
-        assert (twice.scores(val.images)[val.labels == 1] >= twice.thresholds[rule]).mean() >= wanted
-    for name, classifier in (("ready", ready), ("twice", twice)):  # what is saved is what is read
-        save_classifier(classifier, tmp_path / f"{name}.pt")
-        read = load_classifier(tmp_path / f"{name}.pt")
-        assert read.tta == classifier.tta and read.tta_calibration == classifier.tta_calibration
-        assert (read.thresholds, read.extra) == (classifier.thresholds, classifier.extra)
-        np.testing.assert_array_equal(read.with_tta().scores(val.images), twice.scores(val.images))
-    payload = torch.load(tmp_path / "ready.pt", weights_only=True)
-    for change in ({"tta": 3}, {"tta_calibration": {}}, {"tta_calibration": {"thresholds": {}}}, {"looks": 2}):
-        torch.save({**payload, "values": {**payload["values"], **change}}, tmp_path / "odd.pt")
-        with pytest.raises(InputError, match=r"odd\.pt: a checkpoint that does not fit together"):
-            load_classifier(tmp_path / "odd.pt")
 
 
 def test_a_seed_decides_everything() -> None:

@@ -57,7 +57,7 @@ WORDS = {
 }
 _OF_RADIOGRAPHS = re.compile(  # but not the command: fracture predict
     r"\b(?P<article>an?\s+)?(?P<words>images?|radiographs?|not\s+fractured: is not|not\s+fractured|fractured|fractures|"
-    r"fracture(?! (?:data|audit|train|ensemble|predict|evaluate|explain)\b))(?![\w=])",
+    r"fracture(?! (?:data|audit|train|predict|evaluate|explain)\b))(?![\w=])",
     re.IGNORECASE,
 )
 

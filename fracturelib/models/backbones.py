@@ -63,6 +63,8 @@ class LocalizingBackbone(LocalizingNetwork):
         image five times, such as ResNet, DenseNet, MobileNet, EfficientNet, ConvNeXt or VGG.
     width : int
         Channels of the head that localizes, a multiple of 8.
+    closer : bool
+        With a second network for cuts of images, as `LocalizingEfficientNet`.
 
     Raises
     ------
@@ -76,7 +78,7 @@ class LocalizingBackbone(LocalizingNetwork):
     on the other images of a batch. The weights are random: see `load_backbone_weights`.
     """
 
-    def __init__(self, name: str, width: int = 64) -> None:
+    def __init__(self, name: str, width: int = 64, closer: bool = False) -> None:
         nn.Module.__init__(self)
         found = _found(name)
         cuts, channels = _cuts(name, [part for _, part in found.parts])
@@ -89,6 +91,8 @@ class LocalizingBackbone(LocalizingNetwork):
         self.grey.expect(found.mean, found.deviation)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.add_heads(width, channels)
+        if closer:
+            self.closer = LocalizingBackbone(name, width)
 
     def coloured(self, x: Tensor) -> Tensor:
         """(n, 1, h, w) to (n, 3, h, w), as the features were taught to see images."""

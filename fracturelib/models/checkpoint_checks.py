@@ -13,18 +13,17 @@ from fracturelib.data.labels import CLASSES, STUDY_CLASSES
 from fracturelib.metrics.operating_point import GRAMMAR, parse_rule
 from fracturelib.models.backbones import is_backbone
 from fracturelib.models.familiarity import Familiarity, collected_features
-from fracturelib.models.localizer import STAGES
 from fracturelib.models.poolings import POOLINGS
 from fracturelib.models.registry import MODELS, model_class
 from fracturelib.models.tensor_file import TensorHeader
 
-OLD_NAMES = {"taught_lite0": "localizing_efficientnet", "taught_ensemble": "deep_ensemble"}
+OLD_NAMES = {"taught_lite0": "localizing_efficientnet"}
 VALUES = {
     "architecture", "size", "mean", "std", "fingerprint", "temperature", "thresholds", "default_rule", "classes",
-    "version", "extra", "tta", "tta_calibration",
+    "version", "extra", "closer_look",
 }  # fmt: skip
 SIZES = (16, 4096)
-MOST = {"width": 1024, "members": 16, "shared": len(STAGES), "maps": 16}
+WIDEST = 1024
 TEMPERATURES = (1e-3, 1e3)
 DEVIATIONS = (1e-3, 1.0)  # `train.grey_statistics` gives none below
 
@@ -57,15 +56,23 @@ def _is_name(value: object) -> bool:
     return _is_text(value) and str(value).isprintable()
 
 
-def from_version_1(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a checkpoint of format version 1, as version 2 has them; what is odd stays so."""
-    looks, extra, architecture = values.get("looks", 1), values.get("extra"), values.get("architecture")
-    if not _whole(looks) or looks not in (1, 2):
-        raise _odd("looks", looks, "1 or 2")
-    new = {key: value for key, value in values.items() if key != "looks"} | {"tta": looks == 2, "tta_calibration": None}
+def from_older_version(values: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """The values of a checkpoint of an older format, as they are now; what is odd stays so.
+
+    Until version 3 a network could score the mean of an image and its mirror image; one that did is refused.
+    """
+    if version >= 4:
+        return dict(values)
+    mirrored = values.get("looks", 1) != 1 if version == 1 else values.get("tta") is not False
+    if mirrored:
+        raise OddCheckpointError("scores are means of two looks, as older checkpoints could have", "one look")
+    new = {key: value for key, value in values.items() if key not in ("looks", "tta", "tta_calibration")}
+    new["closer_look"] = None
+    if version > 1:
+        return new
+    extra, architecture = values.get("extra"), values.get("architecture")
     if isinstance(extra, dict):
         renamed = {"recipe": "config"}
-        new["tta_calibration"] = extra.get("two looks")
         new["extra"] = {renamed.get(key, key): value for key, value in extra.items() if key != "two looks"}
     if isinstance(architecture, dict) and isinstance(name := architecture.get("name"), str):
         new["architecture"] = architecture | {"name": OLD_NAMES.get(name, name)}
@@ -95,13 +102,11 @@ def check_values(values: Mapping[str, Any]) -> None:
     classes = classes_of(values["architecture"]["name"])
     if not isinstance(values["classes"], list | tuple) or tuple(values["classes"]) != classes:
         raise _odd("classes", values["classes"], f"{', '.join(classes)}, in this order")
-    if type(values["tta"]) is not bool:
-        raise _odd("tta", values["tta"], "True or False")
-    _check_calibration(values, "", values["default_rule"])
-    if (again := values["tta_calibration"]) is not None:
-        if not isinstance(again, dict) or again.keys() != {"temperature", "thresholds"}:
-            raise _odd("tta_calibration", again, "temperature and thresholds")
-        _check_calibration(again, " of tta_calibration", values["default_rule"])
+    low, high = TEMPERATURES
+    if not _number(values["temperature"]) or not low <= values["temperature"] <= high:
+        raise _odd("temperature", values["temperature"], f"a number in {low:g}..{high:g}")
+    _check_thresholds(values["thresholds"], "", values["default_rule"])
+    _check_closer_look(values)
     _check_extra(values["extra"])
 
 
@@ -110,11 +115,22 @@ def classes_of(architecture: str) -> tuple[str, str]:
     return STUDY_CLASSES if architecture == "study_network" else CLASSES
 
 
-def _check_calibration(values: Mapping[str, Any], of: str, rule: str) -> None:
-    low, high = TEMPERATURES
-    if not _number(values["temperature"]) or not low <= values["temperature"] <= high:
-        raise _odd(f"temperature{of}", values["temperature"], f"a number in {low:g}..{high:g}")
-    thresholds = values["thresholds"]
+def _check_closer_look(values: Mapping[str, Any]) -> None:
+    """Raise `OddCheckpointError` unless a network that can look closer says how that counts, and no other does."""
+    found, able = values["closer_look"], values["architecture"].get("closer", False)
+    if (found is not None) != able:
+        raise _odd("closer_look", found, "weights and thresholds" if able else "none, as the architecture has none")
+    if found is None:
+        return
+    if not isinstance(found, dict) or found.keys() != {"weights", "thresholds"}:
+        raise _odd("closer_look", found, "weights and thresholds")
+    weights = found["weights"]
+    if not isinstance(weights, list | tuple) or len(weights) != 3 or not all(map(_number, weights)):
+        raise _odd("weights of closer_look", weights, "three numbers")
+    _check_thresholds(found["thresholds"], " of closer_look", values["default_rule"])
+
+
+def _check_thresholds(thresholds: object, of: str, rule: str) -> None:
     if not isinstance(thresholds, dict) or not all(map(_is_name, thresholds)):
         raise _odd(f"thresholds{of}", thresholds, "a threshold for each rule")
     for name, value in thresholds.items():
@@ -144,9 +160,6 @@ def _check_extra(extra: object) -> None:
     for name in ("config", "start"):
         if not isinstance(extra.get(name, {}), dict):
             raise _odd(f"extra {name}", extra[name], "values by name")
-    members = extra.get("members", [{}])
-    if not isinstance(members, list) or not members or not all(isinstance(m, dict) for m in members):
-        raise _odd("extra members", members, "a config for each")
     if not _is_text(extra.get("attribution", ""), longest=5000):
         raise _odd("extra attribution", extra["attribution"], "text")
     images = extra.get("validation images", 1)
@@ -180,7 +193,7 @@ def check_architecture(architecture: object) -> None:
         raise _odd("architecture", name, f"one of {', '.join(sorted(MODELS))}, torchvision:NAME, timm:NAME")
     known = inspect.signature(model_class(name)).parameters
     for option, value in architecture.items():
-        if option == "name" or (option == "maps" and value is None and option in known):
+        if option == "name":
             continue
         if option not in known:
             raise OddCheckpointError(f"architecture is {name} with {option}", f"{', '.join(known)} only")
@@ -188,17 +201,16 @@ def check_architecture(architecture: object) -> None:
             if value not in POOLINGS:
                 raise _odd(option, value, f"one of {', '.join(POOLINGS)}")
             continue
-        least = 0 if option == "shared" else 1
-        if not _whole(value) or not least <= value <= MOST[option]:
-            raise _odd(option, value, f"a whole number in {least}..{MOST[option]}")
+        if option == "closer":
+            if type(value) is not bool:
+                raise _odd(option, value, "True or False")
+        elif not _whole(value) or not 1 <= value <= WIDEST:
+            raise _odd(option, value, f"a whole number in 1..{WIDEST}")
 
 
 def check_shapes(architecture: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
     """Raise `OddCheckpointError` unless these are a network's tensors by name, shape and kind; allocates nothing."""
     options = {k: v for k, v in architecture.items() if k != "name"}
-    heads = {key.split(".")[1] for key in weights if isinstance(key, str) and key.startswith("heads.") and key[6:]}
-    if architecture["name"] == "deep_ensemble" and options.get("members", 2) != len(heads):
-        raise _odd("members", options.get("members", 2), f"{len(heads)}, as there are heads among the weights")
     try:
         with torch.device("meta"):
             own = model_class(architecture["name"])(**options).state_dict()

@@ -1,6 +1,6 @@
 """A trained network together with everything needed to use it, in one file that runs no code when it is read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,28 +23,25 @@ from fracturelib.models.checkpoint_checks import (
     check_weights,
     classes_of,
     familiarity_of,
-    from_version_1,
+    from_older_version,
     refusal,
 )
+from fracturelib.models.closer_look import CloserLook, strongest_cuts
 from fracturelib.models.familiarity import Familiarity, collected_features
+from fracturelib.models.localizer import LocalizingNetwork
 from fracturelib.models.registry import build_model
 from fracturelib.models.tensor_file import read_header, require_undamaged
 
 __all__ = [
-    "Calibration", "Classifier", "batches", "describe", "fit_temperature", "load_classifier", "load_payload",
+    "Classifier", "batches", "describe", "fit_temperature", "load_classifier", "load_payload",
     "model_logits", "normalised", "save_classifier", "scores_from_logits",
 ]  # fmt: skip
 FORMAT = "fracturelib checkpoint"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 PARTS = ("format", "format_version", "values", "weights", "familiarity")  # the last since version 3
+NOT_KEPT = ("model", "familiarity", "magnified")  # among the values of a checkpoint
 
-
-@dataclass(frozen=True)
-class Calibration:
-    """What turns logits into scores and decisions: the temperature, and a threshold for each rule."""
-
-    temperature: float
-    thresholds: dict[str, float]
+Radiographs = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -73,10 +70,10 @@ class Classifier:
         Of fracturelib, when it was saved.
     extra : dict
         Plain values worth keeping: attribution, config, results.
-    tta : bool
-        Test-time augmentation: an image is scored as it is and mirrored, by the mean of both logits, at twice the cost.
-    tta_calibration : Calibration or None
-        Of the scores with test-time augmentation, if it was calibrated for that, too.
+    closer_look : CloserLook or None
+        How a closer look at the most suspicious place counts, if the network learnt to take one.
+    magnified : bool
+        Scores are of both looks, and need the images as they are stored: see `with_closer_look`.
     familiarity : Familiarity or None
         Which images are like those that it learnt from, if that was measured.
     """
@@ -93,8 +90,8 @@ class Classifier:
     classes: tuple[str, ...] = CLASSES
     version: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
-    tta: bool = False
-    tta_calibration: Calibration | None = None
+    closer_look: CloserLook | None = None
+    magnified: bool = False
     familiarity: Familiarity | None = None
 
     @property
@@ -111,56 +108,59 @@ class Classifier:
         """Normalised input of the network: (n, size, size) uint8 -> (n, 1, size, size) float32."""
         return normalised(torch.from_numpy(np.ascontiguousarray(images)), self.mean, self.std)
 
-    def logits(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
-        """Logits before the temperature: (n, size, size) uint8 -> (n, 2) float64; with `tta` the mean of both."""
-        seen = [images, images[..., ::-1]] if self.tta else [images]
-        found = [model_logits(self.model, look, mean=self.mean, std=self.std, batch=batch) for look in seen]
-        return np.mean(found, axis=0)
+    def logits(
+        self, images: NDArray[np.uint8], *, stored: Radiographs | None = None, batch: int = 64
+    ) -> NDArray[np.float64]:
+        """Logits before the temperature: (n, size, size) uint8 -> (n, 2) float64.
 
-    def logits_and_strangeness(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        `stored` are the images as they are stored, (h, w) uint8 each, which a closer look needs (`with_closer_look`).
+        """
+        if not self.magnified:
+            return model_logits(self.model, images, mean=self.mean, std=self.std, batch=batch)
+        if self.closer_look is None or stored is None or len(stored) != len(images):
+            raise ValueError(f"stored is of {'no' if stored is None else len(stored)} images; expected {len(images)}")
+        model: Any = self.model
+        how: dict[str, Any] = {"mean": self.mean, "std": self.std, "batch": batch}
+        first, cells = looked(model, images, **how)
+        second = model_logits(model.closer, strongest_cuts(stored, cells, self.size), **how)
+        return self.closer_look.logits(first[:, 1] - first[:, 0], second[:, 1] - second[:, 0])
+
+    def logits_and_strangeness(
+        self, images: NDArray[np.uint8], *, stored: Radiographs | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Logits (n, 2) as `logits`, and how unlike the training's images each is (n,): one pass for both.
 
         Above 1 an image is doubted (`Familiarity.strangeness`); all are 0 where `familiarity` is None.
 
         """
         if self.familiarity is None or not len(images):
-            return self.logits(images), np.zeros(len(images))
+            return self.logits(images, stored=stored), np.zeros(len(images))
         with collected_features(self.model) as features:
-            logits = self.logits(images)
-            found = features()[: len(images)]  # with `tta`, those of the images as they are
+            logits = self.logits(images, stored=stored)
+            found = features()
         return logits, self.familiarity.strangeness(found)
 
-    def with_tta(self) -> "Classifier":
-        """The same network with test-time augmentation, and the calibration for that.
+    def with_closer_look(self) -> "Classifier":
+        """The same network, with a closer look where it learnt to take one; else as it is.
 
-        Raises
-        ------
-        InputError
-            If it was not calibrated for test-time augmentation, as no network of studies is.
+        Its scores and its threshold are of the whole image and its most suspicious place together, at less than half
+        more of the cost, and `logits` and `scores` need the images as they are stored.
         """
-        if self.tta:
+        if self.closer_look is None:
             return self
-        if self.noun == STUDY:
-            raise InputError(
-                f"the network ({self.architecture['name']}) is one of studies, and for these there is no test-time "
-                "augmentation; expected one of images"
-            )
-        if self.tta_calibration is None:
-            raise InputError(
-                f"the network ({self.architecture['name']}) was not calibrated for test-time augmentation; expected "
-                "one that was, as `fracture train` leaves it"
-            )
-        return replace(self, tta=True, **asdict(self.tta_calibration))
+        return replace(self, magnified=True, temperature=1.0, thresholds=self.closer_look.thresholds)
 
-    def scores(self, images: NDArray[np.uint8], *, batch: int = 64) -> NDArray[np.float64]:
-        """P(Fractured) in 0..1, temperature applied: (n, size, size) uint8 -> (n,) float64.
+    def scores(
+        self, images: NDArray[np.uint8], *, stored: Radiographs | None = None, batch: int = 64
+    ) -> NDArray[np.float64]:
+        """P(Fractured) in 0..1, temperature applied: (n, size, size) uint8 -> (n,) float64; `stored` as in `logits`.
 
         Raises
         ------
         InputError
             If the network gives no number for an image.
         """
-        scores = scores_from_logits(self.logits(images, batch=batch), self.temperature)
+        scores = scores_from_logits(self.logits(images, stored=stored, batch=batch), self.temperature)
         if not np.isfinite(scores).all():
             odd, many = np.flatnonzero(~np.isfinite(scores)), WORDS[self.noun].many
             raise InputError(
@@ -222,6 +222,25 @@ def model_logits(
     for each thread, so that what a layer leaves is still in the processor's cache when the next one takes it up, and
     memory does not grow with their size.
     """
+    parts = [found.double().cpu().numpy() for found in _passed(model, model, images, mean, std, batch)]
+    return np.concatenate(parts) if parts else np.empty((0, 2))
+
+
+def looked(
+    model: LocalizingNetwork, images: NDArray[np.uint8], *, mean: float, std: float, batch: int = 64
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Logits, as `model_logits`, and what a network that localizes makes of each place (n, s/8, s/8), in one pass."""
+    parts = list(_passed(model, lambda x: model.judge(*model.features(x)), images, mean, std, batch))
+    if not parts:
+        return np.empty((0, 2)), np.empty((0, images.shape[1] // 8, images.shape[1] // 8), np.float32)
+    logits, cells = (torch.cat(found).float().cpu() for found in zip(*parts, strict=True))
+    return logits.double().numpy(), cells.numpy()
+
+
+def _passed(
+    model: nn.Module, look: Callable[[Tensor], Any], images: NDArray[np.uint8], mean: float, std: float, batch: int
+) -> Iterator[Any]:
+    """What `look` makes of images, a batch at a time, with `model` in evaluation mode."""
     if images.ndim == 3 and images.shape[1] > 224:
         batch = min(batch, max(torch.get_num_threads(), 6 * 224**2 // images.shape[1] ** 2))
     if images.ndim == 4:
@@ -231,16 +250,10 @@ def model_logits(
     model.eval()
     try:
         with torch.inference_mode():
-            parts = [
-                model(normalised(torch.from_numpy(np.ascontiguousarray(chunk)), mean, std).to(device))
-                .double()
-                .cpu()
-                .numpy()
-                for chunk in batches(images, batch)
-            ]
+            for chunk in batches(images, batch):
+                yield look(normalised(torch.from_numpy(np.ascontiguousarray(chunk)), mean, std).to(device))
     finally:
         model.train(training)
-    return np.concatenate(parts) if parts else np.empty((0, 2))
 
 
 def batches(images: NDArray[np.uint8], batch: int) -> Iterator[NDArray[np.uint8]]:
@@ -288,10 +301,12 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
     InputError
         If it would not be read again: a weight, the temperature or a threshold is no number. Nothing is written then.
     """
+    if classifier.magnified:
+        raise InputError(f"{path}: not written: its thresholds are those of a closer look; expected it as it was read")
     familiarity = classifier.familiarity
-    values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f not in ("model", "familiarity")}
+    values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f not in NOT_KEPT}
     values["classes"] = list(classifier.classes)
-    values["tta_calibration"] = None if classifier.tta_calibration is None else asdict(classifier.tta_calibration)
+    values["closer_look"] = None if classifier.closer_look is None else asdict(classifier.closer_look)
     values["version"] = __version__
     try:
         check_values(values)
@@ -363,17 +378,17 @@ def load_classifier(path: str | Path) -> Classifier:
             raise OddCheckpointError(f"it holds {', '.join(map(str, header))}", ", ".join(parts))
         if not isinstance(values, dict) or not isinstance(weights, dict):
             raise OddCheckpointError("values or weights are no mapping", "values and weights by name")
-        values = values if header["format_version"] > 1 else from_version_1(values)
+        values = from_older_version(values, header["format_version"])
         check_values(values)
         check_shapes(values["architecture"], weights)
 
     try:
         payload = load_payload(path, expected=FORMAT, version=FORMAT_VERSION, oldest=1, check=check)
-        values = payload["values"] if payload["format_version"] > 1 else from_version_1(payload["values"])
-        again = values["tta_calibration"]
+        values = from_older_version(payload["values"], payload["format_version"])
+        again = values["closer_look"]
         values |= {
             "classes": classes_of(values["architecture"]["name"]),
-            "tta_calibration": None if again is None else Calibration(**again),
+            "closer_look": None if again is None else CloserLook(tuple(again["weights"]), again["thresholds"]),
         }
         model = build_model(**values["architecture"])
         model.load_state_dict(payload["weights"])

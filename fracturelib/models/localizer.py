@@ -132,6 +132,9 @@ class LocalizingEfficientNet(LocalizingNetwork):
     ----------
     width : int
         Channels of the head that marks, a multiple of 8.
+    closer : bool
+        With a second network, `closer`, of the same kind, which judges cuts of images (`closer_look`); what is said
+        here of the network does not include it.
 
     Notes
     -----
@@ -139,7 +142,7 @@ class LocalizingEfficientNet(LocalizingNetwork):
     convolutions.
     """
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: int = 64, closer: bool = False) -> None:
         nn.Module.__init__(self)
         features = Lite0(folded=True)
         self.stage1, self.stage2, self.stage3, self.stage4 = (
@@ -147,6 +150,8 @@ class LocalizingEfficientNet(LocalizingNetwork):
         )  # fmt: skip
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.add_heads(width)
+        if closer:
+            self.closer = LocalizingEfficientNet(width)
 
 
 UNFREEZE = ("heads", "last", "most", "all")

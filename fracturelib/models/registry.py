@@ -9,7 +9,6 @@ from torch import nn
 
 from fracturelib._io.files import InputError, printable
 from fracturelib.models.backbones import LocalizingBackbone, is_backbone
-from fracturelib.models.ensemble import DeepEnsemble
 from fracturelib.models.localizer import LocalizingEfficientNet
 from fracturelib.models.small_cnn import SmallCNN
 from fracturelib.models.study import StudyNetwork
@@ -18,7 +17,6 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "small_cnn": SmallCNN,
     "study_network": StudyNetwork,
     "localizing_efficientnet": LocalizingEfficientNet,
-    "deep_ensemble": DeepEnsemble,
 }
 
 

@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "masked_cross_entropy",
             "within_labels",
         ],
-        "runs": ["Run", "ensemble_runs", "train_folder"],
+        "runs": ["Run", "train_folder"],
         "train": ["Images", "fit", "grey_statistics"],
     },
 )

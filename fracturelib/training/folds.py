@@ -27,6 +27,7 @@ from fracturelib.metrics.bootstrap import group_bootstrap, rate_at
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.intervals import Interval
 from fracturelib.models.classifier import Classifier, load_classifier
+from fracturelib.training.closer_look import Looks, weighed
 from fracturelib.training.config import FineTuneConfig, StudyConfig, TrainConfig, best_epoch
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
@@ -47,7 +48,7 @@ from fracturelib.training.runs import (
     scored,
     trained,
 )
-from fracturelib.training.train import Images, calibrated_by, with_familiarity_by_folds, with_tta_calibration
+from fracturelib.training.train import Images, calibrated_by, with_familiarity_by_folds
 
 FOLDS_FILE = "folds.csv"
 INNER = 8  # a fold's validation images are one in so many of those that are not its test
@@ -130,7 +131,7 @@ def splits_of_folds(folder: Path, frame: pd.DataFrame, folds: int, seed: int) ->
     return found
 
 
-def train_folds(
+def train_folds(  # noqa: PLR0913, all but two are by name only
     folder: Path,
     out: Path,
     config: TrainConfig | FineTuneConfig,
@@ -139,6 +140,7 @@ def train_folds(
     only: int | None = None,
     start: Path | None = None,
     weights: Path | None = None,
+    closer_look: bool = False,
     attribution: str = "",
     ranks: ProcessGroup | None = None,
     progress: bool = True,
@@ -154,7 +156,7 @@ def train_folds(
         2 to 20.
     only : int, optional
         Train this fold alone, where several machines or processes share the work.
-    config, start, weights, attribution, ranks, progress
+    config, start, weights, closer_look, attribution, ranks, progress
         As `train_folder`.
 
     Returns
@@ -170,7 +172,7 @@ def train_folds(
         raise InputError(f"folds is {folds}; expected 2 to 20")
     if only is not None and not 1 <= only <= folds:
         raise InputError(f"fold is {only}; expected 1 to {folds}")
-    recipe = Recipe.of(config, start, weights, attribution, ranks or ProcessGroup(), progress)
+    recipe = Recipe.of(config, start, weights, closer_look, attribution, ranks or ProcessGroup(), progress)
     if not (out / FOLDS_FILE).is_file():
         require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
     frame = _frame(folder, config)
@@ -231,6 +233,11 @@ def _require_same_training(out: Path, learnt: pd.DataFrame, splits: list[NDArray
             _finished(out / f"fold-{fold}", learnt.assign(split=split), recipe)
 
 
+def _lacks_closer_look(out: Path, recipe: Recipe) -> bool:
+    """Whether a finished fold was trained without the closer look that is asked for now, and can go on with one."""
+    return recipe.closer_look and load_classifier(out / MODEL_FILE).closer_look is None
+
+
 def _pool(folder: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], recipe: Recipe) -> _Pool:
     config, ranks = recipe.config, recipe.ranks
     if not ranks.first:
@@ -250,7 +257,7 @@ def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
     """The training of a fold, or what it left."""
     split = pool.splits[fold - 1]
     frame = pool.frame.assign(split=split)
-    if not (out / MODEL_FILE).is_file():
+    if not (out / MODEL_FILE).is_file() or _lacks_closer_look(out, recipe):
         rows = {name: np.flatnonzero(split == name) for name in ("train", "val", "test")}
         kept = None if pool.features is None else {n: pool.features.of(rows[n]) for n in ("train", "val")}
         images = {name: pool.images[chosen] for name, chosen in rows.items()}
@@ -265,7 +272,7 @@ def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
         many = words_of(frame).many
         raise InputError(f"{out / PREDICTIONS_FILE}: holds other {many} than the fold; expected those; {_again(out)}")
     table = scores.assign(file=held["file"], split="val", fold=fold)
-    table["decision"] = classifier.decide(scores["score"].to_numpy())
+    table["decision"] = classifier.with_closer_look().decide(scores["score"].to_numpy())
     return _Part(table, classifier.temperature, _epochs(out, recipe.config))
 
 
@@ -294,6 +301,8 @@ def _finished(out: Path, frame: pd.DataFrame, recipe: Recipe) -> Classifier:
             raise InputError(f"{out / name}: no such file; expected what the fold's training left; {_again(out)}")
     with _again_if_damaged(out):
         classifier = load_classifier(out / MODEL_FILE)
+    if classifier.closer_look is not None and not recipe.closer_look:
+        raise InputError(f"{out}: was trained with a closer look; expected closer_look, or another output folder")
     now = asdict(recipe.config) | {"start": recipe.start, "images": fingerprint(frame)}
     begun = {**classifier.extra.get("config", {}), "start": classifier.extra.get("start")}
     begun["images"] = classifier.fingerprint
@@ -324,37 +333,30 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
     """The network that learns from all images, as long as the folds' did, calibrated by their scores."""
     tables = pd.concat([part.predictions for part in parts], ignore_index=True)
     tables = tables.set_index("file").loc[list(pool.frame["file"])].reset_index()  # in the order of the manifest
-    logits = uncalibrated(tables, {i + 1: part.temperature for i, part in enumerate(parts)})
+    first = tables.assign(score=tables["first_look"]) if recipe.closer_look else tables
+    logits = uncalibrated(first, {i + 1: part.temperature for i, part in enumerate(parts)})
     frame = pool.frame.assign(split="train")
     kept = None if pool.features is None else {"train": pool.features}
     until = int(np.median([part.epochs for part in parts]))
     classifier, history = fitted(pool.folder, frame, {"train": pool.images}, out, recipe, kept=kept, until=until)
-    classifier = calibrated_by(classifier, logits, tables["label"].to_numpy(np.int64))
+    labels = tables["label"].to_numpy(np.int64)
+    if recipe.closer_look:
+        second = logit(tables["closer_look"].clip(SATURATED, 1 - SATURATED).to_numpy())
+        classifier = weighed(classifier, Looks(logits[:, 1], second), labels)
+    else:
+        classifier = calibrated_by(classifier, logits, labels)
     classifier = replace(classifier, extra=classifier.extra | {"folds": len(parts)})
     if not isinstance(recipe.config, StudyConfig):
-        fold = tables["fold"].to_numpy(np.int64)
-        both = (logits + _mirrored_logits(out, fold, pool.images)) / 2
-        classifier = with_tta_calibration(classifier, both, tables["label"].to_numpy(np.int64))
-        classifier = with_familiarity_by_folds(classifier, pool.images, fold)
+        classifier = with_familiarity_by_folds(classifier, pool.images, tables["fold"].to_numpy(np.int64))
     if len(test):
         images = read_images(pool.folder, list(test["file"]), recipe.config)
-        own = scored(classifier, test.reset_index(drop=True), images)
-        own["decision"] = classifier.decide(own["score"].to_numpy())
+        own = scored(classifier, test.reset_index(drop=True), images, folder=pool.folder)
+        own["decision"] = classifier.with_closer_look().decide(own["score"].to_numpy())
         tables = pd.concat([tables, own], ignore_index=True)
     run = Run(out, classifier, history, tables.astype({"fold": "Int64"}))
     if recipe.ranks.first:
         leave(run, recipe.config)
     return run
-
-
-def _mirrored_logits(out: Path, fold: NDArray[np.int64], images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Logits (n, 2) of the mirrored images, each by the network of its fold, with "not fractured" at 0."""
-    found = np.zeros((len(images), 2))
-    for k in np.unique(fold):
-        own = fold == k
-        logits = load_classifier(out / f"fold-{k}" / MODEL_FILE).logits(images[own][..., ::-1])
-        found[own, 1] = logits[:, 1] - logits[:, 0]
-    return found
 
 
 def _figures(predictions: pd.DataFrame, positive: str) -> dict[str, Interval]:

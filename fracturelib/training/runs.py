@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from scipy.special import expit
 from torch import nn
 
 from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable
@@ -30,16 +30,22 @@ from fracturelib.models.backbones import (
     read_backbone_weights,
 )
 from fracturelib.models.checkpoint_checks import OddCheckpointError, check_weights
-from fracturelib.models.classifier import Classifier, describe, load_classifier, save_classifier
-from fracturelib.models.ensemble import DeepEnsemble
-from fracturelib.models.localizer import LocalizingEfficientNet, LocalizingNetwork
+from fracturelib.models.classifier import (
+    Classifier,
+    describe,
+    load_classifier,
+    save_classifier,
+    scores_from_logits,
+)
+from fracturelib.models.localizer import LocalizingNetwork
 from fracturelib.models.registry import build_model, require_model
+from fracturelib.training.closer_look import FOLDER, both_looks, second_network, weighed
 from fracturelib.training.config import FineTuneConfig, StudyConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
 from fracturelib.training.finetune import fit_localizer
 from fracturelib.training.state import STATE_FILE
-from fracturelib.training.train import Images, calibrated, calibrated_for_tta, fit, with_familiarity
+from fracturelib.training.train import Images, fit, with_familiarity
 
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"
@@ -115,6 +121,7 @@ def train_folder(
     *,
     start: Path | None = None,
     weights: Path | None = None,
+    closer_look: bool = False,
     attribution: str = "",
     ranks: ProcessGroup | None = None,
     progress: bool = True,
@@ -123,8 +130,9 @@ def train_folder(
 
     A run that was interrupted goes on. `start` is a checkpoint of the same network, whose weights are begun with; its
     images may have had another size. `weights` are those of a backbone (`load_backbone_weights`), where `config` names
-    one of torchvision or timm. `attribution` says whose data these are, and is kept in the checkpoint. Of several
-    `ranks` that train together, the first one writes.
+    one of torchvision or timm. With `closer_look` a second network learns to judge the place that the first one
+    suspects most, cut from the image as it is stored (`CloserLook`). `attribution` says whose data these are, and is
+    kept in the checkpoint. Of several `ranks` that train together, the first one writes.
 
     Raises
     ------
@@ -132,7 +140,7 @@ def train_folder(
         If the folder lacks what training needs, `start` or `weights` are of another network, or `out` belongs to
         another training.
     """
-    recipe = Recipe.of(config, start, weights, attribution, ranks or ProcessGroup(), progress)
+    recipe = Recipe.of(config, start, weights, closer_look, attribution, ranks or ProcessGroup(), progress)
     require_run_folder(out)
     frame = training_frame(folder)
     require_noun(folder, frame, config)
@@ -146,6 +154,7 @@ class Recipe:
     config: TrainConfig | FineTuneConfig
     begun: Classifier | None
     weights: tuple[Path, BackboneWeights] | None
+    closer_look: bool
     attribution: str
     ranks: ProcessGroup
     progress: bool
@@ -156,6 +165,7 @@ class Recipe:
         config: TrainConfig | FineTuneConfig,
         start: Path | None,
         weights: Path | None,
+        closer_look: bool,
         attribution: str,
         ranks: ProcessGroup,
         progress: bool,
@@ -164,11 +174,15 @@ class Recipe:
         if len(attribution) > LONGEST_ATTRIBUTION:
             said = f"attribution has {len(attribution):,} characters"
             raise InputError(f"{said}; expected at most {LONGEST_ATTRIBUTION:,}")
+        if closer_look and not (isinstance(config, FineTuneConfig) and config.learns_where):
+            raise InputError(
+                f"closer_look is asked of {config.architecture} without outlines; expected a network that learns where"
+            )
         require_model(config.architecture)
         _require_weights(config, start, weights)
         begun = None if start is None else load_start(start, config)
         read = None if weights is None else (weights, read_backbone_weights(weights))
-        made = cls(config, begun, read, attribution, ranks, progress)
+        made = cls(config, begun, read, closer_look, attribution, ranks, progress)
         if read is not None and ranks.first:
             print(_with_weights(build_model(config.architecture), *read))
         return made
@@ -240,10 +254,14 @@ def trained(
     `kept` are the frozen features of train and val, where they are known already.
     """
     classifier, history = fitted(folder, frame, images, out, recipe, kept=kept)
-    if recipe.ranks.first and not isinstance(recipe.config, StudyConfig):
-        classifier = calibrated_for_tta(classifier, labelled(frame, images, "val"))
-        classifier = with_familiarity(classifier, images["train"], images["val"])
-    run = Run(out, classifier, history, _judged(classifier, frame, images))
+    if recipe.ranks.first:
+        if recipe.closer_look:
+            val = frame[frame["split"] == "val"]
+            looks = both_looks(classifier, images["val"], folder, list(val["file"]))
+            classifier = weighed(classifier, looks, np.array(val["label"], np.int64))
+        if not isinstance(recipe.config, StudyConfig):
+            classifier = with_familiarity(classifier, images["train"], images["val"])
+    run = Run(out, classifier, history, _judged(classifier, folder, frame, images))
     if recipe.ranks.first:
         leave(run, recipe.config)
     return run
@@ -259,7 +277,10 @@ def fitted(
     kept: dict[str, Features] | None = None,
     until: int | None = None,
 ) -> tuple[Classifier, pd.DataFrame]:
-    """The network and the history of a training, with its state in `out`; not calibrated where there is no val."""
+    """The network and the history of a training, with its state in `out`; not calibrated where there is no val.
+
+    Of a closer look the second network is in it, and how it counts is not known yet.
+    """
     config, ranks = recipe.config, recipe.ranks
     if ranks.first:
         out.mkdir(parents=True, exist_ok=True)
@@ -271,6 +292,11 @@ def fitted(
     if isinstance(config, FineTuneConfig):
         masks = outlines(folder, frame, config.size, needed=config.learns_where)
         found = fit_localizer(train, val, *masks, config, model=recipe.network(), kept=kept, **shared)
+        if recipe.closer_look:
+            both = second_network(
+                found[0], folder, frame, images, config, out / FOLDER, ranks=ranks, progress=recipe.progress,
+            )  # fmt: skip
+            found = both, found[1]
     else:
         weights = None if recipe.begun is None else recipe.begun.model.state_dict()
         found = fit(train, val, config, until=until, initial=weights, **shared)
@@ -310,10 +336,12 @@ def _attribute(classifier: Classifier, recipe: Recipe) -> None:
         classifier.extra["attribution"] = attribution
 
 
-def _judged(classifier: Classifier, frame: pd.DataFrame, images: Mapping[str, np.ndarray]) -> pd.DataFrame:
+def _judged(
+    classifier: Classifier, folder: Path, frame: pd.DataFrame, images: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
     """The scores of val and test, as far as they are there."""
     parts = [
-        scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split])
+        scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split], folder=folder)
         for split in ("val", "test")
         if split in images
     ]
@@ -327,7 +355,7 @@ def leave(run: Run, config: TrainConfig | FineTuneConfig) -> None:
     with atomic_path(run.folder / "config.json") as temporary:
         values = {"config": asdict(config), "model": describe(run.classifier)}
         temporary.write_text(json.dumps(values, indent=2) + "\n")
-    save_classifier(run.classifier, run.folder / MODEL_FILE)
+    save_classifier(run.classifier, run.folder / MODEL_FILE, half=run.classifier.closer_look is not None)
 
 
 def require_run_folder(out: Path) -> None:
@@ -353,7 +381,7 @@ def require_empty(out: Path, reason: str) -> None:
 
 
 def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
-    """The checkpoint that a training begins with; of an ensemble, its first member.
+    """The checkpoint that a training begins with, without its closer look.
 
     Raises
     ------
@@ -361,10 +389,10 @@ def load_start(path: Path, config: TrainConfig | FineTuneConfig) -> Classifier:
         If it cannot be read, or is of another network than the configuration's.
     """
     begun = load_classifier(path)
-    if isinstance(begun.model, DeepEnsemble) and config.architecture == FineTuneConfig.architecture:
-        learnt = {"config": begun.extra.get("members", [{}])[0]}
-        network = begun.model.member(0)
-        begun = replace(begun, model=network, architecture={"name": config.architecture}, extra=begun.extra | learnt)
+    if begun.architecture.get("closer"):
+        plain = {k: v for k, v in begun.architecture.items() if k != "closer"}
+        del begun.model.closer
+        begun = replace(begun, architecture=plain, closer_look=None)
     options = config.options if isinstance(config, TrainConfig) else {}
     if begun.architecture != {"name": config.architecture, **options}:
         known, own = {"name": config.architecture, **options}, begun.architecture
@@ -380,89 +408,25 @@ def _called(architecture: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     return " with ".join([architecture["name"], *filter(None, [", ".join(options)])])
 
 
-def ensemble_runs(
-    folder: Path,
-    models: Sequence[Path],
-    out: Path,
-    *,
-    maps: int | None = None,
-    progress: bool = True,
-) -> Run:
-    """Make one network of several that were trained to localize on `folder`, calibrate it on val, leave it in `out`.
+def scored(
+    classifier: Classifier, frame: pd.DataFrame, images: np.ndarray, *, folder: Path | None = None
+) -> pd.DataFrame:
+    """The manifest's rows with their scores: columns file, label, group, score, then the rest.
 
-    It gives the means of their outputs (a deep ensemble); its weights are stored as float16, and rounded before
-    anything is measured. The map is the mean of those of the first `maps` networks, of all if not given. It leaves
-    model.pt and predictions.csv (val and test), as `train_folder` does.
-
-    Raises
-    ------
-    InputError
-        If there are fewer than two, one of them is of another kind, size or data set, or
-        `maps` is not between 1 and their number.
+    Where a network has a closer look, and `folder` says where the images are stored, the score is that of both looks,
+    and the columns first_look and closer_look are the scores of each alone, the latter as it was learnt, from cuts.
     """
-    if len(models) < 2:
-        raise InputError(f"{len(models)} model; expected two or more to make one network of")
-    if maps is not None and not 1 <= maps <= len(models):
-        raise InputError(f"maps is {maps}; expected 1 to {len(models)}")
-    if not _is_ensemble(out):
-        require_empty(out, "was not made by `fracture ensemble`")
-    frame = training_frame(folder)
-    members = [load_classifier(path) for path in models]
-    first, data = members[0], fingerprint(frame)
-    for path, member in zip(models, members, strict=True):
-        _require_alike(path, member, first, models[0])
-        if member.fingerprint != data:
-            many = WORDS[member.noun].many
-            raise InputError(f"{path}: was trained on other data than {folder}; expected the same {many} and splits")
-    networks = [m.model for m in members if isinstance(m.model, LocalizingEfficientNet)]
-    network = DeepEnsemble.of(networks, maps=maps).half().float().to(memory_format=torch.channels_last).eval()
-    files = {split: list(frame.loc[frame["split"] == split, "file"]) for split in ("train", "val", "test")}
-    images = {
-        split: load_images(folder, names, size=first.size, progress=progress) for split, names in files.items() if names
-    }
-    val = labelled(frame, images, "val")
-    config = FineTuneConfig(size=first.size)
-    classifier = calibrated(network, config, val, mean=first.mean, std=first.std, fingerprint=data)
-    options = {k: v for k, v in first.architecture.items() if k != "name"}
-    extra = {"members": [m.extra.get("config", {}) for m in members]}
-    if "attribution" in first.extra:
-        extra["attribution"] = first.extra["attribution"]
-    own = {"members": len(members), "shared": network.shared, "maps": network.maps}
-    architecture = {"name": "deep_ensemble", **own, **options}
-    classifier = calibrated_for_tta(replace(classifier, architecture=architecture, extra=extra), val)
-    classifier = with_familiarity(classifier, images["train"], images["val"])
-    predictions = _judged(classifier, frame, images)
-    write_predictions(predictions, out / PREDICTIONS_FILE)
-    save_classifier(classifier, out / MODEL_FILE, half=True)
-    return Run(out, classifier, pd.DataFrame(), predictions)
-
-
-def _require_alike(path: Path, member: Classifier, first: Classifier, at: Path) -> None:
-    """Raise InputError if a network cannot be in one ensemble with the first one."""
-    fits = isinstance(member.model, LocalizingEfficientNet) and member.localizes
-    if not fits or member.architecture != first.architecture:
-        how = "" if member.localizes else ", not trained to localize"
-        if member.noun == STUDY:
-            how = ", and networks of studies cannot be put together"
-        expected = "expected localizing_efficientnet, with outlines, all of one kind"
-        raise InputError(f"{path}: is {_called(member.architecture, first.architecture)}{how}; {expected}")
-    if (member.size, member.mean, member.std) != (first.size, first.mean, first.std):
-        raise InputError(f"{path}: reads images of {member.size} pixels; expected {first.size}, as {at}")
-
-
-def _is_ensemble(out: Path) -> bool:
-    """Whether a folder is what `ensemble_runs` leaves."""
-    if (out / STATE_FILE).exists() or not (out / MODEL_FILE).is_file():
-        return False
-    return "members" in load_classifier(out / MODEL_FILE).extra
-
-
-def scored(classifier: Classifier, frame: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
-    """The manifest's rows with their scores: columns file, label, group, score, then the rest."""
     first = ["file", "label", "group"]
-    rest = [c for c in frame.columns if c not in (*first, "score")]
-    result = frame[first].assign(score=classifier.scores(images))
-    return pd.concat([result, frame[rest]], axis=1)
+    own: dict[str, Any] = {}
+    if classifier.closer_look is None or folder is None:
+        own["score"] = classifier.scores(images)
+    else:
+        looks = both_looks(classifier, images, folder, list(frame["file"]))
+        own["score"] = scores_from_logits(classifier.closer_look.logits(looks.first, looks.second))
+        own["first_look"] = expit(looks.first / classifier.temperature)
+        own["closer_look"] = expit(looks.second)
+    rest = [c for c in frame.columns if c not in (*first, *own)]
+    return pd.concat([frame[first].assign(**own), frame[rest]], axis=1)
 
 
 def print_unreadable(frame: pd.DataFrame) -> None:

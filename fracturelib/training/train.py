@@ -19,7 +19,6 @@ from fracturelib.metrics.classification import roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_youden
 from fracturelib.models.checkpoint_checks import classes_of
 from fracturelib.models.classifier import (
-    Calibration,
     Classifier,
     fit_temperature,
     model_logits,
@@ -291,8 +290,12 @@ def calibrated_by(classifier: Classifier, logits: NDArray[np.float64], labels: N
 def calibration(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, dict[str, float]]:
     """The temperature, and the threshold of each rule, from logits (n, 2) of validation and labels (n,)."""
     temperature = fit_temperature(logits, labels)
-    scores = scores_from_logits(logits, temperature)
-    return temperature, {
+    return temperature, thresholds_of(scores_from_logits(logits, temperature), labels)
+
+
+def thresholds_of(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
+    """The threshold of each rule, from scores (n,) and labels (n,) of images that were not learnt from."""
+    return {
         "sensitivity=0.90": threshold_for_sensitivity(labels, scores, 0.90),
         "sensitivity=0.95": threshold_for_sensitivity(labels, scores, 0.95),
         "youden": threshold_youden(labels, scores),
@@ -305,7 +308,7 @@ def with_familiarity(classifier: Classifier, train: NDArray[np.uint8], other: ND
     for images in (train, other):
         chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), FAMILIAR)).astype(int))
         with collected_features(classifier.model) as features:
-            replace(classifier, tta=False).logits(images[chosen])
+            classifier.logits(images[chosen])
             found.append(features())
     return replace(classifier, familiarity=fit_familiarity(*found))
 
@@ -313,16 +316,6 @@ def with_familiarity(classifier: Classifier, train: NDArray[np.uint8], other: ND
 def with_familiarity_by_folds(classifier: Classifier, images: NDArray[np.uint8], fold: NDArray[np.int64]) -> Classifier:
     """The same, where all images (n, size, size) were learnt from: hardly one is doubted by those of other folds."""
     with collected_features(classifier.model) as features:
-        replace(classifier, tta=False).logits(images)
+        classifier.logits(images)
         found = features()
     return replace(classifier, familiarity=fit_familiarity_by_folds(found, fold))
-
-
-def calibrated_for_tta(classifier: Classifier, val: Images) -> Classifier:
-    """The same classifier, calibrated on `val` for test-time augmentation as well: `Classifier.with_tta`."""
-    return with_tta_calibration(classifier, replace(classifier, tta=True).logits(val.images), val.labels)
-
-
-def with_tta_calibration(classifier: Classifier, logits: NDArray[np.float64], labels: NDArray[np.int64]) -> Classifier:
-    """The same, by logits (n, 2) with test-time augmentation of images that it never learnt."""
-    return replace(classifier, tta_calibration=Calibration(*calibration(logits, labels)))

@@ -281,18 +281,27 @@ def triptych(
     title: str,
     mask: NDArray[np.uint8] | None = None,
     marked: NDArray[np.uint8] | None = None,
+    closer: tuple[int, int, int, int] | None = None,
 ) -> Figure:
     """Image, heat map in logit units with its scale, and overlay: (h, w) uint8, (h, w) float32, (h, w, 3) uint8.
 
-    `marked`, (h, w, 3) uint8, is a fourth panel: what a network that was trained to localize marks.
+    `marked`, (h, w, 3) uint8, is a fourth panel: what a network that was trained to localize marks. `closer` is the
+    left column, the top row, width and height of what was looked at once more, in pixels.
     """
     height, width = image.shape
     panel, columns = 4.0, 3 if marked is None else 4
     tall = min(max(panel * height / width, 2.2), 7.0)
     made, axes = figure(columns * panel + 1.0, tall + 0.9 + 0.2 * title.count("\n"), columns=columns)
-    known = mask is not None and mask.any()
+    known = mask is not None and bool(mask.any())
     show_image(axes[0], image, mask)
-    axes[0].set_title("image" + (", fracture outlined" if known else ""))
+    said = ["image", *["fracture outlined"] * known]
+    if closer is not None:
+        left, upper, wide, high = closer
+        axes[0].add_patch(
+            Rectangle((left, upper), wide - 1, high - 1, fill=False, color=ORANGE, linestyle="--", linewidth=2)
+        )
+        said.append("dashed: looked at again")
+    axes[0].set_title(", ".join(said))
     top = max(float(heat.max()), 1e-6)
     drawn = axes[1].imshow(heat, cmap="inferno", vmin=0, vmax=top)
     axes[1].axis("off")

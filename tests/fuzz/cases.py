@@ -40,7 +40,6 @@ def command(name: str, corpus: Corpus, source: Path, root: Path, *, model: Path 
         "audit": ["audit", source, "--json", out / "audit.json", "--html", out / "audit.html", "--quiet"],
         "import": ["data", "import", source, out / "set", "--quiet"],
         "train": ["train", source, "--out", out / "run", *TRAIN[:2], "--epochs", 1, *TRAIN[4:]],
-        "ensemble": ["ensemble", source, model, model, "--out", out / "joined", "--quiet"],
         "evaluate": ["evaluate", source, "--seed", 0],
     }
     return [str(part) for part in lines[name]]
@@ -273,9 +272,9 @@ def checkpoint(name: str, values: bool, corpus: Corpus, root: Path, rng: Generat
     else:
         model.write_bytes(damage_files.checkpoint_bytes(corpus.model.read_bytes(), rng))
     check = checks.must_refuse(what) if what else CHECKS.get(name)
-    if name in ("train", "ensemble"):
+    if name == "train":
         found = case(name, "checkpoint", corpus, corpus.base / "set", root, model=model, check=check)
-        found.arguments += ["--start", str(model)] if name == "train" else []
+        found.arguments += ["--start", str(model)]
     else:
         found = case(name, "checkpoint", corpus, source, root, model=model, check=check, named=("one.jpg",))
     found.sources += (root / "in",)
@@ -347,7 +346,7 @@ OPTIONS = {
     "train": ("--size", "--patience", "--batch", "--learning-rate", "--seed", "--start", "--peak-loss-weight",
     "--model", "--unfreeze"),
     "evaluate": ("--threshold", "--rule", "--seed", "--threshold-from", "--compare"),
-    "audit": ("--seed",), "import": ("--seed", "--group-pattern", "--splits"), "predict": ("--tta", "--model"),
+    "audit": ("--seed",), "import": ("--seed", "--group-pattern", "--splits"), "predict": ("--strict", "--model"),
     "explain": ("--layer", "--model"),
 }  # fmt: skip
 RULES = ("sensitivity={}", "specificity={}", "youden", "youden={}", "f_beta={}", "cost={}:1", "cost=1:{}",
@@ -436,7 +435,11 @@ def _makers() -> dict[str, tuple[float, Maker]]:
     for name in ("audit", "import"):
         found[f"yolo.{name}"] = 1.0, partial(yolo, name)
         found[f"dataset.{name}"] = 1.0, partial(published, name)
-    for name, share in (("predict", 2.0), ("explain", 0.5), ("train", 0.5), ("ensemble", 0.2)):
+    for name, share in (
+        ("predict", 2.0),
+        ("explain", 0.5),
+        ("train", 0.5),
+    ):
         for values, kind in ((True, "values"), (False, "bytes")):
             found[f"checkpoint-{kind}.{name}"] = share, partial(checkpoint, name, values)
     found |= {"scores.evaluate": (3.0, scores), "splits.import": (1.0, splits), "zip.import": (2.0, zipped),

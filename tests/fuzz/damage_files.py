@@ -15,14 +15,14 @@ MEANINGLESS: tuple[tuple[str, Any], ...] = (
     ("temperature", 0), ("temperature", NAN), ("temperature", INF), ("temperature", -1.0), ("temperature", "1"),
     ("std", 0.0), ("std", NAN), ("std", INF), ("mean", NAN), ("mean", INF), ("default_rule", "other"),
     ("thresholds", {"sensitivity=0.90": NAN}), ("thresholds", {"sensitivity=0.90": 7.0}), ("thresholds", {}),
-    ("thresholds", {"sensitivity=0.90": -1.0}), ("thresholds", {"sensitivity=0.90": "0.5"}), ("tta", 2),
+    ("thresholds", {"sensitivity=0.90": -1.0}), ("thresholds", {"sensitivity=0.90": "0.5"}), ("closer_look", 2),
     ("classes", ["Fractured", "Not Fractured"]), ("classes", ["Fractured"]), ("classes", ["a", "b"]),
     ("size", 0), ("size", -1), ("size", 10**9), ("size", 31.5), ("size", "64"), ("size", 1), ("size", NAN),
     ("architecture", {"name": "small_cnn", "width": 10**9}), ("architecture", {"name": "small_cnn", "width": 0}),
     ("architecture", {"name": "small_cnn", "width": -3}), ("architecture", {"name": "nothing"}),
     ("architecture", {"name": "small_cnn", "other": 1}), ("architecture", {"name": "small_cnn", "seed": "x"}),
-    ("architecture", {"name": "deep_ensemble", "members": 10**6, "shared": 0, "maps": 1}),
-    ("architecture", {"name": "deep_ensemble", "members": -1, "shared": 99, "maps": 7}), ("architecture", {}),
+    ("architecture", {"name": "deep_ensemble", "members": 2}), ("architecture", {}),
+    ("architecture", {"name": "localizing_efficientnet", "closer": True}),
     ("weights", "nan"), ("weights", "inf"), ("weights", "one nan"), ("weights", "missing"), ("weights", "shape"),
     ("weights", "more"), ("weights", "complex"), ("weights", "not tensors"), ("weights", "expanded"),
 )  # fmt: skip
@@ -64,7 +64,7 @@ def payload(negative: dict[str, Any], rng: Generator) -> str:
             negative["values"][name] = value
         return f"{name} {value}"
     if roll < 0.6:
-        negative["values"]["tta_calibration"] = pick(rng, STRANGE)
+        negative["values"]["closer_look"] = pick(rng, STRANGE)
     else:
         strange = [v for v in STRANGE if not isinstance(v, str) or len(v) < 1000]
         target = negative["values"] if roll < 0.9 else negative
