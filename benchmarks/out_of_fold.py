@@ -22,6 +22,7 @@ from real_images import N, print_peaks, shown
 from sklearn.linear_model import LogisticRegression
 
 from fracturelib.data.dataset import load_manifest
+from fracturelib.data.decode import read_grey
 from fracturelib.data.predictions import read_predictions
 from fracturelib.explain.localization import centre_map
 from fracturelib.explain.overlay import upsample
@@ -103,7 +104,7 @@ def metadata_out_of_fold(held: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
     return pd.concat(parts)
 
 
-def maps(name: str, run: Path, held: pd.DataFrame) -> None:
+def maps(name: str, folder: Path, run: Path, held: pd.DataFrame) -> None:
     """Where the maps point, each of an image by its fold's network."""
     first = load_classifier(run / "fold-1" / "model.pt")
     if not first.localizes:
@@ -120,7 +121,12 @@ def maps(name: str, run: Path, held: pd.DataFrame) -> None:
         outlined = drawn[rows].any(axis=(1, 2))
         rows = rows[outlined]
         side = (classifier.size, classifier.size)
-        found["localization map"] += [upsample(m, side) for m in classifier.localize(images[rows])]
+        stored = [read_grey(folder / file) for file in part["file"][outlined]]
+        marked = classifier.with_closer_look().localize(images[rows], stored=stored)
+        found["localization map"] += [upsample(m, side) for m in marked]
+        if classifier.closer_look is not None:
+            found.setdefault("its first look", [])
+            found["its first look"] += [upsample(m, side) for m in classifier.localize(images[rows])]
         found["Grad-CAM, stage4"] += list(image_maps(classifier, images[rows], classifier.model.stage4))
         found["centre"] += [centre_map(classifier.size)] * len(rows)
         masks.append(drawn[rows])
@@ -161,7 +167,7 @@ def main() -> None:
         print(f"{name}, {other[0]}: AUC {shown(roc_auc, other[1])}, AP {shown(average_precision, other[1])}")
         compared(other[1], {"the first": rivals["the first"]})
         if run.is_dir():
-            maps(name, run, held)
+            maps(name, args.folder, run, held)
 
 
 if __name__ == "__main__":

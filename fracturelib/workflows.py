@@ -385,7 +385,7 @@ def _leave_picture(path: Path, seen: _Seen, classifier: Classifier, heat: np.nda
     shown, positive = normalise(heat)
     marked = None
     if classifier.localizes:
-        places = to_image(upsample(classifier.localize(seen.square[None])[0], classifier.size), image)
+        places = to_image(upsample(classifier.localize(seen.square[None], stored=[image])[0], classifier.size), image)
         marked = overlay(image, np.clip(places, 0, 1))
     note = "" if positive else "\nno evidence for a fracture in this layer: the map is empty"
     mask = fracture_mask(known, width=image.shape[1], height=image.shape[0]) if known else None

@@ -19,7 +19,15 @@ from fracturelib.data.images import load_images, square_geometry, to_square
 from fracturelib.metrics.operating_point import threshold_for_sensitivity
 from fracturelib.models import efficientnet_lite as lite
 from fracturelib.models.classifier import Classifier, load_classifier, looked, model_logits, save_classifier
-from fracturelib.models.closer_look import CUT, CloserLook, cut, strongest_cuts, strongest_place
+from fracturelib.models.closer_look import (
+    CUT,
+    CloserLook,
+    corner,
+    cut,
+    strongest_cuts,
+    strongest_place,
+    with_closer_map,
+)  # fmt: skip
 from fracturelib.models.registry import build_model
 from fracturelib.training.closer_look import cuts_of
 from fracturelib.training.config import FineTuneConfig, TrainConfig
@@ -278,3 +286,27 @@ def test_the_picture_shows_where_it_looked_again(
         assert np.array_equal(image[top : top + CUT, left : left + CUT], strongest_cuts([image], cells, 64)[0])
     explain_paths([data / "test"], ROOT / "data" / "checkpoints" / "demo-small-cnn.pt", tmp_path / "n", progress=False)
     assert drawn[-1][1] is None
+
+
+@pytest.mark.parametrize("size", [(900, 700), (300, 1200), (200, 150), (2000, 1700)], ids=str)
+def test_the_closer_map_lies_where_its_cut_was(size: tuple[int, int]) -> None:
+    """A peak of the cut's map is one of the whole map at the same place of the image; beside the cut nothing moves."""
+    width, height = size
+    rng = np.random.default_rng(width)
+    geometry = square_geometry(width, height, 384)
+    first = rng.normal(size=(384, 384)).astype(np.float32)
+    for _ in range(10):
+        left, top = corner(rng.integers(0, width), rng.integers(0, height), width, height)
+        row, column = rng.integers(1, min(height, CUT) // 8 - 1), rng.integers(1, min(width, CUT) // 8 - 1)
+        second = np.zeros((32, 32), np.float32)
+        second[row, column] = 1000
+        found = with_closer_map(first, second, (left, top), width, height)
+        x, y = geometry.to_square(np.array([[left + 8 * column + 4, top + 8 * row + 4]], float))[0]
+        at = np.unravel_index(found.argmax(), found.shape)
+        assert abs(at[0] + 0.5 - y) <= 1 and abs(at[1] + 0.5 - x) <= 1
+        ends = geometry.to_square(np.array([[left, top], [left + CUT, top + CUT]], float)).round().astype(int)
+        beside = np.ones_like(first, bool)
+        beside[max(ends[0, 1], 0) : ends[1, 1], max(ends[0, 0], 0) : ends[1, 0]] = False
+        assert np.array_equal(found[beside], first[beside])
+        inside = (found != first).mean() / max((~beside).mean(), 1e-9)
+        assert inside > 0.5

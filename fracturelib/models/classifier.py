@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 from torch import Tensor, nn
 
 from fracturelib import __version__
@@ -26,7 +27,7 @@ from fracturelib.models.checkpoint_checks import (
     from_older_version,
     refusal,
 )
-from fracturelib.models.closer_look import CloserLook, strongest_cuts
+from fracturelib.models.closer_look import CloserLook, corner, strongest_cuts, strongest_place, with_closer_map
 from fracturelib.models.familiarity import Familiarity, collected_features
 from fracturelib.models.localizer import LocalizingNetwork
 from fracturelib.models.registry import build_model
@@ -176,8 +177,12 @@ class Classifier:
         weights = [config.get(name, 1) for name in ("mask_loss_weight", "peak_loss_weight")]
         return hasattr(self.model, "mark") and weights != [0, 0]
 
-    def localize(self, images: NDArray[np.uint8], *, batch: int = 32) -> NDArray[np.float32]:
+    def localize(
+        self, images: NDArray[np.uint8], *, stored: Radiographs | None = None, batch: int = 32
+    ) -> NDArray[np.float32]:
         """Where a localizing network sees a fracture: (n, size, size) uint8 -> (n, h', w') float32 in 0..1.
+
+        With a closer look, which needs the images as they are `stored`, (n, size, size); both maps count in the cut.
 
         Raises
         ------
@@ -189,15 +194,32 @@ class Classifier:
                 f"model {self.architecture['name']} was not trained to localize; expected localizing_efficientnet, "
                 "trained with outlines"
             )
-        mark: Any = self.model.mark
-        self.model.eval()
-        found = []
+        model: Any = self.model
+        found = self._marked(model, images, batch)
+        if self.magnified:
+            _, cells = looked(model, images, mean=self.mean, std=self.std)
+            each = zip(found, cells, stored or (), strict=True)
+            found = np.array([self._closer_map(*one) for one in each], np.float32)
+        if not np.isfinite(found).all():
+            raise InputError("the map has values that are not finite; expected numbers in 0..1")
+        return np.asarray(expit(found), np.float32)
+
+    def _marked(self, model: Any, images: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
+        model.eval()
         with torch.inference_mode():
-            for start in range(0, len(images), batch):
-                found.append(torch.sigmoid(mark(self.tensor(images[start : start + batch]))).numpy())
-                if not np.isfinite(found[-1]).all():
-                    raise InputError("the map has values that are not finite; expected numbers in 0..1")
-        return np.concatenate(found) if found else np.zeros((0, 0, 0), np.float32)
+            parts = [model.mark(self.tensor(part)).numpy() for part in batches(images, batch)]
+        return np.concatenate(parts) if parts else np.zeros((0, 0, 0), np.float32)
+
+    def _closer_map(
+        self, whole: NDArray[np.float32], cells: NDArray[np.float32], image: NDArray[np.uint8]
+    ) -> NDArray[np.float32]:
+        """The map of an image, (size, size) logits, with what the closer look saw."""
+        height, width = image.shape
+        at = corner(*strongest_place(cells, width, height, self.size), width, height)
+        model: Any = self.model
+        second = self._marked(model.closer, strongest_cuts([image], cells[None], self.size), 1)[0]
+        large = np.asarray(cv2.resize(whole, (self.size, self.size), interpolation=cv2.INTER_LINEAR), np.float32)
+        return with_closer_map(large, second, at, width, height)
 
     def decide(self, scores: NDArray[np.float64]) -> list[str]:
         """The class name of each score at the default threshold; empty where the score is no number."""

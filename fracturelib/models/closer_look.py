@@ -7,6 +7,7 @@ a second network, which learnt from such cuts, sees that place without any shrin
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -88,3 +89,23 @@ def strongest_cuts(images: Iterable[NDArray[np.uint8]], cells: NDArray[np.floati
         for image, found in zip(images, cells, strict=True)
     ]
     return np.stack(found) if found else np.zeros((0, CUT, CUT), np.uint8)
+
+
+def with_closer_map(
+    first: NDArray[np.floating], second: NDArray[np.floating], at: tuple[int, int], width: int, height: int
+) -> NDArray[np.float32]:
+    """A map of an image in its square, (s, s), and inside the cut the mean of it and of the cut's own map, (g, g).
+
+    Both hold logits. `at` is the cut's `corner` in an image of `width` x `height` pixels.
+    """
+    geometry = square_geometry(width, height, len(first))
+    side = CUT / len(second)  # of a cell of the cut's map, in pixels of the image
+    begin, step = geometry.to_square(np.array([at, (at[0] + side, at[1] + side)], np.float64))
+    step -= begin
+    moved = np.array([[step[0], 0, begin[0] + step[0] / 2 - 0.5], [0, step[1], begin[1] + step[1] / 2 - 0.5]])
+    onto = (len(first), len(first))
+    closer = cv2.warpAffine(np.asarray(second, np.float32), moved, onto, flags=cv2.INTER_LINEAR)
+    inside = cv2.warpAffine(np.ones_like(second, np.float32), moved, onto, flags=cv2.INTER_LINEAR) > 0.999
+    result = np.array(first, np.float32)
+    result[inside] = (result[inside] + closer[inside]) / 2
+    return result
