@@ -4,9 +4,9 @@ Each RUN is what `fracture train DIR --folds N` leaves, or its predictions.csv a
 folds, the first one with each other. AUC and average precision over all images of train and val, sensitivity and
 specificity at the threshold that each fold's own training chose, the calibration error, the same by region, also at a
 threshold for each region that the scores of the other folds choose for sensitivity 0.90 (and at one such threshold for
-all), and the paired differences to the first run and to metadata alone, out of the same folds. Beside the first run
-are printed: its scores calibrated by a line that knows the region, fitted on the other folds; beside each other run,
-the mean of its logits and the first run's. Of networks with a closer look also the first look alone, and what the
+all), and the paired differences to the first run and to metadata alone, out of the same folds. Also printed: scores
+shifted by region, so that one threshold is fair to all of them, and what that costs; beside each run but the first, the
+mean of its logits and the first run's. Of networks with a closer look also the first look alone, and what the
 closer one adds. Of networks that localize, how often the peak of each
 map lies in the fracture or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance.
 All intervals are bootstraps over groups.
@@ -82,16 +82,37 @@ def logits(scores: pd.Series) -> pd.Series:
     return np.log(clipped / (1 - clipped))
 
 
-def knowing_the_region(held: pd.DataFrame) -> pd.Series:
-    """Scores of a logistic regression on logits and regions, each fitted on the other folds."""
-    regions = held["region"] if "region" in held else pd.Series("", held.index)
-    known = pd.get_dummies(regions).astype(float).assign(logit=logits(held["score"])).to_numpy()
-    found = np.zeros(len(held))
+def shifted_by_region(held: pd.DataFrame) -> pd.DataFrame:
+    """Scores shifted by region, as the other folds say, so that one threshold has sensitivity 0.90 in each region.
+
+    Calibrated by a line on the other folds' shifted logits; the column said is the decision at their threshold.
+    """
+    label, score, region = (held[c].to_numpy() for c in ("label", "score", "region"))
+    found, said = np.zeros(len(held)), np.zeros(len(held))
     for fold in held["fold"].unique():
         own = (held["fold"] == fold).to_numpy()
-        line = LogisticRegression(C=10, max_iter=2000).fit(known[~own], held["label"][~own])
-        found[own] = line.predict_proba(known[own])[:, 1]
-    return pd.Series(found, held.index)
+        shifted = logits(held["score"]).to_numpy(copy=True)
+        for name in np.unique(region):
+            others = ~own & (region == name)
+            others = others if label[others].sum() >= FEWEST // 2 else ~own
+            at = threshold_for_sensitivity(label[others], score[others], 0.90)
+            shifted[region == name] -= logits(pd.Series([at]))[0]
+        line = LogisticRegression(C=100).fit(shifted[~own, None], label[~own])
+        calibrated = line.predict_proba(shifted[:, None])[:, 1]
+        found[own] = calibrated[own]
+        said[own] = calibrated[own] >= threshold_for_sensitivity(label[~own], calibrated[~own], 0.90)
+    return held.assign(score=found, said=said)
+
+
+def for_all_regions(name: str, held: pd.DataFrame) -> None:
+    """What a score that is fair to all regions at one threshold is worth, where the region of an image is known."""
+    fair = shifted_by_region(held)
+    print(f"{name}, shifted by region: AUC {shown(roc_auc, fair)}, AP {shown(average_precision, fair)}; {rates(fair)}")
+    print(f"  calibration error {calibration_error(fair['label'], fair['score']):.3f}")
+    compared(fair, {"the score as it is": held.set_index("file")["score"]})
+    for region, part in fair.groupby("region"):
+        if part["label"].sum() >= FEWEST:
+            print(f"  {region}: {rates(part)}")
 
 
 def metadata_out_of_fold(held: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
@@ -158,14 +179,15 @@ def main() -> None:
             alone = held.assign(score=held["first_look"])
             print(f"{name}, first look alone: AUC {shown(roc_auc, alone)}, AP {shown(average_precision, alone)}")
             compared(held, {"its first look": held.set_index("file")["first_look"]})
+        if "region" in held:
+            for_all_regions(name, held)
         if "the first" in rivals:
             mean = (logits(held["score"]) + logits(held["file"].map(rivals["the first"]))) / 2
-            other = "mean of its logits and the first's", held.assign(score=1 / (1 + np.exp(-mean)))
+            both = held.assign(score=1 / (1 + np.exp(-mean)))
+            print(f"{name}, mean of its logits and the first's: AUC {shown(roc_auc, both)}")
+            compared(both, {"the first": rivals["the first"]})
         else:
             rivals["the first"] = held.set_index("file")["score"]
-            other = "calibrated by region", held.assign(score=knowing_the_region(held))
-        print(f"{name}, {other[0]}: AUC {shown(roc_auc, other[1])}, AP {shown(average_precision, other[1])}")
-        compared(other[1], {"the first": rivals["the first"]})
         if run.is_dir():
             maps(name, args.folder, run, held)
 
