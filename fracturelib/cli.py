@@ -416,7 +416,7 @@ def run_train(args: argparse.Namespace) -> int:
     closer = ""
     if args.closer_look:
         val = run.predictions[run.predictions["split"] == "val"]
-        closer = f", {roc_auc(val['label'], val['score']):.3f} with a closer look"
+        closer = f", {roc_auc(val['label'], val['score']):.3f} with a closer look, whose weight was fitted on them"
     print(
         f"{args.out / MODEL_FILE}: validation AUC {best['val_auc']:.3f} after epoch {best['epoch']:.0f} "
         f"of {len(run.history)}{closer}; threshold {run.classifier.with_closer_look().threshold:.3f} "

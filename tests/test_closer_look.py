@@ -1,5 +1,6 @@
 """The closer look: it is cut where the map is the strongest, as the image is stored, and both looks make one score."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,20 @@ from sklearn.linear_model import LogisticRegression
 from fracturelib._io.files import InputError
 from fracturelib.cli import main
 from fracturelib.data.coco import Annotation, write_coco
-from fracturelib.data.dataset import load_manifest
+from fracturelib.data.dataset import load_annotations, load_manifest
 from fracturelib.data.decode import read_grey
 from fracturelib.data.images import load_images, square_geometry, to_square
+from fracturelib.explain.sanity_checks import learnt_parts
 from fracturelib.metrics.operating_point import threshold_for_sensitivity
 from fracturelib.models import efficientnet_lite as lite
-from fracturelib.models.classifier import Classifier, load_classifier, looked, model_logits, save_classifier
+from fracturelib.models.classifier import (
+    Classifier,
+    load_classifier,
+    looked,
+    model_logits,
+    save_classifier,
+    scores_from_logits,
+)
 from fracturelib.models.closer_look import (
     CUT,
     CloserLook,
@@ -29,7 +38,7 @@ from fracturelib.models.closer_look import (
     with_closer_map,
 )  # fmt: skip
 from fracturelib.models.registry import build_model
-from fracturelib.training.closer_look import cuts_of
+from fracturelib.training.closer_look import Looks, cuts_of, weighed, with_closer_look
 from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.folds import train_folds
 from fracturelib.training.runs import load_start, train_folder
@@ -115,6 +124,8 @@ def test_both_looks_make_one_score(tmp_path: Path) -> None:
         ({"closer_look": {"weights": [1.0, float("nan"), 0.0], "thresholds": {"score=0.5": 0.5}}}, "three numbers"),
         ({"closer_look": {"weights": [1.0, 1.0, 0.0], "thresholds": {"youden": 0.5}}}, "one for score=0.5"),
         ({"closer_look": {"weights": [1.0, 1.0, 0.0], "thresholds": {"score=0.5": 0.7}}}, "of closer_look is 0.7"),
+        ({"closer_look": {"weights": [1.0, -1.0, 0.0], "thresholds": {"score=0.5": 0.5}}}, "both looks 0 or more"),
+        ({"closer_look": {"weights": [1.0, 1e9, 0.0], "thresholds": {"score=0.5": 0.5}}}, "none beyond 1e+06"),
         ({"architecture": {"name": "localizing_efficientnet", "width": 8, "closer": 1}}, "closer is 1; expected True"),
         ({"architecture": {"name": "localizing_efficientnet", "width": 8}}, "expected none, as the architecture"),
     ],
@@ -199,11 +210,12 @@ def test_it_is_weighed_out_of_fold(data: Path, whole: Path) -> None:
         assert list(held["decision"].iloc[own]) == said
         first[own] = logit(held["first_look"].iloc[own]) * one.temperature
         second[own] = logit(held["closer_look"].iloc[own])
-    line = LogisticRegression().fit(np.stack([first, second], axis=1), held["label"])
     last = load_classifier(whole / "model.pt")
     assert last.closer_look is not None
-    np.testing.assert_allclose(last.closer_look.weights, [*line.coef_[0], line.intercept_[0]], rtol=1e-3)
-    both = line.predict_proba(np.stack([first, second], axis=1))[:, 1]
+    again = weighed(last, Looks(first, second), held["label"].to_numpy()).closer_look
+    assert again is not None
+    np.testing.assert_allclose(last.closer_look.weights, again.weights, rtol=1e-2, atol=1e-3)
+    both = expit(last.closer_look.logits(first, second)[:, 1])
     expected = threshold_for_sensitivity(held["label"], both, 0.9)
     assert last.closer_look.thresholds["sensitivity=0.90"] == pytest.approx(expected, rel=1e-3)
     assert last.extra["folds"] == 2 and (whole / "model.pt").stat().st_size < 20e6
@@ -241,7 +253,7 @@ def test_a_run_without_it_goes_on_with_it(data: Path, whole: Path, tmp_path: Pat
     assert train_folds(data, tmp_path / "run", CONFIG, folds=2, only=2, closer_look=True, progress=False) is None
     one, other = ((folder / "fold-2" / "predictions.csv").read_bytes() for folder in (tmp_path / "run", whole))
     assert one == other
-    with pytest.raises(InputError, match="fold-2: was trained with a closer look; expected closer_look"):
+    with pytest.raises(InputError, match="fold-2: was trained with a closer look; expected --closer-look"):
         train_folds(data, tmp_path / "run", CONFIG, folds=2, progress=False)
 
 
@@ -310,3 +322,95 @@ def test_the_closer_map_lies_where_its_cut_was(size: tuple[int, int]) -> None:
         assert np.array_equal(found[beside], first[beside])
         inside = (found != first).mean() / max((~beside).mean(), 1e-9)
         assert inside > 0.5
+
+
+def test_both_looks_are_weighed_by_a_logistic_regression() -> None:
+    """As scikit-learn's, but that a look which is worse than chance has no weight, and is not turned round."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    first, second = (rng.normal(size=300) + y * by for by in (1.0, 2.0))
+    plain = with_two_looks(LOOK)
+    for odd in (False, True):
+        looks = Looks(first, -second if odd else second)
+        found = weighed(plain, looks, y).closer_look
+        assert found is not None
+        x = np.stack([looks.first, np.zeros(300) if odd else looks.second], axis=1)
+        line = LogisticRegression(C=1.0).fit(x, y)
+        np.testing.assert_allclose(found.weights, [*line.coef_[0], line.intercept_[0]], rtol=1e-2, atol=1e-3)
+        assert not odd or found.weights[1] == 0
+        called = scores_from_logits(found.logits(looks.first, looks.second)) >= found.thresholds["sensitivity=0.90"]
+        assert called[y == 1].mean() >= 0.9
+    with pytest.raises(InputError, match="gives no number for an image"):
+        weighed(plain, Looks(first, second * np.nan), y)
+
+
+def outlined(x: int, y: int, side: int = 20) -> Annotation:
+    return Annotation((np.array([[x, y], [x + side, y], [x + side, y + side]], float),), (x, y, side, side))
+
+
+def test_outlines_beside_the_image_teach_nothing(tmp_path: Path) -> None:
+    files = [f"train/Fractured/{name}.jpg" for name in ("beside", "both", "none", "curved")]
+    for file in files:
+        save(np.full((600, 700), 90, np.uint8), tmp_path / file)
+    frame = pd.DataFrame({"file": files, "split": "train", "label": 1, "group": files, "width": 700, "height": 600})
+    frame.to_csv(tmp_path / "manifest.csv", index=False)
+    ring = np.array([[100, 100], [650, 100], [650, 110], [110, 110], [110, 550], [100, 550]], float)
+    known = {files[0]: [outlined(5000, 10)], files[1]: [outlined(5000, 10), outlined(300, 300)],
+             files[3]: [Annotation((ring,), (100, 100, 550, 450))]}  # fmt: skip
+    write_coco(tmp_path / "annotations.json", frame, known)
+    cells = np.zeros((4, 8, 8))
+    cells[:, 7, 7] = 1
+    found = cuts_of(tmp_path, load_manifest(tmp_path), cells, 64, progress=False)
+    assert list(found.images.labels) == [0, 1, 0, 1]  # of both and of the curved one: where the map peaks, the outline
+
+
+def test_what_cannot_be_taught_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    frame = load_manifest(data)
+    for split in ("train", "val", "test"):
+        (tmp_path / split).symlink_to(data / split)
+    frame[["file", "split", "label", "group", "width", "height"]].to_csv(tmp_path / "manifest.csv", index=False)
+    write_coco(tmp_path / "annotations.json", frame, {"val/Fractured/a29.jpg": [outlined(50, 50)]})
+    with pytest.raises(InputError, match="no fracture in train is outlined; expected outlines to teach a closer look"):
+        train_folder(tmp_path, tmp_path / "run", CONFIG, closer_look=True, progress=False)
+    with pytest.raises(InputError, match="learning_rate is 5e-13"):
+        train_folder(data, tmp_path / "run", replace(CONFIG, learning_rate=1e-12), closer_look=True)
+
+
+@pytest.mark.slow
+def test_a_run_with_it_is_no_run_without(data: Path, whole: Path, tmp_path: Path) -> None:
+    """And validation needs no outlines: the looks are weighed on whole images."""
+    frame = load_manifest(data)
+    for split in ("train", "val", "test"):
+        (tmp_path / split).symlink_to(data / split)
+    frame[["file", "split", "label", "group", "width", "height"]].to_csv(tmp_path / "manifest.csv", index=False)
+    known = load_annotations(data)
+    write_coco(tmp_path / "annotations.json", frame, {f: a for f, a in known.items() if f.startswith("train")})
+    config = replace(CONFIG, epochs=1)
+    run = train_folder(tmp_path, tmp_path / "run", config, closer_look=True, progress=False)
+    assert run.classifier.closer_look is not None and min(run.classifier.closer_look.weights[:2]) >= 0
+    with pytest.raises(InputError, match="was trained with a closer look; expected --closer-look"):
+        train_folder(tmp_path, tmp_path / "run", config, progress=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["missing", "text", "7.0"])
+def test_scores_of_a_fold_that_mean_nothing_are_refused(data: Path, whole: Path, tmp_path: Path, damage: str) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    path = tmp_path / "run" / "fold-1" / "predictions.csv"
+    table = pd.read_csv(path)
+    table = table.drop(columns="closer_look") if damage == "missing" else table.assign(closer_look=damage)
+    table.to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"predictions\.csv: expected first_look and closer_look in 0\.\.1; remove"):
+        train_folds(data, tmp_path / "run", CONFIG, folds=2, closer_look=True, progress=False)
+
+
+def test_weights_that_float16_cannot_hold_are_refused() -> None:
+    plain = with_two_looks(None)
+    second = build_model("localizing_efficientnet", seed=1, width=8)
+    second.head.bias.data[0] = 1e6
+    with pytest.raises(InputError, match=r"closer_look keeps weights as float16, and then .* is NaN"):
+        with_closer_look(plain, second)
+
+
+def test_the_sanity_check_leaves_the_closer_look_alone() -> None:
+    assert learnt_parts(with_two_looks(LOOK).model) == learnt_parts(with_two_looks(None).model)

@@ -85,16 +85,6 @@ def test_evaluate_takes_the_threshold_that_predict_used(work: Path, tmp_path: Pa
     assert "threshold 0.500, as given" in fracture("evaluate", table, "--threshold", "0.5").stdout
 
 
-def test_predicting_with_two_looks(work: Path, tmp_path: Path) -> None:
-    model = work / "run" / "model.pt"
-    done = fracture("predict", work / "data", "--model", model, "--csv", tmp_path / "twice.csv", "--tta")
-    assert done.returncode == 0, done.stderr
-    found, twice = pd.read_csv(tmp_path / "twice.csv"), load_classifier(model).with_tta()
-    seen = np.stack([to_square(read_grey(work / "data" / f), 64) for f in found["file"]])
-    np.testing.assert_allclose(found["score"], twice.scores(seen), atol=1e-6)
-    assert list(found["decision"]) == twice.decide(twice.scores(seen))
-
-
 def test_predicting_single_images(work: Path, tmp_path: Path) -> None:
     images = sorted((work / "data" / "val" / "fractured").iterdir())[:2]
     fracture("predict", *images, "--model", work / "run" / "model.pt", "--csv", tmp_path / "new" / "scores.csv")

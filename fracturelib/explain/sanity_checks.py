@@ -74,8 +74,9 @@ def randomised(model: nn.Module, parts: Sequence[str], *, seed: int = 0) -> nn.M
 
 
 def learnt_parts(model: nn.Module) -> list[str]:
-    """The children that hold learnt weights, from the logits back to the image."""
-    return [name for name, child in model.named_children() if any(True for _ in child.parameters())][::-1]
+    """The children that hold learnt weights, from the logits back to the image; not the network of a closer look."""
+    found = [name for name, child in model.named_children() if any(True for _ in child.parameters())]
+    return [name for name in found[::-1] if name != "closer"]
 
 
 def cascade(model: nn.Module, *, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:

@@ -24,6 +24,7 @@ VALUES = {
 }  # fmt: skip
 SIZES = (16, 4096)
 WIDEST = 1024
+STEEPEST = 1e6  # weight of a look
 TEMPERATURES = (1e-3, 1e3)
 DEVIATIONS = (1e-3, 1.0)  # `train.grey_statistics` gives none below
 
@@ -63,7 +64,7 @@ def from_older_version(values: Mapping[str, Any], version: int) -> dict[str, Any
     """
     if version >= 4:
         return dict(values)
-    mirrored = values.get("looks", 1) != 1 if version == 1 else values.get("tta") is not False
+    mirrored = values.get("looks", 1) != 1 if version == 1 else values.get("tta", False) is not False
     if mirrored:
         raise OddCheckpointError("scores are means of two looks, as older checkpoints could have", "one look")
     new = {key: value for key, value in values.items() if key not in ("looks", "tta", "tta_calibration")}
@@ -127,6 +128,8 @@ def _check_closer_look(values: Mapping[str, Any]) -> None:
     weights = found["weights"]
     if not isinstance(weights, list | tuple) or len(weights) != 3 or not all(map(_number, weights)):
         raise _odd("weights of closer_look", weights, "three numbers")
+    if min(weights[:2]) < 0 or max(map(abs, weights)) > STEEPEST:
+        raise _odd("weights of closer_look", weights, f"those of both looks 0 or more, none beyond {STEEPEST:g}")
     _check_thresholds(found["thresholds"], " of closer_look", values["default_rule"])
 
 

@@ -431,6 +431,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         "temperature": classifier.temperature,
         "thresholds": classifier.thresholds,
         "decides by": classifier.default_rule,
+        **({} if classifier.closer_look is None else {"closer look": asdict(classifier.closer_look)}),
         "trained on": classifier.fingerprint,
         "version": classifier.version,
     }

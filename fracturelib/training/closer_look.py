@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
+from scipy.special import expit
 
+from fracturelib._io.files import InputError
 from fracturelib._io.threads import in_threads
 from fracturelib.data.coco import Annotation, fracture_mask
 from fracturelib.data.dataset import load_annotations
 from fracturelib.data.decode import read_grey
+from fracturelib.models.checkpoint_checks import OddCheckpointError, check_weights
 from fracturelib.models.classifier import Classifier, looked, model_logits, scores_from_logits
 from fracturelib.models.closer_look import CUT, CloserLook, cut, strongest_cuts, strongest_place
 from fracturelib.models.localizer import LocalizingNetwork
@@ -47,7 +50,7 @@ def cuts_of(folder: Path, frame: pd.DataFrame, cells: NDArray[np.floating], size
     """The strongest place of every image of `frame`, and each of its outlined fractures.
 
     A place with less than half of what is outlined in its image teaches nothing, and is left out; so is an image that
-    is labelled fractured and not outlined.
+    is labelled fractured and not outlined, or outlined beside it.
 
     Parameters
     ----------
@@ -73,8 +76,11 @@ def _cuts_of_one(
 ) -> list[tuple[NDArray, NDArray, int]]:
     height, width = image.shape
     drawn = fracture_mask(known, width=width, height=height) if known else np.zeros(image.shape, np.uint8)
+    if known and not drawn.any():
+        return []
     place = strongest_place(cells, width, height, size)
-    centres = [np.argwhere(fracture_mask([one], width=width, height=height)).mean(axis=0)[::-1] for one in known]
+    apart = [np.argwhere(fracture_mask([one], width=width, height=height))[:, ::-1] for one in known]
+    centres = [p[((p - p.mean(axis=0)) ** 2).sum(axis=1).argmin()] for p in apart if len(p)]
     found = []
     for at in [place, *centres]:
         mask = cut(drawn, *at)
@@ -90,6 +96,10 @@ def with_closer_look(classifier: Classifier, second: LocalizingNetwork) -> Class
     model.load_state_dict(classifier.model.state_dict(), strict=False)
     model.closer.load_state_dict(second.state_dict())
     rounded = model.half().float().to(memory_format=torch.channels_last).eval()
+    try:
+        check_weights(rounded)
+    except OddCheckpointError as error:
+        raise InputError(f"closer_look keeps weights as float16, and then {error}") from None
     return replace(classifier, model=rounded, architecture=architecture)
 
 
@@ -123,6 +133,8 @@ def second_network(
             _, cells = looked(model, squares[split], mean=classifier.mean, std=classifier.std)
             sets[split] = cuts_of(folder, part, cells, classifier.size, progress=progress and ranks.first)
     train, val = sets["train"], sets.get("val")
+    if val is not None and len(set(val.images.labels)) < 2:
+        val = None  # how the looks count is fitted on whole images, which need no outlines
     if ranks.first:
         out.mkdir(parents=True, exist_ok=True)
     taught, _ = fit_localizer(
@@ -159,9 +171,23 @@ def weighed(classifier: Classifier, looks: Looks, labels: NDArray[np.int64]) -> 
 
     The first look alone, whose weights have been rounded meanwhile, is calibrated anew.
     """
-    line = LogisticRegression(C=1.0).fit(np.stack([looks.first, looks.second], axis=1), labels)
-    first, second = (float(v) for v in line.coef_[0])
-    found = CloserLook((first, second, float(line.intercept_[0])), {})
+    if not np.isfinite([looks.first, looks.second]).all():
+        raise InputError("closer_look: a network gives no number for an image; expected evidence to weigh")
+    found = CloserLook(_weights(looks, labels), {})
     thresholds = thresholds_of(scores_from_logits(found.logits(looks.first, looks.second)), labels)
     alone = np.stack([np.zeros(len(labels)), looks.first], axis=1)
     return replace(calibrated_by(classifier, alone, labels), closer_look=replace(found, thresholds=thresholds))
+
+
+def _weights(looks: Looks, labels: NDArray[np.int64]) -> tuple[float, float, float]:
+    """Those of a logistic regression, C 1, in which more evidence never speaks against a fracture."""
+    x, sign = np.stack([looks.first, looks.second, np.ones(len(labels))], axis=1), 2.0 * labels - 1
+
+    def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        margin = sign * (x @ w)
+        slope = -(sign * expit(-margin)) @ x
+        return float(np.logaddexp(0, -margin).sum() + (w[:2] ** 2).sum() / 2), slope + np.array([w[0], w[1], 0.0])
+
+    best = minimize(loss, np.zeros(3), jac=True, method="L-BFGS-B", bounds=[(0, None), (0, None), (None, None)])
+    first, second, added = (float(w) for w in best.x)
+    return first, second, added

@@ -27,7 +27,7 @@ from fracturelib.metrics.bootstrap import group_bootstrap, rate_at
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.intervals import Interval
 from fracturelib.models.classifier import Classifier, load_classifier
-from fracturelib.training.closer_look import Looks, weighed
+from fracturelib.training.closer_look import FOLDER, Looks, weighed
 from fracturelib.training.config import FineTuneConfig, StudyConfig, TrainConfig, best_epoch
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
@@ -52,6 +52,7 @@ from fracturelib.training.train import Images, calibrated_by, with_familiarity_b
 
 FOLDS_FILE = "folds.csv"
 INNER = 8  # a fold's validation images are one in so many of those that are not its test
+LOOKS = ("first_look", "closer_look")  # columns of what a closer look leaves
 SATURATED = 1e-15  # a score nearer to 0 or 1 is taken as if it were so near
 
 
@@ -148,7 +149,7 @@ def train_folds(  # noqa: PLR0913, all but two are by name only
     """Train once for each fold, then once on everything, and leave in `out` what `train_folder` leaves.
 
     The images of train and val are shared out anew; those of test stay apart. Each fold has its run in `fold-1`, ...;
-    what is done is not done again, and a run that was interrupted goes on.
+    what is done is not done again.
 
     Parameters
     ----------
@@ -168,11 +169,9 @@ def train_folds(  # noqa: PLR0913, all but two are by name only
     InputError
         As `train_folder`; if patients are too few, or `out` is of other folds.
     """
-    if not 2 <= folds <= 20:
-        raise InputError(f"folds is {folds}; expected 2 to 20")
-    if only is not None and not 1 <= only <= folds:
-        raise InputError(f"fold is {only}; expected 1 to {folds}")
-    recipe = Recipe.of(config, start, weights, closer_look, attribution, ranks or ProcessGroup(), progress)
+    _require_within(folds, only)
+    ranks = ranks or ProcessGroup()
+    recipe = Recipe.of(config, start, weights, attribution, ranks, closer_look=closer_look, progress=progress)
     if not (out / FOLDS_FILE).is_file():
         require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
     frame = _frame(folder, config)
@@ -192,6 +191,13 @@ def train_folds(  # noqa: PLR0913, all but two are by name only
         return None
     run = _taught_on_all(pool, frame[frame["split"] == "test"], parts, out, recipe)
     return CrossValidation(run, _figures(run.predictions, run.classifier.classes[1]))
+
+
+def _require_within(folds: int, only: int | None) -> None:
+    if not 2 <= folds <= 20:
+        raise InputError(f"folds is {folds}; expected 2 to 20")
+    if only is not None and not 1 <= only <= folds:
+        raise InputError(f"fold is {only}; expected 1 to {folds}")
 
 
 @dataclass(frozen=True)
@@ -271,9 +277,17 @@ def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
     if table_text(scores[["file", "label"]]) != table_text(held[["file", "label"]]):
         many = words_of(frame).many
         raise InputError(f"{out / PREDICTIONS_FILE}: holds other {many} than the fold; expected those; {_again(out)}")
+    if recipe.closer_look:
+        _require_both_looks(scores, out)
     table = scores.assign(file=held["file"], split="val", fold=fold)
     table["decision"] = classifier.with_closer_look().decide(scores["score"].to_numpy())
     return _Part(table, classifier.temperature, _epochs(out, recipe.config))
+
+
+def _require_both_looks(scores: pd.DataFrame, out: Path) -> None:
+    looks = [pd.to_numeric(scores.get(name, pd.Series(dtype=float)), errors="coerce") for name in LOOKS]
+    if not all(len(look) and look.between(0, 1).all() for look in looks):
+        raise InputError(f"{out / PREDICTIONS_FILE}: expected {' and '.join(LOOKS)} in 0..1; {_again(out)}")
 
 
 def _again(out: Path) -> str:
@@ -301,8 +315,8 @@ def _finished(out: Path, frame: pd.DataFrame, recipe: Recipe) -> Classifier:
             raise InputError(f"{out / name}: no such file; expected what the fold's training left; {_again(out)}")
     with _again_if_damaged(out):
         classifier = load_classifier(out / MODEL_FILE)
-    if classifier.closer_look is not None and not recipe.closer_look:
-        raise InputError(f"{out}: was trained with a closer look; expected closer_look, or another output folder")
+    if not recipe.closer_look and (classifier.closer_look is not None or (out / FOLDER).exists()):
+        raise InputError(f"{out}: was trained with a closer look; expected --closer-look, or another output folder")
     now = asdict(recipe.config) | {"start": recipe.start, "images": fingerprint(frame)}
     begun = {**classifier.extra.get("config", {}), "start": classifier.extra.get("start")}
     begun["images"] = classifier.fingerprint

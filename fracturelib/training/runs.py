@@ -39,7 +39,7 @@ from fracturelib.models.classifier import (
 )
 from fracturelib.models.localizer import LocalizingNetwork
 from fracturelib.models.registry import build_model, require_model
-from fracturelib.training.closer_look import FOLDER, both_looks, second_network, weighed
+from fracturelib.training.closer_look import FOLDER, both_looks, on_cuts, second_network, weighed
 from fracturelib.training.config import FineTuneConfig, StudyConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
@@ -140,8 +140,11 @@ def train_folder(
         If the folder lacks what training needs, `start` or `weights` are of another network, or `out` belongs to
         another training.
     """
-    recipe = Recipe.of(config, start, weights, closer_look, attribution, ranks or ProcessGroup(), progress)
+    ranks = ranks or ProcessGroup()
+    recipe = Recipe.of(config, start, weights, attribution, ranks, closer_look=closer_look, progress=progress)
     require_run_folder(out)
+    if not closer_look and (out / FOLDER).exists():
+        raise InputError(f"{out}: was trained with a closer look; expected --closer-look, or another output folder")
     frame = training_frame(folder)
     require_noun(folder, frame, config)
     return trained(folder, frame, decoded(folder, frame, recipe), out, recipe)
@@ -165,9 +168,10 @@ class Recipe:
         config: TrainConfig | FineTuneConfig,
         start: Path | None,
         weights: Path | None,
-        closer_look: bool,
         attribution: str,
         ranks: ProcessGroup,
+        *,
+        closer_look: bool,
         progress: bool,
     ) -> "Recipe":
         """With the checkpoint `start` loaded; errors as `train_folder`'s."""
@@ -178,6 +182,8 @@ class Recipe:
             raise InputError(
                 f"closer_look is asked of {config.architecture} without outlines; expected a network that learns where"
             )
+        if closer_look and isinstance(config, FineTuneConfig):
+            on_cuts(config)  # raises where half a rate is too low
         require_model(config.architecture)
         _require_weights(config, start, weights)
         begun = None if start is None else load_start(start, config)
@@ -291,6 +297,8 @@ def fitted(
     }  # fmt: skip
     if isinstance(config, FineTuneConfig):
         masks = outlines(folder, frame, config.size, needed=config.learns_where)
+        if recipe.closer_look and not masks[0].any():
+            raise InputError(f"{folder}: no fracture in train is outlined; expected outlines to teach a closer look")
         found = fit_localizer(train, val, *masks, config, model=recipe.network(), kept=kept, **shared)
         if recipe.closer_look:
             both = second_network(
