@@ -291,17 +291,18 @@ def triptych(
     height, width = image.shape
     panel, columns = 4.0, 3 if marked is None else 4
     tall = min(max(panel * height / width, 2.2), 7.0)
-    made, axes = figure(columns * panel + 1.0, tall + 0.9 + 0.2 * title.count("\n"), columns=columns)
+    lines = title.count("\n") + (closer is not None)
+    made, axes = figure(columns * panel + 1.0, tall + 0.9 + 0.2 * lines, columns=columns)
     known = mask is not None and bool(mask.any())
     show_image(axes[0], image, mask)
-    said = ["image", *["fracture outlined"] * known]
+    said = "image" + ", fracture outlined" * known
     if closer is not None:
         left, upper, wide, high = closer
         axes[0].add_patch(
             Rectangle((left, upper), wide - 1, high - 1, fill=False, color=ORANGE, linestyle="--", linewidth=2)
         )
-        said.append("dashed: looked at again")
-    axes[0].set_title(", ".join(said))
+        said += "\ndashed: looked at again"
+    axes[0].set_title(said)
     top = max(float(heat.max()), 1e-6)
     drawn = axes[1].imshow(heat, cmap="inferno", vmin=0, vmax=top)
     axes[1].axis("off")
