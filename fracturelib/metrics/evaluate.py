@@ -22,6 +22,7 @@ VERSION = 2  # of what `evaluate` gives; 1 said films for images
 MOST_VALUES = 12
 NO_SUBGROUP = {
     "file", "label", "score", "group", "split", "width", "height", "decision", "reason", "threshold", "doubt", "fold",
+    "first_look", "closer_look",
 }  # fmt: skip
 
 
