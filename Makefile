@@ -64,7 +64,8 @@ slow: $(READY) ## the tests that take minutes, with a real browser where there i
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -n $(JOBS) --dist loadfile -m slow --durations=10
 
 nbval: $(READY) ## every notebook, its outputs compared
-	$(BIN)/python -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout=900 notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --nbval --nbval-current-env \
+		--nbval-cell-timeout=900 notebooks
 
 fuzz: $(READY) ## hostile input through every command: FUZZ_SECONDS=300 FUZZ_SEED=0
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fracturelib.training.folds import CrossValidation
-MODEL_HELP = "a checkpoint; if not given, the shipped network for real images"
+MODEL_HELP = "a checkpoint, which looks closer where it learnt to; if not given, the shipped network for real images"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -274,7 +274,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--start", type=path_of("a checkpoint"), metavar="MODEL",
         help="a checkpoint of the same network to begin with, for other images or another "
-        "size, without its closer look; no image that it learnt from may be in val or test",
+        "size (its closer look, if any, is not carried over); no image that it learnt from may be in val or test",
     )  # fmt: skip
     _add_pretrained(c)
     c.add_argument(
@@ -333,8 +333,9 @@ def _add_pretrained(c: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     c.add_argument(
         "--closer-look", action="store_true",
-        help=f"of {FineTuneConfig.architecture}: teach a second network to judge the place that the first one suspects "
-        "most, cut from the image as it is stored; two thirds more training, and scoring takes half as long again",
+        help=f"of {FineTuneConfig.architecture} and the like: teach a second network to judge the place that the first "
+        "one suspects most, cut from the image as it is stored; half as much training again, and 1.44 times the pixels "
+        "to score",
     )  # fmt: skip
     c.add_argument(
         "--no-outlines", action="store_true",
