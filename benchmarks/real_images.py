@@ -122,10 +122,9 @@ def main() -> None:
             scores = pd.read_csv(run / "predictions.csv").query("split == 'test'").reset_index(drop=True)
             known = scores.drop(columns=["region", "view"], errors="ignore")
             scores = known.merge(frame[["file", "region", "view"]], on="file")
+            limit = classifier.with_closer_look().threshold
             for column in ("region", "view"):
-                print(
-                    f"{name}, test\n{by_subgroup(scores, column, threshold=classifier.threshold).round(2).to_string()}"
-                )
+                print(f"{name}, test\n{by_subgroup(scores, column, threshold=limit).round(2).to_string()}")
             for split in ("val", "test"):
                 maps(f"{name}, {split}", classifier, open_split(split, size=classifier.size))
 

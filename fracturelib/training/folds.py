@@ -149,7 +149,7 @@ def train_folds(  # noqa: PLR0913, all but two are by name only
     """Train once for each fold, then once on everything, and leave in `out` what `train_folder` leaves.
 
     The images of train and val are shared out anew; those of test stay apart. Each fold has its run in `fold-1`, ...;
-    what is done is not done again.
+    what is done is not done again, and a run that was interrupted goes on.
 
     Parameters
     ----------
