@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +55,9 @@ class Lab:
         return f"{self.url}/{view}/tree/{notebook}?token={self.token}"
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on a free port, over a folder of its own."""
-    if chromium() is None:
-        pytest.skip("no Chromium here: install it (Debian: chromium) or name it in CHROMIUM, to test in a real browser")
-    pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'")
-    folder = tmp_path_factory.mktemp("lab")
+@contextmanager
+def running_lab(folder: Path) -> Iterator[Lab]:
+    """JupyterLab on a free port, over a folder."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -93,8 +90,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         process.wait(20)
 
 
-@pytest.fixture(scope="module")
-def page(lab: Lab) -> Iterator[object]:
+@contextmanager
+def open_tab() -> Iterator[object]:
     """A tab of Chromium, large enough for the explorer."""
     from playwright.sync_api import sync_playwright
 
@@ -103,6 +100,23 @@ def page(lab: Lab) -> Iterator[object]:
         tab = browser.new_page(viewport={"width": 1280, "height": 1000})
         yield tab
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A JupyterLab of the module's own."""
+    if chromium() is None:
+        pytest.skip("no Chromium here: install it (Debian: chromium) or name it in CHROMIUM, to test in a real browser")
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[browser]'")
+    with running_lab(tmp_path_factory.mktemp("lab")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(lab: Lab) -> Iterator[object]:
+    """A tab of the module's own."""
+    with open_tab() as tab:
+        yield tab
 
 
 def write_notebook(path: Path, *cells: str) -> None:
