@@ -2,11 +2,10 @@
 
 Each RUN is what `fracture train DIR --folds N` leaves, or its predictions.csv alone; several are compared on the same
 folds, the first one with each other. AUC and average precision over all images of train and val, sensitivity and
-specificity at the threshold that each fold's own training chose, the calibration error, the same by region, also at a
-threshold for each region that the scores of the other folds choose for sensitivity 0.90 (and at one such threshold for
-all), and the paired differences to the first run and to metadata alone, out of the same folds. Also printed: scores
-shifted by region, so that one threshold is fair to all of them, and what that costs; beside each run but the first, the
-mean of its logits and the first run's. Of networks with a closer look also the first look alone, and what the
+specificity at the thresholds that each fold's own training chose, the calibration error, the same by region, also at
+one threshold for all regions that the scores of the other folds choose for sensitivity 0.90, and the paired differences
+to the first run and to metadata alone, out of the same folds; beside each run but the first, the mean of its logits and
+the first run's. Of networks with a closer look also the first look alone, and what the
 closer one adds. Of networks that localize, how often the peak of each
 map lies in the fracture or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance.
 All intervals are bootstraps over groups.
@@ -19,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from real_images import N, print_peaks, shown
-from sklearn.linear_model import LogisticRegression
 
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.decode import read_grey
@@ -47,7 +45,7 @@ def judged(name: str, held: pd.DataFrame) -> None:
     print(f"  AUC {shown(roc_auc, held)}, AP {shown(average_precision, held)}")
     print(f"  {rates(held)}; calibration error {calibration_error(held['label'], held['score']):.3f}")
     others = said_by_others(held)
-    print(f"  at a threshold of the other folds: {rates(held.assign(said=others))}")
+    print(f"  at one threshold, of the other folds: {rates(held.assign(said=others))}")
     for fold, part in held.groupby("fold"):
         print(f"  fold {fold:.0f}: AUC {roc_auc(part['label'], part['score']):.3f}")
     if "region" in held:
@@ -55,7 +53,6 @@ def judged(name: str, held: pd.DataFrame) -> None:
             if part["label"].sum() >= FEWEST:
                 print(f"  {region} ({part['label'].sum()} of {len(part)}): AUC {shown(roc_auc, part)}, {rates(part)}")
                 print(f"    at that of the other folds: {rates(part.assign(said=others[part.index]))}")
-                print(f"    at a threshold of its own: {rates(part.assign(said=said_by_others(part)))}")
 
 
 def said_by_others(part: pd.DataFrame) -> np.ndarray:
@@ -80,39 +77,6 @@ def compared(held: pd.DataFrame, rivals: dict[str, pd.Series]) -> None:
 def logits(scores: pd.Series) -> pd.Series:
     clipped = scores.clip(1e-6, 1 - 1e-6)
     return np.log(clipped / (1 - clipped))
-
-
-def shifted_by_region(held: pd.DataFrame) -> pd.DataFrame:
-    """Scores shifted by region, as the other folds say, so that one threshold has sensitivity 0.90 in each region.
-
-    Calibrated by a line on the other folds' shifted logits; the column said is the decision at their threshold.
-    """
-    label, score, region = (held[c].to_numpy() for c in ("label", "score", "region"))
-    found, said = np.zeros(len(held)), np.zeros(len(held))
-    for fold in held["fold"].unique():
-        own = (held["fold"] == fold).to_numpy()
-        shifted = logits(held["score"]).to_numpy(copy=True)
-        for name in np.unique(region):
-            others = ~own & (region == name)
-            others = others if label[others].sum() >= FEWEST // 2 else ~own
-            at = threshold_for_sensitivity(label[others], score[others], 0.90)
-            shifted[region == name] -= logits(pd.Series([at]))[0]
-        line = LogisticRegression(C=100).fit(shifted[~own, None], label[~own])
-        calibrated = line.predict_proba(shifted[:, None])[:, 1]
-        found[own] = calibrated[own]
-        said[own] = calibrated[own] >= threshold_for_sensitivity(label[~own], calibrated[~own], 0.90)
-    return held.assign(score=found, said=said)
-
-
-def for_all_regions(name: str, held: pd.DataFrame) -> None:
-    """What a score that is fair to all regions at one threshold is worth, where the region of an image is known."""
-    fair = shifted_by_region(held)
-    print(f"{name}, shifted by region: AUC {shown(roc_auc, fair)}, AP {shown(average_precision, fair)}; {rates(fair)}")
-    print(f"  calibration error {calibration_error(fair['label'], fair['score']):.3f}")
-    compared(fair, {"the score as it is": held.set_index("file")["score"]})
-    for region, part in fair.groupby("region"):
-        if part["label"].sum() >= FEWEST:
-            print(f"  {region}: {rates(part)}")
 
 
 def metadata_out_of_fold(held: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
@@ -179,8 +143,6 @@ def main() -> None:
             alone = held.assign(score=held["first_look"])
             print(f"{name}, first look alone: AUC {shown(roc_auc, alone)}, AP {shown(average_precision, alone)}")
             compared(held, {"its first look": held.set_index("file")["first_look"]})
-        if "region" in held:
-            for_all_regions(name, held)
         if "the first" in rivals:
             mean = (logits(held["score"]) + logits(held["file"].map(rivals["the first"]))) / 2
             both = held.assign(score=1 / (1 + np.exp(-mean)))

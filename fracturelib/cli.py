@@ -338,6 +338,11 @@ def _add_pretrained(c: argparse.ArgumentParser) -> None:
         "to score",
     )  # fmt: skip
     c.add_argument(
+        "--by-region", action="store_true",
+        help="a threshold for each region that an image can show, as the network judges it, which learns that from the "
+        "column region of manifest.csv; of networks of images",
+    )  # fmt: skip
+    c.add_argument(
         "--no-outlines", action="store_true",
         help=f"of {FineTuneConfig.architecture}: learn whether, from labels alone, not where; its maps are Grad-CAM",
     )  # fmt: skip
@@ -402,7 +407,7 @@ def run_train(args: argparse.Namespace) -> int:
     with together() as ranks:
         shared = {
             "start": args.start, "weights": args.weights, "attribution": args.attribution or "", "ranks": ranks,
-            "closer_look": args.closer_look, "progress": not args.quiet,
+            "closer_look": args.closer_look, "by_region": args.by_region, "progress": not args.quiet,
         }  # fmt: skip
         if args.folds is not None:
             found = train_folds(args.folder, args.out, config, folds=args.folds, only=args.fold, **shared)
@@ -420,10 +425,10 @@ def run_train(args: argparse.Namespace) -> int:
         closer = f", {roc_auc(val['label'], val['score']):.3f} with a closer look, whose weight was fitted on them"
     print(
         f"{args.out / MODEL_FILE}: validation AUC {best['val_auc']:.3f} after epoch {best['epoch']:.0f} "
-        f"of {len(run.history)}{closer}; threshold {run.classifier.with_closer_look().threshold:.3f} "
+        f"of {len(run.history)}{closer}; threshold {run.classifier.with_closer_look().threshold_in_words} "
         f"({run.classifier.default_rule})"
     )
-    print(next_step(args.out, run.classifier.default_rule))
+    print(next_step(args.out, run.classifier.default_rule if run.classifier.regions is None else None))
     return 0
 
 
@@ -442,16 +447,17 @@ def _print_folds(args: argparse.Namespace, found: "CrossValidation | None") -> i
     at = f"the threshold that each fold chose on validation {words.many} of its own"
     print(f"  (sensitivity and specificity at {at})")
     classifier = found.run.classifier.with_closer_look()
-    print(f"{args.out / 'model.pt'}: learnt from all; threshold {classifier.threshold:.3f} ({classifier.default_rule})")
-    print(next_step(args.out, classifier.default_rule))
+    at = f"threshold {classifier.threshold_in_words} ({classifier.default_rule})"
+    print(f"{args.out / 'model.pt'}: learnt from all; {at}")
+    print(next_step(args.out, classifier.default_rule if classifier.regions is None else None))
     return 0
 
 
-def next_step(out: Path, rule: str) -> str:
-    """The command that judges a run at the threshold that was chosen, as it can be typed."""
+def next_step(out: Path, rule: str | None) -> str:
+    """The command that judges a run as it can be typed: at what a rule chose, or at each image's own threshold."""
     table = out / "predictions.csv"
-    options = ("--threshold-from", table, "--rule", rule, "--out", out / "report")
-    return f"next: {typed('fracture', 'evaluate', table, *options)}"
+    chosen = () if rule is None else ("--threshold-from", table, "--rule", rule)
+    return f"next: {typed('fracture', 'evaluate', table, *chosen, '--out', out / 'report')}"
 
 
 def chosen_model(args: argparse.Namespace) -> Path:

@@ -25,7 +25,7 @@ from fracturelib.data.studies import padded
 from fracturelib.data.volumes import FORMATS, PICKLE, PICKLES, study_input
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
-from fracturelib.models.classifier import Classifier, load_classifier, looked, scores_from_logits
+from fracturelib.models.classifier import Classifier, Judged, load_classifier, looked, scores_from_logits
 from fracturelib.models.closer_look import CUT, corner, strongest_place
 from fracturelib.models.registry import stages
 from fracturelib.training.train import JUDGED_ON
@@ -36,7 +36,7 @@ __all__ = ["collect", "explain_paths", "predict_paths"]
 
 NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
 SCORES_MARK = table_mark(
-    "file,score,decision,reason(,threshold)?(,doubt)?(,label,group(,split)?)?"
+    "file,score,decision,reason(,threshold)?(,doubt)?(,region)?(,label,group(,split)?)?"
 )  # of `predict_paths`
 PICTURE_MARK = "fracture explain"
 CERTAIN = 1.3  # so many times stranger than its negative is an image that is turned back
@@ -154,9 +154,10 @@ def predict_paths(
     -------
     DataFrame
         file (relative to the folder that was given), score (P(Fractured), 0..1), decision ("Fractured" or "Not
-        Fractured" at the checkpoint's threshold), reason (why an image has no score, else empty), threshold (that of
-        the checkpoint, in every row, for `fracture evaluate`), doubt (what is strange about an image, else empty); and
-        label, group and split where a folder says them.
+        Fractured" at the image's threshold), reason (why an image has no score, else empty), threshold (that of
+        the checkpoint, or of the image's region, for `fracture evaluate`), doubt (what is strange about an image, else
+        empty); region (what the network takes an image to show), where thresholds depend on it; and label, group and
+        split where a folder says them.
         `attrs["threshold"]` says what decided, and how it was chosen; `attrs["noun"]`, whether rows are images or
         studies.
 
@@ -185,7 +186,6 @@ def predict_paths(
     print_notes(notes, classifier.noun)
     frame = pd.DataFrame(rows)
     print_doubts(frame)
-    frame.insert(4, "threshold", classifier.threshold)
     frame = with_known_labels(frame, sources)
     frame.attrs.update(threshold=decided_by(classifier), noun=classifier.noun)
     return frame
@@ -216,7 +216,7 @@ def _scored_rows(
     classifier: Classifier, sources: Sequence[Source], notes: dict[str, tuple[str, ...]], *, strict: bool
 ) -> list[dict[str, object]]:
     """Lines of the table for a few images, scored together; what there is to say of how they were read, in `notes`."""
-    rows = [_row(source.name) for source in sources]
+    rows = [_row(source.name, classifier) for source in sources]
     squares, stored, good = [], [], []
     for row, source in zip(rows, sources, strict=True):
         try:
@@ -229,10 +229,13 @@ def _scored_rows(
     if not good:
         return rows
     seen = padded(squares)[0] if sources[0].noun == STUDY else np.stack(squares)
-    logits, doubts = doubted(classifier, seen, stored, [path for _, path in good])
-    scores = scores_from_logits(logits, classifier.temperature)
-    for (row, _), score, decision, doubt in zip(good, scores, classifier.decide(scores), doubts, strict=True):
-        row["doubt"] = doubt
+    judged, doubts = doubted(classifier, seen, stored, [path for _, path in good])
+    scores = scores_from_logits(judged.logits, classifier.temperature)
+    decisions = classifier.decide(scores, judged.thresholds)
+    for i, ((row, _), score, decision, doubt) in enumerate(zip(good, scores, decisions, doubts, strict=True)):
+        row.update(doubt=doubt, threshold=judged.thresholds[i])
+        if judged.regions is not None:
+            row["region"] = judged.regions[i]
         if strict and doubt not in ("", NEGATIVE):
             row["reason"] = f"{doubt.partition(':')[0]}: no score is given, by --strict"
         else:
@@ -240,28 +243,31 @@ def _scored_rows(
     return rows
 
 
-def _row(name: str) -> dict[str, object]:
+def _row(name: str, classifier: Classifier) -> dict[str, object]:
     """A line of a table of scores, before anything is known of the image."""
-    return {"file": name, "score": np.nan, "decision": "", "reason": "", "doubt": ""}
+    row = {"file": name, "score": np.nan, "decision": "", "reason": "", "threshold": classifier.threshold, "doubt": ""}
+    return row if classifier.by_region is None else row | {"region": ""}
 
 
 def doubted(
     classifier: Classifier, squares: np.ndarray, stored: Sequence[np.ndarray], paths: Sequence[Path]
-) -> tuple[np.ndarray, list[str]]:
-    """Logits (n, 2) of images, squares (n, s, s) and as `stored` at `paths`, and what is strange about each."""
-    logits, strangeness = classifier.logits_and_strangeness(squares, stored=stored)
-    doubts = [""] * len(squares)
-    strange = [int(i) for i in np.flatnonzero(strangeness > 1)]
+) -> tuple[Judged, list[str]]:
+    """What is made of images, squares (n, s, s) and as `stored` at `paths`, and what is strange about each."""
+    judged, doubts = classifier.judge(squares, stored=stored), [""] * len(squares)
+    strange = [int(i) for i in np.flatnonzero(judged.strangeness > 1)]
     if not strange:
-        return logits, doubts
+        return judged, doubts
     negatives = [255 - stored[i] for i in strange]
     turned = np.stack([to_square(negative, classifier.size) for negative in negatives])
-    for i, again, other in zip(strange, *classifier.logits_and_strangeness(turned, stored=negatives), strict=True):
-        if other <= 1 and strangeness[i] >= CERTAIN * other:
-            logits[i], doubts[i] = again, NEGATIVE
+    again = classifier.judge(turned, stored=negatives)
+    for k, i in enumerate(strange):
+        if again.strangeness[k] <= 1 and judged.strangeness[i] >= CERTAIN * again.strangeness[k]:
+            judged.logits[i], judged.thresholds[i], doubts[i] = again.logits[k], again.thresholds[k], NEGATIVE
+            if judged.regions is not None and again.regions is not None:
+                judged.regions[i] = again.regions[k]
         else:
             doubts[i] = COLOUR if in_colour(paths[i]) else UNLIKE
-    return logits, doubts
+    return judged, doubts
 
 
 def print_doubts(frame: pd.DataFrame) -> None:
@@ -277,7 +283,7 @@ def print_doubts(frame: pd.DataFrame) -> None:
 
 def decided_by(classifier: Classifier) -> str:
     """The threshold, the rule that chose it, and on how many images, in words."""
-    chosen = f"threshold {classifier.threshold:.3f}"
+    chosen = f"threshold {classifier.threshold_in_words}"
     if classifier.default_rule.startswith("score="):
         return f"{chosen}, as fixed beforehand"
     count, many = classifier.extra.get(JUDGED_ON), WORDS[classifier.noun].many
@@ -330,7 +336,7 @@ def explain_paths(
     with GradCAM(classifier.model, layers[name]) as cam:
         bar = tqdm(sources, desc="explaining", unit="image", disable=not progress)
         for source, picture in zip(bar, pictures, strict=True):
-            row = _row(source.name) | {"picture": ""}
+            row = _row(source.name, classifier) | {"picture": ""}
             rows.append(row)
             try:
                 decoded = decode(source.path)
@@ -338,21 +344,24 @@ def explain_paths(
                 row["reason"] = str(error)
                 continue
             notes[source.name] = decoded.notes
-            seen, score, doubt = _seen(classifier, source, decoded.grey)
+            seen, judged, doubt = _seen(classifier, source, decoded.grey)
+            score = scores_from_logits(judged.logits, classifier.temperature)
             if not np.isfinite(score[0]):
                 row["reason"] = NO_NUMBER
                 continue
-            decision = classifier.decide(score)[0]
-            call = f"score {score[0]:.3f}, {decision} (threshold {classifier.threshold:.3f})"
+            decision, at = classifier.decide(score, judged.thresholds)[0], judged.thresholds[0]
+            shown = {} if judged.regions is None else {"region": str(judged.regions[0])}
+            of = f" for {shown['region']}" if shown else ""
+            call = f"score {score[0]:.3f}, {decision} (threshold {at:.3f}{of})"
             heat = cam(classifier.tensor(seen.square[None]))[0]
             title = f"{source.name}: {call}, Grad-CAM of {name}" + (f"\n{doubt}" if doubt else "")
             _leave_picture(out / picture, seen, classifier, heat, title)
-            row.update(score=score[0], decision=decision, doubt=doubt, picture=picture)
+            row.update(score=score[0], decision=decision, threshold=at, doubt=doubt, picture=picture, **shown)
     print_notes(notes)
     frame = pd.DataFrame(rows)
     print_doubts(frame)
     if (frame["picture"] != "").any():
-        write_index(frame, out, classifier)
+        write_index(frame, out, classifier.threshold_in_words, classifier.default_rule)
     return frame
 
 
@@ -365,14 +374,14 @@ class _Seen:
     square: np.ndarray
 
 
-def _seen(classifier: Classifier, source: Source, grey: np.ndarray) -> tuple[_Seen, np.ndarray, str]:
-    """An image as the network sees it, as its negative where that is what it knows; its score, and what is strange."""
+def _seen(classifier: Classifier, source: Source, grey: np.ndarray) -> tuple[_Seen, Judged, str]:
+    """An image as the network sees it, as its negative where that is what it knows; what it makes of it; its doubt."""
     square = to_square(grey, classifier.size)
-    logits, (doubt,) = doubted(classifier, square[None], [grey], [source.path])
+    judged, (doubt,) = doubted(classifier, square[None], [grey], [source.path])
     if doubt == NEGATIVE:
         grey = 255 - grey
         square = to_square(grey, classifier.size)
-    return _Seen(source, grey, square), scores_from_logits(logits, classifier.temperature), doubt
+    return _Seen(source, grey, square), judged, doubt
 
 
 def _leave_picture(path: Path, seen: _Seen, classifier: Classifier, heat: np.ndarray, title: str) -> None:

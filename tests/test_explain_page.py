@@ -75,7 +75,7 @@ def test_names_cannot_script_and_nothing_is_loaded_from_elsewhere() -> None:
             {"file": name, "score": np.nan, "decision": "", "reason": name, "picture": ""},
         ]
     ).assign(doubt=name)
-    text = index_page(frame, 0.5, "score=0.5")
+    text = index_page(frame, "0.500", "score=0.5")
     page = Page(text)
     assert not {tag for tag, _ in page.tags} & {"script", "b", "iframe", "link", "object"}
     assert not re.search(r"https?:|[\x00-\x09\x0b-\x1f]", text)
@@ -88,4 +88,4 @@ def test_a_thousand_rows_are_small() -> None:
         {"file": f"{i}.jpg", "score": i / 1000, "decision": "Fractured", "reason": "", "picture": f"{i}.png"}
         for i in range(1000)
     ]
-    assert len(index_page(pd.DataFrame(rows).assign(doubt=""), 0.5, "score=0.5")) < 500_000
+    assert len(index_page(pd.DataFrame(rows).assign(doubt=""), "0.500", "score=0.5")) < 500_000

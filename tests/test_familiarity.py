@@ -92,11 +92,11 @@ def test_collecting_features_changes_nothing(shipped: Classifier) -> None:
 def test_the_shipped_networks_know_what_is_ordinary(shipped: Classifier) -> None:
     files = [p.relative_to(DEMO).as_posix() for p in sorted((DEMO / "test").rglob("*.jpg"))[::3]]
     squares = load_images(DEMO, files, size=shipped.size)
-    assert (shipped.logits_and_strangeness(squares)[1] > 1).mean() <= 0.04
+    assert (shipped.judge(squares).strangeness > 1).mean() <= 0.04
     real = load_classifier(PRETRAINED)
     assert real.familiarity is not None
     noise = np.random.default_rng(0).integers(0, 256, (2, real.size, real.size), dtype=np.uint8)
-    assert (real.logits_and_strangeness(noise)[1] > 1).all()
+    assert (real.judge(noise).strangeness > 1).all()
 
 
 def test_predict_says_what_is_strange(few: Path, model: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_checkpoint_keeps_it(shipped: Classifier, tmp_path: Path) -> None:
     save_classifier(replace(shipped, familiarity=None), tmp_path / "none.pt")
     without = load_classifier(tmp_path / "none.pt")
     images = np.zeros((2, 224, 224), np.uint8)
-    assert without.familiarity is None and not without.logits_and_strangeness(images)[1].any()
+    assert without.familiarity is None and not without.judge(images).strangeness.any()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_images_that_are_all_the_same_can_be_kept(shipped: Classifier, tmp_path:
     same = np.full((20, 224, 224), 90, np.uint8)
     save_classifier(with_familiarity(shipped, same, same), tmp_path / "model.pt")
     again = load_classifier(tmp_path / "model.pt")
-    assert not (again.logits_and_strangeness(same)[1] > 1).any()
+    assert not (again.judge(same).strangeness > 1).any()
 
 
 def test_a_file_that_goes_meanwhile_is_turned_back_all_the_same(

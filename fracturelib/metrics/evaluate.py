@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fracturelib._io import NOTICE
 from fracturelib._io.files import InputError
@@ -18,7 +19,7 @@ from fracturelib.metrics.intervals import delong_interval
 from fracturelib.metrics.operating_point import OperatingPoint, choose_threshold, scores_fingerprint
 from fracturelib.metrics.summary import by_subgroup, compare_models, operating_point_table
 
-VERSION = 2  # of what `evaluate` gives; 1 said films for images
+VERSION = 3  # of what `evaluate` gives; until 2 there was one threshold for all images, and 1 said films for images
 MOST_VALUES = 12
 NO_SUBGROUP = {
     "file", "label", "score", "group", "split", "width", "height", "decision", "reason", "threshold", "doubt", "fold",
@@ -42,7 +43,8 @@ def evaluate(
     frame : DataFrame
         As `read_predictions` gives it: label, score, group, perhaps split and metadata.
     threshold : float or OperatingPoint, optional
-        An image is predicted fractured if its score is at least this. If not given: the column threshold, else 0.5.
+        An image is predicted fractured if its score is at least this. If not given: the column threshold, in which
+        images may have their own where there is a column region; else 0.5.
     compare : DataFrame, optional
         Another model's scores of the same images.
     threshold_compare : float, optional
@@ -53,25 +55,25 @@ def evaluate(
     Returns
     -------
     dict
-        notice, version, threshold, threshold_source (in words), operating_point (where it comes from, or None),
-        splits: for each split (or "all") images, groups, fractured, prevalence, flatters, undefined (the reason, or
-        None), auc, average_precision (each value, low, high, note), delong, partial_auc, confusion, operating_point
-        (rows), calibration, utility, subgroups, comparison.
+        notice, version, threshold (None if images have their own), threshold_source (in words), operating_point (where
+        it comes from, or None), splits: for each split (or "all") images, groups, fractured, prevalence, flatters,
+        undefined (the reason, or None), auc, average_precision (each value, low, high, note), delong, partial_auc,
+        confusion, operating_point (rows), calibration, utility, subgroups, comparison.
 
     Raises
     ------
     InputError
-        If the threshold is not in 0..1, or the other table has other images or labels.
+        If the threshold is not in 0..1, the other table has other images or labels, or models are compared at
+        thresholds of each image's own.
     """
     point = threshold if isinstance(threshold, OperatingPoint) else None
     at, source = _threshold_of(frame, threshold)
     other = None if compare is None else aligned(frame, compare)
-    own = None if compare is None or threshold is not None else _written_threshold(compare)
-    limit = next(limit for limit in (threshold_compare, own, at) if limit is not None)
+    limit = at if compare is None else _limit(compare, at, threshold_compare, given=threshold is not None)
     splits = {}
     for name, part in splits_of(frame).items():
         rows = judge(part, at, point=point, seed=seed, n=n)
-        if other is not None:
+        if other is not None and at is not None and limit is not None:
             y, a, b = part["label"], part["score"], other.loc[part.index]
             table = compare_models(y, a, b, part["group"], threshold_a=at, threshold_b=limit, n=n, seed=seed)
             rows["comparison"] = {"threshold": limit, "rows": records(table)}
@@ -87,8 +89,17 @@ def evaluate(
     }
 
 
-def _threshold_of(frame: pd.DataFrame, threshold: float | OperatingPoint | None) -> tuple[float, str]:
-    """The threshold, and where it comes from.
+def _limit(compare: pd.DataFrame, at: float | None, given_limit: float | None, *, given: bool) -> float:
+    """The other model's threshold."""
+    own = None if given else _written_threshold(compare)
+    limit = next((limit for limit in (given_limit, None if own is None else own[0], at) if limit is not None), None)
+    if at is None or limit is None or (own is not None and own[0] is None):
+        raise InputError("--compare: images have thresholds of their own; expected --threshold or --threshold-from")
+    return limit
+
+
+def _threshold_of(frame: pd.DataFrame, threshold: float | OperatingPoint | None) -> tuple[float | None, str]:
+    """The threshold, None if each image has its own, and where it comes from.
 
     A rule may find that predicting nobody fractured is best, and say infinity; a user's number has to be a score.
     """
@@ -99,20 +110,30 @@ def _threshold_of(frame: pd.DataFrame, threshold: float | OperatingPoint | None)
         if not 0 <= at <= 1:
             raise InputError(f"--threshold is {at}; expected a number in 0..1")
         return at, "as given"
-    written = _written_threshold(frame)
-    return (0.5, "since none was given") if written is None else (written, "by which fracture predict decided")
+    return _written_threshold(frame) or (0.5, "since none was given")
 
 
-def _written_threshold(frame: pd.DataFrame) -> float | None:
-    """The threshold in a table of `fracture predict`; None in another one."""
+def _written_threshold(frame: pd.DataFrame) -> tuple[float | None, str] | None:
+    """The threshold in a table of `fracture predict`, None if images have their own; None of another table."""
     if not {"threshold", "decision"} <= set(frame.columns):
         return None
     written = pd.to_numeric(frame["threshold"], errors="coerce").unique()
-    if len(written) != 1:
+    if len(written) != 1 and "region" not in frame:  # such as tables of two networks, one below the other
         raise InputError(f"the column threshold has {len(written)} values; expected one, or --threshold")
-    if not (0 <= written[0] <= 1 or written[0] == np.inf):
-        raise InputError(f"the column threshold is {written[0]}; expected a number in 0..1, or --threshold")
-    return float(written[0])
+    for value in written:
+        if not (0 <= value <= 1 or value == np.inf):
+            raise InputError(f"the column threshold is {value}; expected a number in 0..1, or --threshold")
+    if len(written) == 1:
+        return float(written[0]), "by which fracture predict decided"
+    return None, f"{written.min():.3f} to {written.max():.3f}, by which it was decided"
+
+
+def decisions(frame: pd.DataFrame, threshold: float | None) -> tuple[NDArray[np.float64], float]:
+    """What rates are judged by, and at which threshold: scores; or 1 and 0, where each image has its own threshold."""
+    score = frame["score"].to_numpy(float)
+    if threshold is not None:
+        return score, threshold
+    return (score >= pd.to_numeric(frame["threshold"]).to_numpy(float)).astype(float), 0.5
 
 
 def splits_of(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -175,13 +196,14 @@ def point_from(frame: pd.DataFrame, rule: str, *, seed: int = 0, n: int = 1000) 
 
 
 def judge(
-    frame: pd.DataFrame, threshold: float, *, point: OperatingPoint | None = None, seed: int = 0, n: int = 1000
+    frame: pd.DataFrame, threshold: float | None, *, point: OperatingPoint | None = None, seed: int = 0, n: int = 1000
 ) -> dict[str, Any]:
-    """The figures of one split, as plain values."""
+    """The figures of one split, as plain values; a threshold of None is that in the column of this name."""
     frame = _grouped(frame)
     y, score, group = frame["label"].to_numpy(), frame["score"].to_numpy(), frame["group"].to_numpy()
-    counts = confusion_at(y, score, threshold)
-    table = operating_point_table(y, score, threshold, group, n=n, seed=seed)
+    said, limit = decisions(frame, threshold)
+    counts = confusion_at(y, said, limit)
+    table = operating_point_table(y, said, limit, group, n=n, seed=seed)
     intervals = {
         "auc": group_bootstrap(roc_auc, y, score, group, n=n, seed=seed),
         "average_precision": group_bootstrap(average_precision, y, score, group, n=n, seed=seed),
@@ -210,7 +232,7 @@ def judge(
         "utility": utility(frame, threshold, n=n, seed=seed),
         "subgroups": {
             column: records(
-                by_subgroup(frame, column, threshold=threshold, n=min(n, 300), seed=seed)
+                _by_subgroup(frame, column, threshold, n=min(n, 300), seed=seed)
                 .rename_axis("value")  # a column's own name may be that of a figure, such as auc
                 .reset_index()
             )
@@ -219,12 +241,25 @@ def judge(
     }
 
 
-def utility(frame: pd.DataFrame, threshold: float, *, n: int, seed: int) -> dict[str, Any]:
-    """Net benefit at the threshold, and the work it makes among 1,000 images like these."""
+def _by_subgroup(frame: pd.DataFrame, column: str, threshold: float | None, *, n: int, seed: int) -> pd.DataFrame:
+    """As `by_subgroup`; the rates are those of `decisions`."""
+    said, limit = decisions(frame, threshold)
+    table = by_subgroup(frame, column, threshold=limit, n=n, seed=seed)
+    if threshold is None:
+        rates = by_subgroup(frame.assign(score=said), column, threshold=limit, n=n, seed=seed)
+        table = rates.assign(**{name: table[name] for name in table if name.startswith("auc")})
+    return table
+
+
+def utility(frame: pd.DataFrame, threshold: float | None, *, n: int, seed: int) -> dict[str, Any]:
+    """Net benefit at the threshold, and the work it makes among 1,000 images like these.
+
+    What a false alarm costs against a miss is said by one threshold; without one there is no net benefit.
+    """
     y, score = frame["label"].to_numpy(), frame["score"].to_numpy()
-    counts = confusion_at(y, score, threshold)
+    counts = confusion_at(y, *decisions(frame, threshold))
     result: dict[str, Any] = {"net_benefit": None, "per_1000": None}
-    if threshold < 1:
+    if threshold is not None and threshold < 1:
         row = net_benefit(y, score, [threshold], group=frame["group"], n=n, seed=seed).iloc[0]
         result["net_benefit"] = {
             k: float(row[k]) for k in ("model", "low", "high", "all", "gain", "gain_low", "gain_high")

@@ -14,17 +14,20 @@ from fracturelib.metrics.operating_point import GRAMMAR, parse_rule
 from fracturelib.models.backbones import is_backbone
 from fracturelib.models.familiarity import Familiarity, collected_features
 from fracturelib.models.poolings import POOLINGS
+from fracturelib.models.regions import Regions
 from fracturelib.models.registry import MODELS, model_class
 from fracturelib.models.tensor_file import TensorHeader
 
 OLD_NAMES = {"taught_lite0": "localizing_efficientnet"}
 VALUES = {
     "architecture", "size", "mean", "std", "fingerprint", "temperature", "thresholds", "default_rule", "classes",
-    "version", "extra", "closer_look",
+    "version", "extra", "closer_look", "regions",
 }  # fmt: skip
 SIZES = (16, 4096)
 WIDEST = 1024
-STEEPEST = 1e6  # weight of a look
+STEEPEST = 1e6  # weight of a look, or of a feature for a region
+FARTHEST = 100.0  # logits between the thresholds of two regions
+MOST_REGIONS = 64
 TEMPERATURES = (1e-3, 1e3)
 DEVIATIONS = (1e-3, 1.0)  # `train.grey_statistics` gives none below
 
@@ -60,15 +63,16 @@ def _is_name(value: object) -> bool:
 def from_older_version(values: Mapping[str, Any], version: int) -> dict[str, Any]:
     """The values of a checkpoint of an older format, as they are now; what is odd stays so.
 
-    Until version 3 a network could score the mean of an image and its mirror image; one that did is refused.
+    Until version 3 a network could score the mean of an image and its mirror image; one that did is refused. Until
+    version 4 no threshold depended on the region.
     """
     if version >= 4:
-        return dict(values)
+        return dict(values) if version > 4 else {**values, "regions": None}
     mirrored = values.get("looks", 1) != 1 if version == 1 else values.get("tta", False) is not False
     if mirrored:
         raise OddCheckpointError("scores are means of two looks, as older checkpoints could have", "one look")
     new = {key: value for key, value in values.items() if key not in ("looks", "tta", "tta_calibration")}
-    new["closer_look"] = None
+    new["closer_look"] = new["regions"] = None
     if version > 1:
         return new
     extra, architecture = values.get("extra"), values.get("architecture")
@@ -108,6 +112,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         raise _odd("temperature", values["temperature"], f"a number in {low:g}..{high:g}")
     _check_thresholds(values["thresholds"], "", values["default_rule"])
     _check_closer_look(values)
+    _check_regions(values["regions"])
     _check_extra(values["extra"])
 
 
@@ -131,6 +136,42 @@ def _check_closer_look(values: Mapping[str, Any]) -> None:
     if min(weights[:2]) < 0 or max(map(abs, weights)) > STEEPEST:
         raise _odd("weights of closer_look", weights, f"those of both looks 0 or more, none beyond {STEEPEST:g}")
     _check_thresholds(found["thresholds"], " of closer_look", values["default_rule"])
+
+
+def _check_regions(found: object) -> None:
+    """Raise `OddCheckpointError` unless thresholds move by region as `Regions.values` says it, or not at all."""
+    if found is None:
+        return
+    if not isinstance(found, dict) or found.keys() != {"names", "shifts", "weights", "added"}:
+        raise _odd("regions", found, "names, shifts, weights and added")
+    names = found["names"]
+    if not isinstance(names, list) or not 1 <= len(set(map(str, names))) == len(names) <= MOST_REGIONS:
+        raise _odd("names of regions", names, f"1 to {MOST_REGIONS} different ones")
+    if not all(map(_is_name, names)):
+        raise _odd("names of regions", names, "text of one line each")
+    for name, most, rows in (("shifts", FARTHEST, [found["shifts"]]), ("added", STEEPEST, [found["added"]]),
+                             ("weights", STEEPEST, found["weights"])):  # fmt: skip
+        if not isinstance(rows, list) or not all(_are_numbers(row, len(names), most) for row in rows):
+            raise OddCheckpointError(
+                f"{name} of regions are not {len(names)} numbers", f"one for each region, none beyond {most:g}"
+            )
+
+
+def _are_numbers(row: object, count: int, most: float) -> bool:
+    return isinstance(row, list) and len(row) == count and all(_number(x) and abs(x) <= most for x in row)
+
+
+def require_fitting_regions(found: Regions | None, model: nn.Module) -> None:
+    """Raise `OddCheckpointError` unless the region is judged by as many features as `model` has."""
+    if found is not None and len(found.weights) != (own := _features_of(model)):
+        raise OddCheckpointError(f"regions are of {len(found.weights)} features", f"{own}, as the network has")
+
+
+def _features_of(model: nn.Module) -> int:
+    """How many features `collected_features` gives of an image."""
+    with collected_features(model.eval()) as features, torch.inference_mode():
+        model(torch.zeros(1, 1, 32, 32))
+        return features().shape[1]
 
 
 def _check_thresholds(thresholds: object, of: str, rule: str) -> None:
@@ -253,10 +294,7 @@ def familiarity_of(kept: object, model: nn.Module) -> Familiarity:
         found = Familiarity.of_tensors(kept)
     except (ValueError, TypeError, RuntimeError) as error:
         raise OddCheckpointError(f"familiarity {printable(error)[:100]}", "what `fracture train` leaves") from None
-    with collected_features(model.eval()) as features, torch.inference_mode():
-        model(torch.zeros(1, 1, 32, 32))
-        own = features().shape[1]
-    if len(found.centre) != own:
+    if len(found.centre) != (own := _features_of(model)):
         raise OddCheckpointError(f"familiarity is of {len(found.centre)} features", f"{own}, as the network has")
     return found
 

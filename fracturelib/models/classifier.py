@@ -26,10 +26,12 @@ from fracturelib.models.checkpoint_checks import (
     familiarity_of,
     from_older_version,
     refusal,
+    require_fitting_regions,
 )
 from fracturelib.models.closer_look import CloserLook, corner, strongest_cuts, strongest_place, with_closer_map
 from fracturelib.models.familiarity import Familiarity, collected_features
 from fracturelib.models.localizer import LocalizingNetwork
+from fracturelib.models.regions import Regions
 from fracturelib.models.registry import build_model
 from fracturelib.models.tensor_file import read_header, require_undamaged
 
@@ -38,11 +40,34 @@ __all__ = [
     "model_logits", "normalised", "save_classifier", "scores_from_logits",
 ]  # fmt: skip
 FORMAT = "fracturelib checkpoint"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 PARTS = ("format", "format_version", "values", "weights", "familiarity")  # the last since version 3
 NOT_KEPT = ("model", "familiarity", "magnified")  # among the values of a checkpoint
 
 Radiographs = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a classifier makes of images.
+
+    Attributes
+    ----------
+    logits : (n, 2) float64
+        As `Classifier.logits`.
+    strangeness : (n,) float64
+        How unlike the training's images each is (`Familiarity.strangeness`): above 1 it is doubted. 0 where that was
+        not measured.
+    thresholds : (n,) float64
+        An image is predicted fractured if its score is at least its own.
+    regions : (n,) of str, or None
+        What each shows, where thresholds depend on it.
+    """
+
+    logits: NDArray[np.float64]
+    strangeness: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+    regions: NDArray[np.str_] | None
 
 
 @dataclass(frozen=True)
@@ -77,6 +102,9 @@ class Classifier:
         Scores are of both looks, and need the images as they are stored: see `with_closer_look`.
     familiarity : Familiarity or None
         Which images are like those that it learnt from, if that was measured.
+    regions : Regions or None
+        How the threshold depends on what an image shows, if it does. Of a network with a closer look that is so of the
+        threshold on both looks.
     """
 
     model: nn.Module
@@ -94,6 +122,7 @@ class Classifier:
     closer_look: CloserLook | None = None
     magnified: bool = False
     familiarity: Familiarity | None = None
+    regions: Regions | None = None
 
     @property
     def noun(self) -> str:
@@ -102,8 +131,21 @@ class Classifier:
 
     @property
     def threshold(self) -> float:
-        """An image is predicted fractured if its score is at least this."""
+        """An image is predicted fractured if its score is at least this, moved by its region (`regions`)."""
         return self.thresholds[self.default_rule]
+
+    @property
+    def by_region(self) -> Regions | None:
+        """How the threshold on the scores that it gives now depends on the region."""
+        return self.regions if self.closer_look is None or self.magnified else None
+
+    @property
+    def threshold_in_words(self) -> str:
+        """The threshold; where it depends on the region, the least and the highest."""
+        if self.by_region is None:
+            return f"{self.threshold:.3f}"
+        each = self.by_region.thresholds(self.threshold, np.arange(len(self.by_region.names)))
+        return f"{each.min():.3f}" + (f" to {each.max():.3f}, by region" if len(each) > 1 else "")
 
     def tensor(self, images: NDArray[np.uint8]) -> Tensor:
         """Normalised input of the network: (n, size, size) uint8 -> (n, 1, size, size) float32."""
@@ -126,20 +168,23 @@ class Classifier:
         second = model_logits(model.closer, strongest_cuts(stored, cells, self.size), **how)
         return self.closer_look.logits(first[:, 1] - first[:, 0], second[:, 1] - second[:, 0])
 
-    def logits_and_strangeness(
-        self, images: NDArray[np.uint8], *, stored: Radiographs | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Logits (n, 2) as `logits`, and how unlike the training's images each is (n,): one pass for both.
-
-        Above 1 an image is doubted (`Familiarity.strangeness`); all are 0 where `familiarity` is None.
-
-        """
-        if self.familiarity is None or not len(images):
-            return self.logits(images, stored=stored), np.zeros(len(images))
+    def judge(self, images: NDArray[np.uint8], *, stored: Radiographs | None = None) -> Judged:
+        """Logits, strangeness and thresholds of images (n, size, size) uint8, in one pass; `stored` as in `logits`."""
+        if (self.familiarity is None and self.by_region is None) or not len(images):
+            alike = np.full(len(images), self.threshold)
+            return Judged(self.logits(images, stored=stored), np.zeros(len(images)), alike, None)
         with collected_features(self.model) as features:
             logits = self.logits(images, stored=stored)
             found = features()
-        return logits, self.familiarity.strangeness(found)
+        strangeness = np.zeros(len(images)) if self.familiarity is None else self.familiarity.strangeness(found)
+        return Judged(logits, strangeness, *self.thresholds_by(found))
+
+    def thresholds_by(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.str_] | None]:
+        """The threshold of each image, (n,), and its region, if that matters, by its `collected_features` (n, d)."""
+        if self.by_region is None:
+            return np.full(len(features), self.threshold), None
+        region = self.by_region.judged(features)
+        return self.by_region.thresholds(self.threshold, region), np.array(self.by_region.names)[region]
 
     def with_closer_look(self) -> "Classifier":
         """The same network, with a closer look where it learnt to take one; else as it is.
@@ -221,9 +266,10 @@ class Classifier:
         large = np.asarray(cv2.resize(whole, (self.size, self.size), interpolation=cv2.INTER_LINEAR), np.float32)
         return with_closer_map(large, second, at, width, height)
 
-    def decide(self, scores: NDArray[np.float64]) -> list[str]:
-        """The class name of each score at the default threshold; empty where the score is no number."""
-        return [self.classes[int(score >= self.threshold)] if np.isfinite(score) else "" for score in scores]
+    def decide(self, scores: NDArray[np.float64], thresholds: NDArray[np.float64] | None = None) -> list[str]:
+        """The class name of each score at its threshold, or the default one; empty where the score is no number."""
+        at = np.full(len(scores), self.threshold) if thresholds is None else thresholds
+        return [self.classes[int(s >= t)] if np.isfinite(s) else "" for s, t in zip(scores, at, strict=True)]
 
 
 def normalised(images: Tensor, mean: float, std: float) -> Tensor:
@@ -329,6 +375,7 @@ def save_classifier(classifier: Classifier, path: str | Path, *, half: bool = Fa
     values = {f: getattr(classifier, f) for f in classifier.__dataclass_fields__ if f not in NOT_KEPT}
     values["classes"] = list(classifier.classes)
     values["closer_look"] = None if classifier.closer_look is None else asdict(classifier.closer_look)
+    values["regions"] = None if classifier.regions is None else classifier.regions.values()
     values["version"] = __version__
     try:
         check_values(values)
@@ -411,12 +458,14 @@ def load_classifier(path: str | Path) -> Classifier:
         values |= {
             "classes": classes_of(values["architecture"]["name"]),
             "closer_look": None if again is None else CloserLook(tuple(again["weights"]), again["thresholds"]),
+            "regions": None if values["regions"] is None else Regions.of_values(values["regions"]),
         }
         model = build_model(**values["architecture"])
         model.load_state_dict(payload["weights"])
         check_weights(model)
         kept = payload.get("familiarity")
         familiarity = None if kept is None else familiarity_of(kept, model)
+        require_fitting_regions(values["regions"], model)
     except OddCheckpointError as error:
         raise refusal(path, error) from None
     return Classifier(model=model.to(memory_format=torch.channels_last).eval(), familiarity=familiarity, **values)
@@ -432,6 +481,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         "thresholds": classifier.thresholds,
         "decides by": classifier.default_rule,
         **({} if classifier.closer_look is None else {"closer look": asdict(classifier.closer_look)}),
+        **({} if classifier.regions is None else {"logits added to the threshold": classifier.regions.by_name}),
         "trained on": classifier.fingerprint,
         "version": classifier.version,
     }

@@ -45,15 +45,15 @@ from fracturelib.training.runs import (
     require_empty,
     require_noun,
     require_one_split_each,
+    require_regions,
     scored,
     trained,
 )
-from fracturelib.training.train import Images, calibrated_by, with_familiarity_by_folds
+from fracturelib.training.train import SATURATED, Images, calibrated_by, with_familiarity_by_folds, with_regions
 
 FOLDS_FILE = "folds.csv"
 INNER = 8  # a fold's validation images are one in so many of those that are not its test
 LOOKS = ("first_look", "closer_look")  # columns of what a closer look leaves
-SATURATED = 1e-15  # a score nearer to 0 or 1 is taken as if it were so near
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,7 @@ def train_folds(  # noqa: PLR0913, all but two are by name only
     start: Path | None = None,
     weights: Path | None = None,
     closer_look: bool = False,
+    by_region: bool = False,
     attribution: str = "",
     ranks: ProcessGroup | None = None,
     progress: bool = True,
@@ -157,7 +158,7 @@ def train_folds(  # noqa: PLR0913, all but two are by name only
         2 to 20.
     only : int, optional
         Train this fold alone, where several machines or processes share the work.
-    config, start, weights, closer_look, attribution, ranks, progress
+    config, start, weights, closer_look, by_region, attribution, ranks, progress
         As `train_folder`.
 
     Returns
@@ -171,10 +172,12 @@ def train_folds(  # noqa: PLR0913, all but two are by name only
     """
     _require_within(folds, only)
     ranks = ranks or ProcessGroup()
-    recipe = Recipe.of(config, start, weights, attribution, ranks, closer_look=closer_look, progress=progress)
+    how = {"closer_look": closer_look, "by_region": by_region, "progress": progress}
+    recipe = Recipe.of(config, start, weights, attribution, ranks, **how)
     if not (out / FOLDS_FILE).is_file():
         require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
     frame = _frame(folder, config)
+    require_regions(folder, frame, recipe)
     learnt = frame[frame["split"] != "test"].reset_index(drop=True)
     splits = splits_of_folds(folder, learnt, folds, config.seed)
     if recipe.ranks.first:
@@ -239,9 +242,12 @@ def _require_same_training(out: Path, learnt: pd.DataFrame, splits: list[NDArray
             _finished(out / f"fold-{fold}", learnt.assign(split=split), recipe)
 
 
-def _lacks_closer_look(out: Path, recipe: Recipe) -> bool:
-    """Whether a finished fold was trained without the closer look that is asked for now, and can go on with one."""
-    return recipe.closer_look and load_classifier(out / MODEL_FILE).closer_look is None
+def _lacks_something(out: Path, recipe: Recipe) -> bool:
+    """Whether a finished fold is without the closer look or the regions that are asked for now, and can go on."""
+    if not (recipe.closer_look or recipe.by_region):
+        return False
+    found = load_classifier(out / MODEL_FILE)
+    return (recipe.closer_look and found.closer_look is None) or (recipe.by_region and found.regions is None)
 
 
 def _pool(folder: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], recipe: Recipe) -> _Pool:
@@ -263,7 +269,7 @@ def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
     """The training of a fold, or what it left."""
     split = pool.splits[fold - 1]
     frame = pool.frame.assign(split=split)
-    if not (out / MODEL_FILE).is_file() or _lacks_closer_look(out, recipe):
+    if not (out / MODEL_FILE).is_file() or _lacks_something(out, recipe):
         rows = {name: np.flatnonzero(split == name) for name in ("train", "val", "test")}
         kept = None if pool.features is None else {n: pool.features.of(rows[n]) for n in ("train", "val")}
         images = {name: pool.images[chosen] for name, chosen in rows.items()}
@@ -280,7 +286,8 @@ def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
     if recipe.closer_look:
         _require_both_looks(scores, out)
     table = scores.assign(file=held["file"], split="val", fold=fold)
-    table["decision"] = classifier.with_closer_look().decide(scores["score"].to_numpy())
+    if classifier.regions is None:
+        table["decision"] = classifier.with_closer_look().decide(scores["score"].to_numpy())
     return _Part(table, classifier.temperature, _epochs(out, recipe.config))
 
 
@@ -317,6 +324,10 @@ def _finished(out: Path, frame: pd.DataFrame, recipe: Recipe) -> Classifier:
         classifier = load_classifier(out / MODEL_FILE)
     if not recipe.closer_look and (classifier.closer_look is not None or (out / FOLDER).exists()):
         raise InputError(f"{out}: was trained with a closer look; expected --closer-look, or another output folder")
+    if not recipe.by_region and classifier.regions is not None:
+        raise InputError(
+            f"{out}: was trained with thresholds by region; expected --by-region, or another output folder"
+        )
     now = asdict(recipe.config) | {"start": recipe.start, "images": fingerprint(frame)}
     begun = {**classifier.extra.get("config", {}), "start": classifier.extra.get("start")}
     begun["images"] = classifier.fingerprint
@@ -355,17 +366,23 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
     classifier, history = fitted(pool.folder, frame, {"train": pool.images}, out, recipe, kept=kept, until=until)
     labels = tables["label"].to_numpy(np.int64)
     if recipe.closer_look:
-        second = logit(tables["closer_look"].clip(SATURATED, 1 - SATURATED).to_numpy())
-        classifier = weighed(classifier, Looks(logits[:, 1], second), labels)
+        looks = Looks(logits[:, 1], logit(tables["closer_look"].clip(SATURATED, 1 - SATURATED).to_numpy()))
+        classifier = weighed(classifier, looks, labels)
+        assert classifier.closer_look is not None
+        evidence = classifier.closer_look.logits(looks.first, looks.second)[:, 1]
     else:
         classifier = calibrated_by(classifier, logits, labels)
+        evidence = logits[:, 1] / classifier.temperature
+    if recipe.by_region:
+        classifier = with_regions(classifier, pool.images, pool.frame["region"], tables, evidence)
     classifier = replace(classifier, extra=classifier.extra | {"folds": len(parts)})
     if not isinstance(recipe.config, StudyConfig):
         classifier = with_familiarity_by_folds(classifier, pool.images, tables["fold"].to_numpy(np.int64))
     if len(test):
         images = read_images(pool.folder, list(test["file"]), recipe.config)
         own = scored(classifier, test.reset_index(drop=True), images, folder=pool.folder)
-        own["decision"] = classifier.with_closer_look().decide(own["score"].to_numpy())
+        if classifier.regions is None:
+            own["decision"] = classifier.with_closer_look().decide(own["score"].to_numpy())
         tables = pd.concat([tables, own], ignore_index=True)
     run = Run(out, classifier, history, tables.astype({"fold": "Int64"}))
     if recipe.ranks.first:

@@ -3,13 +3,14 @@
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+from scipy.special import expit, logit
 from torch import nn
 
 from fracturelib._io.files import InputError, atomic_path, counted, may_replace, printable
@@ -37,6 +38,7 @@ from fracturelib.models.classifier import (
     save_classifier,
     scores_from_logits,
 )
+from fracturelib.models.familiarity import collected_features
 from fracturelib.models.localizer import LocalizingNetwork
 from fracturelib.models.registry import build_model, require_model
 from fracturelib.training.closer_look import FOLDER, both_looks, on_cuts, second_network, weighed
@@ -45,7 +47,7 @@ from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
 from fracturelib.training.finetune import fit_localizer
 from fracturelib.training.state import STATE_FILE
-from fracturelib.training.train import Images, fit, with_familiarity
+from fracturelib.training.train import SATURATED, Images, fit, with_familiarity, with_regions
 
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"
@@ -122,6 +124,7 @@ def train_folder(
     start: Path | None = None,
     weights: Path | None = None,
     closer_look: bool = False,
+    by_region: bool = False,
     attribution: str = "",
     ranks: ProcessGroup | None = None,
     progress: bool = True,
@@ -131,7 +134,9 @@ def train_folder(
     A run that was interrupted goes on. `start` is a checkpoint of the same network, whose weights are begun with; its
     images may have had another size. `weights` are those of a backbone (`load_backbone_weights`), where `config` names
     one of torchvision or timm. With `closer_look` a second network learns to judge the place that the first one
-    suspects most, cut from the image as it is stored (`CloserLook`). `attribution` says whose data these are, and is
+    suspects most, cut from the image as it is stored (`CloserLook`). With `by_region` the threshold depends on the
+    region that an image shows, as the network judges it, which learns that from the column region of the manifest
+    (`Regions`). `attribution` says whose data these are, and is
     kept in the checkpoint. Of several `ranks` that train together, the first one writes.
 
     Raises
@@ -141,12 +146,14 @@ def train_folder(
         another training.
     """
     ranks = ranks or ProcessGroup()
-    recipe = Recipe.of(config, start, weights, attribution, ranks, closer_look=closer_look, progress=progress)
+    how = {"closer_look": closer_look, "by_region": by_region, "progress": progress}
+    recipe = Recipe.of(config, start, weights, attribution, ranks, **how)
     require_run_folder(out)
     if not closer_look and (out / FOLDER).exists():
         raise InputError(f"{out}: was trained with a closer look; expected --closer-look, or another output folder")
     frame = training_frame(folder)
     require_noun(folder, frame, config)
+    require_regions(folder, frame, recipe)
     return trained(folder, frame, decoded(folder, frame, recipe), out, recipe)
 
 
@@ -158,6 +165,7 @@ class Recipe:
     begun: Classifier | None
     weights: tuple[Path, BackboneWeights] | None
     closer_look: bool
+    by_region: bool
     attribution: str
     ranks: ProcessGroup
     progress: bool
@@ -172,6 +180,7 @@ class Recipe:
         ranks: ProcessGroup,
         *,
         closer_look: bool,
+        by_region: bool,
         progress: bool,
     ) -> "Recipe":
         """With the checkpoint `start` loaded; errors as `train_folder`'s."""
@@ -188,7 +197,7 @@ class Recipe:
         _require_weights(config, start, weights)
         begun = None if start is None else load_start(start, config)
         read = None if weights is None else (weights, read_backbone_weights(weights))
-        made = cls(config, begun, read, closer_look, attribution, ranks, progress)
+        made = cls(config, begun, read, closer_look, by_region, attribution, ranks, progress)
         if read is not None and ranks.first:
             print(_with_weights(build_model(config.architecture), *read))
         return made
@@ -213,6 +222,13 @@ class Recipe:
         if self.weights is not None:
             _with_weights(model, *self.weights)
         return model
+
+
+def require_regions(folder: Path, frame: pd.DataFrame, recipe: Recipe) -> None:
+    """Raise InputError if thresholds are to depend on the region, and the manifest does not say it of images."""
+    if recipe.by_region and (recipe.config.noun == STUDY or "region" not in frame):
+        what = "studies" if recipe.config.noun == STUDY else "images without a column region in manifest.csv"
+        raise InputError(f"{folder}: holds {what}; expected images with it, for thresholds by region")
 
 
 def _with_weights(model: nn.Module, path: Path, weights: BackboneWeights) -> str:
@@ -267,6 +283,10 @@ def trained(
             classifier = weighed(classifier, looks, np.array(val["label"], np.int64))
         if not isinstance(recipe.config, StudyConfig):
             classifier = with_familiarity(classifier, images["train"], images["val"])
+        if recipe.by_region:
+            held = scored(classifier, _of(frame, "val"), images["val"], folder=folder)
+            evidence = logit(held["score"].clip(SATURATED, 1 - SATURATED).to_numpy())
+            classifier = with_regions(classifier, images["train"], _of(frame, "train")["region"], held, evidence)
     run = Run(out, classifier, history, _judged(classifier, folder, frame, images))
     if recipe.ranks.first:
         leave(run, recipe.config)
@@ -349,11 +369,15 @@ def _judged(
 ) -> pd.DataFrame:
     """The scores of val and test, as far as they are there."""
     parts = [
-        scored(classifier, frame[frame["split"] == split].reset_index(drop=True), images[split], folder=folder)
+        scored(classifier, _of(frame, split), images[split], folder=folder)
         for split in ("val", "test")
         if split in images
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def _of(frame: pd.DataFrame, split: str) -> pd.DataFrame:
+    return frame[frame["split"] == split].reset_index(drop=True)
 
 
 def leave(run: Run, config: TrainConfig | FineTuneConfig) -> None:
@@ -423,16 +447,24 @@ def scored(
 
     Where a network has a closer look, and `folder` says where the images are stored, the score is that of both looks,
     and the columns first_look and closer_look are the scores of each alone, the latter as it was learnt, from cuts.
+    Where the threshold depends on the region, it is in the column threshold, beside the decision.
     """
     first = ["file", "label", "group"]
     own: dict[str, Any] = {}
-    if classifier.closer_look is None or folder is None:
-        own["score"] = classifier.scores(images)
-    else:
-        looks = both_looks(classifier, images, folder, list(frame["file"]))
-        own["score"] = scores_from_logits(classifier.closer_look.logits(looks.first, looks.second))
-        own["first_look"] = expit(looks.first / classifier.temperature)
-        own["closer_look"] = expit(looks.second)
+    with ExitStack() as stack:
+        by_region = classifier.regions is not None and len(frame) > 0
+        features = stack.enter_context(collected_features(classifier.model)) if by_region else None
+        if classifier.closer_look is None or folder is None:
+            own["score"] = classifier.scores(images)
+        else:
+            looks = both_looks(classifier, images, folder, list(frame["file"]))
+            own["score"] = scores_from_logits(classifier.closer_look.logits(looks.first, looks.second))
+            own["first_look"] = expit(looks.first / classifier.temperature)
+            own["closer_look"] = expit(looks.second)
+        if features is not None:
+            whole = classifier.with_closer_look()
+            own["threshold"] = whole.thresholds_by(features())[0]
+            own["decision"] = whole.decide(own["score"], own["threshold"])
     rest = [c for c in frame.columns if c not in (*first, *own)]
     return pd.concat([frame[first].assign(**own), frame[rest]], axis=1)
 

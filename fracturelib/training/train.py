@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -26,6 +27,7 @@ from fracturelib.models.classifier import (
     scores_from_logits,
 )
 from fracturelib.models.familiarity import collected_features, fit_familiarity, fit_familiarity_by_folds
+from fracturelib.models.regions import FEWEST, fit_regions, shifts_of
 from fracturelib.models.registry import build_model
 from fracturelib.training.augment import augmented, augmented_studies
 from fracturelib.training.config import FineTuneConfig, TrainConfig
@@ -35,6 +37,7 @@ from fracturelib.training.state import STATE_FILE, TrainingState, begun_with
 
 STATE_FORMAT = "fracturelib training state"
 FAMILIAR = 1000  # so many images of the training say what is ordinary
+SATURATED = 1e-15  # a score nearer to 0 or 1 is taken as if it were so near
 JUDGED_ON = "validation images"  # in a checkpoint's `extra`: how many its thresholds were chosen on
 
 
@@ -304,13 +307,46 @@ def thresholds_of(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> dic
 
 def with_familiarity(classifier: Classifier, train: NDArray[np.uint8], other: NDArray[np.uint8]) -> Classifier:
     """The same classifier, which knows images like those of `train`; hardly one like `other` will be doubted."""
-    found = []
-    for images in (train, other):
-        chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), FAMILIAR)).astype(int))
-        with collected_features(classifier.model) as features:
-            classifier.logits(images[chosen])
-            found.append(features())
-    return replace(classifier, familiarity=fit_familiarity(*found))
+    ordinary, unseen = (features_of(classifier, images) for images in (train, other))
+    return replace(classifier, familiarity=fit_familiarity(ordinary, unseen))
+
+
+def some_of(many: int) -> NDArray[np.int64]:
+    """At most `FAMILIAR` indices of so many images, evenly spread."""
+    return np.unique(np.linspace(0, many - 1, min(many, FAMILIAR)).astype(np.int64))
+
+
+def features_of(classifier: Classifier, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What `collected_features` gives of `some_of` the images."""
+    with collected_features(classifier.model) as features:
+        classifier.logits(images[some_of(len(images))])
+        return features()
+
+
+def with_regions(
+    classifier: Classifier, images: NDArray[np.uint8], region: pd.Series, held: pd.DataFrame, evidence: NDArray
+) -> Classifier:
+    """The same, its threshold moved by region (`Regions`), and all thresholds chosen anew for that.
+
+    Parameters
+    ----------
+    images, region : (n, size, size) uint8 and (n,) of str
+        From which it learns to tell regions apart.
+    held : DataFrame
+        label and region of images that it did not learn from.
+    evidence : (m,) float
+        The logits of their scores.
+    """
+    labels = held["label"].to_numpy(np.int64)
+    shifts = shifts_of(evidence, labels, held["region"])
+    if not shifts:
+        print(f"note: no region has {FEWEST} fractures among {len(held)} validation images: one threshold for all")
+    regions = fit_regions(features_of(classifier, images), region.iloc[some_of(len(images))], shifts)
+    moved = evidence - held["region"].map(shifts).fillna(0).to_numpy(float)
+    thresholds = thresholds_of(expit(moved), labels)
+    if classifier.closer_look is None:
+        return replace(classifier, regions=regions, thresholds=thresholds)
+    return replace(classifier, regions=regions, closer_look=replace(classifier.closer_look, thresholds=thresholds))
 
 
 def with_familiarity_by_folds(classifier: Classifier, images: NDArray[np.uint8], fold: NDArray[np.int64]) -> Classifier:

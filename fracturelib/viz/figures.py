@@ -163,8 +163,8 @@ def losses_plot(losses: Mapping[str, Sequence[float]]) -> Figure:
     return made
 
 
-def score_histogram(y: ArrayLike, score: ArrayLike, threshold: float) -> Figure:
-    """Scores of both classes about the threshold: (n,) labels, (n,) scores in 0..1."""
+def score_histogram(y: ArrayLike, score: ArrayLike, threshold: float | None) -> Figure:
+    """Scores of both classes about the threshold, if there is one: (n,) labels, (n,) scores in 0..1."""
     made, ax = figure(8, 3.2)
     labels, scores = np.asarray(y), np.asarray(score)
     for label, hatch in ((0, ""), (1, "//")):
@@ -172,7 +172,8 @@ def score_histogram(y: ArrayLike, score: ArrayLike, threshold: float) -> Figure:
             scores[labels == label], bins=np.linspace(0, 1, 31), color=CLASS_COLOURS[label], alpha=0.55, hatch=hatch,
             label=CLASSES[label], edgecolor="white",
         )  # fmt: skip
-    ax.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
+    if threshold is not None:
+        ax.axvline(threshold, color="black", linestyle="--", label=f"threshold {threshold:.2f}")
     ax.set(xlabel="score: P(Fractured)", ylabel="images", xlim=(0, 1))
     ax.legend()
     return made

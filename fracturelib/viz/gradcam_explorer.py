@@ -536,7 +536,7 @@ class GradCAMExplorer:
                 image = to_square(read_grey(path), self.classifier.size)
             except InputError as error:
                 raise InputError(str(error).replace(str(path), name)) from None
-        if self.classifier.logits_and_strangeness(image[None])[1][0] > 1:
+        if self.classifier.judge(image[None]).strangeness[0] > 1:
             self._strange.add(len(self.images))
         self.scores.append(self.memory.add(image))
         self.labels.append(None)

@@ -20,7 +20,7 @@ from fracturelib._io.words import Words, words_of
 from fracturelib.metrics._format import plain, threshold_line, with_interval
 from fracturelib.metrics.classification import confusion_at, sweep
 from fracturelib.metrics.decision_curve import net_benefit, predictive_value_curve
-from fracturelib.metrics.evaluate import aligned, evaluate, splits_of
+from fracturelib.metrics.evaluate import aligned, decisions, evaluate, splits_of
 from fracturelib.viz.evaluation import (
     bands_plot,
     compared_plot,
@@ -59,19 +59,21 @@ CHECKLIST = (
 
 
 def figures(
-    frame: pd.DataFrame, threshold: float, other: pd.Series | None, other_threshold: float
+    frame: pd.DataFrame, threshold: float | None, other: pd.Series | None, other_threshold: float | None
 ) -> Iterator[tuple[str, str, Figure]]:
-    """Name, caption and figure of everything that there is to see in a split."""
+    """Name, caption and figure of everything that there is to see in a split; of `judge`'s threshold."""
     y, score, group = frame["label"], frame["score"], frame["group"]
-    yield "scores", "How the scores of both classes lie about the threshold.", score_histogram(y, score, threshold)
+    said, limit = decisions(frame, threshold)
+    about = "" if threshold is None else " about the threshold"
+    yield "scores", f"How the scores of both classes lie{about}.", score_histogram(y, score, threshold)
     yield (
         "confusion",
         "Predictions against the truth, which is in the rows.",
-        confusion_plot(confusion_at(y, score, threshold)),
+        confusion_plot(confusion_at(y, said, limit)),
     )
     yield (
         "curves",
-        "ROC and precision-recall with 95 % bands by groups and the operating point.",
+        "ROC and precision-recall with 95 % bands by groups" + (" and the operating point." if about else "."),
         bands_plot(y, score, group, threshold, n=300),
     )
     yield "sweep", "What each threshold would reach.", sweep_plot(sweep(y, score), threshold)
@@ -83,22 +85,22 @@ def figures(
     yield (
         "decision",
         "Net benefit against that of calling everybody or nobody.",
-        decision_plot(net_benefit(y, score, group=group, n=300), threshold if threshold < 1 else None),
+        decision_plot(net_benefit(y, score, group=group, n=300), threshold if (threshold or 0) < 1 else None),
     )
     if y.nunique() == 2:
-        curve = predictive_value_curve(y, score, threshold, group=group, n=300)
+        curve = predictive_value_curve(y, said, limit, group=group, n=300)
         yield (
             "predictive-values",
             "What a call is worth where fractures are more or less common.",
             predictive_values_plot(curve, float(y.mean())),
         )
-    if 0 < threshold < 1:
+    if threshold is not None and 0 < threshold < 1:
         yield (
             "selective",
             "Errors among the images that are decided, if those nearest to the threshold are left to people.",
             selective_plot(y, score, threshold),
         )
-    if other is not None:
+    if other is not None and threshold is not None and other_threshold is not None:
         scores, at = {"first": score, "second": other}, {"first": threshold, "second": other_threshold}
         yield "compared", "Both models on the same images, each at its threshold.", compared_plot(y, scores, at)
 
