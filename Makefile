@@ -42,7 +42,7 @@ TRAIN := $(BIN)/fracture train data/raw/fracatlas --model localizing_efficientne
 
 train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (docs/fracatlas.md), 3 hours
 	$(TRAIN) --folds 5 --out runs/fracatlas-localizer --unfreeze most --epochs 7 --learning-rate 0.0015 --peak-loss-weight 0 \
-		--closer-look
+		--closer-look --by-region
 
 test: lint types unit ## style, types, and the tests that take seconds: 15 minutes on two cores
 
