@@ -23,8 +23,8 @@ from fracturelib.explain.sanity_checks import image_maps
 from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstrap, rate_at
 from fracturelib.metrics.calibration import calibration_error
 from fracturelib.metrics.classification import average_precision, roc_auc
+from fracturelib.metrics.evaluate import subgroups_at
 from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_for_specificity
-from fracturelib.metrics.summary import by_subgroup
 from fracturelib.models.classifier import Classifier, load_classifier, looked
 from fracturelib.models.localizer import LocalizingNetwork
 from fracturelib.training.baselines import metadata_scores
@@ -122,9 +122,9 @@ def main() -> None:
             scores = pd.read_csv(run / "predictions.csv").query("split == 'test'").reset_index(drop=True)
             known = scores.drop(columns=["region", "view"], errors="ignore")
             scores = known.merge(frame[["file", "region", "view"]], on="file")
-            limit = classifier.with_closer_look().threshold
+            limit = None if "threshold" in scores else classifier.with_closer_look().threshold  # None: of each image
             for column in ("region", "view"):
-                print(f"{name}, test\n{by_subgroup(scores, column, threshold=limit).round(2).to_string()}")
+                print(f"{name}, test\n{subgroups_at(scores, column, limit, n=500, seed=0).round(2).to_string()}")
             for split in ("val", "test"):
                 maps(f"{name}, {split}", classifier, open_split(split, size=classifier.size))
 

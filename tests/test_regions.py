@@ -22,6 +22,8 @@ from fracturelib.models.registry import build_model
 from fracturelib.training.config import TrainConfig
 from fracturelib.training.folds import train_folds
 from fracturelib.training.runs import Run, train_folder
+from fracturelib.training.train import with_regions
+from fracturelib.viz.gradcam_explorer import GradCAMExplorer
 from fracturelib.workflows import explain_paths, predict_paths
 from tests.radiographs import plain_folder, radiograph, save
 
@@ -198,15 +200,11 @@ def test_what_is_needed_is_said(data: Path, tmp_path: Path, capsys: pytest.Captu
     frame.drop(columns="region").to_csv(tmp_path / "manifest.csv", index=False)
     with pytest.raises(InputError, match=r"without a column region in manifest\.csv; expected images with it"):
         train_folder(tmp_path, tmp_path / "run", CONFIG, by_region=True, progress=False)
-    frame.assign(region=[f"r{i}" for i in range(len(frame))]).to_csv(tmp_path / "manifest.csv", index=False)
+    frame.assign(region=[f"r{i % 40}" for i in range(len(frame))]).to_csv(tmp_path / "manifest.csv", index=False)
     run = train_folder(tmp_path, tmp_path / "run", replace(CONFIG, epochs=1), by_region=True, progress=False)
     assert f"no region has {FEWEST} fractures among 48 validation images" in capsys.readouterr().out
     assert run.predictions["threshold"].nunique() == 1 and ", by region" not in run.classifier.threshold_in_words
     assert load_classifier(tmp_path / "run" / "model.pt").regions is not None
-
-
-def damaged(values: dict, **changes: object) -> dict:
-    return {**values, **changes}
 
 
 @pytest.mark.parametrize(
@@ -227,7 +225,7 @@ def damaged(values: dict, **changes: object) -> dict:
 def test_damaged_regions_are_refused(run: Run, tmp_path: Path, changes: dict, said: str, monkeypatch) -> None:
     regions = run.classifier.regions
     assert regions is not None
-    values = damaged(regions.values(), **changes)
+    values = {**regions.values(), **changes}
     monkeypatch.setattr("fracturelib.models.classifier.check_values", lambda values: None)
     monkeypatch.setattr(Regions, "values", lambda self: values)
     save_classifier(run.classifier, tmp_path / "model.pt")
@@ -241,3 +239,107 @@ def test_without_regions_nothing_changes() -> None:
     judged = plain.judge(np.zeros((3, 64, 64), np.uint8))
     assert judged.regions is None and list(judged.thresholds) == [0.5] * 3 and not judged.strangeness.any()
     assert plain.threshold_in_words == "0.500"
+
+
+def as_held(region: list[str], rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:
+    labels = rng.integers(0, 2, len(region))
+    moved = np.array([{"hand": 2.0, "leg": -2.0, "hip": -6.0}[r] for r in region])
+    return pd.DataFrame({"label": labels, "region": region}), rng.normal(2 * labels + moved)
+
+
+PLAIN = Classifier(build_model("small_cnn", seed=0), {"name": "small_cnn"}, 64, 0.5, 0.2)
+
+
+def test_numbers_are_names_of_regions_too() -> None:
+    rng = np.random.default_rng(1)
+    images, region = rng.integers(0, 255, (60, 64, 64), dtype=np.uint8), ["hand", "leg"] * 30
+    held, evidence = as_held(["hand", "leg"] * 100, rng)
+    numbers = {"hand": 1, "leg": 2}
+    named = with_regions(PLAIN, images, pd.Series(region), held, evidence)
+    found = with_regions(PLAIN, images, pd.Series(region).map(numbers), held.replace({"region": numbers}), evidence)
+    assert found.thresholds == named.thresholds and found.regions is not None
+    assert found.regions.by_name.keys() == {"1", "2"}
+
+
+def test_what_training_never_showed_moves_nothing(capsys: pytest.CaptureFixture) -> None:
+    """A region of validation that the network cannot name; one region alone; none that both know."""
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 255, (60, 64, 64), dtype=np.uint8)
+    held, evidence = as_held(["hand", "leg", "hip"] * 80, rng)
+    found = with_regions(PLAIN, images, pd.Series(["hand", "leg"] * 30), held, evidence).regions
+    assert found is not None and found.names == ("hand", "leg")
+    alone = with_regions(PLAIN, images, pd.Series(["hand"] * 60), held, evidence).regions
+    assert alone is not None and alone.names == ("hand",) and list(alone.judged(np.ones((3, 96)))) == [0] * 3
+    assert capsys.readouterr().out == ""
+    none = with_regions(PLAIN, images, pd.Series(["foot"] * 60), held, evidence).regions
+    assert none is not None and none.by_name == {OTHER: 0.0} and "one threshold for all" in capsys.readouterr().out
+
+
+def test_a_region_called_other_is_left_with_the_rest() -> None:
+    labels = np.array([0, 1] * 40)
+    evidence = np.random.default_rng(0).normal(size=80)
+    assert OTHER not in shifts_of(evidence, labels, [OTHER] * 40 + ["hand"] * 40)
+    few = [1] * 30 + [0] * (FEWEST - 1)  # hands that are not broken are too few to say how they look
+    assert "hand" not in shifts_of(evidence[:79], np.array(few + [0, 1] * 20), ["hand"] * 39 + ["leg"] * 40)
+
+
+def test_the_image_that_chose_a_threshold_is_at_it() -> None:
+    rng = np.random.default_rng(0)
+    scores, shifts = rng.random(2000), rng.normal(size=2000)
+    for score, shift in zip(scores, shifts, strict=True):
+        regions = Regions(("hand",), (float(shift),), np.zeros((1, 1)), np.zeros(1))
+        assert score >= regions.thresholds(float(expit(logit(score) - shift)), np.array([0]))[0]
+
+
+def test_names_are_checked_before_the_training(data: Path, tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        (tmp_path / split).symlink_to(data / split)
+    frame = pd.read_csv(data / "manifest.csv")
+    many = [f"r{i}" for i in range(len(frame))]
+    for region, said in (
+        ("x" * 300, r"manifest\.csv: region is xxx.*; expected at most 200 characters"),
+        (many, r"manifest\.csv: has 124 regions; expected at most 63"),
+    ):
+        frame.assign(region=region).to_csv(tmp_path / "manifest.csv", index=False)
+        with pytest.raises(InputError, match=said):
+            train_folder(tmp_path, tmp_path / "run", CONFIG, by_region=True, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_with_regions_is_not_replaced_by_one_without(data: Path, run: Run) -> None:
+    with pytest.raises(InputError, match="was trained with thresholds by region; expected --by-region"):
+        train_folder(data, run.folder, CONFIG, progress=False)
+
+
+def test_a_folds_table_is_not_believed(data: Path, tmp_path: Path) -> None:
+    """Decisions are made anew; a threshold that is none is refused; regions are those of the manifest."""
+    config = replace(CONFIG, epochs=2)
+    whole = train_folds(data, tmp_path / "run", config, folds=2, by_region=True, progress=False)
+    path = tmp_path / "run" / "fold-1" / "predictions.csv"
+    table = pd.read_csv(path)
+    table.assign(decision="", region="foot").to_csv(path, index=False)
+    again = train_folds(data, tmp_path / "run", config, folds=2, by_region=True, progress=False)
+    assert whole is not None and again is not None
+    assert list(again.run.predictions["decision"]) == list(whole.run.predictions["decision"])
+    assert again.run.classifier.regions is not None and whole.run.classifier.regions is not None
+    assert again.run.classifier.regions.by_name == whole.run.classifier.regions.by_name
+    for odd in (table.drop(columns="threshold"), table.assign(threshold="abc")):
+        odd.to_csv(path, index=False)
+        with pytest.raises(InputError, match=r"expected a threshold in 0\.\.1 for each image; remove"):
+            train_folds(data, tmp_path / "run", config, folds=2, by_region=True, progress=False)
+
+
+def test_the_explorer_says_that_predict_decides_by_region(run: Run) -> None:
+    explorer = GradCAMExplorer(run.classifier, np.zeros((2, 64, 64), np.uint8), [0, 1])
+    assert any("predict decides at a threshold of" in line and "by region" in line for line in explorer.caption(0))
+    explorer.close()
+
+
+def test_odd_thresholds_in_a_table_are_said(run: Run) -> None:
+    table = run.predictions.astype({"threshold": object})
+    table.loc[3, "threshold"] = "abc"
+    with pytest.raises(InputError, match="the column threshold holds abc; expected a number"):
+        evaluate(table, n=20)
+    plain = table.drop(columns=["threshold", "decision"])
+    found = evaluate(plain, compare=run.predictions, threshold_compare=0.4, n=20)
+    assert found["splits"]["val"]["comparison"]["threshold"] == 0.4

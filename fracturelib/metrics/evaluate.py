@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fracturelib._io import NOTICE
-from fracturelib._io.files import InputError
+from fracturelib._io.files import InputError, printable
 from fracturelib._io.words import words_of
 from fracturelib.metrics.bootstrap import group_bootstrap
 from fracturelib.metrics.calibration import brier_parts, calibration_error, calibration_line
@@ -91,7 +91,7 @@ def evaluate(
 
 def _limit(compare: pd.DataFrame, at: float | None, given_limit: float | None, *, given: bool) -> float:
     """The other model's threshold."""
-    own = None if given else _written_threshold(compare)
+    own = None if given or given_limit is not None else _written_threshold(compare)
     limit = next((limit for limit in (given_limit, None if own is None else own[0], at) if limit is not None), None)
     if at is None or limit is None or (own is not None and own[0] is None):
         raise InputError("--compare: images have thresholds of their own; expected --threshold or --threshold-from")
@@ -118,6 +118,9 @@ def _written_threshold(frame: pd.DataFrame) -> tuple[float | None, str] | None:
     if not {"threshold", "decision"} <= set(frame.columns):
         return None
     written = pd.to_numeric(frame["threshold"], errors="coerce").unique()
+    if np.isnan(written).any():
+        said = frame["threshold"][pd.to_numeric(frame["threshold"], errors="coerce").isna()].iloc[0]
+        raise InputError(f"the column threshold holds {printable(said)}; expected a number in 0..1, or --threshold")
     if len(written) != 1 and "region" not in frame:  # such as tables of two networks, one below the other
         raise InputError(f"the column threshold has {len(written)} values; expected one, or --threshold")
     for value in written:
@@ -125,7 +128,8 @@ def _written_threshold(frame: pd.DataFrame) -> tuple[float | None, str] | None:
             raise InputError(f"the column threshold is {value}; expected a number in 0..1, or --threshold")
     if len(written) == 1:
         return float(written[0]), "by which fracture predict decided"
-    return None, f"{written.min():.3f} to {written.max():.3f}, by which it was decided"
+    most = f"{written.min():.3f} to {written.max():.3f}"
+    return None, f"{most}, by which it was decided; on the images that chose them, what they reach flatters"
 
 
 def decisions(frame: pd.DataFrame, threshold: float | None) -> tuple[NDArray[np.float64], float]:
@@ -232,7 +236,7 @@ def judge(
         "utility": utility(frame, threshold, n=n, seed=seed),
         "subgroups": {
             column: records(
-                _by_subgroup(frame, column, threshold, n=min(n, 300), seed=seed)
+                subgroups_at(frame, column, threshold, n=min(n, 300), seed=seed)
                 .rename_axis("value")  # a column's own name may be that of a figure, such as auc
                 .reset_index()
             )
@@ -241,7 +245,7 @@ def judge(
     }
 
 
-def _by_subgroup(frame: pd.DataFrame, column: str, threshold: float | None, *, n: int, seed: int) -> pd.DataFrame:
+def subgroups_at(frame: pd.DataFrame, column: str, threshold: float | None, *, n: int, seed: int) -> pd.DataFrame:
     """As `by_subgroup`; the rates are those of `decisions`."""
     said, limit = decisions(frame, threshold)
     table = by_subgroup(frame, column, threshold=limit, n=n, seed=seed)

@@ -56,7 +56,8 @@ def _is_text(value: object, *, longest: int = 200) -> bool:
     return isinstance(value, str) and len(value) <= longest
 
 
-def _is_name(value: object) -> bool:
+def is_name(value: object) -> bool:
+    """Whether this is text of one line, of 200 characters at most."""
     return _is_text(value) and str(value).isprintable()
 
 
@@ -102,7 +103,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         if not _number(values[name]) or not low <= values[name] <= high:
             raise _odd(name, values[name], f"a number in {low:g}..{high:g}")
     for name in ("fingerprint", "version", "default_rule"):
-        if not _is_name(values[name]):
+        if not is_name(values[name]):
             raise _odd(name, values[name], "text of one line")
     classes = classes_of(values["architecture"]["name"])
     if not isinstance(values["classes"], list | tuple) or tuple(values["classes"]) != classes:
@@ -112,7 +113,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         raise _odd("temperature", values["temperature"], f"a number in {low:g}..{high:g}")
     _check_thresholds(values["thresholds"], "", values["default_rule"])
     _check_closer_look(values)
-    _check_regions(values["regions"])
+    _check_regions(values["regions"], values["architecture"]["name"])
     _check_extra(values["extra"])
 
 
@@ -138,16 +139,18 @@ def _check_closer_look(values: Mapping[str, Any]) -> None:
     _check_thresholds(found["thresholds"], " of closer_look", values["default_rule"])
 
 
-def _check_regions(found: object) -> None:
+def _check_regions(found: object, architecture: str) -> None:
     """Raise `OddCheckpointError` unless thresholds move by region as `Regions.values` says it, or not at all."""
     if found is None:
         return
+    if classes_of(architecture) == STUDY_CLASSES:
+        raise _odd("regions", found, "none, of a network of studies")
     if not isinstance(found, dict) or found.keys() != {"names", "shifts", "weights", "added"}:
         raise _odd("regions", found, "names, shifts, weights and added")
     names = found["names"]
     if not isinstance(names, list) or not 1 <= len(set(map(str, names))) == len(names) <= MOST_REGIONS:
         raise _odd("names of regions", names, f"1 to {MOST_REGIONS} different ones")
-    if not all(map(_is_name, names)):
+    if not all(map(is_name, names)):
         raise _odd("names of regions", names, "text of one line each")
     for name, most, rows in (("shifts", FARTHEST, [found["shifts"]]), ("added", STEEPEST, [found["added"]]),
                              ("weights", STEEPEST, found["weights"])):  # fmt: skip
@@ -175,7 +178,7 @@ def _features_of(model: nn.Module) -> int:
 
 
 def _check_thresholds(thresholds: object, of: str, rule: str) -> None:
-    if not isinstance(thresholds, dict) or not all(map(_is_name, thresholds)):
+    if not isinstance(thresholds, dict) or not all(map(is_name, thresholds)):
         raise _odd(f"thresholds{of}", thresholds, "a threshold for each rule")
     for name, value in thresholds.items():
         if not (_number(value) and 0 <= value <= 1) and not (type(value) is float and value == math.inf):

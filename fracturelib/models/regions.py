@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-FEWEST = 10  # fractures of a region, among the images that thresholds are chosen on, that has a threshold of its own
+FEWEST = 10  # fractures, and unbroken images, that a region has which has a threshold of its own
 SHARE = 0.5  # of the way from one threshold for all to where unbroken images of every region lie alike
 OTHER = "other"
 STIFFNESS = 0.01  # C of the regression that judges the region
@@ -73,19 +73,21 @@ class Regions:
         """
         if not np.isfinite(threshold):
             return np.full(len(region), threshold)
-        return expit(logit(threshold) + np.array(self.shifts)[region])
+        moved = expit(logit(threshold) + np.array(self.shifts)[region])
+        return moved * (1 - 1e-12) if 0 < threshold < 1 else moved  # there and back, a score must not fall below itself
 
 
 def shifts_of(evidence: NDArray[np.floating], labels: NDArray[np.int64], region: Sequence[object]) -> dict[str, float]:
     """How far the threshold of each region moves, by the evidence (n,) in images that the network did not learn from.
 
     `SHARE` of how far the evidence in the region's unbroken images lies, on average, above that in all of them. Only
-    of regions with `FEWEST` fractures.
+    of regions with `FEWEST` fractures and as many unbroken images; one that is called "other" is left with the rest.
     """
     table = pd.DataFrame({"evidence": evidence, "label": labels, "region": pd.Series(region, dtype="string")})
-    unbroken, fractures = table[table["label"] == 0], table.groupby("region")["label"].sum()
+    unbroken, fewest = table[table["label"] == 0], table.groupby(["region", "label"]).size().unstack(fill_value=0)
     means = unbroken.groupby("region")["evidence"].mean() - unbroken["evidence"].mean()
-    return {str(r): SHARE * float(means[r]) for r in fractures.index[fractures >= FEWEST] if r in means}
+    known = fewest.reindex(columns=[0, 1], fill_value=0).min(axis=1) >= FEWEST
+    return {str(r): SHARE * float(means[r]) for r in known.index[known] if r != OTHER}
 
 
 def fit_regions(features: NDArray[np.floating], region: Sequence[object], shifts: dict[str, float]) -> Regions:
@@ -93,8 +95,10 @@ def fit_regions(features: NDArray[np.floating], region: Sequence[object], shifts
     known = pd.Series(region, dtype="string")
     told = known.where(known.isin(list(shifts)), OTHER).to_numpy(str)
     centre, scale = features.mean(axis=0), features.std(axis=0) + 1e-3
-    if not shifts:
-        return Regions((OTHER,), (0.0,), np.zeros((len(centre), 1), np.float32), np.zeros(1, np.float32))
+    if len(set(told)) == 1:
+        name = str(told[0])
+        none = np.zeros((len(centre), 1), np.float32)
+        return Regions((name,), (shifts.get(name, 0.0),), none, np.zeros(1, np.float32))
     line = LogisticRegression(C=STIFFNESS, max_iter=1000).fit((features - centre) / scale, told)
     weights, added = line.coef_, line.intercept_
     if len(line.classes_) == 2:  # scikit-learn keeps one row for both

@@ -35,6 +35,7 @@ from fracturelib.training.finetune import begun_from, kept_features
 from fracturelib.training.runs import (
     HISTORY_FILE,
     MODEL_FILE,
+    NEEDS_REGIONS,
     PREDICTIONS_FILE,
     Recipe,
     Run,
@@ -217,7 +218,8 @@ def _frame(folder: Path, config: TrainConfig | FineTuneConfig) -> pd.DataFrame:
     frame = load_manifest(folder)
     require_noun(folder, frame, config)
     require_both_classes(frame[frame["split"] != "test"], str(folder))
-    frame = frame.drop(columns=["fold", "decision"], errors="ignore")  # the folder's own would be taken for those here
+    # The folder's own would be taken for those here.
+    frame = frame.drop(columns=["fold", "decision", "threshold"], errors="ignore")
     frame["split"] = frame["split"].where(frame["split"] == "test", "train")
     require_one_split_each(folder, frame)
     return frame
@@ -286,9 +288,19 @@ def _fold(pool: _Pool, fold: int, out: Path, recipe: Recipe) -> _Part:
     if recipe.closer_look:
         _require_both_looks(scores, out)
     table = scores.assign(file=held["file"], split="val", fold=fold)
-    if classifier.regions is None:
-        table["decision"] = classifier.with_closer_look().decide(scores["score"].to_numpy())
+    at = None if classifier.regions is None else _written_thresholds(scores, out)
+    table = table.drop(columns="threshold", errors="ignore")
+    if at is not None:
+        table["threshold"] = at
+    table["decision"] = classifier.with_closer_look().decide(scores["score"].to_numpy(), at)
     return _Part(table, classifier.temperature, _epochs(out, recipe.config))
+
+
+def _written_thresholds(scores: pd.DataFrame, out: Path) -> NDArray[np.float64]:
+    found = pd.to_numeric(scores.get("threshold", pd.Series(np.nan, scores.index)), errors="coerce").to_numpy(float)
+    if not (((found >= 0) & (found <= 1)) | (found == np.inf)).all():
+        raise InputError(f"{out / PREDICTIONS_FILE}: expected a threshold in 0..1 for each image; {_again(out)}")
+    return found
 
 
 def _require_both_looks(scores: pd.DataFrame, out: Path) -> None:
@@ -325,9 +337,7 @@ def _finished(out: Path, frame: pd.DataFrame, recipe: Recipe) -> Classifier:
     if not recipe.closer_look and (classifier.closer_look is not None or (out / FOLDER).exists()):
         raise InputError(f"{out}: was trained with a closer look; expected --closer-look, or another output folder")
     if not recipe.by_region and classifier.regions is not None:
-        raise InputError(
-            f"{out}: was trained with thresholds by region; expected --by-region, or another output folder"
-        )
+        raise InputError(f"{out}: {NEEDS_REGIONS}")
     now = asdict(recipe.config) | {"start": recipe.start, "images": fingerprint(frame)}
     begun = {**classifier.extra.get("config", {}), "start": classifier.extra.get("start")}
     begun["images"] = classifier.fingerprint
@@ -374,7 +384,8 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
         classifier = calibrated_by(classifier, logits, labels)
         evidence = logits[:, 1] / classifier.temperature
     if recipe.by_region:
-        classifier = with_regions(classifier, pool.images, pool.frame["region"], tables, evidence)
+        held = tables.assign(region=pool.frame["region"].to_numpy())  # which a fold's table may have from before
+        classifier = with_regions(classifier, pool.images, pool.frame["region"], held, evidence)
     classifier = replace(classifier, extra=classifier.extra | {"folds": len(parts)})
     if not isinstance(recipe.config, StudyConfig):
         classifier = with_familiarity_by_folds(classifier, pool.images, tables["fold"].to_numpy(np.int64))

@@ -19,6 +19,7 @@ from fracturelib._io.words import STUDY, WORDS
 from fracturelib.data.dataset import fingerprint, load_manifest, require_both_classes
 from fracturelib.data.images import load_images
 from fracturelib.data.labels import CLASSES, STUDY_CLASSES
+from fracturelib.data.manifest import MANIFEST
 from fracturelib.data.masks import outlines
 from fracturelib.data.predictions import write_predictions
 from fracturelib.data.studies import load_volumes
@@ -30,7 +31,7 @@ from fracturelib.models.backbones import (
     load_backbone_weights,
     read_backbone_weights,
 )
-from fracturelib.models.checkpoint_checks import OddCheckpointError, check_weights
+from fracturelib.models.checkpoint_checks import MOST_REGIONS, OddCheckpointError, check_weights, is_name
 from fracturelib.models.classifier import (
     Classifier,
     describe,
@@ -52,6 +53,7 @@ from fracturelib.training.train import SATURATED, Images, fit, with_familiarity,
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"
 HISTORY_FILE = "history.csv"
+NEEDS_REGIONS = "was trained with thresholds by region; expected --by-region, or another output folder"
 LONGEST_ATTRIBUTION = 5000  # characters, as whoever reads a checkpoint allows
 
 
@@ -151,6 +153,8 @@ def train_folder(
     require_run_folder(out)
     if not closer_look and (out / FOLDER).exists():
         raise InputError(f"{out}: was trained with a closer look; expected --closer-look, or another output folder")
+    if not by_region and (out / MODEL_FILE).is_file() and load_classifier(out / MODEL_FILE).regions is not None:
+        raise InputError(f"{out}: {NEEDS_REGIONS}")
     frame = training_frame(folder)
     require_noun(folder, frame, config)
     require_regions(folder, frame, recipe)
@@ -229,6 +233,14 @@ def require_regions(folder: Path, frame: pd.DataFrame, recipe: Recipe) -> None:
     if recipe.by_region and (recipe.config.noun == STUDY or "region" not in frame):
         what = "studies" if recipe.config.noun == STUDY else "images without a column region in manifest.csv"
         raise InputError(f"{folder}: holds {what}; expected images with it, for thresholds by region")
+    names = sorted(set(frame["region"].dropna().astype(str))) if recipe.by_region else []
+    for name in names:
+        if not is_name(name):
+            raise InputError(
+                f"{folder / MANIFEST}: region is {printable(name)[:80]}; expected at most 200 characters of one line"
+            )
+    if len(names) >= MOST_REGIONS:
+        raise InputError(f"{folder / MANIFEST}: has {len(names)} regions; expected at most {MOST_REGIONS - 1}")
 
 
 def _with_weights(model: nn.Module, path: Path, weights: BackboneWeights) -> str:

@@ -330,7 +330,7 @@ def with_regions(
 
     Parameters
     ----------
-    images, region : (n, size, size) uint8 and (n,) of str
+    images, region : (n, size, size) uint8 and (n,), of str or numbers
         From which it learns to tell regions apart.
     held : DataFrame
         label and region of images that it did not learn from.
@@ -338,11 +338,13 @@ def with_regions(
         The logits of their scores.
     """
     labels = held["label"].to_numpy(np.int64)
-    shifts = shifts_of(evidence, labels, held["region"])
+    shown, of_held = region.iloc[some_of(len(images))].astype("string"), held["region"].astype("string")
+    learnt = set(shown.dropna())  # what it never saw, it cannot name
+    shifts = {name: by for name, by in shifts_of(evidence, labels, of_held).items() if name in learnt}
     if not shifts:
         print(f"note: no region has {FEWEST} fractures among {len(held)} validation images: one threshold for all")
-    regions = fit_regions(features_of(classifier, images), region.iloc[some_of(len(images))], shifts)
-    moved = evidence - held["region"].map(shifts).fillna(0).to_numpy(float)
+    regions = fit_regions(features_of(classifier, images), shown, shifts)
+    moved = evidence - of_held.map(shifts).fillna(0).to_numpy(float)
     thresholds = thresholds_of(expit(moved), labels)
     if classifier.closer_look is None:
         return replace(classifier, regions=regions, thresholds=thresholds)

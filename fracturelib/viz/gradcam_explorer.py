@@ -259,6 +259,8 @@ class GradCAMExplorer:
             f"{self.files[index]}: {truth}",
             f"score {score:.3f} {sign} threshold {threshold:.3f}: predicted {names[int(score >= threshold)]}",
         ]
+        if self.classifier.by_region is not None:
+            lines.append(f"fracture predict decides at a threshold of {self.classifier.threshold_in_words}")
         if index in self._strange:
             lines.append("unlike the images that the network learnt from: its score means little")
         for second in self._maps_shown():
