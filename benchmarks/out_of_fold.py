@@ -1,14 +1,14 @@
 """What networks make of images of patients whom they never met: `python benchmarks/out_of_fold.py DIR --run NAME=RUN`.
 
 Each RUN is what `fracture train DIR --folds N` leaves, or its predictions.csv alone; several are compared on the same
-folds, the first one with each other. AUC and average precision over all images of train and val, sensitivity and
-specificity at the thresholds that each fold's own training chose, the calibration error, the same by region, also at
-one threshold for all regions that the scores of the other folds choose for sensitivity 0.90, and the paired differences
-to the first run and to metadata alone, out of the same folds; beside each run but the first, the mean of its logits and
-the first run's. Of networks with a closer look also the first look alone, and what the
-closer one adds. Of networks that localize, how often the peak of each
-map lies in the fracture or near it, each image judged by its fold's network, beside Grad-CAM, the centre and chance.
-All intervals are bootstraps over groups.
+folds, the first one with each other. AUC and average precision over all images of train and val; sensitivity and
+specificity at the thresholds that each fold's own training chose, and at thresholds that the scores of the other folds
+choose for sensitivity 0.90, one for all regions and then one by region; the calibration error; the same of each region
+with enough fractures; the paired differences to the first run and to metadata alone, out of the same folds. Beside each
+run but the first, the mean of its logits and the first run's. Of networks with a closer look also the first look alone,
+and what the closer one adds. Of networks that localize, how often the peak of each map lies in the fracture or near it,
+each image judged by its fold's network, beside Grad-CAM, the centre and chance. All intervals are bootstraps over
+groups.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from fracturelib.metrics.calibration import calibration_error
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.operating_point import threshold_for_sensitivity
 from fracturelib.models.classifier import load_classifier
+from fracturelib.models.regions import shifts_of
 from fracturelib.training.baselines import metadata_scores
 from fracturelib.tutorial import open_split
 
@@ -46,6 +47,9 @@ def judged(name: str, held: pd.DataFrame) -> None:
     print(f"  {rates(held)}; calibration error {calibration_error(held['label'], held['score']):.3f}")
     others = said_by_others(held)
     print(f"  at one threshold, of the other folds: {rates(held.assign(said=others))}")
+    by_region = said_by_region(held) if "region" in held else None
+    if by_region is not None:
+        print(f"  at thresholds by region, of the other folds: {rates(held.assign(said=by_region))}")
     for fold, part in held.groupby("fold"):
         print(f"  fold {fold:.0f}: AUC {roc_auc(part['label'], part['score']):.3f}")
     if "region" in held:
@@ -53,6 +57,7 @@ def judged(name: str, held: pd.DataFrame) -> None:
             if part["label"].sum() >= FEWEST:
                 print(f"  {region} ({part['label'].sum()} of {len(part)}): AUC {shown(roc_auc, part)}, {rates(part)}")
                 print(f"    at that of the other folds: {rates(part.assign(said=others[part.index]))}")
+                print(f"    at those by region: {rates(part.assign(said=by_region[part.index]))}")
 
 
 def said_by_others(part: pd.DataFrame) -> np.ndarray:
@@ -62,6 +67,18 @@ def said_by_others(part: pd.DataFrame) -> np.ndarray:
         own = (part["fold"] == fold).to_numpy()
         others = part[~own]
         said[own] = part["score"][own] >= threshold_for_sensitivity(others["label"], others["score"], 0.90)
+    return said
+
+
+def said_by_region(held: pd.DataFrame) -> np.ndarray:
+    """The same at thresholds by region, as `fracture train --by-region` chooses them, where regions are known."""
+    said, evidence = np.zeros(len(held)), logits(held["score"])
+    for fold in held["fold"].unique():
+        own = (held["fold"] == fold).to_numpy()
+        others = held[~own]
+        shifts = shifts_of(evidence[~own].to_numpy(), others["label"].to_numpy(), list(others["region"]))
+        moved = evidence - held["region"].map(shifts).fillna(0)
+        said[own] = moved[own] >= threshold_for_sensitivity(others["label"], moved[~own], 0.90)
     return said
 
 
