@@ -349,14 +349,13 @@ def explain_paths(
             if not np.isfinite(score[0]):
                 row["reason"] = NO_NUMBER
                 continue
-            decision, at = classifier.decide(score, judged.thresholds)[0], judged.thresholds[0]
-            shown = {} if judged.regions is None else {"region": str(judged.regions[0])}
-            of = f" for {shown['region']}" if shown else ""
-            call = f"score {score[0]:.3f}, {decision} (threshold {at:.3f}{of})"
+            found = _found(classifier, judged, score)
+            of = f" for {found['region']}" if "region" in found else ""
+            call = f"score {score[0]:.3f}, {found['decision']} (threshold {found['threshold']:.3f}{of})"
             heat = cam(classifier.tensor(seen.square[None]))[0]
             title = f"{source.name}: {call}, Grad-CAM of {name}" + (f"\n{doubt}" if doubt else "")
             _leave_picture(out / picture, seen, classifier, heat, title)
-            row.update(score=score[0], decision=decision, threshold=at, doubt=doubt, picture=picture, **shown)
+            row.update(doubt=doubt, picture=picture, **found)
     print_notes(notes)
     frame = pd.DataFrame(rows)
     print_doubts(frame)
@@ -382,6 +381,13 @@ def _seen(classifier: Classifier, source: Source, grey: np.ndarray) -> tuple[_Se
         grey = 255 - grey
         square = to_square(grey, classifier.size)
     return _Seen(source, grey, square), judged, doubt
+
+
+def _found(classifier: Classifier, judged: Judged, score: np.ndarray) -> dict[str, Any]:
+    """Of one image: its score, decision and threshold, and its region where thresholds depend on it."""
+    (decision,), at = classifier.decide(score, judged.thresholds), judged.thresholds[0]
+    found = {"score": score[0], "decision": decision, "threshold": at}
+    return found if judged.regions is None else found | {"region": str(judged.regions[0])}
 
 
 def _leave_picture(path: Path, seen: _Seen, classifier: Classifier, heat: np.ndarray, title: str) -> None:

@@ -201,7 +201,7 @@ CHECKPOINTS = [
     (lambda tmp, model: tmp / "none.pt", "no such file; expected a fracturelib checkpoint"),
     (pickle_bomb, "holds Python objects or is damaged, and was not opened; expected a fracturelib checkpoint"),
     (plain_pickle_bomb, "not a fracturelib checkpoint, or damaged"),
-    (other_version, "a fracturelib checkpoint of version 99; this fracturelib reads version 4"),
+    (other_version, "a fracturelib checkpoint of version 99; this fracturelib reads version 5"),
     (other_program, "not a fracturelib checkpoint; it was saved by something else"),
     (wrong_weights, "a checkpoint that does not fit together"),
     (half_a_checkpoint, "not a fracturelib checkpoint"),

@@ -488,8 +488,8 @@ HOSTILE: dict[str, Callable[[Path], Path]] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_would_fill_the_memory_is_refused_early(tmp_path: Path, name: str) -> None:
     path = HOSTILE[name](tmp_path / "a.dcm")
-    line, megabytes, seconds = measured(path)
-    assert line.startswith(f"{path}: ") and megabytes < 1000 and seconds < 10, (line, megabytes, seconds)
+    line, megabytes = measured(path)
+    assert line.startswith(f"{path}: ") and megabytes < 1000, (line, megabytes)
 
 
 @pytest.mark.parametrize("seed", range(200))

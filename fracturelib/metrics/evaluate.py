@@ -137,6 +137,8 @@ def decisions(frame: pd.DataFrame, threshold: float | None) -> tuple[NDArray[np.
     score = frame["score"].to_numpy(float)
     if threshold is not None:
         return score, threshold
+    if "threshold" not in frame:
+        raise InputError("threshold is None, without a column threshold; expected a number")
     return (score >= pd.to_numeric(frame["threshold"]).to_numpy(float)).astype(float), 0.5
 
 

@@ -172,13 +172,11 @@ def train_folds(  # noqa: PLR0913, all but two are by name only
         As `train_folder`; if patients are too few, or `out` is of other folds.
     """
     _require_within(folds, only)
-    ranks = ranks or ProcessGroup()
     how = {"closer_look": closer_look, "by_region": by_region, "progress": progress}
-    recipe = Recipe.of(config, start, weights, attribution, ranks, **how)
+    recipe = Recipe.of(config, start, weights, attribution, ranks or ProcessGroup(), **how)
     if not (out / FOLDS_FILE).is_file():
         require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
-    frame = _frame(folder, config)
-    require_regions(folder, frame, recipe)
+    frame = _frame(folder, recipe)
     learnt = frame[frame["split"] != "test"].reset_index(drop=True)
     splits = splits_of_folds(folder, learnt, folds, config.seed)
     if recipe.ranks.first:
@@ -213,10 +211,11 @@ class _Part:
     epochs: int  # after which its network was kept
 
 
-def _frame(folder: Path, config: TrainConfig | FineTuneConfig) -> pd.DataFrame:
+def _frame(folder: Path, recipe: Recipe) -> pd.DataFrame:
     """The manifest of a folder with what the network learns from to share out, both classes among them."""
     frame = load_manifest(folder)
-    require_noun(folder, frame, config)
+    require_noun(folder, frame, recipe.config)
+    require_regions(folder, frame, recipe)
     require_both_classes(frame[frame["split"] != "test"], str(folder))
     # The folder's own would be taken for those here.
     frame = frame.drop(columns=["fold", "decision", "threshold"], errors="ignore")
