@@ -331,8 +331,7 @@ def explain_paths(
     name = layer or list(layers)[-1]
     if name not in layers:
         raise InputError(f"layer is {name!r}; expected one of {', '.join(layers)}")
-    rows = []
-    notes: dict[str, tuple[str, ...]] = {}
+    rows, notes = [], dict[str, tuple[str, ...]]()
     with GradCAM(classifier.model, layers[name]) as cam:
         bar = tqdm(sources, desc="explaining", unit="image", disable=not progress)
         for source, picture in zip(bar, pictures, strict=True):
@@ -345,13 +344,12 @@ def explain_paths(
                 continue
             notes[source.name] = decoded.notes
             seen, judged, doubt = _seen(classifier, source, decoded.grey)
-            score = scores_from_logits(judged.logits, classifier.temperature)
-            if not np.isfinite(score[0]):
+            found = _found(classifier, judged)
+            if not np.isfinite(found["score"]):
                 row["reason"] = NO_NUMBER
                 continue
-            found = _found(classifier, judged, score)
             of = f" for {found['region']}" if "region" in found else ""
-            call = f"score {score[0]:.3f}, {found['decision']} (threshold {found['threshold']:.3f}{of})"
+            call = f"score {found['score']:.3f}, {found['decision']} (threshold {found['threshold']:.3f}{of})"
             heat = cam(classifier.tensor(seen.square[None]))[0]
             title = f"{source.name}: {call}, Grad-CAM of {name}" + (f"\n{doubt}" if doubt else "")
             _leave_picture(out / picture, seen, classifier, heat, title)
@@ -383,8 +381,9 @@ def _seen(classifier: Classifier, source: Source, grey: np.ndarray) -> tuple[_Se
     return _Seen(source, grey, square), judged, doubt
 
 
-def _found(classifier: Classifier, judged: Judged, score: np.ndarray) -> dict[str, Any]:
+def _found(classifier: Classifier, judged: Judged) -> dict[str, Any]:
     """Of one image: its score, decision and threshold, and its region where thresholds depend on it."""
+    score = scores_from_logits(judged.logits, classifier.temperature)
     (decision,), at = classifier.decide(score, judged.thresholds), judged.thresholds[0]
     found = {"score": score[0], "decision": decision, "threshold": at}
     return found if judged.regions is None else found | {"region": str(judged.regions[0])}
