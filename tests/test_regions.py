@@ -147,7 +147,7 @@ def test_each_image_is_judged_at_its_own_threshold(run: Run, tmp_path: Path, cap
     """Rates are of the decisions, areas of the scores; what one threshold alone can say is not said."""
     table = run.predictions
     result = evaluate(table, n=50)
-    assert result["threshold"] is None and "by which it was decided" in result["threshold_source"]
+    assert result["threshold"] is None and "as it was scored" in result["threshold_source"]
     alone = evaluate(table.drop(columns=["threshold", "decision"]), threshold=0.5, n=50)
     for name, part in result["splits"].items():
         rows = table[table["split"] == name]
@@ -164,9 +164,9 @@ def test_each_image_is_judged_at_its_own_threshold(run: Run, tmp_path: Path, cap
             assert row["auc"] == others[row["value"]]["auc"]
     predictions = run.folder / "predictions.csv"
     assert main(["evaluate", str(predictions), "--out", str(tmp_path / "report")]) == 0
-    assert "thresholds of each image's own" in capsys.readouterr().out
+    assert "each image at its own threshold, 0." in capsys.readouterr().out
     assert json.loads((tmp_path / "report" / "evaluation.json").read_text())["threshold"] is None
-    assert "thresholds of each image" in (tmp_path / "report" / "table.md").read_text().lower()
+    assert "each image at its own threshold" in (tmp_path / "report" / "table.md").read_text().lower()
     assert main(["evaluate", str(predictions), "--out", str(tmp_path / "report")]) == 0  # its own report is replaced
     capsys.readouterr()
     assert main(["evaluate", str(predictions), "--compare", str(predictions)]) == 2

@@ -33,7 +33,7 @@ def threshold_line(result: Mapping[str, Any], words: Words = WORDS["image"]) -> 
     """Where the threshold comes from, in one line."""
     at, point = result["threshold"], result["operating_point"]
     if at is None:
-        return f"thresholds of each {words.one}'s own, {result['threshold_source']}"
+        return f"each {words.one} at its own threshold, {words.said(result['threshold_source'])}"
     if point is None:
         return f"threshold {at:.3f}, {result['threshold_source']}"
     spread = f", {point['low']:.3f} to {point['high']:.3f} with other patients" if np.isfinite(point["low"]) else ""

@@ -129,7 +129,7 @@ def _written_threshold(frame: pd.DataFrame) -> tuple[float | None, str] | None:
     if len(written) == 1:
         return float(written[0]), "by which fracture predict decided"
     most = f"{written.min():.3f} to {written.max():.3f}"
-    return None, f"{most}, by which it was decided; on the images that chose them, what they reach flatters"
+    return None, f"{most}, as it was scored; where these images also chose the thresholds, the rates flatter"
 
 
 def decisions(frame: pd.DataFrame, threshold: float | None) -> tuple[NDArray[np.float64], float]:
