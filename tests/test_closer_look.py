@@ -344,6 +344,15 @@ def test_both_looks_are_weighed_by_a_logistic_regression() -> None:
         weighed(plain, Looks(first, second * np.nan), y)
 
 
+def test_it_is_said_where_neither_look_is_worth_anything(capsys: pytest.CaptureFixture) -> None:
+    y = np.arange(60) % 2
+    found = weighed(with_two_looks(LOOK), Looks(-1.0 * y, -2.0 * y), y).closer_look
+    assert found is not None and found.weights[:2] == (0, 0)
+    assert "neither look ranks fractured images above the others" in capsys.readouterr().out
+    weighed(with_two_looks(LOOK), Looks(1.0 * y, -2.0 * y), y)
+    assert not capsys.readouterr().out
+
+
 def outlined(x: int, y: int, side: int = 20) -> Annotation:
     return Annotation((np.array([[x, y], [x + side, y], [x + side, y + side]], float),), (x, y, side, side))
 

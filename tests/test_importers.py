@@ -513,7 +513,7 @@ def test_the_table_of_the_shipped_network_gives_the_images_that_it_was_trained_o
     [
         ("file,split\na.jpg,train\n", "has no column name; expected name and split"),
         ("name,split\na.jpg,trian\n", "split is 'trian'; expected one of train, val, test, left out"),
-        ("name,split\na.jpg,train\n", "names none of the 60 images; expected names such as IMG0000000.jpg"),
+        ("name,split\na.jpg,train\n", "names none of the 60 to import; expected names such as IMG0000000.jpg"),
         ("", "not a table"),
     ],
 )

@@ -173,7 +173,7 @@ def test_names_of_classes_in_quotes_and_blocks(tmp_path: Path, text: str, first:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("A.jpg,train\nA.jpg,test", r"A\.jpg is there twice; expected one row an image"),
+        ("A.jpg,train\nA.jpg,test", r"A\.jpg is there twice; expected it once"),
         ("A.jpg,train\nB.jpg,", "row 3 has no split; expected one of train, val, test, left out"),
         ("A.jpg,trian", "split is 'trian'; expected one of train, val, test, left out"),
     ],

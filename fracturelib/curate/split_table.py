@@ -60,9 +60,8 @@ class SplitTable:
         names = self._meant(images)
         named = names.isin(list(self.splits))
         if not named.any():
-            raise InputError(
-                f"{self.path}: names none of the {len(images)} images; expected names such as {images['name'].iloc[0]}"
-            )
+            such = images["name"].iloc[0]
+            raise InputError(f"{self.path}: names none of the {len(images)} to import; expected names such as {such}")
         images = images.assign(split=names.map(self.splits).fillna(NOT_TAKEN if self.listed_only else "test"))
         if not self.decides:
             return images
@@ -84,12 +83,12 @@ class SplitTable:
                     f"{self.path}: {printable(name)} may be {printable(error)}; expected its path"
                 ) from None
             if file is not None and file in by_file:
-                raise InputError(f"{self.path}: {printable(name)} is there twice; expected one row an image")
+                raise InputError(f"{self.path}: {printable(name)} is there twice; expected it once")
             if file is not None:
                 by_file[file] = name
         for file, name in zip(files, names, strict=True):
             if file in by_file and name in self.splits:
-                raise InputError(f"{self.path}: {printable(name)} is there twice; expected one row an image")
+                raise InputError(f"{self.path}: {printable(name)} is there twice; expected it once")
         return pd.Series(
             [by_file.get(f, n) for f, n in zip(files, names, strict=True)], index=images.index, dtype=object
         )
@@ -135,7 +134,7 @@ def read_split_table(path: Path, *, listed_only: bool) -> SplitTable:
     table = table.assign(name=table["name"].map(_normal), split=table["split"].map(_split))
     if table["name"].duplicated().any():
         twice = printable(table.loc[table["name"].duplicated(), "name"].iloc[0])
-        raise InputError(f"{path}: {twice} is there twice; expected one row an image")
+        raise InputError(f"{path}: {twice} is there twice; expected it once")
     table = table.set_index("name")
     groups = table["group"].to_dict() if "group" in table else None
     made = SplitTable(path, table["split"].to_dict(), groups, listed_only)

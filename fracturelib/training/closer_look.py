@@ -174,6 +174,8 @@ def weighed(classifier: Classifier, looks: Looks, labels: NDArray[np.int64]) -> 
     if not np.isfinite([looks.first, looks.second]).all():
         raise InputError("closer_look: a network gives no number for an image; expected evidence to weigh")
     found = CloserLook(_weights(looks, labels), {})
+    if not any(found.weights[:2]):
+        print("note: neither look ranks fractured images above the others, so every image gets the same score")
     thresholds = thresholds_of(scores_from_logits(found.logits(looks.first, looks.second)), labels)
     alone = np.stack([np.zeros(len(labels)), looks.first], axis=1)
     return replace(calibrated_by(classifier, alone, labels), closer_look=replace(found, thresholds=thresholds))
