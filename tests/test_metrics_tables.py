@@ -7,7 +7,8 @@ import pytest
 from fracturelib._io.files import InputError
 from fracturelib.metrics.classification import confusion_at, roc_auc
 from fracturelib.metrics.intervals import delong_test, wilson_interval
-from fracturelib.metrics.summary import by_subgroup, compare_models, operating_point_table
+from fracturelib.metrics.rates import operating_point_table
+from fracturelib.metrics.summary import by_subgroup, compare_models
 
 
 @pytest.fixture
@@ -32,14 +33,6 @@ def test_operating_point(images: pd.DataFrame) -> None:
     alone = operating_point_table(y, score, 0.5, n=500).set_index("metric")
     wider = (table["high"] - table["low"]) / (alone["high"] - alone["low"])
     assert wider.mean() > 1.15
-
-
-def test_operating_point_by_wilson(images: pd.DataFrame) -> None:
-    table = operating_point_table(images["label"], images["score"], 0.5, interval="wilson").set_index("metric")
-    counts = confusion_at(images["label"], images["score"], 0.5)
-    expected = wilson_interval(counts.tp, counts.tp + counts.fn)
-    assert (table.loc["sensitivity", "low"], table.loc["sensitivity", "high"]) == (expected.low, expected.high)
-    assert np.isnan(table.loc["youden", "low"]) and not np.isnan(table.loc["youden", "value"])
 
 
 def test_undefined_figures_have_a_note(images: pd.DataFrame) -> None:
