@@ -41,8 +41,6 @@ def test_undefined_figures_have_a_note(images: pd.DataFrame) -> None:
     assert np.isnan([row["value"], row["low"], row["high"]]).all() and row["note"].endswith(
         "no image is predicted fractured"
     )
-    with pytest.raises(InputError, match="'group' or 'wilson'"):
-        operating_point_table([0, 1], [0.1, 0.2], 0.5, interval="exact")
     with pytest.raises(InputError, match="expected a figure"):
         operating_point_table([0, 1], [0.1, 0.2], 0.5, names=["recall"])
 
@@ -64,6 +62,8 @@ def test_subgroups(images: pd.DataFrame) -> None:
     hand = images[images["region"] == "hand"]
     assert table.loc["hand", "auc"] == roc_auc(hand["label"], hand["score"])
     assert table.loc["hand", "auc_low"] < table.loc["hand", "auc"] < table.loc["hand", "auc_high"]
+    assert list(table["images"]) == [140, 90, 10] and list(table["patients"]) == [70, 45, 5]
+    assert (table["images"] == table["fractured"] + table["not_fractured"]).all()
     few = table.loc["hip"]
     assert few["fractured"] + few["not_fractured"] == 10 and np.isnan(few[["auc", "auc_low", "auc_high"]]).all()
 
@@ -73,7 +73,8 @@ def test_nothing_is_claimed_for_few_images_of_a_class(images: pd.DataFrame) -> N
     table = by_subgroup(kinds, "fracture_type", threshold=0.5, n=100)
     assert list(table.index) == ["hairline"] and table.loc["hairline", "not_fractured"] == 0
     assert np.isnan(table.loc["hairline", "auc"]) and table.loc["hairline", "sensitivity_low"] > 0
-    assert by_subgroup(kinds.assign(x=None), "x", threshold=0.5).empty
+    nobody = by_subgroup(kinds.assign(x=None), "x", threshold=0.5)
+    assert nobody.empty and list(nobody.columns) == list(table.columns)
     with pytest.raises(InputError, match="has no column view"):
         by_subgroup(images, "view", threshold=0.5)
 

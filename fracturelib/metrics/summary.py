@@ -11,6 +11,8 @@ from fracturelib.metrics.intervals import NAN, Comparison, delong_test, mcnemar_
 from fracturelib.metrics.operating_point import OperatingPoint
 from fracturelib.metrics.rates import operating_point_table
 
+COUNTS = ["images", "patients", "fractured", "not_fractured"]
+
 
 def _threshold(at: float | OperatingPoint, y: ArrayLike, score: ArrayLike) -> float:
     if isinstance(at, OperatingPoint):
@@ -45,15 +47,15 @@ def by_subgroup(
     Returns
     -------
     DataFrame
-        Index: the values of `column`, most images first. Columns: fractured, not_fractured (images, n+ and n-), auc,
-        sensitivity and specificity, each also with _low and _high.
+        Index: the values of `column`, most images first. Columns: images, patients (groups), fractured, not_fractured
+        (images, n+ and n-), auc, sensitivity and specificity, each also with _low and _high.
     """
     missing = [c for c in ("label", "score", "group", column) if c not in frame]
     if missing:
         raise InputError(f"frame has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
     require_resamples(n)
     at = _threshold(threshold, frame["label"], frame["score"])
-    rows = {}
+    values, rows = [], []
     for value, part in frame.groupby(column, observed=True):
         y, score, group = part["label"].to_numpy(), part["score"].to_numpy(), part["group"].to_numpy()
         positive, negative = int((y == 1).sum()), int((y == 0).sum())
@@ -65,16 +67,12 @@ def by_subgroup(
         for rate, images in zip(rates.itertuples(), (positive, negative), strict=True):
             if images >= max(least, 1):
                 figures[rate.metric] = rate.value, rate.low, rate.high
-        row: dict[str, float] = {"fractured": positive, "not_fractured": negative}
-        for name, (value_here, low, high) in figures.items():
-            row |= {name: value_here, f"{name}_low": low, f"{name}_high": high}
-        rows[value] = row
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(column)
-    if table.empty:
-        return table
-    table = table.astype({"fractured": int, "not_fractured": int})
-    order = (table["fractured"] + table["not_fractured"]).sort_values(ascending=False, kind="stable").index
-    return table.loc[order]
+        counts: tuple[float, ...] = (len(part), part["group"].nunique(), positive, negative)
+        values.append(value)
+        rows.append([*counts, *(limit for figure in figures.values() for limit in figure)])
+    names = [f"{name}{end}" for name in ("auc", "sensitivity", "specificity") for end in ("", "_low", "_high")]
+    table = pd.DataFrame(rows, index=pd.Index(values, name=column), columns=[*COUNTS, *names])
+    return table.astype(dict.fromkeys(COUNTS, int)).sort_values("images", ascending=False, kind="stable")
 
 
 def compare_models(
