@@ -24,7 +24,7 @@ from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstra
 from fracturelib.metrics.calibration import calibration_error
 from fracturelib.metrics.classification import average_precision, roc_auc
 from fracturelib.metrics.evaluate import subgroups_at
-from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_for_specificity
+from fracturelib.metrics.operating_point import choose_threshold, threshold_for_sensitivity
 from fracturelib.models.classifier import Classifier, load_classifier, looked
 from fracturelib.models.localizer import LocalizingNetwork
 from fracturelib.training.baselines import metadata_scores
@@ -47,7 +47,8 @@ def judged_scores(name: str, scores: pd.DataFrame, rivals: dict[str, pd.DataFram
         print(f"  {split:5} AUC {shown(roc_auc, frame)}, AP {shown(average_precision, frame)}")
     known = val["label"], val["score"]
     frozen = {"sensitivity 0.90": threshold_for_sensitivity(*known, 0.90)}
-    frozen |= {f"specificity {least}": threshold_for_specificity(*known, least) for least in SPECIFICITIES}
+    for least in SPECIFICITIES:
+        frozen[f"specificity {least}"] = choose_threshold(*known, f"specificity={least}").threshold
     for rule, threshold in frozen.items():
         rates = [shown(rate_at(rate, threshold), test) for rate in ("sensitivity", "specificity")]
         print(f"  test  at {threshold:.3f}, val's for {rule}: sensitivity {rates[0]}, specificity {rates[1]}")

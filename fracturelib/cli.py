@@ -239,7 +239,7 @@ def run_audit(args: argparse.Namespace) -> int:
     """`fracture data audit`."""
     from fracturelib._io.files import atomic_path
     from fracturelib.curate.audit import audit_folder
-    from fracturelib.curate.audit_report import OURS, to_html, to_json, to_text
+    from fracturelib.curate.audit_report import OURS, to_html, to_json
 
     for path, mark in ((args.json, OURS["json"]), (args.html, OURS["html"])):
         if path is not None:
@@ -253,7 +253,7 @@ def run_audit(args: argparse.Namespace) -> int:
         if path is not None:
             with atomic_path(path) as temporary:
                 temporary.write_text(text(audit), encoding="utf-8")
-    print(to_text(audit))
+    print(audit)
     return 0 if audit.clean else 1
 
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -36,17 +35,12 @@ from fracturelib.viz.gradcam_explorer import GradCAMExplorer
 __all__ = [
     "classifier_line",
     "data_line",
-    "environment_table",
     "faulty_loops",
     "open_classifier",
-    "open_explorer",
-    "open_folds",
     "open_knees",
     "open_predictions",
     "open_split",
-    "plant_copies",
     "show_progress",
-    "some_of_each",
     "train_course_model",
 ]
 
@@ -56,24 +50,11 @@ CHECKPOINTS = ROOT / "data" / "checkpoints"
 SHIPPED_MODEL = CHECKPOINTS / "demo-small-cnn.pt"
 SHIPPED_PREDICTIONS = CHECKPOINTS / "demo-small-cnn-predictions.csv"
 SHIPPED_HISTORY = CHECKPOINTS / "demo-small-cnn-history.csv"
-SHIPPED_FOLDS = CHECKPOINTS / "demo-small-cnn-folds.csv"
 KNEES = 480  # simulated studies, so that making them takes two minutes on two cores
 RECIPE = TrainConfig()
 FAULTS = {"A": "labels", "B": "order", "C": "zero_grad"}  # what is wrong with the loops of an exercise in lesson 02
 SHORT_RECIPE = TrainConfig(epochs=5)
 RUN, SHORT_RUN = "small-cnn", "small-cnn-short"  # the long run of lesson 02, and the one for slow laptops
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "opencv-python-headless",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "matplotlib",
-    "seaborn",
-    "ipywidgets",
-    "jupyterlab",
-)
 
 
 @dataclass(frozen=True)
@@ -93,6 +74,52 @@ class Split:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     masks: NDArray[np.uint8] | None
+
+    def some_of_each(self, count: int, *, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Up to `count` images of each class, as many of one as of the other: places of class 0 and of 1, rising."""
+        return _some_of_each(self.labels, count, seed)
+
+    def plant_copies(
+        self, folder: str | Path, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], *, pairs: int = 60
+    ) -> pd.DataFrame:
+        """Write a small folder of train and val in which every third image of val is a changed copy of one of train.
+
+        All the other images are of different patients, and each stands in the class folder of its own label.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Where train/ and val/ go.
+        change : callable
+            What is done to a copy: (size, size) uint8 to the same.
+        pairs : int
+            Images of train, and as many of val; fewer if there are not enough patients.
+
+        Returns
+        -------
+        DataFrame
+            For each pair: the places of the images in train and in val (int64), and copied (bool).
+        """
+        places = np.flatnonzero(~self.frame["group"].duplicated().to_numpy())
+        drawn = places[np.concatenate(_some_of_each(self.labels[places], pairs, seed=0))]
+        half = len(drawn) // 2
+        first, second = np.random.default_rng(0).permutation(drawn)[: 2 * half].reshape(2, half)
+        copied = np.arange(half) % 3 == 0
+        planted = pd.DataFrame({"train": first, "val": np.where(copied, first, second), "copied": copied})
+        for i, (one, other, same) in enumerate(planted.itertuples(index=False)):
+            shown = change(self.images[other]) if same else self.images[other]
+            for name, place, image in (("train", one, self.images[one]), ("val", other, shown)):
+                file = Path(folder) / name / CLASSES[self.labels[place]] / f"{name}{i:03d}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+        return planted
+
+
+def _some_of_each(labels: NDArray[np.int64], count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    places = [np.flatnonzero(labels == label) for label in (0, 1)]
+    rng, least = np.random.default_rng(seed), min(count, *map(len, places))
+    negative, fractured = (np.sort(rng.choice(p, least, replace=False)) for p in places)
+    return negative, fractured
 
 
 def is_demo() -> bool:
@@ -185,54 +212,6 @@ def open_knees(split: str) -> Split:
     masks = load_truth(folder, frame, studies.shape[1:]).astype(np.uint8)
     masks[frame["label"] == 0] = 0  # of a degenerated ligament the truth is known as well, but it is not torn
     return Split(frame, studies, np.array(frame["label"], np.int64), masks)
-
-
-def some_of_each(
-    labels: NDArray[np.int64], count: int, *, seed: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Up to `count` images of each class, as many of one as of the other: places of class 0 and of class 1, rising."""
-    places = [np.flatnonzero(labels == label) for label in (0, 1)]
-    rng, least = np.random.default_rng(seed), min(count, *map(len, places))
-    negative, fractured = (np.sort(rng.choice(p, least, replace=False)) for p in places)
-    return negative, fractured
-
-
-def plant_copies(
-    folder: str | Path, split: Split, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]], *, pairs: int = 60
-) -> pd.DataFrame:
-    """Write a small folder of train and val in which every third image of val is a changed copy of one of train.
-
-    All the other images are of different patients, and each stands in the class folder of its own label.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Where train/ and val/ go.
-    split : Split
-        Where the images are taken from: one of each patient, as many fractured as not.
-    change : callable
-        What is done to a copy: (size, size) uint8 to the same.
-    pairs : int
-        Images of train, and as many of val; fewer if there are not enough patients.
-
-    Returns
-    -------
-    DataFrame
-        For each pair: the places in `split` of the images in train and in val (int64), and copied (bool).
-    """
-    places = np.flatnonzero(~split.frame["group"].duplicated().to_numpy())
-    drawn = places[np.concatenate(some_of_each(split.labels[places], pairs))]
-    half = len(drawn) // 2
-    first, second = np.random.default_rng(0).permutation(drawn)[: 2 * half].reshape(2, half)
-    copied = np.arange(half) % 3 == 0
-    planted = pd.DataFrame({"train": first, "val": np.where(copied, first, second), "copied": copied})
-    for i, (one, other, same) in enumerate(planted.itertuples(index=False)):
-        shown = change(split.images[other]) if same else split.images[other]
-        for name, place, image in (("train", one, split.images[one]), ("val", other, shown)):
-            file = Path(folder) / name / CLASSES[split.labels[place]] / f"{name}{i:03d}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    return planted
 
 
 def show_progress() -> bool:
@@ -385,14 +364,6 @@ def open_predictions() -> pd.DataFrame:
     return pd.concat([val_rows, test_rows.assign(split="test")], ignore_index=True)
 
 
-def open_folds() -> pd.DataFrame:
-    """Scores of the demo set as `fracture train data/demo --folds 5` left them, with columns fold and decision.
-
-    Each image is scored by a network that never met its patient; those of test, without a fold, by the last network.
-    """
-    return read_predictions(SHIPPED_FOLDS)
-
-
 def open_explorer(split: str = "test") -> GradCAMExplorer:
     """The explorer over the images of a split, with what the manifest says of them; the network runs once over them."""
     classifier = open_classifier(real=True)
@@ -407,14 +378,3 @@ def open_explorer(split: str = "test") -> GradCAMExplorer:
         masks=images.masks,
         regions=list(frame["region"]) if known else None,
     )
-
-
-def environment_table() -> pd.DataFrame:
-    """The packages that the course needs: name, version found."""
-    rows = []
-    for name in PACKAGES:
-        try:
-            rows.append((name, metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            rows.append((name, "missing: run `make lab` again"))
-    return pd.DataFrame(rows, columns=["package", "version"]).set_index("package")

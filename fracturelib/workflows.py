@@ -32,8 +32,6 @@ from fracturelib.training.train import JUDGED_ON
 from fracturelib.viz.explain_page import INDEX, write_index
 from fracturelib.viz.explain_page import MARK as INDEX_MARK
 
-__all__ = ["collect", "explain_paths", "predict_paths"]
-
 NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
 SCORES_MARK = table_mark(
     "file,score,decision,reason(,threshold)?(,doubt)?(,region)?(,label,group(,split)?)?"

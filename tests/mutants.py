@@ -544,7 +544,7 @@ FAULTS = (
           "model - np.maximum(everybody, 0)",
           "model - everybody",
           "test_metrics_utility.py::test_gain_is_over_the_better_of_everybody_and_nobody"),
-    Fault("predictive values take false alarms among the fractured", "metrics/decision_curve.py",
+    Fault("predictive values take false alarms among the fractured", "metrics/classification.py",
           "(1 - sp) * (1 - share)\n",
           "(1 - sp) * share\n",
           "test_metrics_utility.py::test_predictive_values_are_counted"),

@@ -13,7 +13,7 @@ from fracturelib._io.files import InputError, printable
 from fracturelib.cli import main
 from fracturelib.curate import audit_report
 from fracturelib.curate.audit import Audit, audit_folder
-from fracturelib.curate.audit_report import to_dict, to_html, to_json, to_text
+from fracturelib.curate.audit_report import to_dict, to_html, to_json
 from fracturelib.curate.cleaning import Drop, repaired
 from fracturelib.curate.duplicates import copies_in
 from fracturelib.curate.importer import import_dataset
@@ -122,7 +122,7 @@ def test_the_page_needs_nothing_else(sick: Audit) -> None:
 
 
 def test_the_text_says_the_worst_first(sick: Audit) -> None:
-    lines = to_text(sick).splitlines()
+    lines = str(sick).splitlines()
     assert lines[0] == sick.verdict and "What to do:" in lines and all(len(line) < 400 for line in lines)
 
 
@@ -335,7 +335,7 @@ def test_an_import_moves_leaks_out_of_test(tmp_path: Path, sick: Audit) -> None:
     report = import_dataset(sick.folder, tmp_path / "out", progress=False)
     again = audit_folder(tmp_path / "out")
     assert not again.leaks and again.lookup is not None and again.lookup.found == 0
-    assert "Copying the labels" in to_text(sick) and "Copying the labels" not in to_text(again)
+    assert "Copying the labels" in str(sick) and "Copying the labels" not in str(again)
     assert any("moved to train or val" in note for note in report.notes)
     assert len(again.contradictions) == 1
 

@@ -10,23 +10,24 @@ import pytest
 from fracturelib._io.files import InputError
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.labels import CLASSES
+from fracturelib.data.predictions import read_predictions
 from fracturelib.metrics import roc_auc
 from fracturelib.models.shipped import PRETRAINED_SPLITS
 from fracturelib.training.config import TrainConfig
 from fracturelib.training.folds import folds_by_patient
 from fracturelib.tutorial import (
+    CHECKPOINTS,
     DEMO,
+    Split,
     classifier_line,
     data_line,
     is_demo,
     learnt_from,
     open_classifier,
     open_explorer,
-    open_folds,
     open_predictions,
     open_split,
     run_folder,
-    some_of_each,
     train_course_model,
 )
 from tests.own_folders import FOLDERS
@@ -153,14 +154,14 @@ def test_a_folder_without_val_says_so(own: Path, splits: dict[str, int]) -> None
 def test_some_of_each_takes_as_many_of_both() -> None:
     labels = np.array([0, 1, 0, 0, 1, 0, 0])
     for count, expected in ((1, 1), (2, 2), (5, 2)):
-        negative, fractured = some_of_each(labels, count, seed=1)
+        negative, fractured = Split(pd.DataFrame(), np.zeros((7, 4, 4)), labels, None).some_of_each(count, seed=1)
         assert len(negative) == len(fractured) == expected
         assert (labels[negative] == 0).all() and (labels[fractured] == 1).all()
 
 
 def test_the_shipped_folds_are_those_of_the_demo_set() -> None:
     """Dealt as the command deals them; nobody's patient is in two, and those of test are in none."""
-    frame, table = load_manifest(DEMO), open_folds()
+    frame, table = load_manifest(DEMO), read_predictions(CHECKPOINTS / "demo-small-cnn-folds.csv")
     assert sorted(table["file"]) == sorted(frame["file"])
     learnt = frame[frame["split"] != "test"].reset_index(drop=True)
     fold = table.set_index("file")["fold"]

@@ -498,7 +498,6 @@ def test_a_damaged_image_stops_no_set(tmp_path: Path) -> None:
 
 def test_import_and_audit_say_what_was_taken_of_several(tmp_path: Path) -> None:
     from fracturelib.curate.audit import audit_folder
-    from fracturelib.curate.audit_report import to_text
     from fracturelib.curate.importer import import_dataset
 
     folder = plain_folder(tmp_path / "set", splits={"train": 3, "val": 3})
@@ -507,7 +506,7 @@ def test_import_and_audit_say_what_was_taken_of_several(tmp_path: Path) -> None:
     assert line in import_dataset(folder, tmp_path / "out", progress=False).notes
     said = f"  note: 1 image: {FIRST_OF_SEVERAL} (train/fractured/pages.tif)"
     for _ in range(2):  # computed, and then remembered
-        assert said in to_text(audit_folder(folder)).splitlines()
+        assert said in str(audit_folder(folder)).splitlines()
 
 
 def test_predict_says_what_was_taken_of_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

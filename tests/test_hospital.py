@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
-from fracturelib.metrics import confusion_at, roc_auc, threshold_for_sensitivity
+from fracturelib.metrics import choose_threshold, confusion_at, roc_auc
 from fracturelib.shift import (
     OLD_DETECTOR,
     Hospital,
@@ -83,7 +83,7 @@ def test_repairs_are_judged_on_others_over_draws() -> None:
     for seed in range(21):
         few, rest = repair_and_judge(group, 60, seed=seed)
         mend = fit_intercept(y[few], shifted[few])
-        t = threshold_for_sensitivity(y[few], mend(shifted[few]), 0.9)
+        t = choose_threshold(y[few], mend(shifted[few]), "sensitivity=0.9").threshold
         found.append((roc_auc(y[rest], shifted[rest]), confusion_at(y[rest], mend(shifted[rest]), t).specificity))
     auc, specificity = np.median(found, axis=0)
     assert cell.loc[("there, 60 labels", "AUC"), "value"] == pytest.approx(auc)

@@ -34,7 +34,8 @@ from fracturelib.metrics.operating_point import (
     parse_rule,
     threshold_for_sensitivity,
 )
-from fracturelib.metrics.summary import by_subgroup, compare_models, operating_point_table
+from fracturelib.metrics.rates import operating_point_table
+from fracturelib.metrics.summary import by_subgroup, compare_models
 from fracturelib.viz.evaluation import bands_plot, compared_plot, decision_plot, predictive_values_plot
 from fracturelib.viz.html_report import report
 
@@ -68,7 +69,7 @@ THRESHOLD: dict[str, Call] = {
     "compare_models b": lambda t: compare_models(Y, S, S, threshold_a=0.5, threshold_b=t, n=5),
     "predictive_value_curve": lambda t: predictive_value_curve(Y, S, t, n=5),
     "by_subgroup": lambda t: by_subgroup(table(), "group", threshold=t, n=5),
-    "OperatingPoint": lambda t: OperatingPoint(t, "youden", "", 10, 5).evaluate(Y, S),
+    "OperatingPoint": lambda t: OperatingPoint(t, "youden", "", 10, 5).evaluate(Y, S, n=5),
     "judge": lambda t: judge(table(), t, n=5),
 }
 
@@ -91,7 +92,6 @@ RESAMPLES: dict[str, Call] = {
     "group_bootstrap": lambda n: group_bootstrap(roc_auc, Y, S, n=n),
     "paired_group_bootstrap": lambda n: paired_group_bootstrap(roc_auc, Y, S, S, n=n),
     "operating_point_table": lambda n: operating_point_table(Y, S, 0.5, n=n),
-    "operating_point_table, wilson": lambda n: operating_point_table(Y, S, 0.5, interval="wilson", n=n),
     "evaluate": lambda n: evaluate(table(), n=n),
     "curve_bands": lambda n: curve_bands(Y, S, n=n),
     "predictive_value_curve": lambda n: predictive_value_curve(Y, S, 0.5, n=n),
@@ -148,7 +148,6 @@ LEVEL: dict[str, Call] = {
     "group_bootstrap": lambda v: group_bootstrap(roc_auc, Y, S, n=5, level=v),
     "paired_group_bootstrap": lambda v: paired_group_bootstrap(roc_auc, Y, S, S, n=5, level=v),
     "operating_point_table": lambda v: operating_point_table(Y, S, 0.5, n=5, level=v),
-    "operating_point_table, wilson": lambda v: operating_point_table(Y, S, 0.5, interval="wilson", level=v),
     "curve_bands": lambda v: curve_bands(Y, S, n=5, level=v),
     "predictive_value_curve": lambda v: predictive_value_curve(Y, S, 0.5, n=5, level=v),
     "net_benefit": lambda v: net_benefit(Y, S, n=5, level=v),

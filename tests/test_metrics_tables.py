@@ -7,7 +7,8 @@ import pytest
 from fracturelib._io.files import InputError
 from fracturelib.metrics.classification import confusion_at, roc_auc
 from fracturelib.metrics.intervals import delong_test, wilson_interval
-from fracturelib.metrics.summary import by_subgroup, compare_models, operating_point_table
+from fracturelib.metrics.rates import operating_point_table
+from fracturelib.metrics.summary import by_subgroup, compare_models
 
 
 @pytest.fixture
@@ -34,22 +35,12 @@ def test_operating_point(images: pd.DataFrame) -> None:
     assert wider.mean() > 1.15
 
 
-def test_operating_point_by_wilson(images: pd.DataFrame) -> None:
-    table = operating_point_table(images["label"], images["score"], 0.5, interval="wilson").set_index("metric")
-    counts = confusion_at(images["label"], images["score"], 0.5)
-    expected = wilson_interval(counts.tp, counts.tp + counts.fn)
-    assert (table.loc["sensitivity", "low"], table.loc["sensitivity", "high"]) == (expected.low, expected.high)
-    assert np.isnan(table.loc["youden", "low"]) and not np.isnan(table.loc["youden", "value"])
-
-
 def test_undefined_figures_have_a_note(images: pd.DataFrame) -> None:
     table = operating_point_table(images["label"], images["score"], 2.0, images["group"], n=50).set_index("metric")
     row = table.loc["precision"]
     assert np.isnan([row["value"], row["low"], row["high"]]).all() and row["note"].endswith(
         "no image is predicted fractured"
     )
-    with pytest.raises(InputError, match="'group' or 'wilson'"):
-        operating_point_table([0, 1], [0.1, 0.2], 0.5, interval="exact")
     with pytest.raises(InputError, match="expected a figure"):
         operating_point_table([0, 1], [0.1, 0.2], 0.5, names=["recall"])
 
@@ -71,6 +62,8 @@ def test_subgroups(images: pd.DataFrame) -> None:
     hand = images[images["region"] == "hand"]
     assert table.loc["hand", "auc"] == roc_auc(hand["label"], hand["score"])
     assert table.loc["hand", "auc_low"] < table.loc["hand", "auc"] < table.loc["hand", "auc_high"]
+    assert list(table["images"]) == [140, 90, 10] and list(table["patients"]) == [70, 45, 5]
+    assert (table["images"] == table["fractured"] + table["not_fractured"]).all()
     few = table.loc["hip"]
     assert few["fractured"] + few["not_fractured"] == 10 and np.isnan(few[["auc", "auc_low", "auc_high"]]).all()
 
@@ -80,7 +73,8 @@ def test_nothing_is_claimed_for_few_images_of_a_class(images: pd.DataFrame) -> N
     table = by_subgroup(kinds, "fracture_type", threshold=0.5, n=100)
     assert list(table.index) == ["hairline"] and table.loc["hairline", "not_fractured"] == 0
     assert np.isnan(table.loc["hairline", "auc"]) and table.loc["hairline", "sensitivity_low"] > 0
-    assert by_subgroup(kinds.assign(x=None), "x", threshold=0.5).empty
+    nobody = by_subgroup(kinds.assign(x=None), "x", threshold=0.5)
+    assert nobody.empty and list(nobody.columns) == list(table.columns)
     with pytest.raises(InputError, match="has no column view"):
         by_subgroup(images, "view", threshold=0.5)
 

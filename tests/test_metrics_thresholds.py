@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from fracturelib._io.files import InputError
 from fracturelib.metrics.classification import Confusion, confusion_at
 from fracturelib.metrics.operating_point import (
+    Rule,
     SameDataWarning,
     choose_threshold,
     parse_rule,
     scores_fingerprint,
     threshold_for_sensitivity,
-    threshold_for_specificity,
-    threshold_youden,
 )
-from fracturelib.metrics.summary import by_subgroup, operating_point_table
+from fracturelib.metrics.summary import by_subgroup
 from tests.test_metrics import Case, cases
 
 
@@ -41,14 +40,14 @@ def test_sensitivity_and_specificity(case: Case, twentieths: int) -> None:
     reached = [t for t, c in tried(case) if c.tp * 20 >= twentieths * (c.tp + c.fn)]
     assert threshold_for_sensitivity(*case, target) == max(reached)
     spared = [t for t, c in tried(case) if c.tn * 20 >= twentieths * (c.tn + c.fp)]
-    assert threshold_for_specificity(*case, target) == min(spared, default=np.inf)
+    assert choose_threshold(*case, Rule("specificity", target)).threshold == min(spared, default=np.inf)
 
 
 @settings(max_examples=200, deadline=None)
 @given(cases(), st.sampled_from([0.5, 1.0, 2.0]))
 def test_youden_and_f_beta(case: Case, beta: float) -> None:
     best = max(c.youden for _, c in tried(case))
-    assert confusion_at(*case, threshold_youden(*case)).youden == pytest.approx(best)
+    assert confusion_at(*case, picked(case, "youden")).youden == pytest.approx(best)
     best = max(c.f_beta(beta) for _, c in tried(case))
     assert confusion_at(*case, picked(case, f"f_beta={beta}")).f_beta(beta) == pytest.approx(best)
 
@@ -77,14 +76,14 @@ def test_alert_budget(case: Case, twentieths: int) -> None:
 
 def test_published_cutpoint(oracles: Path) -> None:
     frame = pd.read_csv(oracles / "suicide.csv")
-    assert threshold_youden((frame["suicide"] == "yes").astype(int), frame["dsi"]) == 2
+    assert picked(((frame["suicide"] == "yes").astype(int), frame["dsi"]), "youden") == 2
 
 
 def test_published_youden_of_asah(oracles: Path) -> None:
     frame = pd.read_csv(oracles / "aSAH.csv")
     y = (frame["outcome"] == "Poor").astype(int)
     # Theirs is 0.205, half way between the scores 0.19 and 0.22.
-    threshold = threshold_youden(y, frame["s100b"])
+    threshold = picked((y, frame["s100b"]), "youden")
     assert threshold == 0.22
     assert confusion_at(y, frame["s100b"], threshold) == Confusion(tp=26, fp=14, fn=15, tn=58)
 
@@ -152,16 +151,17 @@ def test_judging_it_on_its_own_images_warns(images) -> None:  # type: ignore[no-
     val, test = slice(0, 150), slice(150, 300)
     point = choose_threshold(y[val], score[val], "youden")
     with pytest.warns(SameDataWarning, match="chosen on these very images"):
-        point.evaluate(y[val], score[val])
+        point.evaluate(y[val], score[val], n=10)
     with pytest.warns(SameDataWarning):
-        operating_point_table(y[val][::-1], score[val][::-1], point, group[val], n=10)
+        point.evaluate(y[val][::-1], score[val][::-1], group[val], n=10)
     frame = pd.DataFrame({"label": y[val], "score": score[val], "group": group[val], "region": "hand"})
     with pytest.warns(SameDataWarning):
         by_subgroup(frame, "region", threshold=point, n=10)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert point.evaluate(y[test], score[test]) == confusion_at(y[test], score[test], point.threshold)
-        choose_threshold(y, score, "score=0.5").evaluate(y, score)
+        table = point.evaluate(y[test], score[test], n=10).set_index("metric")
+        assert table.loc["youden", "value"] == confusion_at(y[test], score[test], point.threshold).youden
+        choose_threshold(y, score, "score=0.5").evaluate(y, score, n=10)
 
 
 def test_the_spread_of_a_rare_rule_may_be_infinite() -> None:

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from fracturelib._io.files import InputError
 from fracturelib.metrics.calibration import _logistic
-from fracturelib.metrics.classification import confusion_at
+from fracturelib.metrics.classification import confusion_at, predictive_values
 from fracturelib.metrics.decision_curve import (
     estimate_prevalence,
     net_benefit,
     predictive_value_curve,
-    predictive_values,
     prior_shift,
     selective_prediction,
     workload,
@@ -131,6 +130,8 @@ def test_predictive_values_at_the_images_own_prevalence_are_precision_and_npv() 
     assert curve["ppv"][0] < curve["ppv"][1] and curve["npv"][0] > curve["npv"][1]
     assert ((curve["ppv_low"] < curve["ppv"]) & (curve["ppv"] < curve["ppv_high"])).all()
     assert predictive_value_curve([0, 0], [0.1, 0.2], 0.5, n=5)["ppv"].isna().all()
+    assert counts.predictive_values(float(y.mean())) == pytest.approx((counts.precision, counts.npv))
+    assert np.allclose(counts.predictive_values([0.02, float(y.mean())])[0], curve["ppv"])
     ppv, npv = predictive_values(0.0, 1.0, 0.3)
     assert np.isnan(ppv) and npv == pytest.approx(0.7)
 

@@ -2,7 +2,6 @@
 
 import matplotlib
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
@@ -21,18 +20,12 @@ GROUP = np.arange(100) // 2
 IMAGES = RNG.integers(0, 255, (6, 32, 32), dtype=np.uint8)
 MASKS = np.zeros((6, 32, 32), np.uint8)
 MASKS[0, 18:24, 4:12] = 1
-HISTORY = pd.DataFrame(
-    {"epoch": [1, 2, 3], "train_loss": [0.7, 0.5, 0.3], "val_loss": [0.7, 0.6, 0.65], "val_auc": [0.5, 0.8, 0.75]}
-)
 BENEFIT = net_benefit(Y, SCORE, group=GROUP, n=20)
 PREDICTIVE = predictive_value_curve(Y, SCORE, 0.5, group=GROUP, n=20)
 
 FIGURES = {
     "montage": lambda: plots.montage(IMAGES, [f"image {i}" for i in range(6)], masks=MASKS, columns=4),
-    "learning_curves": lambda: plots.learning_curves(HISTORY),
     "score_histogram": lambda: plots.score_histogram(Y, SCORE, 0.5),
-    "roc": lambda: plots.roc_plot(Y, SCORE, 0.5),
-    "pr": lambda: plots.pr_plot(Y, SCORE, 0.5),
     "curves": lambda: plots.curves_plot(Y, SCORE, {"strict": 0.7, "lenient": 0.2}),
     "sweep": lambda: plots.sweep_plot(sweep(Y, SCORE), 0.5),
     "confusion": lambda: plots.confusion_plot(confusion_at(Y, SCORE, 0.5)),

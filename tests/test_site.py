@@ -23,7 +23,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from fracturelib.metrics import confusion_at, predictive_values, roc_auc, wilson_interval
+from fracturelib.metrics import confusion_at, roc_auc, wilson_interval
+from fracturelib.metrics.classification import predictive_values
 from tests.browser.conftest import FLAGS, chromium
 from tests.conftest import ROOT
 

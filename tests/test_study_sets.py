@@ -13,14 +13,14 @@ from fracturelib._io.files import InputError
 from fracturelib._io.words import WORDS
 from fracturelib.cli import main
 from fracturelib.curate.audit import audit_folder
-from fracturelib.curate.audit_report import to_dict, to_html, to_text
+from fracturelib.curate.audit_report import to_dict, to_html
 from fracturelib.curate.importer import import_dataset
-from fracturelib.data import load_manifest, load_studies, read_study
+from fracturelib.data.dataset import load_manifest
 from fracturelib.data.layouts import read_folder
 from fracturelib.data.predictions import read_predictions
-from fracturelib.data.studies import holds_studies, load_truth, load_volumes
+from fracturelib.data.studies import holds_studies, load_studies, load_truth, load_volumes
 from fracturelib.data.study import Study, resample_study, to_grey
-from fracturelib.data.volumes import MOST_SLICES, study_input
+from fracturelib.data.volumes import MOST_SLICES, read_study, study_input
 from fracturelib.metrics.classification import Confusion
 from fracturelib.viz.figures import confusion_plot, score_histogram
 from fracturelib.viz.html_report import _put_in
@@ -423,7 +423,7 @@ def test_an_audit_of_studies_speaks_of_studies(tmp_path: Path) -> None:
     frame = write_set(tmp_path, manifest=True)
     audit = audit_folder(tmp_path)
     assert audit.clean and audit.verdict == "Clean: 24 studies, no copies, nothing broken, no shortcut found."
-    assert "train: 8 studies, 8 scans; 4 torn, 4 not" in to_text(audit) and to_dict(audit)["of"] == "study"
+    assert "train: 8 studies, 8 scans; 4 torn, 4 not" in str(audit) and to_dict(audit)["of"] == "study"
     page = to_html(audit)
     assert "Studies" in page and "No scan is there twice" in page and "fractured" not in page.lower()
     copied = tmp_path / "test" / "Torn" / "again.npy"
@@ -433,7 +433,7 @@ def test_an_audit_of_studies_speaks_of_studies(tmp_path: Path) -> None:
     audit = audit_folder(tmp_path)
     assert audit.verdict.startswith("A score on this test set means little: 1 of 9 test studies is a copy of training")
     assert len(audit.leaks) == len(audit.contradictions) == 1
-    assert audit.copies.found[0].how == "8 of 8 slices identical" and "1 scan is there more than once" in to_text(audit)
+    assert audit.copies.found[0].how == "8 of 8 slices identical" and "1 scan is there more than once" in str(audit)
     assert main(["audit", str(tmp_path), "--quiet", "--html", str(tmp_path.parent / "a.html")]) == 1
 
 

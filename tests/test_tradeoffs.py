@@ -8,7 +8,7 @@ import pytest
 
 from fracturelib._io.files import InputError
 from fracturelib.metrics.classification import confusion_at
-from fracturelib.metrics.decision_curve import net_benefit, predictive_values, prior_shift
+from fracturelib.metrics.decision_curve import net_benefit, prior_shift
 from fracturelib.viz.threshold_explorer import OUTCOMES, SHOWN, THUMB, Chart, Ranking, ThresholdExplorer, cells, charts
 
 RNG = np.random.default_rng(0)
@@ -64,7 +64,7 @@ def test_prevalence_moves_what_depends_on_it_and_nothing_else(view: ThresholdExp
     assert all(a != b for a, b in zip(dots[0][1:], dots[1][1:], strict=True))
     assert {k: (c.value, p.value) for k, (c, p) in view.galleries.items()} == galleries
     at = confusion_at(Y, SCORE, 0.5)
-    ppv, npv = predictive_values(at.sensitivity, at.specificity, 0.02)
+    ppv, npv = at.predictive_values(0.02)
     assert f"PPV <b>{ppv:.2f}</b>" in view.text.value and f"NPV <b>{npv:.2f}</b>" in view.text.value
 
 

@@ -34,7 +34,7 @@ PAGES = [  # the repository's own pages, under the same paths, so that links amo
     "docs/model_card_trials.md", "docs/performance.md", "CONTRIBUTING.md", "CHANGELOG.md",
 ]  # fmt: skip
 FACES = ["data", "curate", "simulate", "models", "training", "metrics", "explain", "shift", "viz", "checks"]
-FACES += ["tutorial", "workflows"]
+FACES += ["tutorial"]
 REPOSITORY = os.environ.get("SITE_REPOSITORY", "").rstrip("/")
 # Words of the glossary that are also everyday words: listed there, but not linked wherever they occur.
 NOT_LINKED = {
@@ -299,8 +299,9 @@ def _explained(out: Path) -> dict[str, Any]:
 def _masks(rows: Any, size: int) -> Any:
     import numpy as np
 
-    from fracturelib.data import load_annotations, mask_to_square
     from fracturelib.data.coco import fracture_mask
+    from fracturelib.data.dataset import load_annotations
+    from fracturelib.data.masks import mask_to_square
     from fracturelib.tutorial import DEMO
 
     annotations = load_annotations(DEMO)

@@ -20,7 +20,8 @@ from fracturelib.checks.answers import (
     proportion,
     right,
 )
-from fracturelib.metrics import confusion_at, group_bootstrap, predictive_values, roc_auc, sweep
+from fracturelib.metrics import confusion_at, group_bootstrap, roc_auc, sweep
+from fracturelib.metrics.classification import predictive_values
 
 CLOSE = 1e-9  # a share such as 0.9 of 10 is not exact in binary
 WHERE = "on eight images of five patients"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelib.checks.answers import Reply, choice, exercise, judge_number, near, not_yet, number, right, sides
-from fracturelib.metrics import confusion_at, paired_group_bootstrap, roc_auc, threshold_youden
+from fracturelib.metrics import choose_threshold, confusion_at, paired_group_bootstrap, roc_auc
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -195,8 +195,8 @@ def weights_or_a_threshold(
     """Gain in balanced accuracy by class weights: at 0.5, at thresholds chosen out of fold, and what was shown."""
     half, chosen = number(at_half, "the gain at 0.5"), number(at_chosen, "the gain at the chosen thresholds")
     y, names = val.labels, ("weights", "plain")
-    at = {k: threshold_youden(folds[0], folds[1][k]) for k in names}
-    peeped = _gain(y, scores, {k: threshold_youden(y, scores[k]) for k in names})
+    at = {k: choose_threshold(folds[0], folds[1][k], "youden").threshold for k in names}
+    peeped = _gain(y, scores, {k: choose_threshold(y, scores[k], "youden").threshold for k in names})
     true = _gain(y, scores, dict.fromkeys(names, 0.5)), _gain(y, scores, at)
     areas = roc_auc(y, scores["weights"]) - roc_auc(y, scores["plain"])
     if max(abs(half), abs(chosen)) > 1:

@@ -17,7 +17,7 @@ from fracturelib.checks.answers import (
     proportion,
     right,
 )
-from fracturelib.metrics import confusion_at, prior_shift, threshold_for_sensitivity
+from fracturelib.metrics import choose_threshold, confusion_at, prior_shift
 from fracturelib.shift import fractures_needed, repair_and_judge
 
 Scores = NDArray[np.float64]
@@ -103,7 +103,7 @@ def _flattery(y: NDArray[np.int64], score: Scores, group: ArrayLike, ask: int, t
     for seed in range(DRAWS):
         his, others = repair_and_judge(np.asarray(group, object), ask, seed=seed)
         if y[his].any() and y[others].any():
-            t = threshold_for_sensitivity(y[his], score[his], target)
+            t = choose_threshold(y[his], score[his], f"sensitivity={target}").threshold
             parts = (his, others, np.arange(len(y)))
             rows.append([confusion_at(y[k], score[k], t).sensitivity for k in parts])
     return np.array(rows).reshape(-1, 3)

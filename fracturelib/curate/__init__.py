@@ -1,7 +1,6 @@
 """What is wrong with a data set, and how it gets right: the audit for copies, leaks and shortcuts; the import."""
 
 from fracturelib.curate.audit import audit_folder
-from fracturelib.curate.audit_report import to_text
 from fracturelib.curate.importer import import_dataset
 
-__all__ = ["audit_folder", "import_dataset", "to_text"]
+__all__ = ["audit_folder", "import_dataset"]

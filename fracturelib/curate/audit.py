@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fracturelib._io.files import counted
 from fracturelib._io.words import STUDY, WORDS, Words
+from fracturelib.curate.audit_report import to_text
 from fracturelib.curate.duplicates import Copies, find_copies
 from fracturelib.curate.folder import Source, check_boxes, read_source_folder
 from fracturelib.curate.keypoints import PLAIN, Look, look_at
@@ -51,7 +52,7 @@ class CopyLookUp:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found in a folder.
+    """What was found in a folder; printed, it says all of it.
 
     Attributes
     ----------
@@ -92,6 +93,10 @@ class Audit:
     notes: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     noun: str = "image"
+
+    def __str__(self) -> str:
+        """All that was found, in some lines: the verdict first, what to do last."""
+        return to_text(self)
 
     @property
     def words(self) -> Words:

@@ -31,15 +31,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import pandas as pd
 
 from fracturelib._io.files import counted, json_mark, printable
 from fracturelib._io.pages import beginning, inlined, page
-from fracturelib.curate.audit import Audit
 from fracturelib.data.found import KINDS
+
+if TYPE_CHECKING:
+    from fracturelib.curate.audit import Audit
 
 VERSION = 2
 
@@ -71,7 +73,7 @@ PICTURED, PER_GROUP = 60, 8  # groups with pictures on the page, and pictures in
 LISTED = 500  # rows of a table on the page
 
 
-def to_dict(audit: Audit) -> dict[str, Any]:
+def to_dict(audit: "Audit") -> dict[str, Any]:
     """The audit as plain values, as the module's head says."""
     return {
         "format": "fracture-audit",
@@ -100,7 +102,7 @@ def to_dict(audit: Audit) -> dict[str, Any]:
     } | ({} if audit.noun == "image" else {"of": audit.noun})
 
 
-def to_json(audit: Audit) -> str:
+def to_json(audit: "Audit") -> str:
     """`to_dict` as text."""
     return json.dumps(to_dict(audit), indent=1, allow_nan=False) + "\n"
 
@@ -109,7 +111,7 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in row.items()}
 
 
-def _groups(audit: Audit) -> list[dict[str, Any]]:
+def _groups(audit: "Audit") -> list[dict[str, Any]]:
     files, splits = list(audit.images["file"]), list(audit.images["split"])
     labels = [None if pd.isna(v) else int(v) for v in audit.images["label"]]
     links: dict[int, list[dict[str, Any]]] = {}
@@ -129,7 +131,7 @@ def _groups(audit: Audit) -> list[dict[str, Any]]:
     ]
 
 
-def to_text(audit: Audit) -> str:
+def to_text(audit: "Audit") -> str:
     """Some lines for the terminal, the verdict first."""
     words = audit.words
     lines = [audit.verdict, ""]
@@ -160,7 +162,7 @@ def _problem(kind: str, count: int) -> str:
     return f"{counted(count, 'file')} {one if count == 1 else many}"
 
 
-def _copy_lines(audit: Audit) -> list[str]:
+def _copy_lines(audit: "Audit") -> list[str]:
     lines, words = [], audit.words
     groups = _groups(audit)
     if groups:
@@ -187,7 +189,7 @@ def _copy_lines(audit: Audit) -> list[str]:
     return lines
 
 
-def to_html(audit: Audit) -> str:
+def to_html(audit: "Audit") -> str:
     """One page, pictures inside: the verdict, what was found, what to do."""
     groups = _groups(audit)
     order = sorted(
@@ -210,14 +212,14 @@ def to_html(audit: Audit) -> str:
     )
 
 
-def _named(audit: Audit, table: pd.DataFrame) -> pd.DataFrame:
+def _named(audit: "Audit", table: pd.DataFrame) -> pd.DataFrame:
     """A table with its columns named for what the set holds."""
     words = audit.words
     names = {"images": words.many, "radiographs": words.scans, "fractured": words.classes[1]}
     return table.rename(columns=names | {"not_fractured": words.classes[0].replace(" ", "_")})
 
 
-def _pictured(audit: Audit, group: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+def _pictured(audit: "Audit", group: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
     """A group as the page shows it: its first images, and how many more there are."""
     how = {link["second"]: link["how"] for link in group["links"]}
     images = []
@@ -229,14 +231,14 @@ def _pictured(audit: Audit, group: dict[str, Any], rows: Sequence[int]) -> dict[
     return group | {"images": images, "more": len(rows[PER_GROUP:])}
 
 
-def _inline(audit: Audit, row: int) -> str:
+def _inline(audit: "Audit", row: int) -> str:
     picture = audit.pictures.get(row)
     if picture is None or not picture.size:
         return ""
     return inlined(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes(), "jpeg")
 
 
-def _problem_tables(audit: Audit) -> list[tuple[str, pd.DataFrame]]:
+def _problem_tables(audit: "Audit") -> list[tuple[str, pd.DataFrame]]:
     """Caption and rows of each kind of problem."""
     return [
         (
@@ -247,7 +249,7 @@ def _problem_tables(audit: Audit) -> list[tuple[str, pd.DataFrame]]:
     ]
 
 
-def _shortcut_table(audit: Audit) -> pd.DataFrame:
+def _shortcut_table(audit: "Audit") -> pd.DataFrame:
     return pd.DataFrame(
         [
             {

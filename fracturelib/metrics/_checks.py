@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fracturelib._io.files import InputError
 
@@ -65,6 +66,17 @@ def require_counts(successes: Any, n: Any) -> None:
             raise InputError(f"{name} is {_shown(value)}; expected a whole number")
     if not 0 <= successes <= n:
         raise InputError(f"successes is {successes} of n {n}; expected 0 <= successes <= n")
+
+
+def _in_unit(name: str, value: ArrayLike) -> NDArray[np.float64]:
+    """Shares as float64, which lie in 0..1."""
+    try:
+        values = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} has values that are no numbers; expected shares") from None
+    if not ((values >= 0) & (values <= 1)).all():
+        raise InputError(f"{name} has values outside 0..1; expected shares")
+    return values
 
 
 def _as_float(value: Real) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from fracturelib._io.files import InputError
-from fracturelib.metrics._checks import MOST, number, number_within
+from fracturelib.metrics._checks import MOST, _in_unit, number, number_within
 
 Labels = NDArray[np.int64]
 Scores = NDArray[np.float64]
@@ -170,6 +170,32 @@ class Confusion:
         weight = number_within("beta", beta, 0, MOST) ** 2
         return ratio((1 + weight) * self.tp, (1 + weight) * self.tp + weight * self.fn + self.fp)
 
+    def predictive_values(self, prevalence: ArrayLike) -> tuple[Scores, Scores]:
+        """PPV and NPV where fractures are more or less common than here: see the function `predictive_values`.
+
+        Parameters
+        ----------
+        prevalence : float or (k,)
+            In 0..1.
+
+        Returns
+        -------
+        float64 arrays of the shape of `prevalence`
+            NaN where nobody is called so.
+
+        Raises
+        ------
+        InputError
+            If a class is missing here, or a prevalence is outside 0..1.
+
+        Examples
+        --------
+        >>> ppv, npv = Confusion(tp=90, fp=40, fn=10, tn=160).predictive_values(0.02)
+        >>> print(f"{ppv:.3f} {npv:.3f}")
+        0.084 0.997
+        """
+        return predictive_values(self.sensitivity, self.specificity, prevalence)
+
     def undefined(self, name: str) -> str | None:
         """Why the figure of that name is NaN here, in words; None if it is a number."""
         if not np.isnan(getattr(self, name)):
@@ -195,6 +221,25 @@ def odds(above: float, below: float) -> float:
     if below:
         return float(above / below)
     return float("inf") if above else float("nan")
+
+
+def predictive_values(sensitivity: ArrayLike, specificity: ArrayLike, prevalence: ArrayLike) -> tuple[Scores, Scores]:
+    """PPV and NPV at a prevalence by Bayes's rule; all in 0..1, broadcast together. NaN where nobody is called so.
+
+    Examples
+    --------
+    >>> ppv, npv = predictive_values(0.9, 0.8, 0.02)
+    >>> print(f"{ppv:.3f} {npv:.3f}")
+    0.084 0.997
+    """
+    se, sp, share = (
+        _in_unit(name, value)
+        for name, value in (("sensitivity", sensitivity), ("specificity", specificity), ("prevalence", prevalence))
+    )
+    tp, fp = se * share, (1 - sp) * (1 - share)
+    fn, tn = (1 - se) * share, sp * (1 - share)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(tp / (tp + fp)), np.asarray(tn / (tn + fn))
 
 
 def confusion_at(y: ArrayLike, score: ArrayLike, threshold: float) -> Confusion:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logit
 
 from fracturelib._io.files import InputError
-from fracturelib.metrics._checks import number, number_within, require_bootstrap
+from fracturelib.metrics._checks import _in_unit, number, number_within, require_bootstrap
 from fracturelib.metrics.bootstrap import (
     Groups,
     _pointwise_limits,
@@ -18,17 +18,7 @@ from fracturelib.metrics.bootstrap import (
     unvarying,
     unvarying_limits,
 )
-from fracturelib.metrics.classification import Labels, Scores, checked, checked_probabilities
-
-
-def _in_unit(name: str, value: ArrayLike) -> Scores:
-    try:
-        values = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} has values that are no numbers; expected shares") from None
-    if not ((values >= 0) & (values <= 1)).all():
-        raise InputError(f"{name} has values outside 0..1; expected shares")
-    return values
+from fracturelib.metrics.classification import Labels, Scores, checked, checked_probabilities, predictive_values
 
 
 def net_benefit(
@@ -118,25 +108,6 @@ def _counts_by_group(y: Labels, score: Scores, t: Scores, codes: Labels) -> tupl
         unsorted[:, order] = above
         tables.append((unsorted, cells.sum(axis=1)))
     return tables[0][0], tables[1][0], np.stack([tables[0][1], tables[1][1]], axis=1)
-
-
-def predictive_values(sensitivity: ArrayLike, specificity: ArrayLike, prevalence: ArrayLike) -> tuple[Scores, Scores]:
-    """PPV and NPV at a prevalence by Bayes's rule; all in 0..1, broadcast together. NaN where nobody is called so.
-
-    Examples
-    --------
-    >>> ppv, npv = predictive_values(0.9, 0.8, 0.02)
-    >>> print(f"{ppv:.3f} {npv:.3f}")
-    0.084 0.997
-    """
-    se, sp, share = (
-        _in_unit(name, value)
-        for name, value in (("sensitivity", sensitivity), ("specificity", specificity), ("prevalence", prevalence))
-    )
-    tp, fp = se * share, (1 - sp) * (1 - share)
-    fn, tn = (1 - se) * share, sp * (1 - share)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(tp / (tp + fp)), np.asarray(tn / (tn + fn))
 
 
 def predictive_value_curve(

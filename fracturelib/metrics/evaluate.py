@@ -17,7 +17,8 @@ from fracturelib.metrics.classification import average_precision, confusion_at, 
 from fracturelib.metrics.decision_curve import net_benefit, workload
 from fracturelib.metrics.intervals import delong_interval
 from fracturelib.metrics.operating_point import OperatingPoint, choose_threshold, scores_fingerprint
-from fracturelib.metrics.summary import by_subgroup, compare_models, operating_point_table
+from fracturelib.metrics.rates import operating_point_table
+from fracturelib.metrics.summary import by_subgroup, compare_models
 
 VERSION = 3  # of what `evaluate` gives; until 2 there was one threshold for all images, and 1 said films for images
 MOST_VALUES = 12

@@ -3,17 +3,20 @@
 import hashlib
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from fracturelib._io.files import InputError
 from fracturelib.metrics._checks import MOST, number_within, require_bootstrap
 from fracturelib.metrics.bootstrap import Groups, draws, group_codes
-from fracturelib.metrics.classification import Confusion, Labels, Scores, checked, confusion_at, cumulative_counts
+from fracturelib.metrics.classification import Labels, Scores, checked, cumulative_counts
+from fracturelib.metrics.rates import RATES, operating_point_table
 
 # Shares such as 0.95 * 40 are not exact in binary; no count is nearer to a target than this without meeting it.
 CLOSE = 1e-9
@@ -165,33 +168,6 @@ def threshold_for_sensitivity(y: ArrayLike, score: ArrayLike, target: float) -> 
     return _picked(Rule("sensitivity", number_within("target", target, 0, 1)), y, score)
 
 
-def threshold_for_specificity(y: ArrayLike, score: ArrayLike, target: float) -> float:
-    """The lowest score that, as threshold, reaches the specificity `target` (0..1); infinity if none does.
-
-    Raises
-    ------
-    InputError
-        If every image is fractured, or `target` is not in 0..1.
-    """
-    return _picked(Rule("specificity", number_within("target", target, 0, 1)), y, score)
-
-
-def threshold_youden(y: ArrayLike, score: ArrayLike) -> float:
-    """The score that, as threshold, has the greatest Youden's J; the highest of several.
-
-    Raises
-    ------
-    InputError
-        If a class is missing.
-
-    Examples
-    --------
-    >>> threshold_youden([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-    0.8
-    """
-    return _picked(Rule("youden"), y, score)
-
-
 def scores_fingerprint(y: ArrayLike, score: ArrayLike) -> str:
     """Sixteen hexadecimal digits that stand for these labelled scores, in whatever order they come."""
     labels, scores = checked(y, score)
@@ -225,10 +201,45 @@ class OperatingPoint:
     low: float = float("nan")
     high: float = float("nan")
 
-    def evaluate(self, y: ArrayLike, score: ArrayLike) -> Confusion:
-        """Counts at this threshold; a `SameDataWarning` if these are the images that it was chosen on."""
+    def evaluate(
+        self,
+        y: ArrayLike,
+        score: ArrayLike,
+        group: Groups | None = None,
+        *,
+        names: Sequence[str] = RATES,
+        n: int = 2000,
+        seed: int = 0,
+        level: float = 0.95,
+    ) -> pd.DataFrame:
+        """What this threshold is worth on other images; a `SameDataWarning` if it was chosen on these very ones.
+
+        Parameters
+        ----------
+        y, score : (n,)
+        group : (n,), optional
+            The patient of each image; each image its own if not given.
+        names : sequence of str
+            Properties of `Confusion`.
+        n, seed, level
+            Of the bootstrap, which draws whole groups.
+
+        Returns
+        -------
+        DataFrame
+            metric, value, low, high, numerator, denominator (of proportions), note. The note says why a value is
+            undefined. A figure that is the same in every sample, as a proportion of 0 or 1 is, is not certain for that:
+            its interval is that of `bootstrap.unvarying_limits`, and the note says so.
+
+        Examples
+        --------
+        >>> point = choose_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], "sensitivity=0.9")
+        >>> point.evaluate([0, 0, 1], [0.3, 0.5, 0.6], names=["specificity"])[["metric", "numerator", "denominator"]]
+                metric  numerator  denominator
+        0  specificity          1            2
+        """
         self.warn_if_same(y, score)
-        return confusion_at(y, score, self.threshold)
+        return operating_point_table(y, score, self.threshold, group, names=names, n=n, seed=seed, level=level)
 
     def warn_if_same(self, y: ArrayLike, score: ArrayLike) -> bool:
         """Whether these are the images that it was chosen on, with a `SameDataWarning` if so."""

@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "baselines": ["metadata_columns", "metadata_scores"],
+        "baselines": ["metadata_scores"],
         "config": ["TrainConfig", "StudyConfig", "FineTuneConfig"],
         "features": ["whole_features"],
         "finetune": ["fit_localizer"],
@@ -25,6 +25,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "within_labels",
         ],
         "runs": ["Run", "train_folder"],
-        "train": ["Images", "fit", "grey_statistics"],
+        "train": ["Images", "fit"],
     },
 )

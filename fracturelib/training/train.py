@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from fracturelib._io.files import InputError
 from fracturelib.metrics.classification import roc_auc
-from fracturelib.metrics.operating_point import threshold_for_sensitivity, threshold_youden
+from fracturelib.metrics.operating_point import choose_threshold, threshold_for_sensitivity
 from fracturelib.models.checkpoint_checks import classes_of
 from fracturelib.models.classifier import (
     Classifier,
@@ -301,7 +301,7 @@ def thresholds_of(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> dic
     return {
         "sensitivity=0.90": threshold_for_sensitivity(labels, scores, 0.90),
         "sensitivity=0.95": threshold_for_sensitivity(labels, scores, 0.95),
-        "youden": threshold_youden(labels, scores),
+        "youden": choose_threshold(labels, scores, "youden").threshold,
     }
 
 

@@ -7,21 +7,15 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "_explorer_render": ["OUTCOMES", "outcomes"],
         "evaluation": [
-            "decision_plot",
             "reliability_plot",
             "subgroups_plot",
             "thousand_plot",
         ],
         "figures": [
             "confusion_plot",
-            "convolution_plot",
             "curves_plot",
             "dots_plot",
-            "figure",
-            "learning_curves",
             "montage",
-            "score_histogram",
-            "sweep_plot",
         ],
         "gradcam_explorer": ["GradCAMExplorer"],
         "heatmaps": ["cascade_plot", "heat_montage", "ordered_plot", "rivals_plot"],

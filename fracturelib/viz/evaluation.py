@@ -12,7 +12,7 @@ from fracturelib.metrics.bootstrap import Groups, curve_bands
 from fracturelib.metrics.calibration import reliability
 from fracturelib.metrics.classification import average_precision, confusion_at, roc_auc
 from fracturelib.metrics.decision_curve import selective_prediction
-from fracturelib.viz.figures import BLUE, GREY, ORANGE, RED, figure, pr_plot, roc_plot
+from fracturelib.viz.figures import BLUE, GREY, ORANGE, RED, figure, pr_curve_on, roc_curve_on
 
 # Two models are told apart by colour and by line.
 MODELS = ((BLUE, "-"), (RED, "--"))
@@ -23,12 +23,12 @@ def bands_plot(
 ) -> Figure:
     """ROC and precision-recall with 95 % bands by groups and the operating point: (n,) labels, (n,) scores."""
     made, axes = figure(10, 4.6, columns=2)
-    for ax, kind, draw in zip(axes, ("roc", "pr"), (roc_plot, pr_plot), strict=True):
+    for ax, kind, draw in zip(axes, ("roc", "pr"), (roc_curve_on, pr_curve_on), strict=True):
         band = curve_bands(y, score, group, kind=kind, n=n)
         ax.fill_between(
             band["x"], band["low"], band["high"], color=BLUE, alpha=0.15, linewidth=0, label="95 % by groups"
         )
-        draw(y, score, threshold, ax=ax)
+        draw(ax, y, score, threshold)
     return made
 
 
@@ -184,8 +184,7 @@ def subgroups_plot(tables: Mapping[str, pd.DataFrame], overall: float, *, name: 
     name : str
         "auc", "sensitivity" or "specificity".
     """
-    first = next(iter(tables.values()))
-    rows = first[name].dropna().sort_values().index if name in first else first.index[:0]
+    rows = next(iter(tables.values()))[name].dropna().sort_values().index
     made, ax = figure(7.5, 0.36 * max(len(rows), 2) + 1.4)
     for (said, table), (colour, _), marker, shift in zip(tables.items(), MODELS, "os", (-0.12, 0.12), strict=False):
         part = table.reindex(rows)

@@ -19,7 +19,6 @@ from fracturelib._io.filenames import writable
 from fracturelib._io.files import InputError
 from fracturelib.data.labels import CLASSES
 from fracturelib.metrics.classification import Confusion, average_precision, confusion_at, roc_auc, sweep
-from fracturelib.training.config import best_epoch
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart; the two also differ in grey print.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
@@ -104,53 +103,6 @@ def outline(ax: Axes, mask: NDArray[np.uint8]) -> None:
         ax.plot(points[:, 0], points[:, 1], color=OUTLINE, linewidth=0.8)
 
 
-def learning_curves(history: pd.DataFrame) -> Figure:
-    """Loss and validation AUC by epoch: columns epoch, train_loss, val_loss, val_auc."""
-    made, (left, right) = figure(10, 3.4, columns=2)
-    left.plot(history["epoch"], history["train_loss"], "o-", color=BLUE, label="training", markersize=4)
-    left.plot(history["epoch"], history["val_loss"], "s--", color=RED, label="validation", markersize=4)
-    left.set(xlabel="epoch", ylabel="cross-entropy")
-    left.legend()
-    right.plot(history["epoch"], history["val_auc"], "s--", color=RED, markersize=4)
-    best = history.iloc[best_epoch(list(history["val_auc"]), list(history["val_loss"]))]
-    right.plot(best["epoch"], best["val_auc"], "*", color="black", markersize=14, label="the epoch that is kept")
-    right.axhline(0.5, color=GREY, linestyle=":", label="a coin")
-    right.set(xlabel="epoch", ylabel="AUC on validation")
-    right.legend(loc="lower right")
-    for ax in (left, right):
-        ax.xaxis.get_major_locator().set_params(integer=True)
-    return made
-
-
-def convolution_plot(
-    patch: NDArray[np.floating], kernel: NDArray[np.floating], answer: NDArray[np.floating], *, at: tuple[int, int]
-) -> Figure:
-    """A filter on a patch of an image, and its answers, with all numbers; the place `at` (row, column) is framed.
-
-    Patch (h, w), kernel (k, k), answers (h - k + 1, w - k + 1).
-    """
-    widths = [patch.shape[1], kernel.shape[1] + 1, answer.shape[1]]
-    made, axes = figure(11, 3.5, columns=3, width_ratios=widths)
-    row, column = at
-    size = len(kernel)
-    frames = ((row, column, size), (0, 0, size), (row, column, 1))
-    for ax, values, title, frame in zip(
-        axes, (patch, kernel, answer), ("the patch", "the filter", "its answers"), frames, strict=True
-    ):
-        most = max(float(np.abs(values).max()), 1e-9)
-        grey = ax is axes[0]
-        least, top = (0, 1.15 * most) if grey else (-most, most)
-        ax.imshow(values, cmap="gray" if grey else "PuOr_r", vmin=least, vmax=top)
-        for (i, j), value in np.ndenumerate(values):
-            dark = value < 0.55 * most if grey else abs(value) > 0.6 * most
-            ax.text(j, i, f"{value:g}", ha="center", va="center", fontsize=10, color="white" if dark else "black")
-        above, left, side = frame
-        ax.add_patch(Rectangle((left - 0.5, above - 0.5), side, side, fill=False, edgecolor=OUTLINE, linewidth=3))
-        ax.set_title(title)
-        ax.set_axis_off()
-    return made
-
-
 def losses_plot(losses: Mapping[str, Sequence[float]]) -> Figure:
     """Loss by step, a panel a training with one scale for all, and what a coin costs: name -> losses."""
     made, axes = figure(11, 2.9, columns=len(losses), sharey=True, squeeze=False)
@@ -192,9 +144,8 @@ def operating_points(y: ArrayLike, score: ArrayLike, thresholds: Thresholds) -> 
         yield f"{name} {value:.2f}", marker, confusion_at(y, score, value)
 
 
-def roc_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None, *, ax: Axes | None = None) -> Figure:
+def roc_curve_on(ax: Axes, y: ArrayLike, score: ArrayLike, threshold: Thresholds = None) -> None:
     """Sensitivity against false alarms, with the operating point, or up to five by name."""
-    made, ax = _axes(ax)
     table = sweep(y, score)
     ax.plot(
         1 - table["specificity"], table["sensitivity"], color=BLUE, linewidth=2, label=f"AUC {roc_auc(y, score):.2f}"
@@ -205,12 +156,10 @@ def roc_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None, *, ax
     ax.set(xlabel="1 - specificity (false alarms)", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_title("ROC")
     ax.legend(loc="lower right")
-    return made
 
 
-def pr_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None, *, ax: Axes | None = None) -> Figure:
+def pr_curve_on(ax: Axes, y: ArrayLike, score: ArrayLike, threshold: Thresholds = None) -> None:
     """Precision against sensitivity, with the operating points and the prevalence."""
-    made, ax = _axes(ax)
     table = sweep(y, score).iloc[1:]
     ap = average_precision(y, score)
     ax.step(
@@ -227,21 +176,14 @@ def pr_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None, *, ax:
     ax.set(xlabel="sensitivity (recall)", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_title("Precision and recall")
     ax.legend(loc="lower left")
-    return made
 
 
 def curves_plot(y: ArrayLike, score: ArrayLike, threshold: Thresholds = None) -> Figure:
     """ROC and precision-recall side by side, the same operating points on both."""
     made, (left, right) = figure(10, 4.6, columns=2)
-    roc_plot(y, score, threshold, ax=left)
-    pr_plot(y, score, threshold, ax=right)
+    roc_curve_on(left, y, score, threshold)
+    pr_curve_on(right, y, score, threshold)
     return made
-
-
-def _axes(ax: Axes | None) -> tuple[Figure, Axes]:
-    if ax is None:
-        return figure(4.8, 4.6)
-    return ax.figure, ax  # type: ignore[return-value]
 
 
 def sweep_plot(table: pd.DataFrame, threshold: float | None = None) -> Figure:

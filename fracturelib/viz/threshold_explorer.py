@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fracturelib._io.files import InputError
-from fracturelib.metrics.classification import Confusion, Scores, checked_probabilities
-from fracturelib.metrics.decision_curve import predictive_values, workload
+from fracturelib.metrics.classification import Confusion, Scores, checked_probabilities, predictive_values
+from fracturelib.metrics.decision_curve import workload
 from fracturelib.viz._widgets import close_all
 from fracturelib.viz.figures import BLUE, GREEN, GREY, RED
 
@@ -285,7 +285,7 @@ def charts(ranking: Ranking, threshold: float, prevalence: float) -> str:
     """ROC, precision-recall, predictive values and net benefit with the operating point, as SVG in a row."""
     at = ranking.at(threshold)
     se, sp = at.sensitivity, at.specificity
-    ppv, npv = (float(v) for v in predictive_values(se, sp, prevalence))
+    ppv, npv = (float(v) for v in at.predictive_values(prevalence))
     roc = Chart("ROC", "1 - specificity", "sensitivity")
     roc.line([0, 1], [0, 1], GREY, dashes="2 3", width=1)
     roc.line(1 - ranking.specificity, ranking.sensitivity, BLUE)
@@ -297,7 +297,7 @@ def charts(ranking: Ranking, threshold: float, prevalence: float) -> str:
     pr.dot(se, ppv, RED)
 
     grid = np.linspace(0, 1, 101)
-    up, down = predictive_values(se, sp, grid)
+    up, down = at.predictive_values(grid)
     values = Chart("PPV and NPV", "prevalence", "proportion that is right")
     values.line([prevalence, prevalence], [0, 1], GREY, dashes="2 3", width=1)
     values.line(grid, up, RED)
@@ -331,7 +331,7 @@ def charts(ranking: Ranking, threshold: float, prevalence: float) -> str:
 
 def cells(counts: Confusion, prevalence: float) -> str:
     """The four cells, the rates that follow, and what they mean among 1,000 images at a prevalence; as HTML."""
-    ppv, npv = (float(v) for v in predictive_values(counts.sensitivity, counts.specificity, prevalence))
+    ppv, npv = (float(v) for v in counts.predictive_values(prevalence))
     rows = [
         ("fractured", counts.tp, counts.fn, "sensitivity", counts.sensitivity, "PPV", ppv),
         ("not fractured", counts.fp, counts.tn, "specificity", counts.specificity, "NPV", npv),

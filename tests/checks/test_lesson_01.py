@@ -9,7 +9,7 @@ import pytest
 
 from fracturelib.checks import check
 from fracturelib.metrics import group_bootstrap, roc_auc, wilson_interval
-from fracturelib.tutorial import Split, plant_copies
+from fracturelib.tutorial import Split
 from tests.checks.conftest import Case, judged
 
 
@@ -194,7 +194,7 @@ def split() -> Split:
 
 
 def test_what_is_planted_keeps_its_label_and_its_patient(split: Split, tmp_path: Path) -> None:
-    planted = plant_copies(tmp_path, split, lambda image: image[:, ::-1], pairs=20)
+    planted = split.plant_copies(tmp_path, lambda image: image[:, ::-1], pairs=20)
     assert planted["copied"].sum() == 7 and len(planted) == 20
     greys = {2 * i + 20: i for i in range(100)}
     for i, row in planted.iterrows():
@@ -212,7 +212,7 @@ def test_what_is_planted_keeps_its_label_and_its_patient(split: Split, tmp_path:
 
 def test_few_patients_give_few_pairs(split: Split, tmp_path: Path) -> None:
     few = Split(split.frame.iloc[46:54], split.images[46:54], split.labels[46:54], None)
-    planted = plant_copies(tmp_path, few, lambda image: image)
+    planted = few.plant_copies(tmp_path, lambda image: image)
     assert len(planted) == 2 and planted["copied"].sum() == 1
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit, logit
 
 from fracturelib.checks import check
-from fracturelib.metrics import by_subgroup, comparison_table, paired_group_bootstrap, roc_auc, subgroup_table
+from fracturelib.metrics import by_subgroup, roc_auc
 from fracturelib.viz import subgroups_plot
 from tests.checks.conftest import Case, judged
 from tests.conftest import ROOT
@@ -162,29 +162,6 @@ def test_a_risk_at_which_the_classifier_helps():
     benefit = AT_FIFTH
     assert check("4.4", benefit, "classifier", test=TEST, risk=0.2).state == "right"
     assert "leaves out 0" in check("4.4", benefit, "cannot tell", test=TEST, risk=0.2).words
-
-
-def test_the_table_of_subgroups_says_what_by_subgroup_computes():
-    found = by_subgroup(TEST, "region", threshold=0.175, least=5, n=50)
-    shown = subgroup_table(TEST, "region", threshold=0.175, n=50)
-    assert list(shown.index) == list(found.index)
-    assert list(shown.columns) == ["images", "patients", "fractured", "AUC", "sensitivity", "specificity"]
-    row, truth = shown.loc["foot"], found.loc["foot"]
-    assert row["AUC"] == f"{truth.auc:.2f} ({truth.auc_low:.2f} to {truth.auc_high:.2f})"
-    assert (row["images"], row["patients"]) == (30, TEST.loc[TEST["region"] == "foot", "group"].nunique())
-    kinds = subgroup_table(TEST[Y], "fracture_type", threshold=0.175, names=("sensitivity",), least=5, n=50)
-    assert kinds.loc["greenstick", "sensitivity"] == "-" and "AUC" not in kinds
-    assert subgroup_table(TEST.assign(part=np.nan), "part", threshold=0.5, n=20).empty
-
-
-def test_two_models_are_compared_by_patients():
-    rival = np.random.default_rng(0).random(len(TEST))
-    shown = comparison_table(TEST["label"], {"a": SCORED, "b": rival}, {"a": 0.2, "b": 0.4}, list(TEST["group"]), n=50)
-    found = paired_group_bootstrap(roc_auc, TEST["label"], SCORED, rival, list(TEST["group"]), n=50)
-    assert list(shown.columns[:2]) == ["a", "b"] and list(shown.index) == ["AUC", "sensitivity", "specificity"]
-    assert shown.loc["AUC"].iloc[2] == f"{found.difference:.2f} ({found.low:.2f} to {found.high:.2f})"
-    with pytest.raises(ValueError, match="expected two models"):
-        comparison_table(TEST["label"], {"a": SCORED}, {"a": 0.2})
 
 
 def test_the_plot_of_subgroups_takes_one_table_two_and_an_empty_one():

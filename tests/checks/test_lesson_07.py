@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fracturelib.metrics import confusion_at, roc_auc, threshold_youden
+from fracturelib.metrics import choose_threshold, confusion_at, roc_auc
 from tests.checks.conftest import Case, judged
 
 LOW, HIGH = 0.75 * 0.1**2 * -math.log(0.9), 0.25 * 0.9**2 * -math.log(0.1)
@@ -62,8 +62,8 @@ def gain(weights: float, plain: float) -> float:
     return at[0] - at[1]
 
 
-CUT = {k: threshold_youden(Y_RARE, s) for k, s in FOLDS.items()}
-PEEPED = {k: threshold_youden(Y_VAL, s) for k, s in JUDGED.items()}
+CUT = {k: choose_threshold(Y_RARE, s, "youden").threshold for k, s in FOLDS.items()}
+PEEPED = {k: choose_threshold(Y_VAL, s, "youden").threshold for k, s in JUDGED.items()}
 HALF, CHOSEN = gain(0.5, 0.5), gain(CUT["weights"], CUT["plain"])
 AREAS = roc_auc(Y_VAL, JUDGED["weights"]) - roc_auc(Y_VAL, JUDGED["plain"])
 NOT = "not shown"

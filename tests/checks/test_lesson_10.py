@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fracturelib.checks import check
-from fracturelib.metrics import confusion_at, prior_shift, threshold_for_sensitivity
+from fracturelib.metrics import choose_threshold, confusion_at, prior_shift
 from fracturelib.shift import repair_and_judge
 from tests.checks.conftest import Case, judged
 from tests.conftest import ROOT
@@ -25,7 +25,7 @@ def rates() -> np.ndarray:
     rows = []
     for seed in range(50):
         his, others = repair_and_judge(GROUP, ASK, seed=seed)
-        t = threshold_for_sensitivity(Y[his], THERE[his], 0.9)
+        t = choose_threshold(Y[his], THERE[his], "sensitivity=0.9").threshold
         rows.append([confusion_at(Y[k], THERE[k], t).sensitivity for k in (his, others, np.arange(len(Y)))])
     return np.array(rows)
 
