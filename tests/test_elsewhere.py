@@ -9,66 +9,53 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fracturelib._io.files import InputError
-from fracturelib.data.images import to_square
-from fracturelib.shift.acquisition import (
-    HOME,
-    OLD_DETECTOR,
-    Site,
-    case_mix,
-    delivered,
-    image_boxes,
-    inside,
-    open_external,
-    whole_squares,
-)
-from tests.radiographs import plain_folder, radiograph
+from fracturelib.shift import Hospital, Site
+from fracturelib.shift.acquisition import OLD_DETECTOR, case_mix, inside, open_external
+from tests.hospitals import SIZE, hospital, whole
+from tests.radiographs import plain_folder
 
-ALONE = [replace(HOME, **{f.name: getattr(OLD_DETECTOR, f.name)}) for f in fields(Site)]
+ALONE = [replace(Site(), **{f.name: getattr(OLD_DETECTOR, f.name)}) for f in fields(Site)]
 SEEDS = st.integers(0, 2**32 - 1)
-SIZE = 64
 
 
-def squares(n: int = 6, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """Images of 48 x 64 in their squares, and where they lie."""
-    images = np.stack([to_square(radiograph(i, fractured=bool(i % 2)), size) for i in range(n)])
-    return images, image_boxes([48] * n, [64] * n, size)
-
-
-def padding(images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    outside = np.ones(images.shape, bool)
-    for mask, box in zip(outside, boxes, strict=True):
+def padding(found: Hospital) -> np.ndarray:
+    outside = np.ones(found.images.shape, bool)
+    for mask, box in zip(outside, found.boxes, strict=True):
         inside(mask, box)[:] = False
-    return images[outside]
+    return found.images[outside]
+
+
+def delivered(images: np.ndarray, site: Site) -> np.ndarray:
+    return whole(images).delivered(site).images
 
 
 def test_home_changes_nothing_and_gives_a_copy() -> None:
-    images, boxes = squares()
-    found = delivered(images, HOME, boxes=boxes)
-    assert np.array_equal(found, images) and not np.shares_memory(found, images)
-    assert Site() == HOME
+    home = hospital(6)
+    found = home.delivered(Site())
+    assert np.array_equal(found.images, home.images) and not np.shares_memory(found.images, home.images)
 
 
 @pytest.mark.parametrize("site", [OLD_DETECTOR, *ALONE])
 def test_a_site_changes_images_but_neither_shape_nor_padding_nor_the_original(site: Site) -> None:
-    images, boxes = squares(12, 224)
-    before = images.copy()
-    found = delivered(images, site, boxes=boxes, seed=3)
-    assert found.shape == images.shape and found.dtype == np.uint8
-    assert np.array_equal(images, before) and not np.array_equal(found, images)
-    assert not padding(found, boxes).any(), "the square's padding is no part of the image"
-    assert np.array_equal(found, delivered(images, site, boxes=boxes, seed=3))
+    home = hospital(12, size=224)
+    before = home.images.copy()
+    found = home.delivered(site, seed=3)
+    assert found.images.shape == before.shape and found.images.dtype == np.uint8
+    assert np.array_equal(home.images, before) and not np.array_equal(found.images, before)
+    assert not padding(found).any(), "the square's padding is no part of the image"
+    assert np.array_equal(found.images, home.delivered(site, seed=3).images)
 
 
 def test_an_image_gets_the_same_whatever_comes_after_it() -> None:
-    images, boxes = squares()
-    whole = delivered(images, OLD_DETECTOR, boxes=boxes)
-    assert np.array_equal(whole[:2], delivered(images[:2], OLD_DETECTOR, boxes=boxes[:2]))
-    assert not np.array_equal(whole, delivered(images, OLD_DETECTOR, boxes=boxes, seed=1))
+    home = hospital(6)
+    found = home.delivered(OLD_DETECTOR).images
+    assert np.array_equal(found[:2], home.some([0, 1]).delivered(OLD_DETECTOR).images)
+    assert not np.array_equal(found, home.delivered(OLD_DETECTOR, seed=1).images)
 
 
 def test_each_change_is_what_it_says() -> None:
-    images, boxes = squares()
-    whole = whole_squares(images)
+    home = hospital(6)
+    images = home.images
     assert np.array_equal(delivered(images, Site(inverted=1.0)), 255 - images)
     curve = np.round(255 * (np.arange(256) / 255) ** 1.8).astype(np.uint8)
     assert np.array_equal(delivered(images, Site(gamma=1.8)), curve[images])
@@ -81,9 +68,8 @@ def test_each_change_is_what_it_says() -> None:
     framed = delivered(np.full((4, SIZE, SIZE), 200, np.uint8), Site(margin=0.4))
     share = (framed == 200).mean(axis=(1, 2))
     assert set(np.unique(framed)) == {0, 200} and (share > 0.6**2 - 0.03).all() and (share < 0.88**2 + 0.03).all()
-    stored = delivered(images, Site(quality=20), boxes=boxes).astype(int)
+    stored = home.delivered(Site(quality=20)).images.astype(int)
     assert 0 < np.abs(stored - images).mean() < 12
-    assert np.array_equal(delivered(images, OLD_DETECTOR, boxes=whole), delivered(images, OLD_DETECTOR))
 
 
 def test_the_share_of_inverted_images_is_met() -> None:
@@ -128,9 +114,10 @@ def test_a_site_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
 
 
 def test_errors_name_the_argument() -> None:
-    images, boxes = squares()
-    with pytest.raises(InputError, match="boxes has 2 rows; expected 6"):
-        delivered(images, HOME, boxes=boxes[:2])
+    home = hospital(6)
+    for name in ("boxes", "labels", "groups"):
+        with pytest.raises(InputError, match=f"{name} has 2 rows; expected 6"):
+            replace(home, **{name: getattr(home, name)[:2]})
     with pytest.raises(InputError, match="prevalence is 1"):
         case_mix([0, 1], [0, 1], 1.0)
     with pytest.raises(InputError, match="a class is missing"):

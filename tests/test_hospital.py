@@ -1,26 +1,12 @@
-"""A hospital as one value, and repairs over many draws: against the functions that they are made of."""
+"""A hospital as one value, and what can be asked of its images: against definitions, and cases whose truth is known."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit, logit
 
-from fracturelib.metrics import choose_threshold, confusion_at, roc_auc
-from fracturelib.shift import (
-    OLD_DETECTOR,
-    Hospital,
-    Site,
-    delivered,
-    fit_intercept,
-    fit_inversion_detector,
-    harmonizing_steps,
-    other_hospital,
-    repair_and_judge,
-    repairs_over_draws,
-    told_apart,
-)
-from fracturelib.shift.harmonize import harmonize
-from fracturelib.viz import changes_plot
+from fracturelib.shift import Hospital, Site
+from fracturelib.shift.acquisition import OLD_DETECTOR
+from tests.hospitals import whole
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +20,12 @@ def home() -> Hospital:
     return Hospital.of(frame, np.clip(images, 0, 255).astype(np.uint8))
 
 
-def test_it_is_made_delivered_and_cut_like_its_parts(home: Hospital) -> None:
+def test_it_is_made_from_rows_of_a_manifest(home: Hospital) -> None:
     assert str(home) == "120 images of 60 patients" and home.labels.sum() == 40
     assert (home.boxes[:, 2:] == [24, 32]).all() and not home.real
-    assert np.array_equal(home.delivered(OLD_DETECTOR).images, delivered(home.images, OLD_DETECTOR, boxes=home.boxes))
-    assert np.array_equal(home.delivered(Site()).images, home.images)
-    assert home.greys().sum() == pytest.approx(1)
-    assert home.without_margins().images.shape == home.images.shape
+    scored = home.predictions(lambda images: images.mean(axis=(1, 2)) / 255)
+    assert np.array_equal(scored.labels, home.labels) and np.array_equal(scored.groups, home.groups)
+    assert scored.scores[3] == pytest.approx(home.images[3].mean() / 255)
 
 
 def test_rarer_halves_the_odds_and_keeps_patients_whole(home: Hospital) -> None:
@@ -53,48 +38,23 @@ def test_rarer_halves_the_odds_and_keeps_patients_whole(home: Hospital) -> None:
 
 def test_the_other_hospital_is_home_delivered_and_rarer(home: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FRACTURE_EXTERNAL", raising=False)
-    there = other_hospital(home)
+    there = home.other_hospital()
     expected = home.delivered(OLD_DETECTOR).some(home.rarer())
     assert np.array_equal(there.images, expected.images) and list(there.groups) == list(expected.groups)
-    noisy = told_apart(home, home.delivered(Site(noise=30)))
+    noisy = home.told_apart(home.delivered(Site(noise=30)))
     assert noisy["all together"].low > 0.9, "noise can be told from none"
 
 
-def test_steps_end_where_harmonizing_does(home: Hospital) -> None:
-    detector = fit_inversion_detector(home.images, home.boxes)
-    there = home.delivered(Site(gamma=1.8, margin=0.3, inverted=0.3))
-    steps = harmonizing_steps(there, detector, home)
-    whole = harmonize(there.images, there.boxes, detector, home.without_margins().greys())
-    assert list(steps) == ["as delivered", "turned", "margins cut", "greys matched"]
-    assert np.array_equal(steps["greys matched"].images, whole.images)
-    assert np.array_equal(steps["margins cut"].boxes, whole.boxes)
-
-
-def test_repairs_are_judged_on_others_over_draws() -> None:
-    rng = np.random.default_rng(1)
-    y = (rng.random(300) < 0.3).astype(int)
-    score = expit(rng.normal(2 * y - 1, 1))
-    shifted, group = expit(logit(score) + 2), np.arange(300) // 2
-    table = repairs_over_draws(y, {"home": score, "there": shifted}, group, 0.4, labelled=60, draws=21)
-    cell = table.set_index(["step", "metric"])
-    assert list(table["step"].unique()) == ["home", "there", "there, 60 labels"]
-    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
-    found = []
-    for seed in range(21):
-        few, rest = repair_and_judge(group, 60, seed=seed)
-        mend = fit_intercept(y[few], shifted[few])
-        t = choose_threshold(y[few], mend(shifted[few]), "sensitivity=0.9").threshold
-        found.append((roc_auc(y[rest], shifted[rest]), confusion_at(y[rest], mend(shifted[rest]), t).specificity))
-    auc, specificity = np.median(found, axis=0)
-    assert cell.loc[("there, 60 labels", "AUC"), "value"] == pytest.approx(auc)
-    assert cell.loc[("there", "AUC"), "value"] == pytest.approx(auc), "labels change no order"
-    assert cell.loc[("there, 60 labels", "specificity"), "value"] == pytest.approx(specificity)
-    assert cell.loc[("there, 60 labels", "ECE"), "value"] < cell.loc[("there", "ECE"), "value"]
-
-
-def test_details_are_cut_from_the_same_place_and_stay_inside() -> None:
-    image = np.arange(60 * 60, dtype=np.int64).reshape(60, 60).astype(np.uint8)
-    made = changes_plot({"home": image, "darker": image // 2}, {"home": image, "blur": image}, at=(2, 58), side=20)
-    assert [ax.get_title() for ax in made.axes] == ["home", "darker", "home, magnified", "blur, magnified"]
-    assert np.array_equal(made.axes[2].images[0].get_array(), image[:20, 40:])
-    assert made._repr_png_()
+def test_statistics_follow_what_is_done_to_the_images() -> None:
+    rng = np.random.default_rng(0)
+    home = whole(np.clip(rng.normal(120, 40, (5, 32, 32)), 0, 255).astype(np.uint8))
+    plain, image = home.statistics(), home.images[0]
+    assert len(plain) == 5 and np.isfinite(plain.to_numpy()).all()
+    assert plain["mean"][0] == pytest.approx(image.mean()) and plain["spread"][0] == pytest.approx(image.std())
+    assert (home.delivered(Site(gamma=1.8)).statistics()["mean"] < plain["mean"]).all()
+    blurred = home.delivered(Site(blur=0.05)).statistics()
+    assert (blurred["sharpness"] < plain["sharpness"]).all() and (blurred["grain"] < plain["grain"]).all()
+    assert (home.delivered(Site(margin=0.5)).statistics()["black"] > plain["black"]).all()
+    padded = np.pad(home.images, ((0, 0), (4, 4), (4, 4)))
+    inner = Hospital(padded, home.boxes + np.array([4, 4, 0, 0]), home.labels, home.groups)
+    pd.testing.assert_frame_equal(inner.statistics(), plain)  # the padding is not looked at

@@ -188,10 +188,24 @@ def test_platt_fits_his_smoothed_targets() -> None:
     assert residual.sum() == pytest.approx(0, abs=1e-9) and (residual * x).sum() == pytest.approx(0, abs=1e-9)
 
 
+def test_an_intercept_makes_the_mean_score_the_prevalence() -> None:
+    rng = np.random.default_rng(4)
+    y = (rng.random(400) < 0.3).astype(int)
+    shifted = expit(rng.normal(2 * y, 1) + 1)
+    found = fit_calibrator(y, shifted, "intercept")
+    assert found(shifted).mean() == pytest.approx(y.mean())
+    assert found.intercept == pytest.approx(calibration_line(y, shifted).intercept, abs=1e-8)
+    assert found.slope == 1 and log_loss(y, found(shifted)) < log_loss(y, shifted)
+    # Classes apart: a slope would run away, a shift does not.
+    split = fit_calibrator([0, 0, 1], [0.1, 0.2, 0.9], "intercept")
+    assert split([0.1, 0.2, 0.9]).mean() == pytest.approx(1 / 3)
+    assert np.isfinite(fit_calibrator([0, 1], [0.0, 1.0], "intercept").intercept)
+
+
 def test_calibrators_need_both_classes_and_a_known_name() -> None:
     with pytest.raises(InputError, match="none of the 2"):
         fit_calibrator([0, 0], [0.1, 0.2], "platt")
-    with pytest.raises(InputError, match="'temperature', 'platt' or 'isotonic'"):
+    with pytest.raises(InputError, match="'temperature', 'intercept', 'platt' or 'isotonic'"):
         fit_calibrator([0, 1], [0.1, 0.2], "beta")
 
 

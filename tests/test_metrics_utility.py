@@ -12,7 +12,6 @@ from fracturelib._io.files import InputError
 from fracturelib.metrics.calibration import _logistic
 from fracturelib.metrics.classification import confusion_at, predictive_values
 from fracturelib.metrics.decision_curve import (
-    estimate_prevalence,
     net_benefit,
     predictive_value_curve,
     prior_shift,
@@ -151,7 +150,9 @@ def test_prevalence_is_found_without_labels() -> None:
     z = rng.normal(size=len(y)) + 2 * y
     # Calibrated where half are fractured: log odds of two unit normals two apart.
     score = 1 / (1 + np.exp(-(2 * z - 2)))
-    assert estimate_prevalence(score, before=0.5) == pytest.approx(0.1, abs=0.01)
+    moved = prior_shift(score, before=0.5)
+    assert moved.mean() == pytest.approx(0.1, abs=0.01)
+    np.testing.assert_allclose(moved, prior_shift(score, before=0.5, after=moved.mean()), atol=1e-6)
     with pytest.raises(InputError, match="between 0 and 1"):
         prior_shift([0.5], before=0.0, after=0.5)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import ks_2samp
 
 from fracturelib.checks.answers import (
     Reply,
@@ -20,7 +21,6 @@ from fracturelib.checks.answers import (
     right,
 )
 from fracturelib.metrics import confusion_at, roc_auc
-from fracturelib.shift import ks_statistic
 
 Scores = NDArray[np.float64]
 LEVEL = 0.05  # one 95 % interval in twenty leaves out a truth
@@ -90,6 +90,10 @@ def spectrum(answer: object) -> Reply:
 # 9.3 ----------------------------------------------------------------------------------------------------------------
 
 
+def _widest_gap(a: ArrayLike, b: ArrayLike) -> float:
+    return float(ks_2samp(a, b, method="asymp").statistic)
+
+
 def _one_sided(a: Scores, b: Scores) -> float:
     at = np.concatenate([a, b])
     return max(float((a <= t).mean() - (b <= t).mean()) for t in at)
@@ -153,7 +157,7 @@ def widest_gap(function: object) -> Reply:
     return judge_function(
         function,
         cases,
-        ks_statistic,
+        _widest_gap,
         "this is the statistic of Kolmogorov and Smirnov. It sees any difference of two distributions, of place or of "
         "spread, and it has never asked for a label. So it cannot tell whether the difference does any harm",
         wrongs,
@@ -187,7 +191,7 @@ def seen_by_one(function: object, *, y: ArrayLike, score: ArrayLike, threshold: 
     """A change of scores that the gap sees and AUC does not."""
     labels, before = np.asarray(y, np.int64), np.asarray(score, float)
     after = _changed(function, before)
-    gap, was, now = ks_statistic(before, after), roc_auc(labels, before), roc_auc(labels, after)
+    gap, was, now = _widest_gap(before, after), roc_auc(labels, before), roc_auc(labels, after)
     if len(np.unique(after)) == 1 < len(np.unique(before)):
         not_yet("now all images have the same score: there is no order left, and AUC is a coin's")
     if near(now, 1 - was, 1e-9) and not near(now, was, 0.002):

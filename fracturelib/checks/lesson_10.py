@@ -18,12 +18,12 @@ from fracturelib.checks.answers import (
     right,
 )
 from fracturelib.metrics import choose_threshold, confusion_at, prior_shift
-from fracturelib.shift import fractures_needed, repair_and_judge
+from fracturelib.shift import Predictions
 
 Scores = NDArray[np.float64]
 RARE = 0.05  # prevalence of the third hospital
 DRAWS = 50
-SHARE, HALF, PREVALENCE, IMAGES_A_PATIENT, ALIKE = 0.9, 0.1, 0.2, 2, 0.5  # of the study
+FRACTURES, PREVALENCE, IMAGES_A_PATIENT, ALIKE = 37, 0.2, 2, 0.5  # of the study: for 0.9 to within 0.1 by Wilson
 
 
 # 10.1 ---------------------------------------------------------------------------------------------------------------
@@ -99,9 +99,9 @@ def rarer(answer: object, *, prior: float) -> Reply:
 
 def _flattery(y: NDArray[np.int64], score: Scores, group: ArrayLike, ask: int, target: float) -> Scores:
     """Sensitivity on the labelled images, on the others and on all, for each draw: (k, 3)."""
-    rows = []
+    rows, there = [], Predictions(y, score, np.asarray(group, object))
     for seed in range(DRAWS):
-        his, others = repair_and_judge(np.asarray(group, object), ask, seed=seed)
+        his, others = there.split(ask, seed=seed)
         if y[his].any() and y[others].any():
             t = choose_threshold(y[his], score[his], f"sensitivity={target}").threshold
             parts = (his, others, np.arange(len(y)))
@@ -182,22 +182,21 @@ def repairs(answer: object) -> Reply:
 @exercise("10.5")
 def study(answer: object) -> Reply:
     """How many images must be labelled to know a sensitivity of 0.9 within 0.1, with two alike images a patient."""
-    fractures = fractures_needed(HALF, SHARE)
     effect = 1 + (IMAGES_A_PATIENT - 1) * ALIKE
-    truth = fractures * effect / PREVALENCE
+    truth = FRACTURES * effect / PREVALENCE
     value = number(answer, "the number of images")
     wrongs = (
-        (fractures, "that is how many fractures; most images there show none, so it takes more: divide by prevalence"),
-        (fractures / PREVALENCE, "as if each image were of another patient: two images of a patient are fewer than two "
+        (FRACTURES, "that is how many fractures; most images there show none, so it takes more: divide by prevalence"),
+        (FRACTURES / PREVALENCE, "as if each image were of another patient: two images of a patient are fewer than two "
          "witnesses"),
-        (fractures * effect, "those are fractures, with two images a patient allowed for; how many images hold them?"),
+        (FRACTURES * effect, "those are fractures, with two images a patient allowed for; how many images hold them?"),
         (truth / IMAGES_A_PATIENT, "that is how many patients; how many images are to be labelled?"),
-        (fractures / (1 - PREVALENCE), "divide by the proportion that is fractured, not by the one that is not"),
-        (fractures * effect / (1 - PREVALENCE), "the proportion that is fractured goes below the line, not the other"),
-        (fractures * PREVALENCE, "you multiplied by the prevalence: fractures = images x prevalence, so images = ?"),
-        (fractures * IMAGES_A_PATIENT / PREVALENCE, "as if the second image of a patient told nothing; it tells "
+        (FRACTURES / (1 - PREVALENCE), "divide by the proportion that is fractured, not by the one that is not"),
+        (FRACTURES * effect / (1 - PREVALENCE), "the proportion that is fractured goes below the line, not the other"),
+        (FRACTURES * PREVALENCE, "you multiplied by the prevalence: fractures = images x prevalence, so images = ?"),
+        (FRACTURES * IMAGES_A_PATIENT / PREVALENCE, "as if the second image of a patient told nothing; it tells "
          "something, since the two agree by half only"),
-        (fractures / effect / PREVALENCE, "images that are alike make the study larger, not smaller"),
+        (FRACTURES / effect / PREVALENCE, "images that are alike make the study larger, not smaller"),
     )  # fmt: skip
     return judge_number(
         value,

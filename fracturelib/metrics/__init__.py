@@ -7,11 +7,7 @@ NumPy and SciPy, no network.
 from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstrap
 from fracturelib.metrics.calibration import calibration_error, calibration_line, fit_calibrator
 from fracturelib.metrics.classification import confusion_at, roc_auc, sweep
-from fracturelib.metrics.decision_curve import (
-    estimate_prevalence,
-    net_benefit,
-    prior_shift,
-)
+from fracturelib.metrics.decision_curve import net_benefit, prior_shift
 from fracturelib.metrics.evaluate import evaluate
 from fracturelib.metrics.intervals import wilson_interval
 from fracturelib.metrics.operating_point import choose_threshold
@@ -23,7 +19,6 @@ __all__ = [
     "calibration_line",
     "choose_threshold",
     "confusion_at",
-    "estimate_prevalence",
     "evaluate",
     "fit_calibrator",
     "group_bootstrap",

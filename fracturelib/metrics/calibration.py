@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
@@ -326,7 +326,7 @@ class Calibrator:
     knots, values : tuple of float
         Isotonic: scores and what they become, in between linear.
     slope, intercept : float
-        Temperature and Platt: of the logit.
+        Of the logit; a temperature leaves the intercept 0, an intercept the slope 1.
     edge : float
         How far from 0 and 1 a score is taken for its logit.
     """
@@ -351,9 +351,11 @@ def fit_calibrator(y: ArrayLike, score: ArrayLike, method: str) -> Calibrator:
 
     Parameters
     ----------
-    method : "temperature", "platt" or "isotonic"
-        Temperature divides the logit by one number (Guo et al. 2017, arXiv 1706.04599). Platt also shifts it, with his
-        smoothed targets (Platt 1999). Isotonic is any rising steps (Zadrozny & Elkan 2002), and needs many images.
+    method : "temperature", "intercept", "platt" or "isotonic"
+        Temperature divides the logit by one number (Guo et al. 2017, arXiv 1706.04599). Intercept shifts it by one
+        number, so that the mean score is the prevalence ("calibration in the large": Steyerberg 2019, Clinical
+        Prediction Models, ch. 15). Platt does both, with his smoothed targets (Platt 1999). Isotonic is any rising
+        steps (Zadrozny & Elkan 2002), and needs many images.
 
     Raises
     ------
@@ -380,6 +382,10 @@ def fit_calibrator(y: ArrayLike, score: ArrayLike, method: str) -> Calibrator:
 
         best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded", options={"xatol": 1e-10})
         return Calibrator(method, slope=float(np.exp(-best.x)), edge=edge)
+    if method == "intercept":
+        reach = float(np.abs(x).max()) + np.log(len(x)) + 1  # the root lies within
+        shift = brentq(lambda b: expit(x + b).mean() - labels.mean(), -reach, reach)
+        return Calibrator(method, intercept=float(shift), edge=edge)
     if method == "platt":
         m, n = int(labels.sum()), int((1 - labels).sum())
         target = np.where(labels == 1, (m + 1) / (m + 2), 1 / (n + 2))
@@ -394,4 +400,4 @@ def fit_calibrator(y: ArrayLike, score: ArrayLike, method: str) -> Calibrator:
         return Calibrator(
             method, knots=tuple(map(float, steps.X_thresholds_)), values=tuple(map(float, steps.y_thresholds_))
         )
-    raise InputError(f"method is {method!r}; expected 'temperature', 'platt' or 'isotonic'")
+    raise InputError(f"method is {method!r}; expected 'temperature', 'intercept', 'platt' or 'isotonic'")

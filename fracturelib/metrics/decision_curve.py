@@ -167,7 +167,7 @@ def predictive_value_curve(
     return pd.DataFrame(columns)
 
 
-def prior_shift(score: ArrayLike, *, before: float, after: float) -> Scores:
+def prior_shift(score: ArrayLike, *, before: float, after: float | None = None) -> Scores:
     """Scores as they would be where fractures are more or less common, the images of each class staying alike.
 
     Saerens, Latinne & Decaestecker 2002, doi 10.1162/089976602753284446.
@@ -176,26 +176,30 @@ def prior_shift(score: ArrayLike, *, before: float, after: float) -> Scores:
     ----------
     score : (n,) in 0..1
         Calibrated at the prevalence `before`.
-    before, after : float
-        Prevalences, between 0 and 1.
+    before : float
+        Prevalence, between 0 and 1.
+    after : float, optional
+        The other prevalence. If not given, it is estimated from the scores, without labels, by expectation and
+        maximisation: it is the mean of what is returned.
 
     Examples
     --------
     >>> prior_shift([0.5, 0.9], before=0.5, after=0.1).round(2)
     array([0.1, 0.5])
+    >>> prior_shift([0.05, 0.05, 0.05, 0.95], before=0.5).mean().round(2)
+    np.float64(0.22)
     """
     scores = _in_unit("score", score)
-    if not (0 < before < 1 and 0 < after < 1):
+    if not (0 < before < 1 and (after is None or 0 < after < 1)):
         raise InputError(f"before is {before} and after {after}; expected prevalences between 0 and 1")
-    up, down = scores * after / before, (1 - scores) * (1 - after) / (1 - before)
+    share = _estimated_prevalence(scores, before) if after is None else after
+    up, down = scores * share / before, (1 - scores) * (1 - share) / (1 - before)
     return up / (up + down)
 
 
-def estimate_prevalence(score: ArrayLike, *, before: float, steps: int = 1000) -> float:
-    """The prevalence among unlabelled images, by expectation and maximisation on their scores (Saerens et al. 2002)."""
-    scores = _in_unit("score", score)
+def _estimated_prevalence(scores: Scores, before: float) -> float:
     share = before
-    for _ in range(steps):
+    for _ in range(1000):
         new = float(np.clip(prior_shift(scores, before=before, after=share).mean(), 1e-12, 1 - 1e-12))
         if abs(new - share) < 1e-12:
             return new

@@ -39,6 +39,11 @@ class Site:
         MONOCHROME2 (DICOM PS3.3 C.7.6.3.1.2) (0..1).
     quality : int or None
         Of the JPEG that it stores, 1..100; None: stored without loss.
+
+    Examples
+    --------
+    >>> Site(gamma=1.8, quality=30)
+    Site(blur=0.0, noise=0.0, gamma=1.8, margin=0.0, inverted=0.0, quality=30)
     """
 
     blur: float = 0.0
@@ -61,8 +66,33 @@ class Site:
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise InputError(f"quality is {self.quality}; expected 1..100 or None")
 
+    def deliver(self, image: Images, side: int, rng: np.random.Generator) -> Images:
+        """The same image as this department would deliver it: (h, w), the square's side in pixels -> (h, w).
 
-HOME = Site()
+        In the order in which it happens: the detector blurs and adds noise, the display curve is applied, the margin is
+        laid round, grey values are stored inverted or not, and the JPEG is written.
+
+        Notes
+        -----
+        Gauss's noise of equal strength everywhere is a simplification: quantum noise grows where the image is bright.
+        """
+        turned, smaller, place = rng.random() < self.inverted, self.margin * rng.uniform(0.3, 1), rng.random(2)
+        grain = rng.standard_normal(image.shape, dtype=np.float32)
+        grey = image.astype(np.float32)
+        if self.blur:
+            grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), self.blur * side), np.float32)
+        grey = np.clip(grey + self.noise * grain, 0, 255)
+        image = np.round(255 * (grey / 255) ** self.gamma).astype(np.uint8)
+        if self.margin:
+            image = _with_margin(image, smaller, place)
+        if turned:
+            image = 255 - image
+        if self.quality is not None:
+            stored = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
+            image = np.asarray(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), np.uint8)
+        return image
+
+
 OLD_DETECTOR = Site(blur=0.003, noise=4.0, gamma=1.8, margin=0.25, inverted=0.25, quality=30)
 
 
@@ -72,69 +102,10 @@ def image_boxes(width: ArrayLike, height: ArrayLike, size: int) -> Boxes:
     return np.array([(g.left, g.top, *g.inside) for g in found], np.int64).reshape(-1, 4)
 
 
-def whole_squares(images: Images) -> Boxes:
-    """Boxes of images that fill their squares: (n, s, s) -> (n, 4)."""
-    n, height, width = images.shape
-    return np.tile(np.array([0, 0, width, height], np.int64), (n, 1))
-
-
 def inside(image: Images, box: ArrayLike) -> Images:
     """The image without the square's padding, a view: (s, s), (4,) left, top, width, height -> (height, width)."""
     left, top, width, height = (int(v) for v in np.asarray(box))
     return image[top : top + height, left : left + width]
-
-
-def delivered(images: Images, site: Site, *, boxes: Boxes | None = None, seed: int = 0) -> Images:
-    """The same images as `site` would have delivered them.
-
-    In the order in which it happens: the detector blurs and adds noise, the display curve is applied, the margin is
-    laid round, grey values are stored inverted or not, and the JPEG is written. Everything is in the resolution of the
-    squares. Image i gets the same noise whatever images come after it.
-
-    Parameters
-    ----------
-    images : (n, s, s) uint8
-    site : Site
-    boxes : (n, 4) int64, optional
-        Where images lie in their squares (`image_boxes`), so that the padding, which no hospital delivers, stays black;
-        the whole squares if not given.
-    seed : int
-
-    Returns
-    -------
-    (n, s, s) uint8
-        A copy; equal to `images` if the site is `HOME`.
-
-    Notes
-    -----
-    Gauss's noise of equal strength everywhere is a simplification: quantum noise grows where the image is bright.
-    """
-    boxes = whole_squares(images) if boxes is None else boxes
-    if len(boxes) != len(images):
-        raise InputError(f"boxes has {len(boxes)} rows; expected {len(images)}, one for each image")
-    made = np.array(images)
-    for i, box in enumerate(boxes):
-        image = inside(made[i], box)
-        image[:] = _one_image(image.copy(), site, max(images.shape[1:]), np.random.default_rng([seed, i]))
-    return made
-
-
-def _one_image(image: Images, site: Site, side: int, rng: np.random.Generator) -> Images:
-    turned, smaller, place = rng.random() < site.inverted, site.margin * rng.uniform(0.3, 1), rng.random(2)
-    grain = rng.standard_normal(image.shape, dtype=np.float32)
-    grey = image.astype(np.float32)
-    if site.blur:
-        grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), site.blur * side), np.float32)
-    grey = np.clip(grey + site.noise * grain, 0, 255)
-    image = np.round(255 * (grey / 255) ** site.gamma).astype(np.uint8)
-    if site.margin:
-        image = _with_margin(image, smaller, place)
-    if turned:
-        image = 255 - image
-    if site.quality is not None:
-        stored = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, site.quality])[1]
-        image = np.asarray(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE), np.uint8)
-    return image
 
 
 def _with_margin(image: Images, smaller: float, place: NDArray[np.float64]) -> Images:

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fracturelib._io.files import InputError
-from fracturelib.data.images import square_geometry, to_square
-from fracturelib.shift.acquisition import DARK, Boxes, Images, inside
+from fracturelib.shift.acquisition import Images, inside
+from fracturelib.shift.hospital import Hospital, without_margins
 
-MARGIN = 0.99  # a row or column of which so much is black belongs to the margin
 GRID = 8
 
 
@@ -24,92 +23,9 @@ def ranked(image: Images) -> NDArray[np.float32]:
     return (middle / image.size - 0.5)[image].astype(np.float32)
 
 
-def _margins(image: Images) -> tuple[slice, slice]:
-    """Rows and columns that are left if the black margin is cut off; all of them if nothing would be left."""
-    black = image <= DARK
-    rows, columns = (np.flatnonzero(black.mean(axis=axis) < MARGIN) for axis in (1, 0))
-    if not len(rows) or not len(columns):
-        return slice(0, image.shape[0]), slice(0, image.shape[1])
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _cut(image: Images) -> Images:
-    return image[_margins(image)]
-
-
-def crop_margins(images: Images, boxes: Boxes) -> tuple[Images, Boxes]:
-    """Images without their black margins, laid into their squares anew: (n, s, s), (n, 4) -> the same."""
-    radiographs, found = np.array(images), np.array(boxes)
-    size = images.shape[1]
-    for i, box in enumerate(boxes):
-        image = inside(images[i], box)
-        part = _cut(image)
-        if part.shape != image.shape:
-            radiographs[i] = to_square(part, size)
-            geometry = square_geometry(part.shape[1], part.shape[0], size)
-            found[i] = (geometry.left, geometry.top, *geometry.inside)
-    return radiographs, found
-
-
-@dataclass(frozen=True)
-class InversionDetector:
-    """Tells images that are stored inverted from those that are not, whatever their display curve.
-
-    Attributes
-    ----------
-    weights : (GRID * GRID / 2,) float64
-        Of the mean rank in each cell of a grid, its left and right halves folded upon each other. There is no
-        constant: an image and its negative always get opposite answers.
-    """
-
-    weights: NDArray[np.float64]
-
-    def inverted(self, images: Images, boxes: Boxes) -> NDArray[np.bool_]:
-        """Which images are inverted: (n, s, s), (n, 4) -> (n,). A margin decides where there is one: it is black."""
-        found = np.zeros(len(images), bool)
-        for i, box in enumerate(boxes):
-            image = inside(images[i], box)
-            margins = [image.size - _cut(kind).size for kind in (image, 255 - image)]
-            evidence = float(_folded(image) @ self.weights)
-            found[i] = margins[1] > margins[0] if margins[0] != margins[1] else evidence > 0
-        return found
-
-
 def _folded(image: Images) -> NDArray[np.float64]:
     grid = cv2.resize(ranked(image), (GRID, GRID), interpolation=cv2.INTER_AREA).astype(np.float64)
     return (grid[:, : GRID // 2] + grid[:, : GRID // 2 - 1 : -1]).ravel() / 2
-
-
-def fit_inversion_detector(images: Images, boxes: Boxes) -> InversionDetector:
-    """Learn from home's images which way round images are; nobody has to label any, as each is turned by us.
-
-    A logistic regression on images and their negatives: (n, s, s), (n, 4) -> InversionDetector.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    x = np.array([_folded(_cut(inside(image, box))) for image, box in zip(images, boxes, strict=True)])
-    y = np.repeat([0, 1], len(x))
-    fitted = LogisticRegression(C=1.0, fit_intercept=False, max_iter=2000).fit(np.concatenate([x, -x]), y)
-    return InversionDetector(fitted.coef_[0])
-
-
-def turned(images: Images, boxes: Boxes, which: NDArray[np.bool_]) -> Images:
-    """A copy with some images inverted, but not the padding: (n, s, s), (n, 4), (n,) -> (n, s, s)."""
-    radiographs = np.array(images)
-    for i in np.flatnonzero(which):
-        image = inside(radiographs[i], boxes[i])
-        image[:] = 255 - image
-    return radiographs
-
-
-def grey_shares(images: Images, boxes: Boxes) -> NDArray[np.float64]:
-    """Proportion of each grey value among all pixels of the images: (n, s, s), (n, 4) -> (256,), its sum 1."""
-    counts = np.zeros(256)
-    for image, box in zip(images, boxes, strict=True):
-        counts += np.bincount(inside(image, box).ravel(), minlength=256)
-    if not counts.sum():
-        raise InputError("images: there are no images; expected at least one")
-    return counts / counts.sum()
 
 
 def grey_curve(there: ArrayLike, home: ArrayLike) -> Images:
@@ -121,7 +37,7 @@ def grey_curve(there: ArrayLike, home: ArrayLike) -> Images:
     Parameters
     ----------
     there, home : (256,)
-        `grey_shares` of images as they come, and as they should be.
+        `Hospital.greys` of images as they come, and as they should be.
 
     Returns
     -------
@@ -137,37 +53,59 @@ def grey_curve(there: ArrayLike, home: ArrayLike) -> Images:
     return np.round(np.maximum.accumulate(curve)).astype(np.uint8)
 
 
-def recoloured(images: Images, boxes: Boxes, curve: Images) -> Images:
-    """A copy with the curve applied to the images, not to the padding: (n, s, s), (n, 4), (256,) -> (n, s, s)."""
-    radiographs = np.array(images)
-    for image, box in zip(radiographs, boxes, strict=True):
-        radiograph = inside(image, box)
-        radiograph[:] = curve[radiograph]
-    return radiographs
-
-
 @dataclass(frozen=True)
-class Harmonized:
-    """`images` (n, s, s) made alike, `boxes` (n, 4), `inverted` (n,) bool, and the `curve` (256,) applied."""
+class Harmonizer:
+    """Makes the images of another department like home's; no label is needed, and no image has to leave home.
 
-    images: Images
-    boxes: Boxes
-    inverted: NDArray[np.bool_]
-    curve: Images
-
-
-def harmonize(images: Images, boxes: Boxes, inversion_detector: InversionDetector, home: ArrayLike) -> Harmonized:
-    """Turn what is inverted, cut off the margins, and match the grey values: no label is needed for it.
-
-    Parameters
+    Attributes
     ----------
-    images, boxes : (n, s, s) uint8, (n, 4)
-    inversion_detector : InversionDetector
-        Fitted at home.
-    home : (256,)
-        `grey_shares` of home's images without margins. No image has to leave home for it.
+    weights : (GRID * GRID / 2,) float64
+        What tells images that are stored inverted from those that are not, whatever their display curve: of the mean
+        rank in each cell of a grid, its left and right halves folded upon each other. There is no constant: an image
+        and its negative always get opposite answers.
+    greys : (256,) float64
+        `Hospital.greys` of home's images without margins.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"width": 8, "height": 8, "label": [0, 1], "group": ["A", "B"]})
+    >>> home = Hospital.of(frame, np.arange(128, dtype=np.uint8).reshape(2, 8, 8) + 50)
+    >>> Harmonizer.fit(home).inverted(home.turned(np.array([False, True])))
+    array([False,  True])
     """
-    which = inversion_detector.inverted(images, boxes)
-    radiographs, found = crop_margins(turned(images, boxes, which), boxes)
-    curve = grey_curve(grey_shares(radiographs, found), home)
-    return Harmonized(recoloured(radiographs, found, curve), found, which, curve)
+
+    weights: NDArray[np.float64]
+    greys: NDArray[np.float64]
+
+    @classmethod
+    def fit(cls, home: Hospital) -> "Harmonizer":
+        """Learn from home's images which way round images are; nobody has to label any, as each is turned by us.
+
+        A logistic regression on images and their negatives.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        images = [inside(image, box) for image, box in zip(home.images, home.boxes, strict=True)]
+        x = np.array([_folded(without_margins(image)) for image in images])
+        y = np.repeat([0, 1], len(x))
+        fitted = LogisticRegression(C=1.0, fit_intercept=False, max_iter=2000).fit(np.concatenate([x, -x]), y)
+        return cls(fitted.coef_[0], home.without_margins().greys())
+
+    def inverted(self, there: Hospital) -> NDArray[np.bool_]:
+        """Which of n images are inverted: (n,). A margin decides where there is one: it is black."""
+        found = np.zeros(len(there.images), bool)
+        for i, box in enumerate(there.boxes):
+            image = inside(there.images[i], box)
+            margins = [image.size - without_margins(kind).size for kind in (image, 255 - image)]
+            evidence = float(_folded(image) @ self.weights)
+            found[i] = margins[1] > margins[0] if margins[0] != margins[1] else evidence > 0
+        return found
+
+    def steps(self, there: Hospital) -> dict[str, Hospital]:
+        """Step by step: "as delivered", "turned", "margins cut", and "greys matched", with home's grey values."""
+        upright = there.turned(self.inverted(there))
+        cut = upright.without_margins()
+        curve = grey_curve(cut.greys(), self.greys)
+        matched = cut.recoloured(curve)
+        return {"as delivered": there, "turned": upright, "margins cut": cut, "greys matched": matched}

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from fracturelib.checks import check
+from fracturelib.checks.lesson_10 import FRACTURES
 from fracturelib.metrics import choose_threshold, confusion_at, prior_shift
-from fracturelib.shift import repair_and_judge
+from fracturelib.shift import Predictions
 from tests.checks.conftest import Case, judged
 from tests.conftest import ROOT
 
@@ -24,7 +25,7 @@ RARER = float(prior_shift([0.5], before=PRIOR, after=0.05)[0])
 def rates() -> np.ndarray:
     rows = []
     for seed in range(50):
-        his, others = repair_and_judge(GROUP, ASK, seed=seed)
+        his, others = Predictions(Y, THERE, GROUP).split(ASK, seed=seed)
         t = choose_threshold(Y[his], THERE[his], "sensitivity=0.9").threshold
         rows.append([confusion_at(Y[k], THERE[k], t).sensitivity for k in (his, others, np.arange(len(Y)))])
     return np.array(rows)
@@ -142,3 +143,11 @@ def test_odds_that_are_close_to_the_probability_are_not_it() -> None:
 def test_images_without_a_fracture_cannot_tell_of_flattery() -> None:
     reply = check("10.3", 0.1, 0.1, y=0 * Y, score=THERE, group=GROUP, ask=ASK, target=0.9)
     assert reply.state == "not yet" and "Go on" in reply.words
+
+
+def test_the_study_is_the_smallest_that_does() -> None:
+    def half(n: int) -> float:
+        """Half the width of Wilson's interval of 0.9, with no need for whole fractures."""
+        return 1.96 * np.sqrt(0.9 * 0.1 / n + 1.96**2 / (4 * n**2)) / (1 + 1.96**2 / n)
+
+    assert half(FRACTURES) <= 0.1 < half(FRACTURES - 1)
