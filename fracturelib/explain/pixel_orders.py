@@ -51,7 +51,7 @@ class Ordered:
         if not found:
             raise InputError(f"nothing was found for baseline {baseline!r} and {kind!r}; expected one of each of "
                              f"{', '.join(sorted({f'{b} {k}' for b, k, _ in self.found}))}")  # fmt: skip
-        return {o: np.trapezoid(c, self.share, axis=1) for o, c in found.items()}
+        return {o: np.asarray(np.trapezoid(c, self.share, axis=1)) for o, c in found.items()}
 
     def table(self, groups: Groups | None, *, n: int = 500, seed: int = 0) -> pd.DataFrame:
         """Mean areas, and the first order against each other one, image by image, with 95 % intervals by patient.

@@ -110,7 +110,8 @@ def montage(
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < len(images):
-            heat = None if heats is None or heats[i] is None else upsample(heats[i], images[i].shape[:2])
+            coarse = None if heats is None else heats[i]
+            heat = None if coarse is None else upsample(coarse, images[i].shape[:2])
             shown = images[i] if heat is None else overlay(images[i], normalise(heat)[0], opacity=0.7)
             show_image(ax, shown, None if masks is None else masks[i])
             ax.set_title(titles[i])
