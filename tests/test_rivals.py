@@ -19,19 +19,13 @@ from fracturelib.explain.perturbation import BASELINES, ordered_curves
 from fracturelib.explain.pixel_orders import KINDS, compare_orders, paired_limits
 from fracturelib.explain.rivals import (
     SHOWN,
-    Outlined,
+    OutlinedImages,
     averaged,
-    judge_layer,
-    judge_with_own_cut,
-    methods_by_layer,
-    rivals_of,
-    side_by_side,
-    untrained,
 )
-from fracturelib.explain.sanity_checks import curve_area, image_maps
+from fracturelib.explain.sanity_checks import image_maps, untrained
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import build_model, stages
-from fracturelib.viz import heat_montage, rivals_plot
+from fracturelib.viz import montage, rivals_plot
 
 SIZE = 48
 
@@ -44,13 +38,15 @@ def classifier() -> Classifier:
     return Classifier(model, {"name": "small_cnn", "width": 4}, SIZE, 0.5, 0.25)
 
 
-def some(seed: int, n: int = 6) -> Outlined:
+def some(seed: int, n: int = 6) -> OutlinedImages:
     rng = np.random.default_rng(seed)
     masks = np.zeros((n, SIZE, SIZE), np.uint8)
     for i in range(n):
         y, x = rng.integers(4, 34, 2)
         masks[i, y : y + 9, x : x + 7] = 1
-    return Outlined(rng.integers(0, 256, (n, SIZE, SIZE), dtype=np.uint8), masks, [f"P{i // 2}" for i in range(n)])
+    return OutlinedImages(
+        rng.integers(0, 256, (n, SIZE, SIZE), dtype=np.uint8), masks, [f"P{i // 2}" for i in range(n)]
+    )
 
 
 VAL, TEST = some(0), some(1)
@@ -62,11 +58,11 @@ def test_near_is_one_number() -> None:
 
 
 def test_each_rival_is_cut_where_it_does_best_itself(classifier: Classifier) -> None:
-    found = rivals_of(classifier, VAL, TEST, seeds=(0, 1))
+    found = TEST.rivals(classifier, VAL, seeds=(0, 1))
     assert list(found) == ["chance", "the centre", "untrained", "the ceiling"]
     by_seed = []
     for seed in (0, 1):
-        blank = untrained(classifier, seed)
+        blank = untrained(classifier, seed=seed)
         on_test, on_val = (image_maps(blank, p.images, blank.model.stage4) for p in (TEST, VAL))
         cut = tuned_cut(on_val, VAL.masks)
         by_seed.append(judge_images(on_test, TEST.masks, tolerance=tolerance_at(SIZE), cut=cut))
@@ -78,16 +74,26 @@ def test_each_rival_is_cut_where_it_does_best_itself(classifier: Classifier) -> 
 
 
 def test_untrained_networks_differ_by_seed_and_from_the_trained_one(classifier: Classifier) -> None:
-    nets = [untrained(classifier, s).logits(TEST.images) for s in (0, 0, 1)]
+    nets = [untrained(classifier, seed=s).logits(TEST.images) for s in (0, 0, 1)]
     assert np.array_equal(nets[0], nets[1]) and not np.allclose(nets[0], nets[2])
     assert not np.allclose(nets[0], classifier.logits(TEST.images))
 
 
 def test_judging_a_layer_is_judging_its_maps(classifier: Classifier) -> None:
-    judged = judge_layer(classifier, VAL, TEST, layer="stage3", method="LayerCAM")
+    judged = TEST.judge_layer(classifier, VAL, layer="stage3", method="LayerCAM")
     maps = [image_maps(classifier, p.images, classifier.model.stage3, method="LayerCAM") for p in (TEST, VAL)]
-    expected = judge_with_own_cut(maps[0], TEST.masks, maps[1], VAL.masks)
+    expected = TEST.judge(maps[0], cut=tuned_cut(maps[1], VAL.masks))
     pd.testing.assert_frame_equal(judged.images, expected.images)
+
+
+def test_some_outlined_images_keep_their_patients() -> None:
+    two = TEST[[4, 0, 0]]
+    assert two.groups == ["P2", "P0", "P0"] and np.array_equal(two.masks[1], TEST.masks[0])
+    assert OutlinedImages(TEST.images, TEST.masks)[[1]].groups is None and two.tolerance == tolerance_at(SIZE)
+    maps = np.random.default_rng(2).random(two.masks.shape, np.float32)
+    expected = judge_images(maps, two.masks, tolerance=tolerance_at(SIZE), cut=0.5)
+    pd.testing.assert_frame_equal(two.judge(maps, cut=0.5).images, expected.images)
+    assert two.chance().images["pointing"].tolist() == [m.mean() for m in two.masks]
 
 
 def test_an_average_of_judgements() -> None:
@@ -104,7 +110,7 @@ def test_an_average_of_judgements() -> None:
 
 
 def test_methods_by_layer_are_the_maps_of_each(classifier: Classifier) -> None:
-    table = methods_by_layer(classifier, TEST, batch=4)
+    table = TEST.methods_by_layer(classifier, batch=4)
     assert list(table.index) == list(METHODS) and list(table.columns) == list(stages(classifier.model))
     for method, layer in (("HiResCAM", "stage3"), ("Grad-CAM", "stage4")):
         maps = image_maps(classifier, TEST.images, stages(classifier.model)[layer], method=method)
@@ -113,12 +119,12 @@ def test_methods_by_layer_are_the_maps_of_each(classifier: Classifier) -> None:
 
 
 def test_the_table_for_the_eye(classifier: Classifier) -> None:
-    judged = {"the map": judge_layer(classifier, VAL, TEST), **rivals_of(classifier, VAL, TEST, seeds=(0,))}
-    table = side_by_side(judged, TEST.groups, n=30)
+    judged = {"the map": TEST.judge_layer(classifier, VAL), **TEST.rivals(classifier, VAL, seeds=(0,))}
+    table = TEST.compare(judged, n=30)
     assert list(table.columns) == list(judged) and list(table.index) == list(SHOWN)
     value = judged["the centre"].images["energy"].mean()
     assert table.loc["energy", "the centre"].startswith(f"{value:.2f} (")
-    paired = side_by_side(judged, TEST.groups, paired=True, n=30)
+    paired = TEST.compare(judged, paired=True, n=30)
     assert list(paired.columns) == [f"minus {name}" for name in list(judged)[1:]]
     gap = judged["the map"].images["energy"].mean() - value
     assert paired.loc["energy", "minus the centre"].startswith(f"{gap:+.2f} (")
@@ -138,7 +144,7 @@ def test_orders_are_compared_image_by_image(classifier: Classifier) -> None:
     assert np.allclose(answers.found["blur", "deletion", "by the map"][2], deletion)
     assert np.allclose(answers.found["blur", "insertion", "by the map"][2], insertion)
     areas = answers.areas("blur", "deletion")
-    assert areas["by the map"][2] == pytest.approx(curve_area(share, deletion))
+    assert areas["by the map"][2] == pytest.approx(np.trapezoid(deletion, share))
     gap = areas["by the map"] - areas["from the centre"]
     table = answers.table(TEST.groups, n=40)
     row = table.loc["deletion, blur"]
@@ -146,9 +152,10 @@ def test_orders_are_compared_image_by_image(classifier: Classifier) -> None:
     assert low <= gap.mean() <= high
     assert row["minus from the centre"] == f"{gap.mean():+.2f} ({low:+.2f} to {high:+.2f})"
     assert row["better than from the centre in"] == f"{(gap < 0).sum()} of {len(gap)}"
-    means = answers.means()
-    assert list(means) == list(BASELINES)
-    assert np.allclose(means["blur"][0]["by the map"], answers.found["blur", "deletion", "by the map"].mean(axis=0))
+    means = answers.means().set_index(["baseline", "kind", "order"])
+    one = means.loc[("blur", "deletion", "by the map")]
+    assert np.allclose(one["proportion of pixels"], share) and len(means) == 5 * len(answers.found)
+    assert np.allclose(one["logit"], answers.found["blur", "deletion", "by the map"].mean(axis=0))
     with pytest.raises(InputError, match="nothing was found for baseline 'black'"):
         answers.areas("black", "deletion")
     with pytest.raises(InputError, match=r"orders\['few'\] has 1 maps; expected 6"):
@@ -164,9 +171,9 @@ def test_intervals_of_paired_differences_draw_patients() -> None:
 
 def test_a_montage_of_maps_marks_the_peaks() -> None:
     heats = [None, np.zeros((3, 3), np.float32), np.eye(3, dtype=np.float32)[::-1] * np.array([1, 2, 3], np.float32)]
-    figure = heat_montage(TEST.images[:3], heats, ["a", "b", "c"], masks=TEST.masks[:3], peaks=True)
+    figure = montage(TEST.images[:3], ["a", "b", "c"], heats=heats, columns=3, masks=TEST.masks[:3], peaks=True)
     crosses = [[line for line in ax.lines if line.get_marker() == "+"] for ax in figure.axes]
     assert [len(c) for c in crosses] == [0, 0, 2]
     assert crosses[2][0].get_xdata()[0] > SIZE / 2 > crosses[2][0].get_ydata()[0]
-    with pytest.raises(InputError, match="heats has 1 maps; expected 3"):
-        heat_montage(TEST.images[:3], heats[:1], ["a", "b", "c"])
+    with pytest.raises(InputError, match="heats has 1 values; expected 3"):
+        montage(TEST.images[:3], ["a", "b", "c"], heats=heats[:1])

@@ -254,8 +254,10 @@ def _explained(out: Path) -> dict[str, Any]:
     from PIL import Image
 
     from fracturelib.data import load_images, load_manifest
-    from fracturelib.explain import GradCAM, upsample
-    from fracturelib.models import load_classifier, stages
+    from fracturelib.explain import GradCAM
+    from fracturelib.explain.overlay import upsample
+    from fracturelib.models import load_classifier
+    from fracturelib.models.registry import stages
     from fracturelib.tutorial import DEMO, SHIPPED_MODEL
 
     classifier = load_classifier(SHIPPED_MODEL)
@@ -362,7 +364,8 @@ def _leave_map(heat: Any, mask: Any, path: Path, size: int) -> dict[str, Any]:
     import numpy as np
     from PIL import Image
 
-    from fracturelib.explain import energy_in_mask, normalise, tolerance_at, upsample
+    from fracturelib.explain.localization import energy_in_mask, tolerance_at
+    from fracturelib.explain.overlay import normalise, upsample
 
     shown, positive = normalise(upsample(heat, LAYER_SIZE))
     if not positive:

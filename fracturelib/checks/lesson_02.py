@@ -21,7 +21,7 @@ from fracturelib.checks.answers import (
     right,
 )
 from fracturelib.metrics import confusion_at, roc_auc
-from fracturelib.models import model_logits, normalised
+from fracturelib.models.classifier import model_logits, normalised
 from fracturelib.tutorial import FAULTS
 
 IMAGES = ((0.9, 1), (0.6, 1), (0.2, 0))  # P(Fractured), label

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fracturelib.checks.answers import Reply, exercise, judge_function, judge_number, not_yet, number, right
 from fracturelib.explain import GradCAM
-from fracturelib.models import stages
+from fracturelib.models.registry import stages
 
 Array = NDArray[np.float64]
 

@@ -18,8 +18,7 @@ from fracturelib.checks.answers import (
     right,
     sides,
 )
-from fracturelib.explain import energy_in_mask, grown, tolerance_at
-from fracturelib.explain.localization import peak
+from fracturelib.explain.localization import energy_in_mask, grown, peak, tolerance_at
 from fracturelib.explain.pixel_orders import paired_limits
 from fracturelib.metrics import roc_auc
 

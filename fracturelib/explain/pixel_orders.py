@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from fracturelib._io.files import InputError
 from fracturelib.explain.gradcam import Maps
 from fracturelib.explain.perturbation import BASELINES, ordered_curves
-from fracturelib.explain.sanity_checks import curve_area
 from fracturelib.metrics.bootstrap import Groups, draws, group_codes, percentile_limits
 from fracturelib.models.classifier import Classifier
 
@@ -33,10 +32,18 @@ class Ordered:
     share: Curves
     found: dict[tuple[str, str, str], Curves]
 
-    def means(self) -> dict[str, list[dict[str, Curves]]]:
-        """Mean curves for `ordered_plot`: by baseline, deletion and insertion, by order."""
-        baselines, orders = ({key[i]: None for key in self.found} for i in (0, 2))
-        return {b: [{o: self.found[b, kind, o].mean(axis=0) for o in orders} for kind in KINDS] for b in baselines}
+    def means(self) -> pd.DataFrame:
+        """Mean curves over the images, for a figure: one row a baseline, kind, order and step.
+
+        Columns baseline, kind and order, "proportion of pixels" and "logit".
+        """
+        curves = [
+            pd.DataFrame({"proportion of pixels": self.share, "logit": curve.mean(axis=0)}).assign(
+                baseline=baseline, kind=kind, order=order
+            )
+            for (baseline, kind, order), curve in self.found.items()
+        ]
+        return pd.concat(curves, ignore_index=True)
 
     def areas(self, baseline: str, kind: str) -> dict[str, Curves]:
         """The area under each image's curve, which is its mean logit on the way: order -> (images,) float64."""
@@ -44,7 +51,7 @@ class Ordered:
         if not found:
             raise InputError(f"nothing was found for baseline {baseline!r} and {kind!r}; expected one of each of "
                              f"{', '.join(sorted({f'{b} {k}' for b, k, _ in self.found}))}")  # fmt: skip
-        return {o: np.array([curve_area(self.share, one) for one in c]) for o, c in found.items()}
+        return {o: np.asarray(np.trapezoid(c, self.share, axis=1)) for o, c in found.items()}
 
     def table(self, groups: Groups | None, *, n: int = 500, seed: int = 0) -> pd.DataFrame:
         """Mean areas, and the first order against each other one, image by image, with 95 % intervals by patient.

@@ -1,7 +1,7 @@
 """What a map has to beat: chance, the image's centre, networks that learnt nothing, and the ceiling of its grid."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,7 @@ from fracturelib.explain.localization import (
     tuned_cut,
 )
 from fracturelib.explain.overlay import upsample
-from fracturelib.explain.sanity_checks import image_maps, learnt_parts, randomised
-from fracturelib.metrics.bootstrap import Groups
+from fracturelib.explain.sanity_checks import image_maps, untrained
 from fracturelib.models.classifier import Classifier, batches
 from fracturelib.models.registry import stages
 
@@ -35,12 +34,144 @@ SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
-class Outlined:
-    """Images whose fractures are outlined: images and masks (n, s, s) uint8, and the patient of each."""
+class OutlinedImages:
+    """Images whose fractures are outlined: what maps of them are worth, and what they have to beat.
+
+    Attributes
+    ----------
+    images : (n, s, s) uint8
+    masks : (n, s, s) uint8 of 0 and 1
+        None of them empty.
+    groups : sequence of n, optional
+        The patient of each image.
+
+    Examples
+    --------
+    >>> masks = np.zeros((2, 32, 32), np.uint8)
+    >>> masks[:, 8:16, 8:16] = 1
+    >>> outlined = OutlinedImages(np.zeros_like(masks), masks, ["patient 1", "patient 2"])
+    >>> outlined.compare({"itself": outlined.judge(masks.astype(np.float32), cut=0.5)}, metrics=["energy"])
+                         itself
+    energy  1.00 (0.34 to 1.00)
+    """
 
     images: NDArray[np.uint8]
     masks: Mask
-    groups: Sequence[object]
+    groups: Sequence[object] | None = None
+
+    def __getitem__(self, places: Sequence[int] | NDArray[np.int64]) -> "OutlinedImages":
+        """Some of them, or one several times."""
+        groups = None if self.groups is None else [self.groups[i] for i in places]
+        return OutlinedImages(self.images[places], self.masks[places], groups)
+
+    @property
+    def tolerance(self) -> int:
+        """How many pixels beside a fracture still count as near: `tolerance_at` their size."""
+        return tolerance_at(self.masks.shape[1])
+
+    def judge(self, maps: Heat, *, cut: float) -> Judged:
+        """Every figure of maps of these images.
+
+        Parameters
+        ----------
+        maps : (n, s, s) float32
+            Evidence, at the images' size.
+        cut : float
+            Proportion of a map's maximum above which a place is marked, for the tuned IoU and for the parts.
+
+        Raises
+        ------
+        InputError
+            If shapes do not fit, a value is not finite, or a mask is empty.
+        """
+        return judge_images(maps, self.masks, tolerance=self.tolerance, cut=cut)
+
+    def chance(self) -> Judged:
+        """What blind choice gives, in expectation and exactly: `chance_images`."""
+        return chance_images(self.masks, tolerance=self.tolerance)
+
+    def judge_layer(
+        self, classifier: Classifier, val: "OutlinedImages", *, layer: str = "stage4", method: str = "Grad-CAM"
+    ) -> Judged:
+        """The maps of a network by one method at one layer (a name, such as "stage4").
+
+        Every kind of map gets what every other gets: a cut of its own, tuned on the validation images.
+        """
+        chosen = stages(classifier.model)[layer]
+        own, on_val = (image_maps(classifier, part.images, chosen, method=method) for part in (self, val))
+        return self.judge(own, cut=tuned_cut(on_val, val.masks))
+
+    def rivals(
+        self,
+        classifier: Classifier,
+        val: "OutlinedImages",
+        *,
+        layer: str = "stage4",
+        method: str = "Grad-CAM",
+        seeds: Sequence[int] = SEEDS,
+    ) -> dict[str, Judged]:
+        """What a map of these images has to beat, each rival with a cut of its own from validation.
+
+        Returns
+        -------
+        dict of str to Judged
+            "chance", "the centre", "untrained" (the same network with random weights, the mean over `seeds`), and
+            "the ceiling", which no map on the layer's grid can pass.
+        """
+        middle, alike = centre_map(self.masks.shape[1])[None], {"layer": layer, "method": method}
+        with GradCAM(classifier.model, stages(classifier.model)[layer]) as cam:
+            grid = cam(classifier.tensor(self.images[:1])).shape[1:]
+        known = np.stack([ceiling_map(m, grid) for m in val.masks])
+        return {
+            "chance": self.chance(),
+            "the centre": self.judge(
+                middle.repeat(len(self.masks), axis=0),
+                cut=tuned_cut(middle.repeat(len(val.masks), axis=0), val.masks),
+            ),
+            "untrained": averaged([self.judge_layer(untrained(classifier, seed=s), val, **alike) for s in seeds]),
+            "the ceiling": ceiling_images(self.masks, grid, tolerance=self.tolerance, cut=tuned_cut(known, val.masks)),
+        }
+
+    def methods_by_layer(self, classifier: Classifier, *, batch: int = 16) -> pd.DataFrame:
+        """How often the peak lies near the fracture, for every method (rows) at every layer (columns)."""
+        layers = stages(classifier.model)
+        hits: dict[tuple[str, str], list[bool]] = {(m, name): [] for name in layers for m in METHODS}
+        with GradCAM(classifier.model, layers) as cam:
+            for chunk, masks in zip(batches(self.images, batch), batches(self.masks, batch), strict=True):
+                for layer, parts in cam.evidence(classifier.tensor(chunk)).items():
+                    for method in METHODS:
+                        for heat, mask in zip(combined(*parts, method=method), masks, strict=True):
+                            near = pointing_game(upsample(heat, mask.shape), mask, tolerance=self.tolerance)
+                            hits[method, layer].append(near)
+        return pd.DataFrame({name: {m: float(np.mean(hits[m, name])) for m in METHODS} for name in layers})
+
+    def compare(
+        self, judged: Mapping[str, Judged], *, paired: bool = False, metrics: Sequence[str] = SHOWN, n: int = 500
+    ) -> pd.DataFrame:
+        """Figures of several kinds of maps of these images with 95 % intervals by patient, in words for the eye.
+
+        Parameters
+        ----------
+        judged : mapping of str to Judged
+        paired : bool
+            Not each kind's figure, but by how much the first kind leads each other one, image by image.
+        metrics : sequence of str
+            Names of `judged_table`.
+        n : int
+            Bootstrap samples.
+
+        Returns
+        -------
+        DataFrame
+            Rows metrics, columns kinds of maps.
+        """
+        table = judged_table(judged, self.groups, n=n).set_index("metric")
+        shown = {}
+        for name in list(judged)[int(paired) :]:
+            rows = table[table["who"] == name].loc[list(metrics)]
+            said = [_lead(r) if paired else _figure(r) for _, r in rows.iterrows()]
+            shown[f"minus {name}" if paired else name] = said
+        return pd.DataFrame(shown, index=list(metrics))
 
 
 def averaged(several: Sequence[Judged]) -> Judged:
@@ -60,114 +191,6 @@ def averaged(several: Sequence[Judged]) -> Judged:
         np.concatenate([one.hit for one in several]),
         np.sum([one.fractures for one in several], axis=0),
     )
-
-
-def judge_with_own_cut(found: Heat, masks: Mask, on_validation: Heat, val_masks: Mask) -> Judged:
-    """Every kind of map gets what every other gets: a cut of its own, tuned on validation."""
-    cut = tuned_cut(on_validation, val_masks)
-    return judge_images(found, masks, tolerance=tolerance_at(masks.shape[1]), cut=cut)
-
-
-def judge_layer(
-    classifier: Classifier, val: Outlined, test: Outlined, *, layer: str = "stage4", method: str = "Grad-CAM"
-) -> Judged:
-    """The maps of the test images by one method at one layer (a name, such as "stage4")."""
-    chosen = stages(classifier.model)[layer]
-    on_test, on_val = (image_maps(classifier, part.images, chosen, method=method) for part in (test, val))
-    return judge_with_own_cut(on_test, test.masks, on_val, val.masks)
-
-
-def untrained(classifier: Classifier, seed: int) -> Classifier:
-    """The same network before any training."""
-    return replace(classifier, model=randomised(classifier.model, learnt_parts(classifier.model), seed=seed))
-
-
-def rivals_of(
-    classifier: Classifier,
-    val: Outlined,
-    test: Outlined,
-    *,
-    layer: str = "stage4",
-    method: str = "Grad-CAM",
-    seeds: Sequence[int] = SEEDS,
-) -> dict[str, Judged]:
-    """What a map of the test images has to beat, each rival with a cut of its own from validation.
-
-    Returns
-    -------
-    dict of str to Judged
-        "chance", "the centre", "untrained" (the same network with random weights, the mean over `seeds`), and
-        "the ceiling", which no map on the layer's grid can pass.
-    """
-    size = test.masks.shape[1]
-    near = tolerance_at(size)
-    middle = centre_map(size)
-    with GradCAM(classifier.model, stages(classifier.model)[layer]) as cam:
-        grid = cam(classifier.tensor(test.images[:1])).shape[1:]
-    known = np.stack([ceiling_map(m, grid) for m in val.masks])
-    return {
-        "chance": chance_images(test.masks, tolerance=near),
-        "the centre": judge_with_own_cut(
-            np.stack([middle] * len(test.masks)), test.masks, np.stack([middle] * len(val.masks)), val.masks
-        ),
-        "untrained": averaged(
-            [judge_layer(untrained(classifier, s), val, test, layer=layer, method=method) for s in seeds]
-        ),
-        "the ceiling": ceiling_images(test.masks, grid, tolerance=near, cut=tuned_cut(known, val.masks)),
-    }
-
-
-def methods_by_layer(classifier: Classifier, some: Outlined, *, batch: int = 16) -> pd.DataFrame:
-    """How often the peak lies near the fracture, for every method (rows) at every layer (columns)."""
-    near = tolerance_at(some.masks.shape[1])
-    hits: dict[tuple[str, str], list[bool]] = {}
-    with GradCAM(classifier.model, stages(classifier.model)) as cam:
-        done = 0
-        for chunk in batches(some.images, batch):
-            masks = some.masks[done : done + len(chunk)]
-            done += len(chunk)
-            for layer, parts in cam.evidence(classifier.tensor(chunk)).items():
-                for method in METHODS:
-                    for heat, mask in zip(combined(*parts, method=method), masks, strict=True):
-                        found = pointing_game(upsample(heat, mask.shape), mask, tolerance=near)
-                        hits.setdefault((method, layer), []).append(found)
-    names = list(stages(classifier.model))
-    return pd.DataFrame({n: {m: float(np.mean(hits[m, n])) for m in METHODS} for n in names})
-
-
-def side_by_side(
-    judged: Mapping[str, Judged],
-    groups: Groups | None,
-    *,
-    paired: bool = False,
-    metrics: Sequence[str] = SHOWN,
-    n: int = 500,
-) -> pd.DataFrame:
-    """Figures of several kinds of maps of the same images with 95 % intervals by patient, in words for the eye.
-
-    Parameters
-    ----------
-    judged : mapping of str to Judged
-    groups : (images,), optional
-        The patient of each image.
-    paired : bool
-        Not each kind's figure, but by how much the first kind leads each other one, image by image.
-    metrics : sequence of str
-        Names of `judged_table`.
-    n : int
-        Bootstrap samples.
-
-    Returns
-    -------
-    DataFrame
-        Rows metrics, columns kinds of maps.
-    """
-    table = judged_table(judged, groups, n=n).set_index("metric")
-    shown = {}
-    for name in list(judged)[int(paired) :]:
-        rows = table[table["who"] == name].loc[list(metrics)]
-        shown[f"minus {name}" if paired else name] = [_lead(r) if paired else _figure(r) for _, r in rows.iterrows()]
-    return pd.DataFrame(shown, index=list(metrics))
 
 
 def _figure(r: pd.Series) -> str:

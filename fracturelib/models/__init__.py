@@ -5,16 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "classifier": [
-            "Classifier",
-            "load_classifier",
-            "model_logits",
-            "normalised",
-            "save_classifier",
-        ],
+        "classifier": ["Classifier", "load_classifier", "save_classifier"],
         "efficientnet_lite": ["imagenet_classifier"],
-        "localizer": ["LocalizingEfficientNet"],
-        "registry": ["stages"],
         "small_cnn": ["SmallCNN"],
     },
 )

@@ -9,9 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "config": ["TrainConfig", "StudyConfig", "FineTuneConfig"],
         "features": ["whole_features"],
         "finetune": ["fit_localizer"],
-        "folds": ["CrossValidation", "train_folds"],
         "leaks": ["leak_by_slice"],
-        "losses": ["focal_loss", "grid_of", "peak_loss"],
+        "losses": ["focal_loss", "peak_loss"],
         "multilabel": [
             "Task",
             "compared_tasks",
@@ -24,7 +23,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "masked_cross_entropy",
             "within_labels",
         ],
-        "runs": ["Run", "train_folder"],
         "train": ["Images", "fit"],
     },
 )

@@ -5,7 +5,6 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "_explorer_render": ["OUTCOMES", "outcomes"],
         "evaluation": [
             "reliability_plot",
             "subgroups_plot",
@@ -19,7 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "forest": ["forest_plot"],
         "gradcam_explorer": ["GradCAMExplorer"],
-        "heatmaps": ["cascade_plot", "heat_montage", "ordered_plot", "rivals_plot"],
+        "heatmaps": ["rivals_plot"],
         "image_formation": ["ImageFormationView", "panels"],
         "slices": ["evidence_plot", "slices_plot"],
         "spin_echo": ["SpinEchoView"],

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from fracturelib._io.filenames import writable
 from fracturelib._io.files import InputError
 from fracturelib.data.labels import CLASSES
+from fracturelib.explain.overlay import normalise, overlay, upsample
 from fracturelib.metrics.classification import Confusion, average_precision, confusion_at, roc_auc, sweep
 
 # Okabe & Ito's colours, which colour-blind readers can tell apart; the two also differ in grey print.
@@ -66,13 +67,41 @@ def montage(
     images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
     titles: Sequence[str],
     *,
+    heats: Sequence[NDArray[np.float32] | None] | NDArray[np.float32] | None = None,
     masks: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+    peaks: bool = False,
     columns: int = 5,
     width: float = 11.0,
 ) -> Figure:
-    """Images side by side: images (n, s, s) or (n, s, s, 3) uint8, n titles, masks (n, s, s) of 0 and 1 as outlines."""
-    if len(images) != len(titles):
-        raise InputError(f"titles has {len(titles)} values; expected {len(images)}, one for each image")
+    """Images side by side, with heat maps laid over them and fractures outlined where there are any.
+
+    Parameters
+    ----------
+    images : n of (h, w) or (h, w, 3) uint8
+    titles : n of str
+    heats : n of (h', w') float32, optional
+        Each is scaled to its own maximum. None, or a map without evidence, leaves its image as it is.
+    masks : n of (h, w) of 0 and 1, optional
+    peaks : bool
+        A cross where each map is strongest.
+    columns : int
+        Images in a row.
+    width : float
+        Of the figure, in inches.
+
+    Raises
+    ------
+    InputError
+        If titles or heats are not as many as the images, or a map has a value that is not finite.
+
+    Examples
+    --------
+    >>> montage(np.zeros((2, 64, 64), np.uint8), ["left", "right"], columns=2, width=4)
+    <PngFigure size 320x177.6 with 2 Axes>
+    """
+    for name, given in (("titles", titles), ("heats", heats)):
+        if given is not None and len(given) != len(images):
+            raise InputError(f"{name} has {len(given)} values; expected {len(images)}, one for each image")
     rows = max(1, -(-len(images) // columns))
     lines = max((t.count("\n") + 1 for t in titles), default=1)
     side = width / columns
@@ -80,9 +109,21 @@ def montage(
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < len(images):
-            show_image(ax, images[i], None if masks is None else masks[i])
+            coarse = None if heats is None else heats[i]
+            heat = None if coarse is None else upsample(coarse, images[i].shape[:2])
+            shown = images[i] if heat is None else overlay(images[i], normalise(heat)[0], opacity=0.7)
+            show_image(ax, shown, None if masks is None else masks[i])
             ax.set_title(titles[i])
+            if peaks and heat is not None and heat.max() > 0:
+                mark_peak(ax, heat)
     return made
+
+
+def mark_peak(ax: Axes, heat: NDArray[np.float32]) -> None:
+    """A cross where a map (h, w) is strongest."""
+    row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
+    ax.plot(column, row, "+", color="white", markersize=13, markeredgewidth=4.5)
+    ax.plot(column, row, "+", color=GREEN, markersize=12, markeredgewidth=2.2)
 
 
 def show_image(ax: Axes, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None) -> None:

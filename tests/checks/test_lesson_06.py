@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fracturelib.checks import check
-from fracturelib.explain import grown, pointing_game, tolerance_at
+from fracturelib.explain.localization import grown, pointing_game, tolerance_at
 from fracturelib.metrics import roc_auc
 from tests.checks.conftest import Case, judged
 
