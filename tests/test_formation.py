@@ -7,7 +7,7 @@ import pytest
 
 from fracturelib._io.files import InputError
 from fracturelib.simulate.image import formed, image_formation
-from fracturelib.viz.image_formation import PANELS, ImageFormationView, panels
+from fracturelib.viz.image_formation import PANELS, ImageFormationView
 
 
 def decoded(view: ImageFormationView) -> np.ndarray:
@@ -40,7 +40,7 @@ def test_it_shows_what_image_formation_gives() -> None:
         "forearm", seed=5, kv=60, view="frontal", fracture="transverse", gap=3, severity=0, size=300
     )
     assert np.array_equal(view.formation.image, alone.image)
-    shown = panels(alone)
+    shown = view.panels()
     assert list(shown) == list(PANELS) and np.array_equal(shown["image"], alone.image)
     assert all(p.dtype == np.uint8 and p.shape == alone.image.shape for p in shown.values())
     view.close()

@@ -11,10 +11,10 @@ import pytest
 from scipy import ndimage
 
 from fracturelib._io.files import InputError
-from fracturelib.simulate import simulate_dataset, simulate_image
+from fracturelib.simulate import simulate_image
 from fracturelib.simulate import view as view_module
 from fracturelib.simulate.anatomy import Bone, load_pack, pose
-from fracturelib.simulate.dataset import image_of, make_image, plan_images
+from fracturelib.simulate.dataset import image_of, make_image, plan_images, simulate_dataset
 from fracturelib.simulate.fractures import KINDS, SHATTERED, Slit, break_bone, rough_cut
 from fracturelib.simulate.image import image_formation
 from fracturelib.simulate.patient import make_patient

@@ -30,6 +30,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "ssim",
             "strangers",
         ],
-        "slices": ["deciding_slice", "judge_slices", "slice_evidence"],
+        "slices": ["SliceExplainer"],
     },
 )

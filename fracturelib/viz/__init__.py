@@ -25,7 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "gradcam_explorer": ["GradCAMExplorer"],
         "heatmaps": ["cascade_plot", "heat_montage", "ordered_plot", "rivals_plot"],
-        "image_formation": ["ImageFormationView", "panels"],
+        "image_formation": ["ImageFormationView"],
         "shift": [
             "changes_plot",
             "costs_plot",
@@ -34,7 +34,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "repairs_plot",
             "scores_plot",
         ],
-        "slices": ["evidence_plot", "slices_plot"],
         "spin_echo": ["SpinEchoView"],
         "study_explorer": ["StudyExplorer"],
         "threshold_explorer": ["ThresholdExplorer"],
