@@ -388,13 +388,13 @@ def test_a_set_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds something else; expected"):
+    with pytest.raises(InputError, match="holds another data set; expected"):
         simulate_knees(tmp_path, studies=20, shape=(8, 32, 32), progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
     other = tmp_path / "other"
     (other / ".unfinished").mkdir(parents=True)
     (other / ".unfinished" / "simulation.json").write_text(json.dumps({"images": 4}))
-    with pytest.raises(InputError, match="holds something else; expected"):
+    with pytest.raises(InputError, match="holds another data set; expected"):
         simulate_knees(other, studies=20, shape=(8, 32, 32), progress=False)
 
 
