@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -74,21 +75,14 @@ def simulate_knees(
     >>> table["split"].value_counts().to_dict()
     {'train': 12, 'test': 5, 'val': 3}
     """
-    plan, place = plan_knees(studies, seed=seed, shortcut=shortcut, test=test), Path(folder)
+    plan = plan_knees(studies, seed=seed, shortcut=shortcut, test=test)
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs is {jobs}; expected at least 1")
     told = {"knees": studies, "seed": seed, "shortcut": shortcut, "test": test, "shape": list(shape)}
-    made = PartedSet(place, told)
-    if (finished := made.finished()) is not None:
-        return finished
+    made = PartedSet(Path(folder), told)
+    finished = made.finished()
     write = partial(_write_study, made=made, shape=shape)
-    made.make(plan, write, processes=jobs or os.cpu_count() or 1, unit="study", progress=progress)
-    for folder in (*(place / split / name for split in KNEE_SPLITS for name in KNEE_CLASSES), place / "masks"):
-        sweep(folder)
-    records = [json.loads(made.record(knee.name).read_text()) for knee in plan]
-    frame = pd.DataFrame(records)[list(COLUMNS)].sort_values("file", ignore_index=True)
-    made.finish(frame)
-    return frame
+    return _make(made, plan, write, jobs or os.cpu_count() or 1, progress) if finished is None else finished
 
 
 def _write_study(knee: PlannedKnee, *, made: PartedSet, shape: tuple[int, int, int]) -> None:
@@ -107,3 +101,17 @@ def _write_study(knee: PlannedKnee, *, made: PartedSet, shape: tuple[int, int, i
     }  # fmt: skip
     with atomic_path(made.record(knee.name)) as temporary:
         temporary.write_text(json.dumps(record))
+
+
+def _make(
+    made: PartedSet, plan: list[PlannedKnee], write: Callable[[PlannedKnee], None], jobs: int, progress: bool | None
+) -> pd.DataFrame:
+    """Make all studies; the manifest, from their records."""
+    made.make(plan, write, processes=jobs, unit="study", progress=progress)
+    classes = (made.folder / split / name for split in KNEE_SPLITS for name in KNEE_CLASSES)
+    for place in (*classes, made.folder / "masks"):
+        sweep(place)
+    records = [json.loads(made.record(knee.name).read_text()) for knee in plan]
+    frame = pd.DataFrame(records)[list(COLUMNS)].sort_values("file", ignore_index=True)
+    made.finish(frame)
+    return frame
