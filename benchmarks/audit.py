@@ -25,7 +25,7 @@ from fracturelib.curate.audit import audit_folder
 from fracturelib.curate.duplicates import copies_in
 from fracturelib.curate.keypoints import look_at
 from fracturelib.data.decode import FORMATS
-from fracturelib.simulate import simulate_dataset
+from fracturelib.simulate.dataset import simulate_dataset
 from tests.copies import KINDS, planted
 
 DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"

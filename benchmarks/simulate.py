@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from fracturelib.simulate import simulate_dataset, simulate_image
+from fracturelib.simulate import simulate_image
 from fracturelib.simulate.anatomy import load_pack
+from fracturelib.simulate.dataset import simulate_dataset
 from fracturelib.simulate.regions import REGIONS
 from fracturelib.simulate.render import Camera, Shadow, Tissue, cast_bone
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fracturelib.simulate import simulate_knee, simulate_knees
+from fracturelib.simulate.knee_set import simulate_knees
+from fracturelib.simulate.knee_study import simulate_knee
 
 TEARS = ("none", "degenerated", "partial", "complete")
 

@@ -27,14 +27,14 @@ import torch
 from tqdm import tqdm
 
 from fracturelib.data.studies import load_studies, load_truth
-from fracturelib.explain.slices import judge_slices
+from fracturelib.explain.slices import SliceExplainer
 from fracturelib.metrics import group_bootstrap, paired_group_bootstrap, roc_auc
 from fracturelib.metrics.bootstrap import rate_at
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.poolings import POOLINGS
 from fracturelib.models.registry import build_model
-from fracturelib.simulate import simulate_knees
 from fracturelib.simulate.knee_plan import plan_knees
+from fracturelib.simulate.knee_set import simulate_knees
 from fracturelib.training.config import StudyConfig
 from fracturelib.training.leaks import leak_by_slice
 from fracturelib.training.train import Images, fit
@@ -130,16 +130,15 @@ def judge_places(folder: Path, networks: dict[str, Classifier], config: StudyCon
     for name, network in networks.items():
         options = replace(config, pooling=name).options
         untrained = replace(network, model=build_model("study_network", seed=config.seed, **options).eval())
-        found = judge_slices(network, test.images[torn], masks[torn], untrained=untrained)
+        found, other = (SliceExplainer(n).judge(test.images[torn], masks[torn]) for n in (network, untrained))
         for what, words in (("slice", "the deciding slice shows the tear"), ("peak", "the peak lies in the tear")):
             own = group_bootstrap(HIT, ones, found[what], group)
             print(f"   {name:9} {words} in {own.value:.3f} ({own.low:.3f} to {own.high:.3f}); by chance", end=" ")
             print(f"{found[f'{what} by chance'].mean():.3f}", end="")
-            for rival in ("middle", "untrained"):
-                other = found[f"{what} of the {rival}"]
-                less = paired_group_bootstrap(HIT, ones, found[what], other, group)
+            for rival, chosen in {"middle": found[f"{what} of the middle"], "untrained": other[what]}.items():
+                less = paired_group_bootstrap(HIT, ones, found[what], chosen, group)
                 apart = f"{less.difference:+.3f} ({less.low:+.3f} to {less.high:+.3f})"
-                print(f"; {rival} {other.mean():.3f}, {apart}", end="")
+                print(f"; {rival} {chosen.mean():.3f}, {apart}", end="")
             print(flush=True)
 
 

@@ -24,7 +24,7 @@ from fracturelib.curate.duplicates import candidate_pairs, signatures
 from fracturelib.curate.study_copies import NEIGHBOURS, register_studies
 from fracturelib.curate.study_looks import look_at_studies
 from fracturelib.metrics.intervals import wilson_interval
-from fracturelib.simulate import simulate_knees
+from fracturelib.simulate.knee_set import simulate_knees
 from tests.study_copies import KINDS, plant
 
 

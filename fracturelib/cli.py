@@ -175,7 +175,7 @@ def _add_simulate(commands: argparse._SubParsersAction) -> None:
 
 def run_simulate(args: argparse.Namespace) -> int:
     """`fracture data simulate`."""
-    from fracturelib.simulate import simulate_dataset
+    from fracturelib.simulate.dataset import simulate_dataset
     from fracturelib.simulate.regions import REGIONS
 
     if args.out.exists() and not args.out.is_dir():

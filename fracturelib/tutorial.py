@@ -25,7 +25,7 @@ from fracturelib.data.studies import load_studies, load_truth
 from fracturelib.models.classifier import Classifier, load_classifier, normalised
 from fracturelib.models.shipped import PRETRAINED, PRETRAINED_SPLITS
 from fracturelib.models.small_cnn import SmallCNN
-from fracturelib.simulate import simulate_knees
+from fracturelib.simulate.knee_set import simulate_knees
 from fracturelib.training.config import TrainConfig
 from fracturelib.training.runs import MODEL_FILE, PREDICTIONS_FILE, Run, scored, train_folder
 from fracturelib.training.train import grey_statistics

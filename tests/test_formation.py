@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fracturelib._io.files import InputError
-from fracturelib.simulate.image import formed, image_formation
-from fracturelib.viz.image_formation import PANELS, ImageFormationView, panels
+from fracturelib.simulate.image import formed
+from fracturelib.simulate.view import path_lengths
+from fracturelib.viz.image_formation import PANELS, ImageFormationView
 
 
 def decoded(view: ImageFormationView) -> np.ndarray:
@@ -34,13 +35,14 @@ def test_a_tick_of_the_voltage_casts_no_bone() -> None:
     view.close()
 
 
-def test_it_shows_what_image_formation_gives() -> None:
+def test_it_shows_what_the_physics_gives() -> None:
     view = ImageFormationView(seed=5, kv=60, gap=3)
-    alone = image_formation(
-        "forearm", seed=5, kv=60, view="frontal", fracture="transverse", gap=3, severity=0, size=300
+    lengths = path_lengths(
+        "forearm", seed=5, view="frontal", fracture="transverse", gap=3, severity=0, size=300, cast=False
     )
+    alone = formed(lengths, "forearm", seed=5, kv=60)
     assert np.array_equal(view.formation.image, alone.image)
-    shown = panels(alone)
+    shown = view.panels()
     assert list(shown) == list(PANELS) and np.array_equal(shown["image"], alone.image)
     assert all(p.dtype == np.uint8 and p.shape == alone.image.shape for p in shown.values())
     view.close()

@@ -7,16 +7,17 @@ import pandas as pd
 import pytest
 
 from fracturelib._io.files import InputError
-from fracturelib.simulate import TISSUES, simulate_knee, simulate_knees, spin_echo
+from fracturelib.simulate import TISSUES
 from fracturelib.simulate.knee_anatomy import band_path
 from fracturelib.simulate.knee_landmarks import ATTACHMENTS, distance_at, ends_of
 from fracturelib.simulate.knee_ligament import FIBRES, TEARS, draw_bundle
 from fracturelib.simulate.knee_paint import soft
 from fracturelib.simulate.knee_plan import _balanced, plan_knees
 from fracturelib.simulate.knee_scan import Sequence, display, draw_sequence, scan
-from fracturelib.simulate.knee_set import COLUMNS
+from fracturelib.simulate.knee_set import COLUMNS, simulate_knees
 from fracturelib.simulate.knee_space import Affine, KneePose, Stack, bone_place, make_space
-from fracturelib.simulate.knee_tissues import signals
+from fracturelib.simulate.knee_study import simulate_knee
+from fracturelib.simulate.knee_tissues import KneeTissue, signals
 
 SMALL = (10, 64, 64)
 QUIET = Sequence(3.0, 3000.0, 30.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0)
@@ -42,15 +43,18 @@ def test_the_signal_is_the_closed_formula(name, tr, te):
 
 
 def test_fat_saturation_takes_fat_alone():
-    full = spin_echo(0.9, 371, 133, tr=3000, te=30)
-    assert spin_echo(0.9, 371, 133, tr=3000, te=30, fat=1, fat_saturation=0.9) == pytest.approx(0.1 * full)
-    assert spin_echo(0.9, 371, 133, tr=3000, te=30, fat=0, fat_saturation=0.9) == pytest.approx(full)
+    fat, water = (KneeTissue(0.9, (288, 371), (165, 133), part) for part in (1.0, 0.0))
+    full = water.signal(tr=3000, te=30)
+    assert fat.signal(tr=3000, te=30, fat_saturation=0.9) == pytest.approx(0.1 * full)
+    assert water.signal(tr=3000, te=30, fat_saturation=0.9) == pytest.approx(full)
 
 
 def test_the_limits_of_the_equation():
-    assert spin_echo(0.8, 1000, 50, tr=1e9, te=0) == pytest.approx(0.8)
-    assert spin_echo(0.8, 1000, 50, tr=1e9, te=50) == pytest.approx(0.8 / np.e)
-    assert spin_echo(0.8, 1000, 50, tr=1000, te=0) == pytest.approx(0.8 * (1 - 1 / np.e))
+    tissue = KneeTissue(0.8, (500, 1000), (25, 50))
+    assert tissue.signal(tr=1e9, te=0) == pytest.approx(0.8)
+    assert tissue.signal(tr=1e9, te=50) == pytest.approx(0.8 / np.e)
+    assert tissue.signal(tr=1000, te=0) == pytest.approx(0.8 * (1 - 1 / np.e))
+    assert tissue.signal(tr=500, te=25, field=1.5) == pytest.approx(0.8 * (1 - 1 / np.e) / np.e)
 
 
 def test_proton_density_with_fat_saturation_has_the_contrast_that_is_published():
@@ -65,11 +69,11 @@ def test_proton_density_with_fat_saturation_has_the_contrast_that_is_published()
 @pytest.mark.parametrize(
     "wrong",
     [{"tr": 0, "te": 30}, {"tr": float("nan"), "te": 30}, {"tr": 3000, "te": -1},
-     {"tr": 3000, "te": 30, "fat_saturation": 1.1}],
+     {"tr": 3000, "te": 30, "fat_saturation": 1.1}, {"tr": 3000, "te": 30, "field": 7.0}],
 )  # fmt: skip
 def test_times_and_proportions_out_of_range_are_said(wrong):
     with pytest.raises(InputError, match="expected"):
-        spin_echo(0.8, 1000, 50, **wrong)
+        TISSUES["fat"].signal(**wrong)
 
 
 # The scanner
@@ -384,13 +388,13 @@ def test_a_set_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds something else; expected"):
+    with pytest.raises(InputError, match="holds another data set; expected"):
         simulate_knees(tmp_path, studies=20, shape=(8, 32, 32), progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
     other = tmp_path / "other"
     (other / ".unfinished").mkdir(parents=True)
     (other / ".unfinished" / "simulation.json").write_text(json.dumps({"images": 4}))
-    with pytest.raises(InputError, match="holds something else; expected"):
+    with pytest.raises(InputError, match="holds another data set; expected"):
         simulate_knees(other, studies=20, shape=(8, 32, 32), progress=False)
 
 

@@ -2,6 +2,7 @@
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot
 from matplotlib.figure import Figure
@@ -23,8 +24,19 @@ MASKS[0, 18:24, 4:12] = 1
 BENEFIT = net_benefit(Y, SCORE, group=GROUP, n=20)
 PREDICTIVE = predictive_value_curve(Y, SCORE, 0.5, group=GROUP, n=20)
 
+DOTS = pd.DataFrame(
+    {
+        "network": list("aabb"),
+        "auc": [0.8, 0.6, 0.7, np.nan],
+        "low": [0.7, 0.5, 0.6, np.nan],
+        "high": [0.9, 0.7, 0.8, np.nan],
+    },
+    index=["hand", "hip"] * 2,
+)
+
 FIGURES = {
     "montage": lambda: plots.montage(IMAGES, [f"image {i}" for i in range(6)], masks=MASKS, columns=4),
+    "dots": lambda: plots.dots_plot({"AUC": DOTS, "AUC, elsewhere": DOTS}, "auc", series="network", line=0.5),
     "score_histogram": lambda: plots.score_histogram(Y, SCORE, 0.5),
     "curves": lambda: plots.curves_plot(Y, SCORE, {"strict": 0.7, "lenient": 0.2}),
     "sweep": lambda: plots.sweep_plot(sweep(Y, SCORE), 0.5),
@@ -48,7 +60,7 @@ def test_figures_are_their_own_and_can_be_saved(name: str, tmp_path) -> None:  #
     assert (tmp_path / "a.png").stat().st_size > 2000
 
 
-@pytest.mark.parametrize("name", [n for n in FIGURES if n not in ("montage", "reliability")])
+@pytest.mark.parametrize("name", [n for n in FIGURES if n not in ("montage", "reliability", "dots")])
 def test_every_axis_has_a_name(name: str) -> None:
     for ax in FIGURES[name]().axes:
         assert ax.get_xlabel() and ax.get_ylabel(), f"{name} has an axis without a name"
@@ -89,6 +101,21 @@ def test_the_montage_outlines_what_is_masked() -> None:
     assert (*points.min(axis=0), *points.max(axis=0)) == (3, 17, 12, 24)  # a pixel outside of rows 18 to 23
     with pytest.raises(InputError, match="expected 6, one for each image"):
         plots.montage(IMAGES, ["only one"])
+
+
+def test_values_and_intervals_are_drawn_in_the_row_of_their_label() -> None:
+    made = plots.dots_plot({"AUC": DOTS}, "auc", series="network", line=0.5)
+    ax = made.axes[0]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["hand", "hip"] and ax.get_xlabel() == "AUC"
+    marks = {line.get_label(): line.get_xydata().tolist() for line in ax.lines[:2]}
+    assert marks == {"a": [[0.8, -0.15], [0.6, 0.85]], "b": [[0.7, 0.15]]}
+    segments = [part.tolist() for drawn in ax.collections for part in drawn.get_segments()]
+    assert segments == [[[0.7, -0.15], [0.9, -0.15]], [[0.5, 0.85], [0.7, 0.85]], [[0.6, 0.15], [0.8, 0.15]]]
+    assert [text.get_text() for text in made.legends[0].get_texts()] == ["a", "b"]
+    alone = plots.dots_plot({"AUC": DOTS.iloc[3:], "without": DOTS[["auc"]]}, "auc")
+    assert "no label" in alone.axes[0].get_title() and not alone.axes[1].collections and not alone.legends
+    with pytest.raises(InputError, match="network has 6 values; expected at most 5"):
+        plots.dots_plot({"AUC": DOTS.iloc[[0] * 6].assign(network=range(6))}, "auc", series="network")
 
 
 def test_the_confusion_shows_its_counts() -> None:

@@ -9,20 +9,10 @@ import torch.nn.functional as F
 from fracturelib._io.files import InputError
 from fracturelib.metrics.bootstrap import group_bootstrap
 from fracturelib.metrics.classification import roc_auc
-from fracturelib.training.multilabel import (
-    SeveralHeads,
-    Task,
-    answers,
-    encode_labels,
-    find_tasks,
-    fit_several,
-    judged_labels,
-    masked_cross_entropy,
-)
+from fracturelib.training.multilabel import COLUMNS, SeveralHeads, Tasks, answers, masked_cross_entropy
 
-BROKEN = Task("fracture", ("0", "1"))
-REGION = Task("region", ("hand", "leg", "hip"))
-TASKS = (BROKEN, REGION)
+TASKS = Tasks({"fracture": ("0", "1"), "region": ("hand", "leg", "hip")})
+BROKEN = TASKS[:1]
 
 
 def drawn(n: int = 12, seed: int = 0) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -97,33 +87,32 @@ def test_the_loss_refuses_a_column_too_few() -> None:
 
 def test_labels_become_numbers_and_gaps_become_unknown() -> None:
     frame = pd.DataFrame({"fracture": [1.0, 0.0, np.nan, 1.0], "region": ["hip", None, " hand", ""]})
-    found = encode_labels(frame, TASKS)
+    found = TASKS.encode(frame)
     assert found.dtype == np.int64 and found.tolist() == [[1, 2], [0, -1], [-1, 0], [1, -1]]
     assert answers(pd.DataFrame({"cast": [True, False]}), "cast").tolist() == ["1", "0"]
-    assert encode_labels(frame.iloc[:0], TASKS).shape == (0, 2)
+    assert TASKS.encode(frame.iloc[:0]).shape == (0, 2)
     nothing = pd.DataFrame({"fracture": [None, None], "region": [np.nan, np.nan]})
-    assert (encode_labels(nothing, TASKS) == -1).all()
+    assert (TASKS.encode(nothing) == -1).all()
 
 
 def test_a_value_that_is_no_class_is_an_error_or_unknown() -> None:
     frame = pd.DataFrame({"fracture": [1, 0], "region": ["hip", "toe"]})
     with pytest.raises(InputError, match="column 'region' has the value 'toe'; expected hand, leg, hip"):
-        encode_labels(frame, TASKS)
-    assert encode_labels(frame, TASKS, others="unknown")[:, 1].tolist() == [2, -1]
+        TASKS.encode(frame)
+    assert TASKS.encode(frame, others="unknown")[:, 1].tolist() == [2, -1]
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Task("view", ("frontal",)), "task 'view' has the classes"),
-        (lambda: Task("view", ("a", "a")), "two or more that differ"),
-        (lambda: Task("view", "ab"), "two or more"),
-        (lambda: encode_labels(pd.DataFrame({"a": [1]}), [BROKEN]), "no column 'fracture'; it has a"),
-        (lambda: encode_labels(pd.DataFrame({"a": [1]}), []), "tasks are none"),
-        (lambda: SeveralHeads(4, [BROKEN, BROKEN]), "tasks are fracture, fracture"),
-        (lambda: encode_labels(pd.DataFrame(), TASKS, others="drop"), "others is 'drop'"),
-        (lambda: fit_several(np.zeros((3, 4), np.float32), np.zeros((2, 2), np.int64), TASKS), "expected \\(3, 2\\)"),
-        (lambda: fit_several(np.zeros((3, 4), np.float32), np.full((3, 1), -1), [BROKEN]), "0 known"),
+        (lambda: Tasks({"view": ("frontal",)}), "task 'view' has the classes"),
+        (lambda: Tasks({"view": ("a", "a")}), "two or more that differ"),
+        (lambda: Tasks({"view": "ab"}), "two or more"),
+        (lambda: Tasks({}), "classes is empty; expected at least one task"),
+        (lambda: BROKEN.encode(pd.DataFrame({"a": [1]})), "no column 'fracture'; it has a"),
+        (lambda: TASKS.encode(pd.DataFrame(), others="drop"), "others is 'drop'"),
+        (lambda: TASKS.fit(np.zeros((3, 4), np.float32), np.zeros((2, 2), np.int64)), "expected \\(3, 2\\)"),
+        (lambda: BROKEN.fit(np.zeros((3, 4), np.float32), np.full((3, 1), -1)), "0 known"),
     ],
 )
 def test_mistakes_are_named_in_one_line(make, message: str) -> None:
@@ -136,39 +125,40 @@ def test_tasks_are_what_the_images_can_teach() -> None:
     frame = pd.DataFrame(
         {"fracture": [0, 1] * 30, "region": ["leg"] * 29 + ["hip"] * 29 + ["toe"] * 2, "hardware": [0] * 60}
     )
-    found = find_tasks(frame, ("fracture", "region", "hardware", "view"))
-    assert found == [BROKEN, Task("region", ("hip", "leg"))]
+    found = Tasks.found(frame, ("region", "hardware", "view"))
+    assert found == Tasks({"fracture": ("0", "1"), "region": ("hip", "leg")})
+    assert found.names == ("fracture", "region") and len(found) == 2 and found[:1] == BROKEN
 
 
 def test_training_finds_every_label_and_repeats_to_the_bit() -> None:
     features, targets = images()
     before = torch.random.get_rng_state()
-    first, again = (fit_several(features, targets, TASKS, epochs=30, seed=3) for _ in range(2))
+    first, again = (TASKS.fit(features, targets, epochs=30, seed=3) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
-    other = fit_several(features, targets, TASKS, epochs=1, seed=4)
+    other = TASKS.fit(features, targets, epochs=1, seed=4)
     assert not torch.equal(other.heads[0].weight, first.heads[0].weight)
     new, truth = images(seed=1)
     found = first.probabilities(new)
     assert not first.training and found["region"].shape == (120, 3)
     assert np.allclose(found["region"].sum(1), 1) and np.isfinite(found["region"]).all()
-    assert judged_labels(found, truth, TASKS, n=20)["auc"].min() > 0.9
+    assert TASKS.judge(found, truth, n=20)["auc"].min() > 0.9
 
 
 def test_a_constant_feature_does_no_harm() -> None:
     features, targets = images()
     features[:, 5] = 7
-    model = fit_several(features, targets, TASKS, epochs=2)
+    model = TASKS.fit(features, targets, epochs=2)
     assert np.isfinite(model.probabilities(features)["fracture"]).all()
 
 
 def test_each_label_is_judged_where_it_is_known() -> None:
     features, targets = images()
     targets[:30, 1] = -1
-    scores = fit_several(features, targets, TASKS, epochs=3).probabilities(features)
+    scores = TASKS.fit(features, targets, epochs=3).probabilities(features)
     patients = np.arange(120) // 2
-    table = judged_labels(scores, targets, TASKS, patients, n=50).set_index(["task", "class"])
-    assert list(table.index) == [("fracture", "1"), *(("region", name) for name in REGION.classes)]
+    table = TASKS.judge(scores, targets, patients, n=50).set_index(["task", "class"])
+    assert list(table.index) == [("fracture", "1"), *(("region", name) for name in TASKS.classes["region"])]
     assert table.loc[("fracture", "1"), "images"] == 120 and table.loc[("region", "leg"), "images"] == 90
     leg = targets[30:, 1] == 1
     expected = group_bootstrap(roc_auc, leg.astype(int), scores["region"][30:, 1], patients[30:], n=50)
@@ -183,7 +173,36 @@ def test_nothing_is_claimed_of_few_groups() -> None:
     scores = {"fracture": np.tile([0.4, 0.6], (60, 1))}
     targets = np.zeros((60, 1), np.int64)
     targets[:30] = 1  # thirty images, but of three patients
-    table = judged_labels(scores, targets, [BROKEN], np.r_[np.arange(30) // 10, np.arange(3, 33)], n=20)
+    table = BROKEN.judge(scores, targets, np.r_[np.arange(30) // 10, np.arange(3, 33)], n=20)
     assert table["auc"].isna().all() and table["note"].tolist() == ["3 groups on one side: nothing is claimed"]
-    assert judged_labels(scores, np.full((60, 1), -1), [BROKEN], n=20)["images"].tolist() == [0]
-    assert judged_labels(scores, targets, [BROKEN], n=20)["auc"].tolist() == [0.5]
+    assert BROKEN.judge(scores, np.full((60, 1), -1), n=20)["images"].tolist() == [0]
+    assert BROKEN.judge(scores, targets, n=20)["auc"].tolist() == [0.5]
+
+
+def test_the_table_to_read_has_a_dash_where_nothing_is_claimed() -> None:
+    rows = [("view", "lateral", 60, 30, 0.5, 0.25, 0.75, ""), ("view", "both", 60, 3, *[np.nan] * 3, "3 groups")]
+    judged = pd.DataFrame(rows, ["view: lateral", "view: both"], COLUMNS)
+    table = Tasks.summary(judged)
+    assert list(table.index) == list(judged.index) and list(table.columns) == ["images with it", "AUC", "remark"]
+    assert table.values.tolist() == [["30 of 60", "0.50 (0.25 to 0.75)", ""], ["3 of 60", "-", "3 groups"]]
+
+
+def test_networks_are_compared_task_by_task() -> None:
+    features, targets = images()
+    scores = TASKS.fit(features, targets, epochs=20).probabilities(features)
+    coin = {name: np.full_like(p, 0.5) for name, p in scores.items()}
+    gain = TASKS.compare(scores, coin, targets, n=30)
+    judged = TASKS.judge(scores, targets, n=1).groupby("task")["auc"].mean()
+    assert list(gain.index) == ["fracture: 1 answer", "region: 3 answers"]
+    assert np.allclose(gain["auc"], judged[gain["task"]] - 0.5) and (gain["low"] > 0).all()
+    assert TASKS.compare(scores, coin, targets, np.arange(120) // 30, n=30)["auc"].isna().all()
+
+
+def test_a_score_is_asked_what_it_leans_on_and_what_it_is_worth_within_a_label() -> None:
+    targets = np.stack([np.arange(120) % 2, np.arange(120) // 2 % 3], 1)
+    score = np.where(targets[:, 1] == 0, 0.9, 0.1)  # knows the hand, and nothing of fractures
+    leans, within = TASKS.leaning(score, targets, n=20), TASKS.within(score, targets, n=20)
+    assert list(leans.index) == ["region: hand", "region: leg", "region: hip"] == list(within.index)
+    assert leans["auc"].tolist() == [1, 0.25, 0.25] and leans["images"].tolist() == [60] * 3
+    assert within["auc"].tolist() == [0.5] * 3 and within["images"].tolist() == [40] * 3
+    assert BROKEN.leaning(score, targets[:, :1]).empty and BROKEN.within(score, targets[:, :1]).empty

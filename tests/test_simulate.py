@@ -11,12 +11,12 @@ import pytest
 from scipy import ndimage
 
 from fracturelib._io.files import InputError
-from fracturelib.simulate import simulate_dataset, simulate_image
+from fracturelib.simulate import simulate_image
 from fracturelib.simulate import view as view_module
 from fracturelib.simulate.anatomy import Bone, load_pack, pose
-from fracturelib.simulate.dataset import image_of, make_image, plan_images
+from fracturelib.simulate.dataset import image_of, make_image, plan_images, simulate_dataset
 from fracturelib.simulate.fractures import KINDS, SHATTERED, Slit, break_bone, rough_cut
-from fracturelib.simulate.image import image_formation
+from fracturelib.simulate.image import formed
 from fracturelib.simulate.patient import make_patient
 from fracturelib.simulate.physics import attenuation, spectrum, transmit
 from fracturelib.simulate.regions import REGIONS, region_of
@@ -128,7 +128,7 @@ def test_a_higher_voltage_penetrates_better_and_shows_less_contrast():
 
 
 def test_formation_shows_the_steps():
-    steps = image_formation("hand", seed=1, kv=55, fracture=None, size=160)
+    steps = formed(path_lengths("hand", seed=1, fracture=None, size=160, cast=False), "hand", seed=1, kv=55)
     assert steps.bone.shape == steps.soft.shape == steps.transmission.shape == steps.image.shape
     thick, thin = steps.bone > 5, (steps.bone == 0) & (steps.soft == 0)
     assert steps.transmission[thick].mean() < steps.transmission[thin].mean()
@@ -163,11 +163,11 @@ def test_an_interrupted_set_goes_on_to_the_same_set(small_set, tmp_path, monkeyp
 
     real, calls = dataset._write_image, []
 
-    def dies(image, *rest):
+    def dies(image, **rest):
         if len(calls) == 7:
             raise KeyboardInterrupt
         calls.append(image.name)
-        real(image, *rest)
+        real(image, **rest)
 
     monkeypatch.setattr(dataset, "_write_image", dies)
     with pytest.raises(KeyboardInterrupt):

@@ -12,14 +12,7 @@ from sklearn.metrics import roc_auc_score
 from fracturelib import cli
 from fracturelib._io.files import InputError
 from fracturelib.data.labels import STUDY_CLASSES
-from fracturelib.explain.slices import (
-    deciding_slice,
-    grown_in_slices,
-    judge_slices,
-    slice_evidence,
-    slice_maps,
-    volume_peak,
-)
+from fracturelib.explain.slices import SliceExplainer, grown_in_slices, volume_peak
 from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
 from fracturelib.models.poolings import POOLINGS
 from fracturelib.models.registry import build_model
@@ -147,7 +140,7 @@ def test_it_learns_from_labels_of_studies(trained: dict[str, Classifier], poolin
     classifier = trained[pooling]
     assert roc_auc_score(test.labels, classifier.scores(test.images)) > 0.9
     torn = np.flatnonzero(test.labels)
-    found = judge_slices(classifier, test.images[torn], masks[torn])
+    found = SliceExplainer(classifier).judge(test.images[torn], masks[torn])
     assert found["slice"].mean() > 0.8 > 0.5 > found["slice by chance"].mean()
 
 
@@ -174,11 +167,12 @@ def test_a_checkpoint_of_a_study_network(tmp_path: Path, trained: dict[str, Clas
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_evidence_adds_up(pooling: str) -> None:
     classifier, study = judged(pooling), volumes(2, 5)[0].images[1]
-    table = slice_evidence(classifier, study)
+    explainer = SliceExplainer(classifier)
+    table = explainer.evidence(study)
     whole, torn = classifier.logits(study[None])[0]
     assert len(table) == len(study) and table["weight"].sum() == pytest.approx(1)
     assert table["contribution"].sum() == pytest.approx(torn - whole, abs=1e-5)
-    assert deciding_slice(classifier, study) == table["change"].argmax()
+    assert explainer.deciding_slice(study) == table["change"].argmax()
     x = classifier.tensor(study[None])
     assert set(np.flatnonzero(table["weight"])) <= ({4} if pooling == "middle" else {2, 3, 4, 5, 6})
     for i in (2, 3, 4, 5, 6):
@@ -194,25 +188,26 @@ def test_evidence_adds_up(pooling: str) -> None:
 def test_evidence_of_one_slice_and_of_empty_ones() -> None:
     study = volumes(2, 5)[0].images[1]
     for pooling in POOLINGS:
-        classifier = judged(pooling)
-        alone = slice_evidence(classifier, study[:1])
+        explainer = SliceExplainer(judged(pooling))
+        alone = explainer.evidence(study[:1])
         assert alone["change"][0] == pytest.approx(alone["evidence"][0], abs=1e-6)
         filled = np.concatenate([study, np.zeros_like(study[:3])])
-        table = slice_evidence(classifier, filled)
+        table = explainer.evidence(filled)
         assert table["weight"][8:].sum() == table["change"][8:].abs().sum() == 0
-        assert np.allclose(table["change"][:8], slice_evidence(classifier, study)["change"], atol=1e-5)
+        assert np.allclose(table["change"][:8], explainer.evidence(study)["change"], atol=1e-5)
 
 
 def test_maps_through_the_slices(trained: dict[str, Classifier]) -> None:
     study = volumes(2, 5)[0].images[1]
     for pooling, classifier in trained.items():
-        maps = slice_maps(classifier, study)
+        explainer = SliceExplainer(classifier)
+        maps = explainer.maps(study)
         assert maps.shape == study.shape and maps.dtype == np.float32 and maps.min() >= 0
-        weights = slice_evidence(classifier, study)["weight"].to_numpy()
+        weights = explainer.evidence(study)["weight"].to_numpy()
         assert not maps[weights == 0].any() and not maps[:, :12].any() and not maps[:, :, 36:].any()
         assert pooling != "middle" or maps[[0, 1, 2, 3, 5, 6, 7]].max() == 0
     with pytest.raises(InputError, match="layer is 'stage9'; expected one of stage1, stage2, stage3, stage4"):
-        slice_maps(trained["max"], study, layer="stage9")
+        SliceExplainer(trained["max"]).maps(study, layer="stage9")
 
 
 def test_a_map_that_knows_is_judged_right() -> None:
@@ -223,21 +218,22 @@ def test_a_map_that_knows_is_judged_right() -> None:
     study = volumes(2, 5)[0].images[1]
     middle = np.zeros(study.shape, bool)
     middle[4, 20:28, 20:28] = True
-    found = judge_slices(judged("middle"), [study], [middle], untrained=judged("max"), tolerance=0).iloc[0]
+    explainer = SliceExplainer(judged("middle"))
+    found = explainer.judge([study], [middle], tolerance=0).iloc[0]
     assert found["slice"] == found["slice of the middle"] == found["peak of the middle"] == 1
     assert found["slice by chance"] == pytest.approx(1 / 5) and found["peak by chance"] == pytest.approx(64 / 24**2 / 5)
     with pytest.raises(InputError, match="mask 0 has shape"):
-        judge_slices(judged("max"), [study], [np.zeros(study.shape, bool)])
+        explainer.judge([study], [np.zeros(study.shape, bool)])
     with pytest.raises(InputError, match="masks has 0 volumes"):
-        judge_slices(judged("max"), [study], [])
+        explainer.judge([study], [])
 
 
 def test_other_networks_and_volumes_are_refused() -> None:
     small = Classifier(build_model("small_cnn", width=4).eval(), {"name": "small_cnn", "width": 4}, 48, 0.4, 0.2)
     with pytest.raises(InputError, match="the network is small_cnn; expected study_network"):
-        slice_evidence(small, np.zeros((3, 48, 48), np.uint8))
+        SliceExplainer(small)
     with pytest.raises(InputError, match=r"study is float64 of shape \(3, 48, 48\); expected uint8"):
-        slice_evidence(judged("max"), np.zeros((3, 48, 48)))  # type: ignore[arg-type]
+        SliceExplainer(judged("max")).evidence(np.zeros((3, 48, 48)))  # type: ignore[arg-type]
 
 
 def test_the_leak_by_slice() -> None:

@@ -1,4 +1,4 @@
-"""The explorer of studies, the view of a spin echo, and the figures of slices: what they show is what was computed."""
+"""The explorer of studies, and the view of a spin echo: what they show is what was computed."""
 
 import io
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from fracturelib._io.files import InputError
-from fracturelib.explain.slices import deciding_slice, slice_evidence, slice_maps
+from fracturelib.explain import SliceExplainer
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import build_model
-from fracturelib.simulate import TISSUES, spin_echo
+from fracturelib.simulate import TISSUES
 from fracturelib.simulate.knee_slice import _painted, knee_slice, tissue_signals
 from fracturelib.simulate.knee_space import KneePose, Stack, make_space
 from fracturelib.simulate.knee_tissues import signals
-from fracturelib.viz import SpinEchoView, StudyExplorer, evidence_plot, slices_plot
+from fracturelib.viz import SpinEchoView, StudyExplorer
 from fracturelib.viz._explorer_render import encode
 from fracturelib.viz._study_render import PANEL, bars_svg, nearest, slice_picture, spans, squared
 from fracturelib.viz.spin_echo import SATURATED, windowed
@@ -44,13 +44,13 @@ def decoded(image: widgets.Image) -> np.ndarray:
 def test_it_begins_at_the_deciding_slice_of_the_surest_tear() -> None:
     view = explorer()
     assert view.study.value == 1 and view.slice.max == 7
-    assert view.slice.value == deciding_slice(view.classifier, STUDIES.images[1])
+    assert view.slice.value == SliceExplainer(view.classifier).deciding_slice(STUDIES.images[1])
     assert "study 1: is torn; score 0.900 ≥ 0.500: predicted torn" in view.text.value
 
 
 def test_what_is_shown_is_the_slice_and_its_map() -> None:
     view = explorer()
-    maps = slice_maps(view.classifier, STUDIES.images[1])
+    maps = SliceExplainer(view.classifier).maps(STUDIES.images[1])
     for at in (0, 3, 7):
         view.slice.value = at
         expected = slice_picture(STUDIES.images[1, at], maps[at], top=float(maps.max()), opacity=0.6)
@@ -77,7 +77,7 @@ def test_going_through_slices_asks_the_network_never() -> None:
 
 def test_bars_are_the_evidence() -> None:
     view = explorer()
-    table = slice_evidence(view.classifier, STUDIES.images[1])
+    table = SliceExplainer(view.classifier).evidence(STUDIES.images[1])
     for name, column in (("change without it", "change"), ("pooling weight", "weight")):
         view.bars.value = name
         low, high = table[column].min(), table[column].max()
@@ -160,12 +160,6 @@ def test_wrong_input_is_a_line() -> None:
         "offset is 90; expected": lambda: knee_slice(offset=90),
         "tear is 'odd'; expected one of": lambda: knee_slice(tear="odd"),
         "tissues holds 'wood'; expected some of": lambda: tissue_signals(("wood",), tr=1, te=1),
-        "deciding is slice 9; expected 0 to 7": lambda: slices_plot(STUDIES.images[0], deciding=9),
-        "mask has shape": lambda: slices_plot(STUDIES.images[0], mask=MASKS[0][:1]),
-        "column is 'odd'; expected one of change": lambda: evidence_plot(
-            slice_evidence(network(), STUDIES.images[0]), column="odd"
-        ),
-        "truth has shape": lambda: evidence_plot(slice_evidence(network(), STUDIES.images[0]), truth=np.ones(3, bool)),
     }
     for line, call in wrong.items():
         with pytest.raises(InputError) as caught:
@@ -199,32 +193,14 @@ def test_times_and_switch_change_the_picture_as_the_equation_says() -> None:
     fat, first = TISSUES["fat"], view.picture.value
     for tr, te, on in ((600, 12, False), (4000, 90, True)):
         view.tr.value, view.te.value, view.fat_saturation.value = tr, te, on
-        expected = spin_echo(
-            fat.proton_density, fat.t1[1], fat.t2[1], tr=tr, te=te, fat=fat.fat, fat_saturation=SATURATED * on
-        )
-        assert view.signals["fat"] == pytest.approx(float(expected))
+        expected = fat.signal(tr=tr, te=te, fat_saturation=SATURATED * on)
+        assert view.signals["fat"] == pytest.approx(expected)
         noisy = view.knee.signal(tr=tr, te=te, fat_saturation=SATURATED * on) + view._noise[0]
         assert np.array_equal(view.image, windowed(np.hypot(noisy, view._noise[1])))
-        assert f"fat {float(expected):.2f}" in view.charts.value
+        assert f"fat {expected:.2f}" in view.charts.value
         assert view.picture.value != first
     assert "T2-weighted, fat saturated" in view.caption.value and "T2-weighted" in view.picture.tooltip
     view.close()
-
-
-def test_figures_of_slices() -> None:
-    table = slice_evidence(network(), STUDIES.images[1])
-    shows = MASKS[1].any(axis=(1, 2))
-    made = evidence_plot({"one": table, "two": table}, truth=shows, current=2)
-    bars = made.axes[1].containers[0]
-    assert np.allclose([b.get_height() for b in bars], table["change"])
-    spans_ = [p for p in made.axes[0].patches if p not in list(made.axes[0].containers[0])]
-    assert len(spans_) == shows.sum()
-    place = deciding_slice(network(), STUDIES.images[1])
-    figure = slices_plot(STUDIES.images[1], mask=MASKS[1], deciding=place, current=2, columns=4)
-    titles = [ax.get_title() for ax in figure.axes]
-    assert len(titles) == 8 and "decides" in titles[place] and "shown" in titles[2]
-    assert ["tear" in title for title in titles] == shows.tolist()
-    assert [len(ax.patches) for ax in figure.axes] == [(i == 2) + (i == place) for i in range(8)]
 
 
 def test_closing_frees_the_widgets() -> None:

@@ -13,6 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "pixel_orders": ["compare_orders"],
         "rivals": ["OutlinedImages"],
         "sanity_checks": ["cascade", "image_maps"],
-        "slices": ["deciding_slice", "judge_slices", "slice_evidence"],
+        "slices": ["SliceExplainer"],
     },
 )

@@ -24,8 +24,8 @@ Truth = NDArray[np.bool_]
 Place = tuple[int, int, int]
 
 
-def slice_evidence(classifier: Classifier, study: Volume) -> pd.DataFrame:
-    """What each slice adds to the evidence that the study shows a tear.
+class SliceExplainer:
+    """What a network makes of each slice of a study, which slice decides, and whether that is where the tear is.
 
     Evidence is the logit of "torn" minus that of "whole", before the temperature.
 
@@ -33,114 +33,147 @@ def slice_evidence(classifier: Classifier, study: Volume) -> pd.DataFrame:
     ----------
     classifier : Classifier
         Of a `StudyNetwork`.
-    study : (s, h, w) uint8
-
-    Returns
-    -------
-    DataFrame
-        One row a slice. weight: how much the pooling makes of it, 0..1, with the sum 1. evidence: of the slice by
-        itself. contribution: weight times evidence; the sum is the study's evidence. change: the study's evidence minus
-        that of the study without the slice (all of it, where no other slice is read). All are 0 for slices that the
-        network does not read.
 
     Raises
     ------
     InputError
-        If the network is none of studies, or the study is no such volume.
+        If the network is none of studies; by each method, if a study is no (s, h, w) uint8.
 
     Examples
     --------
-    >>> from fracturelib.models.study import StudyNetwork
     >>> classifier = Classifier(StudyNetwork("mean", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
     >>> study = np.random.default_rng(0).integers(0, 256, (5, 32, 32)).astype(np.uint8)
-    >>> slice_evidence(classifier, study)["weight"].round(2).tolist()  # the middle three are read
+    >>> explainer = SliceExplainer(classifier)
+    >>> explainer.evidence(study)["weight"].round(2).tolist()  # the middle three are read
     [0.0, 0.33, 0.33, 0.33, 0.0]
+    >>> explainer.deciding_slice(study) in (1, 2, 3), explainer.maps(study).shape
+    (True, (5, 32, 32))
     """
-    model = _network(classifier)
-    x = classifier.tensor(_checked(study, "study")[None])
-    with torch.inference_mode():
-        places, _ = model.places(x)
-        features, logits = model.each_slice(x[:, places[0]])  # (1, k, ...)
-        k = len(places[0])
-        every = torch.cat([torch.ones(1, k), 1 - torch.eye(k)]).bool()  # in row 1 + i all but slice i
-        weights = model.weights(features.expand(k + 1, -1, -1), logits.expand(k + 1, -1, -1), every)
-        weights = torch.where(every, weights, 0.0)  # where there is no other slice, nothing is left
-        own = logits[0, :, 1] - logits[0, :, 0]
-        evidence = weights @ own  # of the study, and of the study without each slice
-    values = {
-        "weight": weights[0],
-        "evidence": own,
-        "contribution": weights[0] * own,
-        "change": evidence[0] - evidence[1:],
-    }
-    found = pd.DataFrame({name: value.double().numpy() for name, value in values.items()}, index=places[0].numpy())
-    return found.reindex(range(len(study)), fill_value=0.0).rename_axis("slice")
+
+    def __init__(self, classifier: Classifier) -> None:
+        if not isinstance(classifier.model, StudyNetwork):
+            raise InputError(f"the network is {classifier.architecture['name']}; expected study_network")
+        self.classifier, self.model = classifier, classifier.model.eval()
+
+    def _tensor(self, study: Volume) -> torch.Tensor:
+        """As the network wants it: (1, s, h, w)."""
+        if not isinstance(study, np.ndarray) or study.ndim != 3 or study.dtype != np.uint8 or not study.size:
+            found = f"{study.dtype} of shape {study.shape}" if isinstance(study, np.ndarray) else type(study).__name__
+            raise InputError(f"study is {found}; expected uint8, (slices, height, width)")
+        return self.classifier.tensor(study[None])
+
+    def evidence(self, study: Volume) -> pd.DataFrame:
+        """What each slice adds to the evidence that the study shows a tear: (s, h, w) uint8 -> one row a slice.
+
+        weight: how much the pooling makes of it, 0..1, with the sum 1. evidence: of the slice by itself. contribution:
+        weight times evidence; the sum is the study's evidence. change: the study's evidence minus that of the study
+        without the slice (all of it, where no other slice is read). All are 0 for slices that the network does not
+        read.
+        """
+        x = self._tensor(study)
+        with torch.inference_mode():
+            places, _ = self.model.places(x)
+            features, logits = self.model.each_slice(x[:, places[0]])  # (1, k, ...)
+            k = len(places[0])
+            every = torch.cat([torch.ones(1, k), 1 - torch.eye(k)]).bool()  # in row 1 + i all but slice i
+            weights = self.model.weights(features.expand(k + 1, -1, -1), logits.expand(k + 1, -1, -1), every)
+            weights = torch.where(every, weights, 0.0)  # where there is no other slice, nothing is left
+            own = logits[0, :, 1] - logits[0, :, 0]
+            evidence = weights @ own  # of the study, and of the study without each slice
+        values = {
+            "weight": weights[0],
+            "evidence": own,
+            "contribution": weights[0] * own,
+            "change": evidence[0] - evidence[1:],
+        }
+        found = pd.DataFrame({name: value.double().numpy() for name, value in values.items()}, index=places[0].numpy())
+        return found.reindex(range(len(study)), fill_value=0.0).rename_axis("slice")
+
+    def deciding_slice(self, study: Volume) -> int:
+        """The slice without which the evidence for a tear would fall most: the largest change of `evidence`.
+
+        Only slices that the pooling gives a weight are asked.
+        """
+        return deciding_of(self.evidence(study))
+
+    def maps(self, study: Volume, *, layer: str | None = None) -> NDArray[np.float32]:
+        """Grad-CAM of the study's evidence for a tear, through every slice: (s, h, w) float32, in logit units.
+
+        `layer` is "stage1" (fine) to "stage4" (coarse), the last if not given; another is an InputError. Slices that
+        the pooling gives no weight are 0, and so is what the network does not read.
+        """
+        layers = stages(self.model)
+        name = list(layers)[-1] if layer is None else layer
+        if name not in layers:
+            raise InputError(f"layer is {name!r}; expected one of {', '.join(layers)}")
+        x = self._tensor(study)
+        with GradCAM(self.model, layers[name]) as cam:
+            heats = cam(x, "difference")
+        maps = np.zeros(study.shape, np.float32)
+        read = maps[(slice(None), *centre(*study.shape[1:]))]  # a view
+        for place, heat in zip(self.model.places(x)[0][0].tolist(), heats, strict=True):
+            read[place] = upsample(heat, read.shape[1:])
+        return maps
+
+    def judge(
+        self, studies: Sequence[Volume] | Volume, masks: Sequence[Truth] | Truth, *, tolerance: int | None = None
+    ) -> pd.DataFrame:
+        """Whether the deciding slice shows the tear, and whether the map's peak lies in it, for each torn study.
+
+        Parameters
+        ----------
+        studies : n of (s, h, w) uint8
+        masks : n of (s, h, w) bool
+            None of them empty.
+        tolerance : int, optional
+            Pixels beside the mask, within its slices, that count for the peak; that of `tolerance_at` if not given.
+
+        Returns
+        -------
+        DataFrame
+            One row a study; 1 for yes and 0 for no, or a probability.
+            slice, slice of the middle, slice by chance: whether the slice that is chosen shows a part of the tear.
+            peak, peak of the middle, peak by chance: whether the place that is chosen lies in the dilated mask. The
+            middle is the middle of the middle slice; chance is any slice that is read by networks of several, and any
+            place that they read in it.
+
+        Raises
+        ------
+        InputError
+            If shapes do not fit, or a mask is empty.
+        """
+        if len(studies) != len(masks) or not len(masks):
+            raise InputError(
+                f"masks has {len(masks)} volumes; expected one for each of {len(studies)} studies, at least one"
+            )
+        rows = []
+        for i, (study, mask) in enumerate(zip(studies, masks, strict=True)):
+            if mask.shape != study.shape or not mask.any():
+                raise InputError(
+                    f"mask {i} has shape {mask.shape} and {int(mask.sum())} pixels; expected a tear in {study.shape}"
+                )
+            rows.append(self._judged(study, mask, grown_in_slices(mask, tolerance)))
+        return pd.DataFrame(rows)
+
+    def _judged(self, study: Volume, mask: Truth, near: Truth) -> dict[str, float]:
+        """A row of `judge`; `near` is the mask with what counts beside it."""
+        shows = np.asarray(mask.any(axis=(1, 2)))
+        present = present_slices(torch.from_numpy(study[None]))
+        read, middle = (middle_slices(present, part)[0].numpy() for part in (READ, 0.0))
+        peak = volume_peak(self.maps(study))
+        return {
+            "slice of the middle": float(shows[middle].any()),
+            "slice by chance": float(shows[read].mean()),
+            "peak of the middle": float(near[middle, study.shape[1] // 2, study.shape[2] // 2].any()),
+            "peak by chance": float(near[(read, *centre(*study.shape[1:]))].mean()),
+            "slice": float(shows[self.deciding_slice(study)]),
+            "peak": float(peak is not None and near[peak]),
+        }
 
 
-def deciding_slice(classifier: Classifier, study: Volume) -> int:
-    """The slice without which the evidence for a tear would fall most: the largest change of `slice_evidence`.
-
-    Only slices that the pooling gives a weight are asked. Parameters and errors are those of `slice_evidence`.
-
-    Examples
-    --------
-    >>> from fracturelib.models.study import StudyNetwork
-    >>> classifier = Classifier(StudyNetwork("middle", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
-    >>> deciding_slice(classifier, np.random.default_rng(0).integers(0, 256, (5, 32, 32)).astype(np.uint8))
-    2
-    """
-    return deciding_of(slice_evidence(classifier, study))
-
-
-def deciding_of(table: pd.DataFrame) -> int:
-    """The slice that decides, of a table of `slice_evidence`."""
-    return int(table["change"].where(table["weight"] > 0).idxmax())
-
-
-def slice_maps(
-    classifier: Classifier, study: Volume, *, layer: str | None = None, relu: bool = True
-) -> NDArray[np.float32]:
-    """Grad-CAM of the study's evidence for a tear, through every slice.
-
-    Parameters
-    ----------
-    classifier, study
-        As for `slice_evidence`.
-    layer : str, optional
-        "stage1" (fine) to "stage4" (coarse); the last if not given.
-    relu : bool
-        Keep only evidence for a tear.
-
-    Returns
-    -------
-    (s, h, w) float32, in logit units
-        Slices that the pooling gives no weight are 0, and so is what the network does not read.
-
-    Raises
-    ------
-    InputError
-        As `slice_evidence`, or if there is no such layer.
-
-    Examples
-    --------
-    >>> from fracturelib.models.study import StudyNetwork
-    >>> classifier = Classifier(StudyNetwork("mean", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
-    >>> slice_maps(classifier, np.random.default_rng(0).integers(0, 256, (5, 32, 32)).astype(np.uint8)).shape
-    (5, 32, 32)
-    """
-    model = _network(classifier)
-    layers = stages(model)
-    name = list(layers)[-1] if layer is None else layer
-    if name not in layers:
-        raise InputError(f"layer is {name!r}; expected one of {', '.join(layers)}")
-    x = classifier.tensor(_checked(study, "study")[None])
-    with GradCAM(model, layers[name]) as cam:
-        heats = cam(x, "difference", relu=relu)
-    maps = np.zeros(study.shape, np.float32)
-    read = maps[(slice(None), *centre(*study.shape[1:]))]  # a view
-    for place, heat in zip(model.places(x)[0][0].tolist(), heats, strict=True):
-        read[place] = upsample(heat, read.shape[1:])
-    return maps
+def deciding_of(evidence: pd.DataFrame) -> int:
+    """The slice that decides, of a table of `SliceExplainer.evidence`."""
+    return int(evidence["change"].where(evidence["weight"] > 0).idxmax())
 
 
 def volume_peak(maps: NDArray[np.float32]) -> Place | None:
@@ -168,95 +201,3 @@ def grown_in_slices(mask: Truth, tolerance: int | None = None) -> Truth:
     """
     near = tolerance_at(mask.shape[1]) if tolerance is None else tolerance
     return np.stack([grown(part, near) > 0 if part.any() else np.zeros(part.shape, bool) for part in mask])
-
-
-def judge_slices(
-    classifier: Classifier,
-    studies: Sequence[Volume] | Volume,
-    masks: Sequence[Truth] | Truth,
-    *,
-    untrained: Classifier | None = None,
-    tolerance: int | None = None,
-) -> pd.DataFrame:
-    """Whether the deciding slice shows the tear, and whether the map's peak lies in it, for each torn study.
-
-    Parameters
-    ----------
-    classifier, untrained : Classifier
-        Of a `StudyNetwork`; `untrained` is one with the weights that training began with.
-    studies : n of (s, h, w) uint8
-    masks : n of (s, h, w) bool
-        None of them empty.
-    tolerance : int, optional
-        Pixels beside the mask, within its slices, that count for the peak; that of `tolerance_at` if not given.
-
-    Returns
-    -------
-    DataFrame
-        One row a study; 1 for yes and 0 for no, or a probability.
-        slice, slice of the middle, slice by chance, slice of the untrained: whether the slice that is chosen shows a
-        part of the tear. peak, peak of the middle, peak by chance, peak of the untrained: whether the place that is
-        chosen lies in the dilated mask. The middle is the middle of the middle slice; chance is any slice that is
-        read by networks of several, and any place that they read in it.
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit, or a mask is empty.
-
-    Examples
-    --------
-    >>> from fracturelib.models.study import StudyNetwork
-    >>> classifier = Classifier(StudyNetwork("mean", width=4), {"name": "study_network"}, 32, 0.5, 0.2)
-    >>> study = np.random.default_rng(0).integers(0, 256, (1, 5, 32, 32)).astype(np.uint8)
-    >>> mask = np.zeros(study.shape, bool)
-    >>> mask[0, 2, 12:20, 12:20] = True
-    >>> judge_slices(classifier, study, mask)[["slice of the middle", "slice by chance"]].round(2).values.tolist()
-    [[1.0, 0.33]]
-    """
-    if len(studies) != len(masks) or not len(masks):
-        raise InputError(
-            f"masks has {len(masks)} volumes; expected one for each of {len(studies)} studies, at least one"
-        )
-    rows = []
-    for i, (study, mask) in enumerate(zip(studies, masks, strict=True)):
-        if mask.shape != study.shape or not mask.any():
-            raise InputError(
-                f"mask {i} has shape {mask.shape} and {int(mask.sum())} pixels; expected a tear in {study.shape}"
-            )
-        rows.append(_judged(study, mask, grown_in_slices(mask, tolerance), classifier, untrained))
-    return pd.DataFrame(rows)
-
-
-def _judged(
-    study: Volume, mask: Truth, near: Truth, classifier: Classifier, untrained: Classifier | None
-) -> dict[str, float]:
-    """A row of `judge_slices`; `near` is the mask with what counts beside it."""
-    shows = np.asarray(mask.any(axis=(1, 2)))
-    present = present_slices(torch.from_numpy(study[None]))
-    read, middle = (middle_slices(present, part)[0].numpy() for part in (READ, 0.0))
-    row = {
-        "slice of the middle": float(shows[middle].any()),
-        "slice by chance": float(shows[read].mean()),
-        "peak of the middle": float(near[middle, study.shape[1] // 2, study.shape[2] // 2].any()),
-        "peak by chance": float(near[(read, *centre(*study.shape[1:]))].mean()),
-    }
-    for of, network in (("", classifier), (" of the untrained", untrained)):
-        if network is not None:
-            place = volume_peak(slice_maps(network, study))
-            row[f"slice{of}"] = float(shows[deciding_slice(network, study)])
-            row[f"peak{of}"] = float(place is not None and near[place])
-    return row
-
-
-def _network(classifier: Classifier) -> StudyNetwork:
-    if not isinstance(classifier.model, StudyNetwork):
-        raise InputError(f"the network is {classifier.architecture['name']}; expected study_network")
-    return classifier.model.eval()
-
-
-def _checked(study: Volume, name: str) -> Volume:
-    if not isinstance(study, np.ndarray) or study.ndim != 3 or study.dtype != np.uint8 or not study.size:
-        found = f"{study.dtype} of shape {study.shape}" if isinstance(study, np.ndarray) else type(study).__name__
-        raise InputError(f"{name} is {found}; expected uint8, (slices, height, width)")
-    return study

@@ -1,27 +1,21 @@
 """A whole data set: planned from the seed, made image by image on all cores, and joined at the end."""
 
 import json
-import multiprocessing
 import os
-import shutil
-import signal
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from fracturelib._io.files import InputError, atomic_path
 from fracturelib._io.parts import sweep
-from fracturelib._io.processes import end_with_parent, interrupts_held
 from fracturelib.simulate.image import SimulatedImage, simulate_image
+from fracturelib.simulate.parts import RECIPE, PartedSet, recipe_of
 from fracturelib.simulate.patient import PREVALENCE
 from fracturelib.simulate.regions import REGIONS, region_of
 from fracturelib.simulate.view import BOTH
@@ -50,8 +44,6 @@ COLUMNS = (
     "kv",
 )
 QUALITY = 82
-UNFINISHED = ".unfinished"
-RECIPE = "simulation.json"
 
 
 @dataclass(frozen=True)
@@ -173,14 +165,14 @@ def _instance(mask: np.ndarray) -> dict[str, Any] | None:
     return {"segmentation": polygons, "bbox": [x, y, w, h], "area": int(mask.sum()), "iscrowd": 0}
 
 
-def _write_image(image: Image, folder: Path, size: int) -> None:
-    made = make_image(image, size=size)
-    label = int(bool(made.masks))
+def _write_image(image: Image, *, made: PartedSet, size: int) -> None:
+    drawn = make_image(image, size=size)
+    label = int(bool(drawn.masks))
     file = f"{image.split}/{CLASS_FOLDERS[label]}/{image.name}.jpg"
-    height, width = made.image.shape
-    with atomic_path(folder / file) as temporary:
+    height, width = drawn.image.shape
+    with atomic_path(made.folder / file) as temporary:
         options = [cv2.IMWRITE_JPEG_QUALITY, QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-        temporary.write_bytes(cv2.imencode(".jpg", made.image, options)[1].tobytes())
+        temporary.write_bytes(cv2.imencode(".jpg", drawn.image, options)[1].tobytes())
     record = {
         "file": file,
         "split": image.split,
@@ -188,31 +180,11 @@ def _write_image(image: Image, folder: Path, size: int) -> None:
         "group": image.group,
         "width": width,
         "height": height,
-        **made.metadata,
+        **drawn.metadata,
     }
-    instances = [i for i in map(_instance, made.masks) if i is not None]
-    with atomic_path(folder / UNFINISHED / f"{image.name}.json") as temporary:
+    instances = [i for i in map(_instance, drawn.masks) if i is not None]
+    with atomic_path(made.record(image.name)) as temporary:
         temporary.write_text(json.dumps({"record": record, "instances": instances}))
-
-
-def _begin(told_to_stop: Event) -> None:
-    """What a worker does first."""
-    global _stopped
-    _stopped = told_to_stop.is_set
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who tells
-    cv2.setNumThreads(1)
-
-
-_stopped: Callable[[], bool] = bool  # of a worker: whether its parent has told it to stop
-
-
-def _work(images: list[Image], folder: Path, size: int) -> int:
-    for image in images:
-        if _stopped():
-            break
-        _write_image(image, folder, size)
-    return len(images)
 
 
 def simulate_dataset(
@@ -259,70 +231,29 @@ def simulate_dataset(
     folder = Path(out)
     _check(images, size, regions, shortcut, workers)
     config = {"images": images, "seed": seed, "size": size, "regions": list(regions), "shortcut": shortcut or {}}
-    if _is_made(folder, config):
-        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # of a call that was killed at its last moment
-        return pd.read_csv(folder / "manifest.csv", keep_default_na=False)
-    with atomic_path(folder / UNFINISHED / RECIPE) as temporary:
-        temporary.write_text(json.dumps(config))
+    made = PartedSet(folder, config)
+    if (finished := made.finished()) is not None:
+        return finished
     radiographs = plan_images(images, seed=seed, regions=regions, shortcut=shortcut)
-    waiting = [f for f in radiographs if not (folder / UNFINISHED / f"{f.name}.json").is_file()]
-    _run(waiting, folder, size, workers or os.cpu_count() or 1, progress, len(radiographs))
+    write = partial(_write_image, made=made, size=size)
+    made.make(radiographs, write, processes=workers or os.cpu_count() or 1, unit="image", progress=progress)
     for split in SHARES:
         for name in CLASS_FOLDERS:
             sweep(folder / split / name)
-    return _join(folder, radiographs, config)
+    return _join(made, radiographs)
 
 
-def _is_made(folder: Path, config: dict[str, Any]) -> bool:
-    """Whether the data set is there already; InputError if something else is."""
-    done, begun = _recipe_of(folder / RECIPE), _recipe_of(folder / UNFINISHED / RECIPE)
-    if done == config and (folder / "manifest.csv").is_file():
-        return True
-    strange = folder.is_dir() and any(p.name != UNFINISHED for p in folder.iterdir())
-    held = done if begun is None else begun
-    if held not in (None, config) or (begun is None and strange):
-        raise InputError(
-            f"{folder} is not empty and holds another data set; expected a new folder, or one that the same call began"
-        )
-    return False
-
-
-def _run(images: list[Image], folder: Path, size: int, workers: int, progress: bool, total: int) -> None:
-    chunks = [images[i : i + 8] for i in range(0, len(images), 8)]
-    with tqdm(total=total, initial=total - len(images), unit="image", disable=not progress) as bar:
-        if workers == 1 or len(chunks) < 2:
-            for chunk in chunks:
-                bar.update(_work(chunk, folder, size))
-            return
-        context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-        stop, workers = context.Event(), min(workers, len(chunks))
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(stop,)) as pool:
-            try:
-                with interrupts_held():
-                    jobs = [pool.submit(_work, chunk, folder, size) for chunk in chunks]
-                for job in as_completed(jobs):
-                    bar.update(job.result())
-            except BrokenProcessPool:
-                raise InputError(
-                    f"{folder}: a worker process was lost, perhaps for want of memory; expected all to go on: "
-                    "give the same command again, with fewer --workers"
-                ) from None
-            finally:  # if all is done, nobody is left to be told
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _join(folder: Path, images: list[Image], config: dict[str, Any]) -> pd.DataFrame:
-    """Manifest and annotations from the records of all images; written last: a folder with a manifest is whole."""
+def _join(made: PartedSet, images: list[Image]) -> pd.DataFrame:
+    """Manifest and annotations from the records of all images."""
     records, pictures, annotations = [], [], []
     for number, image in enumerate(images, start=1):
-        made = json.loads((folder / UNFINISHED / f"{image.name}.json").read_text())
-        record = made["record"]
+        told = json.loads(made.record(image.name).read_text())
+        record = told["record"]
         records.append(record)
         pictures.append(
             {"id": number, "file_name": record["file"], "width": record["width"], "height": record["height"]}
         )
-        annotations += [{"id": 0, "image_id": number, "category_id": 1, **instance} for instance in made["instances"]]
+        annotations += [{"id": 0, "image_id": number, "category_id": 1, **instance} for instance in told["instances"]]
     for number, annotation in enumerate(annotations, start=1):
         annotation["id"] = number
     frame = pd.DataFrame(records)[list(COLUMNS)].sort_values("file", ignore_index=True)
@@ -332,22 +263,10 @@ def _join(folder: Path, images: list[Image], config: dict[str, Any]) -> pd.DataF
         "annotations": annotations,
         "categories": [{"id": 1, "name": "fracture"}],
     }
-    with atomic_path(folder / "annotations.json") as temporary:
+    with atomic_path(made.folder / "annotations.json") as temporary:
         temporary.write_text(json.dumps(coco, separators=(",", ":")))
-    with atomic_path(folder / RECIPE) as temporary:
-        temporary.write_text(json.dumps(config, indent=1))
-    with atomic_path(folder / "manifest.csv") as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
-    shutil.rmtree(folder / UNFINISHED)
+    made.finish(frame)
     return frame
-
-
-def _recipe_of(path: Path) -> dict[str, Any] | None:
-    """What a file says that a data set was made from, None without one; of a spoilt one, what none is made from."""
-    try:
-        return (json.loads(path.read_text()) or {"spoilt": True}) if path.is_file() else None
-    except (ValueError, RecursionError):
-        return {"spoilt": True}
 
 
 def _check(
@@ -371,7 +290,7 @@ def _check(
 
 def image_of(folder: str | Path, name: str) -> Image:
     """The plan of one image of a finished data set, by its name without folder and suffix, to make it again."""
-    config = _recipe_of(Path(folder) / RECIPE)
+    config = recipe_of(Path(folder))
     if config is None:
         raise InputError(f"{folder} has no {RECIPE}; expected a folder made by simulate_dataset")
     images = plan_images(config["images"], seed=config["seed"], regions=config["regions"], shortcut=config["shortcut"])

@@ -129,26 +129,8 @@ class Formation:
     masks: list[np.ndarray]
 
 
-def image_formation(
-    region: str,
-    *,
-    seed: int,
-    kv: float = 55.0,
-    view: str | None = None,
-    fracture: str | None = "random",
-    gap: float | None = None,
-    severity: float | None = None,
-    size: int = 320,
-) -> Formation:
-    """Path length, attenuation at a tube voltage, exposure, display. Parameters as in `simulate_image`."""
-    lengths = path_lengths(
-        region, seed=seed, view=view, fracture=fracture, gap=gap, severity=severity, size=size, cast=False
-    )
-    return formed(lengths, region, seed=seed, kv=kv)
-
-
 def formed(lengths: PathLengths, region: str, *, seed: int, kv: float) -> Formation:
-    """What a tube voltage makes of path lengths that are known already; as `image_formation`."""
+    """Path lengths, attenuation at a voltage in kV, exposure, display; `region` and `seed` as of the path lengths."""
     if not 40 <= kv <= 120:
         raise InputError(f"kv is {kv}; expected 40 to 120")
     rng = stream(seed, region, 11, 0)

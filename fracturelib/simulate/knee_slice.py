@@ -11,7 +11,7 @@ from fracturelib.simulate.knee_injury import paint_effusion
 from fracturelib.simulate.knee_ligament import TEARS, paint_acl
 from fracturelib.simulate.knee_paint import Canvas, Texture
 from fracturelib.simulate.knee_space import KneePose, Space, Stack, make_space
-from fracturelib.simulate.knee_tissues import FIELDS, TISSUES, spin_echo
+from fracturelib.simulate.knee_tissues import TISSUES
 
 BUILD = Build(fat=7.0, muscle=1.0, cartilage=1.0, red_marrow=0.3)
 FIELD_OF_VIEW, THICK, OFFSET, EFFUSION = 130.0, 3.0, 2.0, 5.0  # mm
@@ -39,7 +39,7 @@ class KneeSlice:
     def signal(self, *, tr: float, te: float, fat_saturation: float = 0.0, field: float = 3.0) -> np.ndarray:
         """The signal of a spin echo without noise: (height, width) float32, relative to water with full magnetization.
 
-        Parameters are those of `spin_echo`; `field` is 1.5 or 3.0 tesla.
+        Parameters are those of `KneeTissue.signal`.
 
         Examples
         --------
@@ -54,26 +54,20 @@ class KneeSlice:
 def tissue_signals(
     tissues: tuple[str, ...], *, tr: float, te: float, fat_saturation: float = 0.0, field: float = 3.0
 ) -> np.ndarray:
-    """The signal of each of some tissues by `spin_echo`: k names of `TISSUES` -> (k,) float64.
+    """The signal of each of some tissues by `KneeTissue.signal`: k names of `TISSUES` -> (k,) float64.
 
-    Raises InputError as `spin_echo`, or if there are no values for a tissue or a field.
+    Raises InputError as that does, or if there are no values for a tissue.
 
     Examples
     --------
     >>> tissue_signals(("fluid", "fat"), tr=3000, te=30, fat_saturation=0.9).round(3).tolist()
     [0.531, 0.098]
     """
-    if field not in FIELDS:
-        raise InputError(f"field is {field}; expected one of {', '.join(map(str, FIELDS))} (tesla)")
     for name in tissues:
         if name not in TISSUES:
             raise InputError(f"tissues holds {name!r}; expected some of {', '.join(TISSUES)}")
-    known, at = [TISSUES[name] for name in tissues], FIELDS.index(field)
-    return spin_echo(
-        np.array([t.proton_density for t in known]), np.array([t.t1[at] for t in known]),
-        np.array([t.t2[at] for t in known]), tr=tr, te=te, fat=np.array([t.fat for t in known]),
-        fat_saturation=fat_saturation,
-    )  # fmt: skip
+    how = {"tr": tr, "te": te, "fat_saturation": fat_saturation, "field": field}
+    return np.array([TISSUES[name].signal(**how) for name in tissues])
 
 
 def knee_slice(seed: int = 0, *, tear: str = "none", size: int = 256, offset: float = OFFSET) -> KneeSlice:

@@ -26,9 +26,18 @@ GOLD = "Gold 2004"
 
 @dataclass(frozen=True)
 class KneeTissue:
-    """Proton density relative to water (0..1), T1 and T2 in ms at each of `FIELDS`, and which part of it is fat (0..1).
+    """A tissue, and what a spin echo hears of it.
 
-    `source` says who measured the times, or that they are a guess.
+    Attributes
+    ----------
+    proton_density : float
+        Relative to water, 0..1.
+    t1, t2 : tuple of float
+        In ms, at each of `FIELDS`.
+    fat : float
+        Which part of the protons is fat, 0..1.
+    source : str
+        Who measured the times, or that they are a guess.
     """
 
     proton_density: float
@@ -36,6 +45,45 @@ class KneeTissue:
     t2: tuple[float, float]
     fat: float = 0.0
     source: str = GOLD
+
+    def signal(self, *, tr: float, te: float, fat_saturation: float = 0.0, field: float = 3.0) -> float:
+        """The signal of a spin echo, relative to that of water with full magnetization.
+
+        The longitudinal magnetization recovers with T1 during TR, the transverse one decays with T2 during TE:
+        PD (1 - exp(-TR / T1)) exp(-TE / T2). Fat saturation takes its proportion from the part that is fat.
+
+        Parameters
+        ----------
+        tr, te : float
+            Repetition and echo time in ms, above 0 and from 0.
+        fat_saturation : float
+            Which part of the fat's signal is taken away, 0 (none) to 1 (all).
+        field : float
+            1.5 or 3.0 tesla.
+
+        Raises
+        ------
+        InputError
+            If a time or a proportion is out of its range, or there are no values for the field.
+
+        Examples
+        --------
+        >>> round(TISSUES["fluid"].signal(tr=3000, te=30), 3)
+        0.531
+        >>> round(TISSUES["fat"].signal(tr=3000, te=30, fat_saturation=0.9), 3)
+        0.098
+        """
+        if not tr > 0:
+            raise InputError(f"tr is {tr}; expected a time in ms above 0")
+        if not te >= 0:
+            raise InputError(f"te is {te}; expected a time in ms from 0")
+        if not 0 <= fat_saturation <= 1:
+            raise InputError(f"fat_saturation is {fat_saturation}; expected 0 to 1")
+        if field not in FIELDS:
+            raise InputError(f"field is {field}; expected one of {', '.join(map(str, FIELDS))} (tesla)")
+        t1, t2 = (times[FIELDS.index(field)] for times in (self.t1, self.t2))
+        recovered = 1 - np.exp(-tr / t1)
+        return float(self.proton_density * recovered * np.exp(-te / t2) * (1 - self.fat * fat_saturation))
 
 
 _GUESS = "a guess"
@@ -60,70 +108,7 @@ TISSUES: dict[str, KneeTissue] = {
 }
 
 
-def spin_echo(
-    proton_density: float | np.ndarray,
-    t1: float | np.ndarray,
-    t2: float | np.ndarray,
-    *,
-    tr: float,
-    te: float,
-    fat: float | np.ndarray = 0.0,
-    fat_saturation: float = 0.0,
-) -> np.ndarray:
-    """The signal of a spin echo, relative to that of water with full magnetization.
-
-    The longitudinal magnetization recovers with T1 during TR, the transverse one decays with T2 during TE:
-    PD (1 - exp(-TR / T1)) exp(-TE / T2). Fat saturation takes its proportion from the part that is fat.
-
-    Parameters
-    ----------
-    proton_density, t1, t2 : float or ndarray
-        Relative to water, 0..1; ms; ms. Shapes that broadcast.
-    tr, te : float
-        Repetition and echo time in ms, above 0 and from 0.
-    fat : float or ndarray
-        Which part of the protons is fat, 0..1.
-    fat_saturation : float
-        Which part of the fat's signal is taken away, 0 (none) to 1 (all).
-
-    Returns
-    -------
-    ndarray
-        Float, of the parameters' common shape.
-
-    Raises
-    ------
-    InputError
-        If a time or a proportion is out of its range.
-
-    Examples
-    --------
-    >>> fluid, fat = TISSUES["fluid"], TISSUES["fat"]
-    >>> round(float(spin_echo(fluid.proton_density, fluid.t1[1], fluid.t2[1], tr=3000, te=30)), 3)
-    0.531
-    >>> round(float(spin_echo(fat.proton_density, fat.t1[1], fat.t2[1], tr=3000, te=30, fat=1, fat_saturation=0.9)), 3)
-    0.072
-    """
-    if not tr > 0:
-        raise InputError(f"tr is {tr}; expected a time in ms above 0")
-    if not te >= 0:
-        raise InputError(f"te is {te}; expected a time in ms from 0")
-    if not 0 <= fat_saturation <= 1:
-        raise InputError(f"fat_saturation is {fat_saturation}; expected 0 to 1")
-    if np.min(t1) <= 0 or np.min(t2) <= 0:
-        raise InputError("t1 or t2 is not above 0; expected times in ms")
-    kept = 1 - np.asarray(fat, float) * fat_saturation
-    recovered = 1 - np.exp(-tr / np.asarray(t1, float))
-    return np.asarray(proton_density * recovered * np.exp(-te / np.asarray(t2, float)) * kept)
-
-
 def signals(field: float, *, tr: float, te: float) -> dict[str, tuple[float, float]]:
     """Of each tissue the signal of its water and that of its fat, before any fat saturation."""
-    if field not in FIELDS:
-        raise InputError(f"field is {field}; expected one of {', '.join(map(str, FIELDS))} (tesla)")
-    number = FIELDS.index(field)
-    found = {}
-    for name, tissue in TISSUES.items():
-        whole = float(spin_echo(tissue.proton_density, tissue.t1[number], tissue.t2[number], tr=tr, te=te))
-        found[name] = (whole * (1 - tissue.fat), whole * tissue.fat)
-    return found
+    whole = {name: tissue.signal(tr=tr, te=te, field=field) for name, tissue in TISSUES.items()}
+    return {name: (whole[name] * (1 - tissue.fat), whole[name] * tissue.fat) for name, tissue in TISSUES.items()}

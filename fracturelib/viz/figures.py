@@ -24,6 +24,7 @@ from fracturelib.metrics.classification import Confusion, average_precision, con
 # Okabe & Ito's colours, which colour-blind readers can tell apart; the two also differ in grey print.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
 CLASS_COLOURS = (BLUE, RED)
+MARKS = ((BLUE, "o"), (RED, "s"), (GREEN, "^"), (ORANGE, "D"), (GREY, "v"))  # of series in one plot
 OUTLINE = "#00E5FF"
 STYLE: Any = {
     "font.size": 11,
@@ -303,29 +304,50 @@ def triptych(
     return made
 
 
-def dots_plot(panels: Mapping[str, Mapping[str, pd.DataFrame]], *, line: float = 0.5) -> Figure:
-    """A label a row, a mark a network, with its interval: what the axis says -> network -> task, class, auc, low, high.
+def dots_plot(
+    panels: Mapping[str, pd.DataFrame], value: str, *, series: str | None = None, line: float | None = None
+) -> Figure:
+    """Values with their intervals: a panel for each table, a row for each label, a mark for each series.
 
-    Labels without a figure are left out, and a panel of which none is left says so. `line` is what a coin would get.
+    Parameters
+    ----------
+    panels : mapping of str to DataFrame
+        What the horizontal axis says -> a table whose index names the rows. Rows without a value are left out, and a
+        panel of which none is left says so. The columns low and high, where there are any, are an interval.
+    value : str
+        The column that is drawn.
+    series : str, optional
+        The column that tells the marks of a row apart, up to five.
+    line : float, optional
+        Where a dotted line is drawn, such as what a coin would get.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"auc": [0.8, 0.6], "low": [0.7, 0.4], "high": [0.9, 0.8]}, index=["hand", "hip"])
+    >>> [label.get_text() for label in dots_plot({"AUC": table}, "auc", line=0.5).axes[0].get_yticklabels()]
+    ['hand', 'hip']
     """
-    kinds = ((BLUE, "o", -0.15), (RED, "s", 0.15), (GREEN, "^", 0.0))
-    shown = {x: next(iter(tables.values())).dropna(subset="auc").index for x, tables in panels.items()}
-    most = max(map(len, shown.values()), default=1)
+    tables = {x: table.dropna(subset=value) for x, table in panels.items()}
+    names = [""] if series is None else list(pd.concat(panels.values())[series].unique())
+    if len(names) > len(MARKS):
+        raise InputError(f"{series} has {len(names)} values; expected at most {len(MARKS)}")
+    most = max((table.index.nunique() for table in tables.values()), default=1)
     made, axes = figure(5.5 * len(panels) + 1, 0.34 * max(most, 2) + 1.5, columns=len(panels), squeeze=False)
-    for ax, (x, tables) in zip(axes[0], panels.items(), strict=True):
-        rows = shown[x]
-        for (name, table), (colour, marker, shift) in zip(tables.items(), kinds, strict=False):
-            part, y = table.loc[rows], np.arange(len(rows)) + (shift if len(tables) > 1 else 0)
-            ax.hlines(y, part["low"], part["high"], color=colour, linewidth=2)
-            ax.plot(part["auc"], y, marker, color=colour, label=name)
-        ax.axvline(line, color=GREY, linestyle=":")
-        named = next(iter(tables.values())).loc[rows, ["task", "class"]].to_numpy()
-        ax.set_yticks(range(len(rows)), [f"{task}: {answer}" for task, answer in named])
+    for ax, (x, table) in zip(axes[0], tables.items(), strict=True):
+        rows = table.index.unique()
+        for name, (colour, marker), shift in zip(names, MARKS, np.linspace(-0.15, 0.15, len(names)), strict=False):
+            part = table if series is None else table[table[series] == name]
+            y = rows.get_indexer(part.index) + (shift if len(names) > 1 else 0)
+            if "low" in part:
+                ax.hlines(y, part["low"], part["high"], color=colour, linewidth=2)
+            ax.plot(part[value], y, marker, color=colour, label=name)
+        if line is not None:
+            ax.axvline(line, color=GREY, linestyle=":")
+        ax.set_yticks(range(len(rows)), rows)
         ax.set(xlabel=x, ylim=(max(len(rows), 1) - 0.5, -0.5))
         if rows.empty:
             ax.set_title("no label has images enough for a figure")
     made.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr, call-arg]
-    handles, names = max((ax.get_legend_handles_labels() for ax in axes[0]), key=lambda found: len(found[1]))
-    if len(names) > 1:
-        made.legend(handles, names, loc="outside upper center", ncols=len(names))
+    if series is not None:
+        made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
     return made

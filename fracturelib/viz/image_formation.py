@@ -8,7 +8,7 @@ import ipywidgets as widgets
 import numpy as np
 from numpy.typing import NDArray
 
-from fracturelib.simulate.image import Formation, formed
+from fracturelib.simulate.image import formed
 from fracturelib.simulate.view import PathLengths, path_lengths
 from fracturelib.viz._widgets import close_all
 
@@ -19,18 +19,6 @@ PANELS = {
     "detector": "what the detector counts",
     "image": "the image, as it is shown",
 }
-
-
-def panels(formation: Formation) -> dict[str, NDArray[np.uint8]]:
-    """The four steps as pictures: name -> (h, w) uint8, each from its least to its largest value, the image itself."""
-    pictures = {}
-    for name in PANELS:
-        values = np.asarray(getattr(formation, name))
-        if name != "image":
-            low, high = np.percentile(values, [0.5, 99.5])
-            values = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * 255
-        pictures[name] = values.astype(np.uint8)
-    return pictures
 
 
 class ImageFormationView:
@@ -86,13 +74,24 @@ class ImageFormationView:
 
     def _show(self) -> None:
         self.formation = formed(self.lengths(self.gap.value), self.region, seed=self.seed, kv=self.kv.value)
-        row = np.hstack([np.pad(p, ((0, 0), (0, 8)), constant_values=255) for p in panels(self.formation).values()])
+        row = np.hstack([np.pad(p, ((0, 0), (0, 8)), constant_values=255) for p in self.panels().values()])
         self.picture.value = cv2.imencode(".jpg", row, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
         through = self.formation.transmission[self.formation.bone > 1]
         self.caption.value = (
             f"From left to right: {'; '.join(PANELS.values())}.<br>Behind bone, "
             f"{100 * float(np.median(through)):.0f} % of the beam gets through."
         )
+
+    def panels(self) -> dict[str, NDArray[np.uint8]]:
+        """The four steps as pictures: name -> (h, w) uint8, each from its least to its largest value but the image."""
+        pictures = {}
+        for name in PANELS:
+            values = np.asarray(getattr(self.formation, name))
+            if name != "image":
+                low, high = np.percentile(values, [0.5, 99.5])
+                values = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * 255
+            pictures[name] = values.astype(np.uint8)
+        return pictures
 
     def close(self) -> None:
         """Free the widgets, and forget the path lengths."""

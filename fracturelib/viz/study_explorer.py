@@ -17,10 +17,9 @@ from fracturelib._io import OF_A_MAP
 from fracturelib._io.files import InputError
 from fracturelib.data.studies import padded
 from fracturelib.explain.gradcam import Maps
-from fracturelib.explain.slices import deciding_of, slice_evidence, slice_maps
+from fracturelib.explain.slices import SliceExplainer, deciding_of
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import stages
-from fracturelib.models.study import StudyNetwork
 from fracturelib.viz._explorer_render import GAP, encode, outcomes
 from fracturelib.viz._explorer_render import OUTCOMES as OF_IMAGES
 from fracturelib.viz._study_render import (
@@ -61,9 +60,9 @@ class Explained:
     Attributes
     ----------
     table : DataFrame
-        One row a slice: that of `slice_evidence`.
+        One row a slice: that of `SliceExplainer.evidence`.
     maps : (s, h, w) float32
-        Those of `slice_maps`, in logit units.
+        Those of `SliceExplainer.maps`, in logit units.
     deciding : int
         The slice that decides.
     top : float
@@ -137,9 +136,8 @@ class StudyExplorer:
         threshold: float | None = None,
         details: Sequence[str] | None = None,
     ) -> None:
-        if not isinstance(classifier.model, StudyNetwork):
-            raise InputError(f"the network is {classifier.architecture['name']}; expected study_network")
-        self.classifier, self.labels = classifier, np.asarray(labels, np.int64)
+        self.classifier, self.explainer = classifier, SliceExplainer(classifier)
+        self.labels = np.asarray(labels, np.int64)
         self.files = [f"study {i}" for i in range(len(studies))] if files is None else [str(f) for f in files]
         self.details = None if details is None else [str(d) for d in details]
         given = None if scores is None else np.asarray(scores, np.float64)
@@ -171,7 +169,7 @@ class StudyExplorer:
         if key not in self._explained:
             study = self.studies[index]
             self.passes += 1
-            table, maps = slice_evidence(self.classifier, study), slice_maps(self.classifier, study, layer=key[1])
+            table, maps = self.explainer.evidence(study), self.explainer.maps(study, layer=key[1])
             if not np.isfinite(table.to_numpy()).all() or not np.isfinite(maps).all():
                 raise InputError("the network gives no number for a slice; expected evidence that is finite")
             top = max(float(maps.max()), 0.0)
