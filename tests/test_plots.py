@@ -13,6 +13,7 @@ from fracturelib.metrics.classification import confusion_at, roc_auc, sweep
 from fracturelib.metrics.decision_curve import net_benefit, predictive_value_curve, selective_prediction
 from fracturelib.viz import evaluation as curves
 from fracturelib.viz import figures as plots
+from fracturelib.viz import forest_plot
 
 RNG = np.random.default_rng(0)
 Y = np.r_[np.zeros(60, int), np.ones(40, int)]
@@ -36,7 +37,7 @@ DOTS = pd.DataFrame(
 
 FIGURES = {
     "montage": lambda: plots.montage(IMAGES, [f"image {i}" for i in range(6)], masks=MASKS, columns=4),
-    "dots": lambda: plots.dots_plot({"AUC": DOTS, "AUC, elsewhere": DOTS}, "auc", series="network", line=0.5),
+    "dots": lambda: forest_plot({"AUC": DOTS, "AUC, elsewhere": DOTS}, "auc", series="network", line=0.5),
     "score_histogram": lambda: plots.score_histogram(Y, SCORE, 0.5),
     "curves": lambda: plots.curves_plot(Y, SCORE, {"strict": 0.7, "lenient": 0.2}),
     "sweep": lambda: plots.sweep_plot(sweep(Y, SCORE), 0.5),
@@ -104,7 +105,7 @@ def test_the_montage_outlines_what_is_masked() -> None:
 
 
 def test_values_and_intervals_are_drawn_in_the_row_of_their_label() -> None:
-    made = plots.dots_plot({"AUC": DOTS}, "auc", series="network", line=0.5)
+    made = forest_plot({"AUC": DOTS}, "auc", series="network", line=0.5)
     ax = made.axes[0]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["hand", "hip"] and ax.get_xlabel() == "AUC"
     marks = {line.get_label(): line.get_xydata().tolist() for line in ax.lines[:2]}
@@ -112,10 +113,28 @@ def test_values_and_intervals_are_drawn_in_the_row_of_their_label() -> None:
     segments = [part.tolist() for drawn in ax.collections for part in drawn.get_segments()]
     assert segments == [[[0.7, -0.15], [0.9, -0.15]], [[0.5, 0.85], [0.7, 0.85]], [[0.6, 0.15], [0.8, 0.15]]]
     assert [text.get_text() for text in made.legends[0].get_texts()] == ["a", "b"]
-    alone = plots.dots_plot({"AUC": DOTS.iloc[3:], "without": DOTS[["auc"]]}, "auc")
+    alone = forest_plot({"AUC": DOTS.iloc[3:], "without": DOTS[["auc"]]}, "auc")
     assert "no label" in alone.axes[0].get_title() and not alone.axes[1].collections and not alone.legends
     with pytest.raises(InputError, match="network has 6 values; expected at most 5"):
-        plots.dots_plot({"AUC": DOTS.iloc[[0] * 6].assign(network=range(6))}, "auc", series="network")
+        forest_plot({"AUC": DOTS.iloc[[0] * 6].assign(network=range(6))}, "auc", series="network")
+
+
+def test_marks_tell_what_leaves_the_line_out() -> None:
+    def marks(made: Figure) -> list[list[tuple[str, list[int]]]]:
+        drawn = [[x for x in ax.lines if x.get_marker() != "None"] for ax in made.axes]
+        return [[(x.get_marker(), x.get_ydata().tolist()) for x in lines if len(x.get_ydata())] for lines in drawn]
+
+    auc = pd.DataFrame({"auc": [-0.1, 0.0], "auc_low": [-0.2, -0.1], "auc_high": [-0.05, 0.1]}, index=["blur", "noise"])
+    rate = pd.DataFrame({"auc": [-0.1, 0.3], "low": [-0.2, 0.15], "high": [0.1, 0.4]}, index=["blur", "noise"])
+    made = forest_plot({"AUC": auc, "specificity": rate}, "auc", line=0)
+    assert marks(made) == [[("o", [1]), ("D", [0])], [("o", [0]), ("D", [1])]]
+    assert len({ax.get_xlim() for ax in made.axes}) == 1, "panels of the same rows are to be compared"
+    own = forest_plot({"AUC": auc, "specificity": rate}, "auc", line={"AUC": -0.15, "specificity": -0.1})
+    assert marks(own) == [[("o", [0]), ("D", [1])], [("o", [0]), ("D", [1])]]
+    assert marks(forest_plot({"AUC": auc}, "auc")) == [[("o", [0, 1])]]
+    one = forest_plot({"AUC": auc, "mean": rate.head(1)}, "auc", line={"AUC": 0})
+    assert [len(ax.lines) for ax in one.axes] == [3, 1], "a line where there is one to draw"
+    assert made._repr_png_() == forest_plot({"AUC": auc, "specificity": rate}, "auc", line=0)._repr_png_()
 
 
 def test_the_confusion_shows_its_counts() -> None:

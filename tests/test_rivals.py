@@ -25,7 +25,7 @@ from fracturelib.explain.rivals import (
 from fracturelib.explain.sanity_checks import image_maps, untrained
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import build_model, stages
-from fracturelib.viz import montage, rivals_plot
+from fracturelib.viz import montage
 
 SIZE = 48
 
@@ -129,8 +129,9 @@ def test_the_table_for_the_eye(classifier: Classifier) -> None:
     gap = judged["the map"].images["energy"].mean() - value
     assert paired.loc["energy", "minus the centre"].startswith(f"{gap:+.2f} (")
     assert paired.loc["energy"].str.fullmatch(r"[+-]\d\.\d\d \(.*\) (better|worse|not shown)").all()
-    figure = rivals_plot(judged, TEST.groups, n=30)
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(SHOWN)
+    figures = TEST.figures(judged, n=30)
+    assert list(figures.index) == list(SHOWN) * len(judged) and set(figures["who"]) == set(judged)
+    assert figures[figures["who"] == "the centre"].loc["energy", "value"] == value
 
 
 def test_orders_are_compared_image_by_image(classifier: Classifier) -> None:

@@ -9,6 +9,7 @@ from fracturelib._io.files import InputError
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.localization import AP, EMPTY, FIGURES, centre_map, chance_images, judge_images, judged_table
 from fracturelib.explain.overlay import upsample
+from fracturelib.explain.rivals import OutlinedImages
 from fracturelib.explain.sanity_checks import (
     cascade,
     image_maps,
@@ -19,7 +20,7 @@ from fracturelib.explain.sanity_checks import (
 from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import build_model
 from fracturelib.models.small_cnn import SmallCNN
-from fracturelib.viz.heatmaps import rivals_plot
+from fracturelib.viz import forest_plot
 
 
 def trained(width: int = 4) -> nn.Module:
@@ -108,7 +109,8 @@ def test_figures_show_what_is_in_the_tables() -> None:
         "centre": judge_images(np.stack([centre_map(16)] * 4), masks, tolerance=1, cut=0.5),
     }
     table, metrics = judged_table(judged, n=20), [*FIGURES, AP, EMPTY]
-    ax = rivals_plot(judged, metrics=metrics, n=20).axes[0]
+    shown = OutlinedImages(masks, masks, list(range(4))).figures(judged, metrics=metrics, n=20)
+    ax = forest_plot({"mean over images": shown}, "value", series="who").axes[0]
     lines = {line.get_label(): line.get_xdata() for line in ax.lines if not line.get_label().startswith("_")}
     assert set(lines) == set(judged)
     assert [t.get_text() for t in ax.get_yticklabels()] == metrics

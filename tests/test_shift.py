@@ -1,21 +1,19 @@
 """Noticing and repairing a shift: against definitions, brute force, and cases whose truth is known."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 from scipy.special import expit, logit
 from scipy.stats import ks_2samp, norm
 
 from fracturelib._io.files import InputError
-from fracturelib.metrics import confusion_at, fit_calibrator, prior_shift, roc_auc, threshold_for_sensitivity
+from fracturelib.metrics import confusion_at, fit_calibrator, prior_shift, roc_auc
 from fracturelib.metrics.bootstrap import paired_group_bootstrap
 from fracturelib.metrics.calibration import calibration_line
+from fracturelib.metrics.operating_point import threshold_for_sensitivity
 from fracturelib.shift import Predictions
 from fracturelib.shift.acquisition import case_mix
-from fracturelib.viz import forest_plot
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -145,23 +143,6 @@ def test_repairs_are_judged_on_others_over_draws() -> None:
     assert after["AUC"] == before["AUC"] == pytest.approx(auc), "labels change no order"
     assert after["specificity"] == pytest.approx(specificity)
     assert after["ECE"] < before["ECE"]
-
-
-def test_forest_marks_what_leaves_the_line_out() -> None:
-    rows = [("blur", m, -0.1, -0.2, high) for m, high in (("AUC", -0.05), ("specificity", 0.1))]
-    table = pd.DataFrame([*rows, ("noise", "AUC", 0, -0.1, 0.1), ("noise", "specificity", 0.3, 0.15, 0.4)])
-    table = table.set_axis(["change", "metric", "value", "low", "high"], axis=1)
-
-    def marks(made: Figure) -> list[list[object]]:
-        return [[line.get_marker() for line in ax.lines if line.get_marker() != "None"] for ax in made.axes]
-
-    made = forest_plot(table, line=0)
-    assert [ax.get_title() for ax in made.axes] == ["AUC", "specificity"]
-    assert [t.get_text() for t in made.axes[0].get_yticklabels()] == ["blur", "noise"]
-    assert marks(made) == [["D", "o"], ["o", "D"]]
-    assert len({ax.get_xlim() for ax in made.axes}) == 1, "panels are to be compared"
-    assert marks(forest_plot(table)) == [["o", "o"], ["o", "D"]], "against the first"
-    assert made._repr_png_() == forest_plot(table, line=0)._repr_png_()
 
 
 def test_errors_name_the_argument() -> None:

@@ -145,16 +145,12 @@ class OutlinedImages:
                             hits[method, layer].append(near)
         return pd.DataFrame({name: {m: float(np.mean(hits[m, name])) for m in METHODS} for name in layers})
 
-    def compare(
-        self, judged: Mapping[str, Judged], *, paired: bool = False, metrics: Sequence[str] = SHOWN, n: int = 500
-    ) -> pd.DataFrame:
-        """Figures of several kinds of maps of these images with 95 % intervals by patient, in words for the eye.
+    def figures(self, judged: Mapping[str, Judged], *, metrics: Sequence[str] = SHOWN, n: int = 500) -> pd.DataFrame:
+        """Figures of several kinds of maps of these images, such as the `rivals`, with 95 % intervals by patient.
 
         Parameters
         ----------
         judged : mapping of str to Judged
-        paired : bool
-            Not each kind's figure, but by how much the first kind leads each other one, image by image.
         metrics : sequence of str
             Names of `judged_table`.
         n : int
@@ -163,12 +159,31 @@ class OutlinedImages:
         Returns
         -------
         DataFrame
-            Rows metrics, columns kinds of maps.
+            Index metric; a row for each metric and kind of map; the other columns as `judged_table`.
         """
         table = judged_table(judged, self.groups, n=n).set_index("metric")
-        shown = {}
+        return pd.concat([table[table["who"] == name].loc[list(metrics)] for name in judged])
+
+    def compare(
+        self, judged: Mapping[str, Judged], *, paired: bool = False, metrics: Sequence[str] = SHOWN, n: int = 500
+    ) -> pd.DataFrame:
+        """The `figures` in words for the eye.
+
+        Parameters
+        ----------
+        judged, metrics, n
+            As for `figures`.
+        paired : bool
+            Not each kind's figure, but by how much the first kind leads each other one, image by image.
+
+        Returns
+        -------
+        DataFrame
+            Rows metrics, columns kinds of maps.
+        """
+        table, shown = self.figures(judged, metrics=metrics, n=n), {}
         for name in list(judged)[int(paired) :]:
-            rows = table[table["who"] == name].loc[list(metrics)]
+            rows = table[table["who"] == name]
             said = [_lead(r) if paired else _figure(r) for _, r in rows.iterrows()]
             shown[f"minus {name}" if paired else name] = said
         return pd.DataFrame(shown, index=list(metrics))

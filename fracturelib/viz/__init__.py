@@ -7,19 +7,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "evaluation": [
             "reliability_plot",
-            "subgroups_plot",
             "thousand_plot",
         ],
         "figures": [
             "confusion_plot",
             "curves_plot",
-            "dots_plot",
             "figure",
             "montage",
         ],
         "forest": ["forest_plot"],
         "gradcam_explorer": ["GradCAMExplorer"],
-        "heatmaps": ["rivals_plot"],
         "image_formation": ["ImageFormationView"],
         "spin_echo": ["SpinEchoView"],
         "study_explorer": ["StudyExplorer"],

@@ -170,31 +170,3 @@ def selective_plot(y: ArrayLike, score: ArrayLike, threshold: float) -> Figure:
     ax.set_ylim(bottom=0)
     ax.legend(loc="best")
     return made
-
-
-def subgroups_plot(tables: Mapping[str, pd.DataFrame], overall: float, *, name: str = "auc") -> Figure:
-    """A figure in each subgroup with its 95 % interval, lowest first in the first table: tables of `by_subgroup`.
-
-    Parameters
-    ----------
-    tables : mapping of str to DataFrame
-        Up to two, such as of test and of validation; subgroups without a figure in the first are left out.
-    overall : float
-        The figure of all images, a dashed line.
-    name : str
-        "auc", "sensitivity" or "specificity".
-    """
-    rows = next(iter(tables.values()))[name].dropna().sort_values().index
-    made, ax = figure(7.5, 0.36 * max(len(rows), 2) + 1.4)
-    for (said, table), (colour, _), marker, shift in zip(tables.items(), MODELS, "os", (-0.12, 0.12), strict=False):
-        part = table.reindex(rows)
-        places = np.arange(len(rows)) + (shift if len(tables) > 1 else 0)
-        ax.hlines(places, part[f"{name}_low"], part[f"{name}_high"], color=colour, linewidth=1.5)
-        ax.plot(part[name], places, marker, color=colour, label=said)
-    ax.axvline(overall, color="black", linestyle="--", label="all images")
-    if name == "auc":
-        ax.axvline(0.5, color=GREY, linestyle=":", label="a coin")
-    ax.set_yticks(range(len(rows)), [f"{value}" for value in rows])
-    ax.set(xlabel="AUC" if name == "auc" else name, xlim=(-0.02, 1.02), ylim=(max(len(rows), 1) - 0.5, -0.5))
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return made

@@ -6,8 +6,7 @@ import pytest
 from scipy.special import expit, logit
 
 from fracturelib.checks import check
-from fracturelib.metrics import by_subgroup, roc_auc
-from fracturelib.viz import subgroups_plot
+from fracturelib.metrics import roc_auc
 from tests.checks.conftest import Case, judged
 from tests.conftest import ROOT
 
@@ -162,12 +161,3 @@ def test_a_risk_at_which_the_classifier_helps():
     benefit = AT_FIFTH
     assert check("4.4", benefit, "classifier", test=TEST, risk=0.2).state == "right"
     assert "leaves out 0" in check("4.4", benefit, "cannot tell", test=TEST, risk=0.2).words
-
-
-def test_the_plot_of_subgroups_takes_one_table_two_and_an_empty_one():
-    tables = {s: by_subgroup(f, "region", threshold=0.2, least=5, n=20) for s, f in (("test", TEST), ("val", VAL))}
-    for given in (tables, {"test": tables["test"]}, {"test": tables["test"].head(0)}):
-        ax = subgroups_plot(given, 0.8).axes[0]
-        assert len(ax.get_yticklabels()) == len(given["test"])
-    lowest = ax.figure and subgroups_plot(tables, 0.8).axes[0].get_yticklabels()[0].get_text()
-    assert lowest == tables["test"]["auc"].idxmin()
