@@ -37,6 +37,7 @@ __all__ = [
     "data_line",
     "faulty_loops",
     "open_classifier",
+    "open_explorer",
     "open_knees",
     "open_predictions",
     "open_split",

@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+import fracturelib
 from tests.conftest import ROOT
 
 # What conda-forge calls otherwise than PyPI does, and what it does not have at all.
@@ -195,7 +197,7 @@ def test_imports_go_one_way(tmp_path: Path, module: str) -> None:
 def imported_by_notebooks() -> set[tuple[str, str]]:
     """From which module of the library a notebook imports what."""
     found = set()
-    for path in [*(ROOT / "notebooks").glob("*.ipynb"), ROOT / "tools" / "explorer.ipynb"]:
+    for path in [*(ROOT / "notebooks").rglob("[!.]*.ipynb"), ROOT / "tools" / "explorer.ipynb"]:
         for cell in json.loads(path.read_text())["cells"]:
             if cell["cell_type"] == "code":
                 for node in ast.walk(ast.parse("".join(cell["source"]))):
@@ -211,6 +213,13 @@ def test_notebooks_import_from_faces_only() -> None:
     for module, name in found:
         assert module.count(".") == 1, f"{module} is no face"
         assert name in importlib.import_module(module).__all__, f"{module}.{name} is not public"
+
+
+def test_the_faces_stay_small() -> None:
+    """What a stranger has to look through: she finds nothing in hundreds of names."""
+    modules = (importlib.import_module(f"fracturelib.{m.name}") for m in pkgutil.iter_modules(fracturelib.__path__))
+    named = [name for module in modules for name in getattr(module, "__all__", [])]
+    assert len(named) == len(set(named)) and 40 < len(named) <= 80, f"{len(named)} public names"
 
 
 def test_no_path_of_a_machine_is_committed() -> None:

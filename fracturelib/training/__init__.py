@@ -9,9 +9,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "config": ["TrainConfig", "StudyConfig", "FineTuneConfig"],
         "features": ["whole_features"],
         "finetune": ["fit_localizer"],
+        "folds": ["train_folds"],
         "leaks": ["leak_by_slice"],
         "losses": ["focal_loss", "peak_loss"],
         "multilabel": ["Tasks", "masked_cross_entropy"],
+        "runs": ["train_folder"],
         "train": ["Images", "fit"],
     },
 )
