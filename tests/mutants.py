@@ -787,9 +787,9 @@ FAULTS = (
           "test_undevelop.py::test_turning_leaves_the_padding_and_the_original_alone"),
     # viz
     Fault("a forest marks what holds the line", "viz/forest.py",
-          "row.low > reference or row.high < reference",
-          "row.low < reference < row.high",
-          "test_shift.py::test_forest_marks_what_leaves_the_line_out"),
+          "apart = (low > line) | (high < line)",
+          "apart = (low < line) & (line < high)",
+          "test_plots.py::test_marks_tell_what_leaves_the_line_out"),
     Fault("the ROC is drawn over specificity", "viz/figures.py",
           '1 - table["specificity"], table["sensitivity"], color=BLUE',
           'table["specificity"], table["sensitivity"], color=BLUE',

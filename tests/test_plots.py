@@ -114,7 +114,7 @@ def test_values_and_intervals_are_drawn_in_the_row_of_their_label() -> None:
     assert segments == [[[0.7, -0.15], [0.9, -0.15]], [[0.5, 0.85], [0.7, 0.85]], [[0.6, 0.15], [0.8, 0.15]]]
     assert [text.get_text() for text in made.legends[0].get_texts()] == ["a", "b"]
     alone = forest_plot({"AUC": DOTS.iloc[3:], "without": DOTS[["auc"]]}, "auc")
-    assert "no label" in alone.axes[0].get_title() and not alone.axes[1].collections and not alone.legends
+    assert "no row" in alone.axes[0].get_title() and not alone.axes[1].collections and not alone.legends
     with pytest.raises(InputError, match="network has 6 values; expected at most 5"):
         forest_plot({"AUC": DOTS.iloc[[0] * 6].assign(network=range(6))}, "auc", series="network")
 

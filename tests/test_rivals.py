@@ -118,6 +118,17 @@ def test_methods_by_layer_are_the_maps_of_each(classifier: Classifier) -> None:
         assert table.loc[method, layer] == pytest.approx(np.mean(near))
 
 
+def test_some_of_the_images_keep_their_patients() -> None:
+    last = np.arange(len(TEST.images)) >= len(TEST.images) - 2
+    for which in (slice(-2, None), last, np.flatnonzero(last), [len(last) - 2, len(last) - 1]):
+        part = TEST[which]
+        assert np.array_equal(part.images, TEST.images[-2:]) and np.array_equal(part.masks, TEST.masks[-2:])
+        assert list(part.groups or []) == list(TEST.groups or [])[-2:]
+    assert OutlinedImages(TEST.images, TEST.masks)[:1].groups is None
+    with pytest.raises(InputError, match="groups has 1 rows; expected 6, one for each image"):
+        OutlinedImages(TEST.images, TEST.masks, ["P1"])
+
+
 def test_the_table_for_the_eye(classifier: Classifier) -> None:
     judged = {"the map": TEST.judge_layer(classifier, VAL), **TEST.rivals(classifier, VAL, seeds=(0,))}
     table = TEST.compare(judged, n=30)
@@ -129,7 +140,7 @@ def test_the_table_for_the_eye(classifier: Classifier) -> None:
     gap = judged["the map"].images["energy"].mean() - value
     assert paired.loc["energy", "minus the centre"].startswith(f"{gap:+.2f} (")
     assert paired.loc["energy"].str.fullmatch(r"[+-]\d\.\d\d \(.*\) (better|worse|not shown)").all()
-    figures = TEST.figures(judged, n=30)
+    figures = TEST.table(judged, n=30)
     assert list(figures.index) == list(SHOWN) * len(judged) and set(figures["who"]) == set(judged)
     assert figures[figures["who"] == "the centre"].loc["energy", "value"] == value
 

@@ -109,7 +109,7 @@ def test_figures_show_what_is_in_the_tables() -> None:
         "centre": judge_images(np.stack([centre_map(16)] * 4), masks, tolerance=1, cut=0.5),
     }
     table, metrics = judged_table(judged, n=20), [*FIGURES, AP, EMPTY]
-    shown = OutlinedImages(masks, masks, list(range(4))).figures(judged, metrics=metrics, n=20)
+    shown = OutlinedImages(masks, masks, list(range(4))).table(judged, metrics=metrics, n=20)
     ax = forest_plot({"mean over images": shown}, "value", series="who").axes[0]
     lines = {line.get_label(): line.get_xdata() for line in ax.lines if not line.get_label().startswith("_")}
     assert set(lines) == set(judged)

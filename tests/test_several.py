@@ -121,6 +121,13 @@ def test_mistakes_are_named_in_one_line(make, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_tasks_are_walked_through_by_name_and_taken_by_slice() -> None:
+    tasks = Tasks({"fracture": ("0", "1"), "view": ("frontal", "lateral")})
+    assert list(tasks) == ["fracture", "view"] and list(tasks[1:]) == ["view"]
+    with pytest.raises(InputError, match=r"tasks\[0\]: expected a slice"):
+        tasks[0]  # type: ignore[index]
+
+
 def test_tasks_are_what_the_images_can_teach() -> None:
     frame = pd.DataFrame(
         {"fracture": [0, 1] * 30, "region": ["leg"] * 29 + ["hip"] * 29 + ["toe"] * 2, "hardware": [0] * 60}

@@ -70,7 +70,7 @@ def test_costs_are_paired_differences() -> None:
     worse = expit(logit(score) + np.random.default_rng(0).normal(size=200))
     higher = expit(logit(score) + 1.5)
     changed = {"same": score, "worse": worse, "higher": higher}
-    table = home.costs({name: predictions(y, s, 2) for name, s in changed.items()}, 0.4, n=200)
+    table = home.changes({name: predictions(y, s, 2) for name, s in changed.items()}, 0.4, n=200)
     cell = table.set_index(["change", "metric"])
     assert (cell.loc["same", ["value", "low", "high"]] == 0).all(axis=None)
     assert not cell.loc["same", "certain"].any()
@@ -129,7 +129,7 @@ def test_repairs_are_judged_on_others_over_draws() -> None:
     y = (rng.random(300) < 0.3).astype(np.int64)
     shifted = expit(rng.normal(2 * y - 1, 1) + 2)
     there = predictions(y, shifted, 2)
-    frozen, repaired = there.over_draws(60, threshold=0.4, draws=21), there.over_draws(60, draws=21)
+    frozen, repaired = there.judge_over_draws(60, threshold=0.4, draws=21), there.judge_over_draws(60, draws=21)
     for table in (frozen, repaired):
         assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
     found = []
@@ -145,9 +145,16 @@ def test_repairs_are_judged_on_others_over_draws() -> None:
     assert after["ECE"] < before["ECE"]
 
 
+def test_some_predictions_keep_their_patients() -> None:
+    there = Predictions(np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.2, 0.3]), np.array(["A", "A", "B", "B"]))
+    for which in ([1, 2], np.array([False, True, True, False])):
+        part = there.some(which)
+        assert part.labels.tolist() == [1, 0] and part.scores.tolist() == [0.9, 0.2] and list(part.groups) == ["A", "B"]
+
+
 def test_errors_name_the_argument() -> None:
     there = Predictions(np.array([0, 1, 0, 1]), np.full(4, 0.5), np.array([1, 1, 2, 2]))
-    with pytest.raises(InputError, match=r"images is 9; expected 1\.\.4"):
+    with pytest.raises(InputError, match=r"labelled is 9; expected 1\.\.4"):
         there.split(9)
     with pytest.raises(InputError, match="no patient is left"):
         there.split(4)

@@ -22,7 +22,7 @@ def test_ranks_are_those_of_a_definition_and_know_no_display_curve() -> None:
 
 
 def test_an_upright_image_and_its_negative_get_opposite_answers() -> None:
-    harmonizer, others = Harmonizer.fit(hospital()), hospital(first=100)
+    harmonizer, others = Harmonizer.of(hospital()), hospital(first=100)
     assert not harmonizer.inverted(others).any()
     assert harmonizer.inverted(others.turned(np.ones(20, bool))).all()
     assert harmonizer.inverted(others.delivered(Site(gamma=2.5, inverted=1.0))).all(), "whatever the display curve"
@@ -32,7 +32,7 @@ def test_a_margin_decides_which_way_round() -> None:
     rng = np.random.default_rng(0)
     images = np.zeros((2, SIZE, SIZE), np.uint8)
     images[:, 10:50, 10:50] = rng.integers(60, 200, (2, 40, 40))
-    harmonizer = Harmonizer.fit(hospital())
+    harmonizer = Harmonizer.of(hospital())
     assert not harmonizer.inverted(whole(images)).any() and harmonizer.inverted(whole(255 - images)).all()
 
 
@@ -80,7 +80,7 @@ def test_matching_greys_to_themselves_is_the_identity() -> None:
 
 def test_harmonizing_undoes_all_three_at_once() -> None:
     radiographs = hospital(30, first=200)
-    harmonizer = Harmonizer.fit(hospital(30))
+    harmonizer = Harmonizer.of(hospital(30))
     there = radiographs.delivered(Site(gamma=1.6, margin=0.3, inverted=0.4), seed=5)
     steps = harmonizer.steps(there)
     assert list(steps) == ["as delivered", "turned", "margins cut", "greys matched"]

@@ -35,6 +35,13 @@ PAGES = [  # the repository's own pages, under the same paths, so that links amo
 ]  # fmt: skip
 FACES = ["data", "curate", "simulate", "models", "training", "metrics", "explain", "shift", "viz", "checks"]
 FACES += ["tutorial"]
+RETURNED = {  # what functions of a face give back, whose methods a reader needs and never imports
+    "metrics": ["operating_point.OperatingPoint", "classification.Confusion", "intervals.Interval"],
+    "simulate": ["knee_tissues.KneeTissue"],
+    "training": ["multilabel.SeveralHeads"],
+    "explain": ["localization.Judged"],
+    "tutorial": ["Split"],
+}
 REPOSITORY = os.environ.get("SITE_REPOSITORY", "").rstrip("/")
 # Words of the glossary that are also everyday words: listed there, but not linked wherever they occur.
 NOT_LINKED = {
@@ -471,6 +478,11 @@ def api_pages(out: Path) -> str:
         lines += [f".. currentmodule:: fracturelib.{face}", ""]
         for name in module.__all__:
             lines += [*_documented(getattr(module, name), name), ""]
+        if face in RETURNED:
+            lines += ["```", "", "## What they give back", "", "```{eval-rst}", ""]
+        for path in RETURNED.get(face, []):
+            place, _, name = f"fracturelib.{face}.{path}".rpartition(".")
+            lines += [f".. currentmodule:: {place}", "", f".. autoclass:: {name}", "   :members:", ""]
         (out / f"{face}.md").write_text("\n".join([*lines, "```", ""]), encoding="utf-8")
         rows.append(f"| [{face}](api/{face}.md) | {summary} | {len(module.__all__)} |")
     return "\n".join(rows)

@@ -33,7 +33,7 @@ SHOWN = ("pointing, near", "energy", "rank accuracy", "IoU, tuned")
 SEEDS = (0, 1, 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OutlinedImages:
     """Images whose fractures are outlined: what maps of them are worth, and what they have to beat.
 
@@ -59,9 +59,14 @@ class OutlinedImages:
     masks: Mask
     groups: Sequence[object] | None = None
 
-    def __getitem__(self, places: Sequence[int] | NDArray[np.int64]) -> "OutlinedImages":
-        """Some of them, or one several times."""
-        groups = None if self.groups is None else [self.groups[i] for i in places]
+    def __post_init__(self) -> None:
+        for name, rows in (("masks", self.masks), ("groups", self.groups)):
+            if rows is not None and len(rows) != len(self.images):
+                raise InputError(f"{name} has {len(rows)} rows; expected {len(self.images)}, one for each image")
+
+    def __getitem__(self, places: Sequence[int] | slice | NDArray[np.int64] | NDArray[np.bool_]) -> "OutlinedImages":
+        """Some of them, or one several times: places (k,), (n,) bool, or a slice."""
+        groups = None if self.groups is None else np.array(self.groups, object)[places].tolist()
         return OutlinedImages(self.images[places], self.masks[places], groups)
 
     @property
@@ -87,7 +92,7 @@ class OutlinedImages:
         return judge_images(maps, self.masks, tolerance=self.tolerance, cut=cut)
 
     def chance(self) -> Judged:
-        """What blind choice gives, in expectation and exactly: `chance_images`."""
+        """What blind choice gives, in expectation and exactly."""
         return chance_images(self.masks, tolerance=self.tolerance)
 
     def judge_layer(
@@ -145,21 +150,23 @@ class OutlinedImages:
                             hits[method, layer].append(near)
         return pd.DataFrame({name: {m: float(np.mean(hits[m, name])) for m in METHODS} for name in layers})
 
-    def figures(self, judged: Mapping[str, Judged], *, metrics: Sequence[str] = SHOWN, n: int = 500) -> pd.DataFrame:
+    def table(self, judged: Mapping[str, Judged], *, metrics: Sequence[str] = SHOWN, n: int = 500) -> pd.DataFrame:
         """Figures of several kinds of maps of these images, such as the `rivals`, with 95 % intervals by patient.
 
         Parameters
         ----------
         judged : mapping of str to Judged
         metrics : sequence of str
-            Names of `judged_table`.
+            Of "pointing", "pointing, near", "energy", "rank accuracy", "IoU, Otsu", "IoU, tuned", "AP at IoU 0.5" and
+            "empty maps".
         n : int
             Bootstrap samples.
 
         Returns
         -------
         DataFrame
-            Index metric; a row for each metric and kind of map; the other columns as `judged_table`.
+            Index metric; a row for each metric and kind of map; columns who (the kind), value, low, high, and
+            first_minus with its own _low and _high: the first kind's figure minus this one's.
         """
         table = judged_table(judged, self.groups, n=n).set_index("metric")
         return pd.concat([table[table["who"] == name].loc[list(metrics)] for name in judged])
@@ -167,12 +174,12 @@ class OutlinedImages:
     def compare(
         self, judged: Mapping[str, Judged], *, paired: bool = False, metrics: Sequence[str] = SHOWN, n: int = 500
     ) -> pd.DataFrame:
-        """The `figures` in words for the eye.
+        """The `table` in words for the eye.
 
         Parameters
         ----------
         judged, metrics, n
-            As for `figures`.
+            As for `table`.
         paired : bool
             Not each kind's figure, but by how much the first kind leads each other one, image by image.
 
@@ -181,7 +188,7 @@ class OutlinedImages:
         DataFrame
             Rows metrics, columns kinds of maps.
         """
-        table, shown = self.figures(judged, metrics=metrics, n=n), {}
+        table, shown = self.table(judged, metrics=metrics, n=n), {}
         for name in list(judged)[int(paired) :]:
             rows = table[table["who"] == name]
             said = [_lead(r) if paired else _figure(r) for _, r in rows.iterrows()]

@@ -171,7 +171,7 @@ class Confusion:
         return ratio((1 + weight) * self.tp, (1 + weight) * self.tp + weight * self.fn + self.fp)
 
     def predictive_values(self, prevalence: ArrayLike) -> tuple[Scores, Scores]:
-        """PPV and NPV where fractures are more or less common than here: see the function `predictive_values`.
+        """PPV and NPV where fractures are more or less common than here, by Bayes's rule.
 
         Parameters
         ----------

@@ -53,7 +53,7 @@ def grey_curve(there: ArrayLike, home: ArrayLike) -> Images:
     return np.round(np.maximum.accumulate(curve)).astype(np.uint8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Harmonizer:
     """Makes the images of another department like home's; no label is needed, and no image has to leave home.
 
@@ -71,7 +71,7 @@ class Harmonizer:
     >>> import pandas as pd
     >>> frame = pd.DataFrame({"width": 8, "height": 8, "label": [0, 1], "group": ["A", "B"]})
     >>> home = Hospital.of(frame, np.arange(128, dtype=np.uint8).reshape(2, 8, 8) + 50)
-    >>> Harmonizer.fit(home).inverted(home.turned(np.array([False, True])))
+    >>> Harmonizer.of(home).inverted(home.turned(np.array([False, True])))
     array([False,  True])
     """
 
@@ -79,7 +79,7 @@ class Harmonizer:
     greys: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, home: Hospital) -> "Harmonizer":
+    def of(cls, home: Hospital) -> "Harmonizer":
         """Learn from home's images which way round images are; nobody has to label any, as each is turned by us.
 
         A logistic regression on images and their negatives.

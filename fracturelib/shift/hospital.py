@@ -39,7 +39,7 @@ def without_margins(image: Images) -> Images:
     return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hospital:
     """Images of one hospital.
 
@@ -110,9 +110,9 @@ class Hospital:
             return Hospital.of(*found, real=True)
         return self.delivered(site).some(self.rarer(odds))
 
-    def predictions(self, classifier: Callable[[Images], ArrayLike]) -> Predictions:
-        """What a classifier, images (n, s, s) -> scores (n,) in 0..1, says of its images."""
-        return Predictions(self.labels, np.asarray(classifier(self.images), float), self.groups)
+    def predictions(self, scores_of: Callable[[Images], ArrayLike]) -> Predictions:
+        """What a classifier says of its images: (n, s, s) -> scores (n,) in 0..1, such as `Classifier.scores`."""
+        return Predictions(self.labels, np.asarray(scores_of(self.images), float), self.groups)
 
     # Its images
     def _changed(self, change: Callable[[int, Images], Images]) -> "Hospital":

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import ks_2samp
 
 from fracturelib._io.files import InputError
@@ -16,7 +16,7 @@ from fracturelib.metrics.classification import Labels, Scores, checked_probabili
 from fracturelib.metrics.operating_point import threshold_for_sensitivity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """What a frozen classifier says of the images of one hospital, and what is known of them.
 
@@ -53,6 +53,11 @@ class Predictions:
         checked_probabilities(self.labels, self.scores)
         group_codes(self.groups, len(self.labels))  # is an error where they are not as many
 
+    def some(self, which: ArrayLike) -> "Predictions":
+        """Only some of them: their places (k,), or (n,) bool."""
+        chosen = np.asarray(which)
+        return Predictions(self.labels[chosen], self.scores[chosen], self.groups[chosen])
+
     # What they are worth
     def evaluate(self, threshold: float, *, n: int = 500, seed: int = 0) -> pd.DataFrame:
         """The classifier at this hospital, with 95 % intervals over patients.
@@ -83,7 +88,7 @@ class Predictions:
         rows.append(("intercept", line.intercept, line.intercept_low, line.intercept_high))
         return pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
 
-    def costs(
+    def changes(
         self, after: Mapping[str, "Predictions"], threshold: float, *, n: int = 500, seed: int = 0
     ) -> pd.DataFrame:
         """What each change does to AUC, sensitivity and specificity of the same images: paired, 95 % over patients.
@@ -131,10 +136,10 @@ class Predictions:
         return (reached + 1) / (n + 1)
 
     # What a few labels repair
-    def split(self, images: int, *, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def split(self, labelled: int, *, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Images to be labelled for a repair and images to judge it by: whole patients, so that none is in both.
 
-        Patients are drawn at random until there are at least `images` images.
+        Patients are drawn at random until there are at least `labelled` images.
 
         Returns
         -------
@@ -144,12 +149,12 @@ class Predictions:
         codes = group_codes(self.groups, len(self.groups))
         order = np.random.default_rng(seed).permutation(int(codes.max()) + 1)
         counted = np.cumsum(np.bincount(codes)[order])
-        if not 1 <= images <= counted[-1]:
-            raise InputError(f"images is {images}; expected 1..{counted[-1]}")
-        chosen = order[: int(np.searchsorted(counted, images)) + 1]
+        if not 1 <= labelled <= counted[-1]:
+            raise InputError(f"labelled is {labelled}; expected 1..{counted[-1]}")
+        chosen = order[: int(np.searchsorted(counted, labelled)) + 1]
         drawn = np.isin(codes, chosen)
         if drawn.all():
-            raise InputError(f"images is {images}: no patient is left to judge by; expected fewer")
+            raise InputError(f"labelled is {labelled}: no patient is left to judge by; expected fewer")
         return np.flatnonzero(drawn), np.flatnonzero(~drawn)
 
     def _splits(self, images: int, draws: int) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
@@ -193,7 +198,7 @@ class Predictions:
         names = ["labelled", "seed", "fractured", "threshold", "sensitivity", "specificity", "none", *methods]
         return pd.DataFrame(rows, columns=names)
 
-    def over_draws(
+    def judge_over_draws(
         self, labelled: int, *, threshold: float | None = None, target: float = 0.9, draws: int = 100
     ) -> pd.DataFrame:
         """AUC, sensitivity, specificity and ECE on images that were not labelled, over many draws of those that were.

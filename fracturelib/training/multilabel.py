@@ -82,8 +82,13 @@ class Tasks:
     def __len__(self) -> int:
         return len(self.classes)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
     def __getitem__(self, part: slice) -> "Tasks":
         """Some of the tasks, as columns of targets are taken."""
+        if not isinstance(part, slice):
+            raise InputError(f"tasks[{part!r}]: expected a slice, such as tasks[:1]")
         return Tasks({name: self.classes[name] for name in self.names[part]})
 
     def encode(self, frame: pd.DataFrame, *, others: str = "error") -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from fracturelib.metrics.classification import Confusion, average_precision, con
 # Okabe & Ito's colours, which colour-blind readers can tell apart; the two also differ in grey print.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7f7f7f"
 CLASS_COLOURS = (BLUE, RED)
-MARKS = ((BLUE, "o"), (RED, "s"), (GREEN, "^"), (ORANGE, "D"), (GREY, "v"))  # of series in one plot
+MARKS = ((BLUE, "o"), (RED, "s"), (GREEN, "^"), (ORANGE, "P"), (GREY, "v"))  # of series in one plot
 OUTLINE = "#00E5FF"
 STYLE: Any = {
     "font.size": 11,

@@ -32,7 +32,7 @@ def forest_plot(
         The column that tells the marks of a row apart, up to five.
     line : float or mapping of panel to float, optional
         Where a dotted line is drawn, such as what a coin would get. Where there is one series, a mark whose interval
-        leaves it out is a red diamond.
+        leaves it out is a diamond.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def forest_plot(
             ax.axvline(at, color=GREY, linestyle=":")
         ax.set(xlabel=x, ylim=(max(len(rows[x]), 1) - 0.5, -0.5))
         if rows[x].empty:
-            ax.set_title("no label has images enough for a figure")
+            ax.set_title("no row has a value")
         if ax is axes[0, 0] or not alike:
             ax.set_yticks(range(len(rows[x])), rows[x])
     made.get_layout_engine().set(w_pad=0.12)  # type: ignore[union-attr, call-arg]
