@@ -378,4 +378,5 @@ def open_explorer(split: str = "test") -> GradCAMExplorer:
         files=list(frame["file"]),
         masks=images.masks,
         regions=list(frame["region"]) if known else None,
+        folder=data_folder(),
     )

@@ -43,6 +43,7 @@ from fracturelib.training.config import FineTuneConfig, TrainConfig
 from fracturelib.training.folds import train_folds
 from fracturelib.training.runs import load_start, train_folder
 from fracturelib.viz import figures as plots
+from fracturelib.viz.gradcam_explorer import GradCAMExplorer
 from fracturelib.workflows import explain_paths, predict_paths
 from tests.conftest import ROOT
 from tests.radiographs import save
@@ -244,6 +245,29 @@ def test_predict_and_explain_look_closer(data: Path, whole: Path, tmp_path: Path
     np.testing.assert_allclose(own["score"], expected, atol=1e-5)
     assert main(["explain", str(data / "test"), "--model", str(whole / "model.pt"), "--out", str(tmp_path / "m")]) == 0
     assert len(list((tmp_path / "m").rglob("*.png"))) == len(files)
+
+
+@pytest.mark.slow
+def test_the_explorer_repeats_what_predict_says(data: Path, whole: Path) -> None:
+    """Of images of the set and of one that is added; without the stored images it cannot, and says so."""
+    found = predict_paths([data / "test"], whole / "model.pt", progress=False)
+    clear = found[found["doubt"] == ""].head(3)
+    assert len(clear) > 1
+    files = [f"test/{file}" for file in clear["file"]]
+    squares, plain = load_images(data, files, size=64), load_classifier(whole / "model.pt")
+    explorer = GradCAMExplorer(plain, squares, [0] * len(files), files=files, folder=data)
+    added = explorer.add("own.png", (data / files[0]).read_bytes())
+    rows = clear.to_dict("records")
+    for i, row in [*enumerate(rows), (added, rows[0])]:
+        sign = "≥" if row["decision"] == "Fractured" else "<"
+        said = (
+            f"fracture predict, with a closer look: score {row['score']:.3f} {sign} threshold {row['threshold']:.3f}: "
+        )
+        assert f"{said}predicted {row['decision'].lower()}" in explorer.caption(i)
+    explorer.close()
+    bare = GradCAMExplorer(plain, squares, [0] * len(files))
+    assert any(line.startswith("fracture predict looks closer, and decides at") for line in bare.caption(0))
+    bare.close()
 
 
 @pytest.mark.slow

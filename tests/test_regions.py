@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from fracturelib._io.files import InputError
 from fracturelib.cli import main
 from fracturelib.data.dataset import load_manifest
+from fracturelib.data.images import load_images
 from fracturelib.metrics.evaluate import evaluate
 from fracturelib.metrics.operating_point import threshold_for_sensitivity
 from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
@@ -329,9 +330,19 @@ def test_a_folds_table_is_not_believed(data: Path, tmp_path: Path) -> None:
             train_folds(data, tmp_path / "run", config, folds=2, by_region=True, progress=False)
 
 
-def test_the_explorer_says_that_predict_decides_by_region(run: Run) -> None:
-    explorer = GradCAMExplorer(run.classifier, np.zeros((2, 64, 64), np.uint8), [0, 1])
-    assert any("predict decides at a threshold of" in line and "by region" in line for line in explorer.caption(0))
+def test_the_explorer_repeats_what_predict_says_by_region(run: Run, data: Path) -> None:
+    held = run.predictions[run.predictions["split"] == "val"].head(3)
+    images = load_images(data, list(held["file"]), size=64)
+    explorer = GradCAMExplorer(run.classifier, images, held["label"])
+    for i, row in enumerate(held.itertuples()):
+        said = next(line for line in explorer.caption(i) if line.startswith("fracture predict: "))
+        if "unlike" in said:
+            continue
+        assert f"score {row.score:.3f} " in said and f"threshold {row.threshold:.3f} for " in said
+        assert said.endswith(f"predicted {row.decision.lower()}")
+    passes = explorer.passes
+    explorer.caption(0)
+    assert explorer.passes == passes, "it is asked once"
     explorer.close()
 
 

@@ -26,7 +26,7 @@ from fracturelib.explain.cam_methods import METHODS
 from fracturelib.explain.gradcam import TARGETS, Maps
 from fracturelib.explain.localization import energy_in_mask, peak, pointing_game
 from fracturelib.explain.overlay import COLOUR_MAPS, upsample
-from fracturelib.models.classifier import Classifier
+from fracturelib.models.classifier import Classifier, scores_from_logits
 from fracturelib.models.registry import stages
 from fracturelib.viz._explorer_cache import LOCALIZER, PLAIN, SLOW, UNITLESS, MapMemory
 from fracturelib.viz._explorer_render import (
@@ -81,6 +81,9 @@ class GradCAMExplorer:
         Of each image, to pick by.
     others : mapping of str to Classifier, optional
         Further checkpoints of the same input size, to compare with.
+    folder : path, optional
+        Where `files` lie as they are stored. A network with a closer look needs them for what `fracture predict` says,
+        which the caption repeats where the explorer's own score and threshold are not the whole of it.
     save_to : path
         Folder for saved views.
 
@@ -99,7 +102,7 @@ class GradCAMExplorer:
         If there is no image, lengths differ, or another checkpoint has another input size.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, all but three are by name only
         self,
         classifier: Classifier,
         images: NDArray[np.uint8],
@@ -111,6 +114,7 @@ class GradCAMExplorer:
         threshold: float | None = None,
         regions: Sequence[str] | None = None,
         others: Mapping[str, Classifier] | None = None,
+        folder: str | Path | None = None,
         save_to: str | Path = "results/explorer",
     ) -> None:
         self.classifier, self.images = classifier, list(images)
@@ -135,6 +139,9 @@ class GradCAMExplorer:
         self.layers = stages(classifier.model)
         self.memory = MapMemory(self.checkpoints, self.images)
         self.save_to = Path(save_to)
+        places = enumerate(self.files if folder is not None else ())
+        self._stored: dict[int, Path | NDArray[np.uint8]] = {i: Path(folder or "") / file for i, file in places}
+        self._predicted: dict[int, str] = {}
         self._levels: OrderedDict[tuple[Any, ...], Picture] = OrderedDict()
         self._image: tuple[int, Picture, list[NDArray[np.int32]]] | None = None
         self._picked: list[int] = []
@@ -255,13 +262,14 @@ class GradCAMExplorer:
         names = [name.lower() for name in self.classifier.classes]
         truth = "your own image, truth unknown" if label is None else f"is {names[label]}"
         sign = "≥" if score >= threshold else "<"
+        what = "score" if self.classifier.closer_look is None else "first look: score"
         lines = [
             f"{self.files[index]}: {truth}",
-            f"score {score:.3f} {sign} threshold {threshold:.3f}: predicted {names[int(score >= threshold)]}",
+            f"{what} {score:.3f} {sign} threshold {threshold:.3f}: predicted {names[int(score >= threshold)]}",
         ]
-        if self.classifier.by_region is not None:
-            lines.append(f"fracture predict decides at a threshold of {self.classifier.threshold_in_words}")
-        if index in self._strange:
+        if (predicted := self._as_predict(index)) is not None:
+            lines.append(predicted)
+        elif index in self._strange:
             lines.append("unlike the images that the network learnt from: its score means little")
         for second in self._maps_shown():
             place = ("left: " if not second else "right: ") if self.compare.value else ""
@@ -274,6 +282,30 @@ class GradCAMExplorer:
             covered = self.memory.score_without(index, self._box(self.classifier.size))
             lines.append(f"score with the rectangle covered {covered:.3f}, without it {score:.3f}")
         return lines
+
+    def _as_predict(self, index: int) -> str | None:
+        """What `fracture predict` says, where a closer look or thresholds by region make it say more than this."""
+        whole = self.classifier.with_closer_look()
+        if whole.closer_look is None and whole.by_region is None:
+            return None
+        if index not in self._predicted:
+            place = self._stored.get(index)
+            if whole.magnified and place is None:
+                return f"fracture predict looks closer, and decides at a threshold of {whole.threshold_in_words}"
+            stored = [] if place is None else [read_grey(place) if isinstance(place, Path) else place]
+            judged = whole.judge(self.images[index][None], stored=stored if whole.magnified else None)
+            self.memory.passes += 1
+            score, threshold = scores_from_logits(judged.logits, whole.temperature)[0], judged.thresholds[0]
+            look = ", with a closer look" if whole.magnified else ""
+            region = "" if judged.regions is None else f" for {judged.regions[0]}"
+            called = int(score >= threshold)
+            self._predicted[index] = (
+                "fracture predict: unlike the images that the network learnt from, so its score means little"
+                if judged.strangeness[0] > 1
+                else f"fracture predict{look}: score {score:.3f} {'<≥'[called]} threshold {threshold:.3f}{region}: "
+                f"predicted {self.classifier.classes[called].lower()}"
+            )
+        return self._predicted[index]
 
     def _maps_shown(self) -> tuple[bool, ...]:
         """Of each map that is shown, whether it is the second one."""
@@ -535,11 +567,13 @@ class GradCAMExplorer:
             path = folder / f"image{Path(safe_name(name, most=100)).suffix.lower()}"
             path.write_bytes(content)
             try:
-                image = to_square(read_grey(path), self.classifier.size)
+                stored = read_grey(path)
+                image = to_square(stored, self.classifier.size)
             except InputError as error:
                 raise InputError(str(error).replace(str(path), name)) from None
         if self.classifier.judge(image[None]).strangeness[0] > 1:
             self._strange.add(len(self.images))
+        self._stored[len(self.images)] = stored
         self.scores.append(self.memory.add(image))
         self.labels.append(None)
         self.files.append(name)
