@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ipywidgets import Widget
+from ipywidgets import FloatSlider, Widget
 from PIL import Image
 from torch import nn
 
@@ -82,6 +82,24 @@ def test_outcomes_are_sorted_by_sureness() -> None:
 def test_it_shows_a_picture_and_says_what_it_is(explorer: GradCAMExplorer) -> None:
     assert picture(explorer).shape == (SIDE, 2 * SIDE + GAP, 3)
     assert "f0.jpg" in explorer.text.value and "is not fractured" in explorer.text.value
+
+
+def test_every_knob_stands_on_a_step(explorer: GradCAMExplorer) -> None:
+    """A page moves a value between two steps to the nearer one: 0.083 became 0.085, and with it what is predicted."""
+    for threshold in (0.0828, 0.1749, 0.9996):
+        made = GradCAMExplorer(explorer.classifier, np.stack(explorer.images), [0] * len(explorer.images),
+                               threshold=threshold)  # fmt: skip
+        knobs = [knob for knob in made._made if isinstance(knob, FloatSlider)]
+        assert len(knobs) > 3 and made.threshold.value == round(threshold, 3)
+        for knob in knobs:
+            steps = (knob.value - knob.min) / knob.step
+            assert abs(steps - round(steps)) < 1e-6, f"{knob.description} {knob.value}"
+        made.close()
+    view = ThresholdExplorer([0, 0, 1], [0.1, 0.2, 0.3], threshold=0.0828)
+    for knob in (view.threshold, view.prevalence):
+        steps = (knob.value - knob.min) / knob.step
+        assert abs(steps - round(steps)) < 1e-6, f"{knob.description} {knob.value}"
+    view.close()
 
 
 def on(explorer: GradCAMExplorer) -> int:

@@ -381,7 +381,7 @@ class GradCAMExplorer:
             widgets.IntSlider, "Image", 0, 0, 0, readout=False
         )  # the words say which of how many
         self.threshold = self._knob(
-            slide, "Threshold", round(threshold, 3), min=0.0, max=1.0, step=0.005, readout_format=".3f"
+            slide, "Threshold", round(threshold, 3), min=0.0, max=1.0, step=0.001, readout_format=".3f"
         )
         self.upload = self._new(
             widgets.FileUpload, accept=".jpg,.jpeg,.png,.dcm,.dicom", multiple=False,

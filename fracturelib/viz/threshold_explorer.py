@@ -247,8 +247,9 @@ class ThresholdExplorer:
 
 
 def _slider(name: str, value: float, low: float, high: float) -> widgets.FloatSlider:
+    # A page moves a value that lies between two steps to the nearer one, and tells the kernel.
     return widgets.FloatSlider(
-        value, min=low, max=high, step=0.005, readout_format=".3f", description=name,
+        round(value, 3), min=low, max=high, step=0.001, readout_format=".3f", description=name,
         layout=widgets.Layout(width="560px"), style={"description_width": "90px"},
     )  # fmt: skip
 
