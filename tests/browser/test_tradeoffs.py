@@ -85,7 +85,7 @@ def test_the_threshold_moves_everything(view: Any) -> None:
     text, before = view.locator(".jp-OutputArea-output table").first.inner_text(), dots(view)
     sources = "() => Array.from(document.querySelectorAll('.jp-OutputArea-output img.widget-image')).map(i => i.src)"
     images = view.evaluate(sources)
-    press(view, "Threshold", "ArrowLeft", times=12)
+    press(view, "Threshold", "PageDown", times=12)
     until(view, lambda: all(a != b for a, b in zip(before, dots(view), strict=True)))
     until(view, lambda: view.locator(".jp-OutputArea-output table").first.inner_text() != text)
     until(view, lambda: all(a != b for a, b in zip(images, view.evaluate(sources), strict=True)))
