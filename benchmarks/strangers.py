@@ -27,8 +27,9 @@ from fracturelib.data.dataset import load_manifest
 from fracturelib.data.decode import read_grey
 from fracturelib.metrics.classification import roc_auc
 from fracturelib.metrics.intervals import wilson_interval
+from fracturelib.models.doubts import NEGATIVE
 from fracturelib.models.familiarity import DOUBTED
-from fracturelib.workflows import NEGATIVE, predict_paths
+from fracturelib.workflows import predict_paths
 
 Grey = NDArray[np.uint8]
 SIDE = 512

@@ -16,7 +16,7 @@ from fracturelib._io.files import InputError, atomic_path, counted, may_replace,
 from fracturelib._io.pages import beginning
 from fracturelib._io.words import STUDY, WORDS
 from fracturelib.data.coco import Annotation, fracture_mask
-from fracturelib.data.decode import decode, in_colour
+from fracturelib.data.decode import decode
 from fracturelib.data.found import Found
 from fracturelib.data.images import square_geometry, to_square
 from fracturelib.data.layouts import known_files, read_folder
@@ -27,6 +27,7 @@ from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.overlay import normalise, overlay, upsample
 from fracturelib.models.classifier import Classifier, Judged, load_classifier, looked, scores_from_logits
 from fracturelib.models.closer_look import CUT, corner, strongest_place
+from fracturelib.models.doubts import NEGATIVE, doubted
 from fracturelib.models.registry import stages
 from fracturelib.training.train import JUDGED_ON
 from fracturelib.viz.explain_page import INDEX, write_index
@@ -37,10 +38,6 @@ SCORES_MARK = table_mark(
     "file,score,decision,reason(,threshold)?(,doubt)?(,region)?(,label,group(,split)?)?"
 )  # of `predict_paths`
 PICTURE_MARK = "fracture explain"
-CERTAIN = 1.3  # so many times stranger than its negative is an image that is turned back
-UNLIKE = "unlike the images that the network learnt from: its score means little"
-COLOUR = "a picture in colour, unlike the images that the network learnt from: its score means little"
-NEGATIVE = "its grey values look inverted: scored as its negative"
 
 
 @dataclass(frozen=True)
@@ -245,27 +242,6 @@ def _row(name: str, classifier: Classifier) -> dict[str, object]:
     """A line of a table of scores, before anything is known of the image."""
     row = {"file": name, "score": np.nan, "decision": "", "reason": "", "threshold": classifier.threshold, "doubt": ""}
     return row if classifier.by_region is None else row | {"region": ""}
-
-
-def doubted(
-    classifier: Classifier, squares: np.ndarray, stored: Sequence[np.ndarray], paths: Sequence[Path]
-) -> tuple[Judged, list[str]]:
-    """What is made of images, squares (n, s, s) and as `stored` at `paths`, and what is strange about each."""
-    judged, doubts = classifier.judge(squares, stored=stored), [""] * len(squares)
-    strange = [int(i) for i in np.flatnonzero(judged.strangeness > 1)]
-    if not strange:
-        return judged, doubts
-    negatives = [255 - stored[i] for i in strange]
-    turned = np.stack([to_square(negative, classifier.size) for negative in negatives])
-    again = classifier.judge(turned, stored=negatives)
-    for k, i in enumerate(strange):
-        if again.strangeness[k] <= 1 and judged.strangeness[i] >= CERTAIN * again.strangeness[k]:
-            judged.logits[i], judged.thresholds[i], doubts[i] = again.logits[k], again.thresholds[k], NEGATIVE
-            if judged.regions is not None and again.regions is not None:
-                judged.regions[i] = again.regions[k]
-        else:
-            doubts[i] = COLOUR if in_colour(paths[i]) else UNLIKE
-    return judged, doubts
 
 
 def print_doubts(frame: pd.DataFrame) -> None:

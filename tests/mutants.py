@@ -287,7 +287,7 @@ FAULTS = (
           "+ across / self.rest**2",
           "",
           "test_familiarity.py::test_far_in_any_direction_is_unlike"),
-    Fault("negatives are scored as they are", "workflows.py",
+    Fault("negatives are scored as they are", "models/doubts.py",
           "judged.logits[i], judged.thresholds[i], doubts[i] = again.logits[k], again.thresholds[k], NEGATIVE",
           "doubts[i] = NEGATIVE",
           "test_familiarity.py::test_predict_says_what_is_strange"),

@@ -102,6 +102,15 @@ def test_every_knob_stands_on_a_step(explorer: GradCAMExplorer) -> None:
     view.close()
 
 
+def test_a_threshold_that_the_slider_shows_rounded_decides_as_it_is(explorer: GradCAMExplorer) -> None:
+    """A threshold is often the score of an image, which it must find."""
+    made = GradCAMExplorer(explorer.classifier, np.stack(explorer.images[:1]), [1], scores=[0.4006], threshold=0.4006)
+    assert "score 0.401 ≥ threshold 0.401: predicted fractured" in made.caption(0)
+    made.threshold.value = 0.402
+    assert "score 0.401 < threshold 0.402: predicted not fractured" in made.caption(0)
+    made.close()
+
+
 def on(explorer: GradCAMExplorer) -> int:
     """Which image is shown."""
     return explorer._picked[explorer.position.value]

@@ -17,11 +17,12 @@ from fracturelib.data.decode import in_colour
 from fracturelib.data.images import load_images, to_square
 from fracturelib.models import familiarity
 from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
+from fracturelib.models.doubts import COLOUR, NEGATIVE, UNLIKE
 from fracturelib.models.familiarity import collected_features, fit_familiarity, fit_familiarity_by_folds
 from fracturelib.models.shipped import PRETRAINED
 from fracturelib.training.train import with_familiarity
 from fracturelib.tutorial import DEMO, SHIPPED_MODEL
-from fracturelib.workflows import COLOUR, NEGATIVE, UNLIKE, explain_paths, predict_paths
+from fracturelib.workflows import explain_paths, predict_paths
 from tests.radiographs import radiograph, save
 from tests.test_commands import fracture
 
@@ -117,7 +118,7 @@ def test_predict_says_what_is_strange(few: Path, model: Path) -> None:
 
 def test_what_is_strange_both_ways_is_not_turned(few: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A negative that is hardly less strange than the image proves nothing."""
-    monkeypatch.setattr("fracturelib.workflows.CERTAIN", 1e9)
+    monkeypatch.setattr("fracturelib.models.doubts.CERTAIN", 1e9)
     table = predict_paths([few / "negative0.png"], model, progress=False)
     assert list(table["doubt"]) == [UNLIKE]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fracturelib._io.files import InputError
 from fracturelib.shift import Hospital, Site
 from fracturelib.shift.acquisition import OLD_DETECTOR
 from tests.hospitals import whole
@@ -58,3 +59,12 @@ def test_statistics_follow_what_is_done_to_the_images() -> None:
     padded = np.pad(home.images, ((0, 0), (4, 4), (4, 4)))
     inner = Hospital(padded, home.boxes + np.array([4, 4, 0, 0]), home.labels, home.groups)
     pd.testing.assert_frame_equal(inner.statistics(), plain)  # the padding is not looked at
+
+
+def test_labels_are_0_and_1_and_asked_by_place() -> None:
+    frame = pd.DataFrame({"width": 8, "height": 8, "label": [0, 1], "group": ["A", "B"]}, index=[7, 3])
+    images = np.zeros((2, 8, 8), np.uint8)
+    assert Hospital.of(frame, images).some([1]).labels.tolist() == [1]
+    for odd in ([0, np.nan], [0, 2]):
+        with pytest.raises(InputError, match="labels has values other than 0 and 1"):
+            Hospital.of(frame.assign(label=odd), images)

@@ -336,10 +336,8 @@ def test_the_explorer_repeats_what_predict_says_by_region(run: Run, data: Path) 
     explorer = GradCAMExplorer(run.classifier, images, held["label"])
     for i, row in enumerate(held.itertuples()):
         said = next(line for line in explorer.caption(i) if line.startswith("fracture predict: "))
-        if "unlike" in said:
-            continue
         assert f"score {row.score:.3f} " in said and f"threshold {row.threshold:.3f} for " in said
-        assert said.endswith(f"predicted {row.decision.lower()}")
+        assert f"predicted {row.decision.lower()}" in said
     passes = explorer.passes
     explorer.caption(0)
     assert explorer.passes == passes, "it is asked once"

@@ -128,6 +128,27 @@ def test_tasks_are_walked_through_by_name_and_taken_by_slice() -> None:
         tasks[0]  # type: ignore[index]
 
 
+def test_tables_are_made_of_what_fits_only() -> None:
+    tasks = Tasks({"fracture": ("0", "1"), "view": ("frontal", "lateral")})
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, (60, 2))
+    good = {name: rng.random((60, 2)) for name in tasks}
+    twice = {"view": np.tile(good["view"], (2, 1))}
+    spoilt = {**good, "view": np.where(np.arange(60)[:, None] == 3, np.nan, good["view"])}
+    for message, call in {
+        "probabilities has 'fractur'": lambda: tasks.judge({"fractur": good["fracture"]}, targets),
+        r"have shape \(120, 2\); expected \(60, 2\)": lambda: tasks.judge(
+            {"view": np.tile(good["view"], (2, 1))}, targets
+        ),
+        r"targets has shape \(60, 1\); expected \(n, 2\)": lambda: tasks.judge(good, targets[:, :1]),
+        "'view' have values that are not finite": lambda: tasks.compare(good, spoilt, targets, n=5),
+        "probabilities lack view": lambda: tasks.compare(good, {"fracture": good["fracture"]}, targets, n=5),
+        "n is 0": lambda: tasks.compare(good, good, targets, n=0),
+    }.items():
+        with pytest.raises(InputError, match=message):
+            call()
+
+
 def test_tasks_are_what_the_images_can_teach() -> None:
     frame = pd.DataFrame(
         {"fracture": [0, 1] * 30, "region": ["leg"] * 29 + ["hip"] * 29 + ["toe"] * 2, "hardware": [0] * 60}

@@ -1,6 +1,7 @@
 """Noticing and repairing a shift: against definitions, brute force, and cases whose truth is known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -150,6 +151,29 @@ def test_some_predictions_keep_their_patients() -> None:
     for which in ([1, 2], np.array([False, True, True, False])):
         part = there.some(which)
         assert part.labels.tolist() == [1, 0] and part.scores.tolist() == [0.9, 0.2] and list(part.groups) == ["A", "B"]
+
+
+def test_columns_of_a_shuffled_table_are_asked_by_place() -> None:
+    rng = np.random.default_rng(0)
+    y = np.tile([0, 1], 20)
+    table = pd.DataFrame({"y": y, "s": np.clip(rng.normal(0.3 + 0.4 * y, 0.1), 0, 1), "g": np.repeat(np.arange(20), 2)})
+    table = table.sample(frac=1, random_state=0)
+    there, plain = Predictions(table["y"], table["s"], table["g"]), Predictions(*table.to_numpy().T)
+    few, rest = there.split(6)
+    assert not set(there.some(few).groups) & set(there.some(rest).groups)
+    assert there.judge_over_draws(6, draws=5).equals(plain.judge_over_draws(6, draws=5))
+
+
+def test_what_means_nothing_is_refused() -> None:
+    there = Predictions(np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.2, 0.3]), np.array([1, 1, 2, 2]))
+    for message, call in {
+        r"after\['x'\] has other labels or patients": lambda: there.changes({"x": there.some([3, 2, 1, 0])}, 0.5),
+        "n is -5": lambda: there.permutation_test(there, n=-5),
+        "groups is None": lambda: Predictions(there.labels, there.scores, None),  # type: ignore[arg-type]
+        "expected places below 4": lambda: there.some([99]),
+    }.items():
+        with pytest.raises(InputError, match=message):
+            call()
 
 
 def test_errors_name_the_argument() -> None:

@@ -25,7 +25,7 @@ from fracturelib.shift.acquisition import (
     inside,
     open_external,
 )
-from fracturelib.shift.predictions import Predictions
+from fracturelib.shift.predictions import Predictions, places_of
 
 MARGIN = 0.99  # a row or column of which so much is black belongs to the margin
 
@@ -74,12 +74,18 @@ class Hospital:
             rows = len(getattr(self, name))
             if rows != len(self.images):
                 raise InputError(f"{name} has {rows} rows; expected {len(self.images)}, one for each image")
+        for name, kind in (("boxes", np.int64), ("groups", object)):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), kind))
+        labels = np.asarray(self.labels)
+        if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
+            raise InputError("labels has values other than 0 and 1; expected one of them for each image")
+        object.__setattr__(self, "labels", labels.astype(np.int64))
 
     @classmethod
     def of(cls, frame: pd.DataFrame, images: Images, *, real: bool = False) -> "Hospital":
         """From rows of a manifest and their images (n, s, s)."""
         boxes = image_boxes(frame["width"], frame["height"], images.shape[1])
-        return cls(images, boxes, np.array(frame["label"], np.int64), np.array(frame["group"], object), real)
+        return cls(images, boxes, frame["label"].to_numpy(), frame["group"].to_numpy(object), real)
 
     def __str__(self) -> str:
         """How many images of how many patients."""
@@ -88,7 +94,7 @@ class Hospital:
     # Its patients
     def some(self, which: ArrayLike) -> "Hospital":
         """Only some of its images: their places (k,), or (n,) bool."""
-        chosen = np.asarray(which)
+        chosen = places_of(which, len(self.images))
         parts = {name: getattr(self, name)[chosen] for name in ("images", "boxes", "labels", "groups")}
         return replace(self, **parts)
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import ks_2samp
 
 from fracturelib._io.files import InputError
+from fracturelib.metrics._checks import require_resamples
 from fracturelib.metrics.bootstrap import Metric, group_bootstrap, group_codes, paired_group_bootstrap, rate_at
 from fracturelib.metrics.calibration import calibration_error, calibration_line, fit_calibrator, log_loss
 from fracturelib.metrics.classification import Labels, Scores, checked_probabilities, confusion_at, roc_auc
@@ -50,12 +51,17 @@ class Predictions:
     groups: NDArray[Any]
 
     def __post_init__(self) -> None:
-        checked_probabilities(self.labels, self.scores)
-        group_codes(self.groups, len(self.labels))  # is an error where they are not as many
+        labels, scores = checked_probabilities(self.labels, self.scores)
+        if self.groups is None:
+            raise InputError("groups is None; expected the patient of each image")
+        group_codes(self.groups, len(labels))  # is an error where they are not as many
+        # Columns of a table keep the names of their rows, and are not asked by place.
+        for name, values in (("labels", labels), ("scores", scores), ("groups", np.asarray(self.groups, object))):
+            object.__setattr__(self, name, values)
 
     def some(self, which: ArrayLike) -> "Predictions":
         """Only some of them: their places (k,), or (n,) bool."""
-        chosen = np.asarray(which)
+        chosen = places_of(which, len(self.labels))
         return Predictions(self.labels[chosen], self.scores[chosen], self.groups[chosen])
 
     # What they are worth
@@ -109,6 +115,8 @@ class Predictions:
         metrics |= {name: rate_at(name, threshold) for name in ("sensitivity", "specificity")}
         rows = []
         for change, there in after.items():
+            if not (np.array_equal(there.labels, self.labels) and np.array_equal(there.groups, self.groups)):
+                raise InputError(f"after[{change!r}] has other labels or patients; expected those of the same images")
             for name, metric in metrics.items():
                 scores = there.scores, self.scores
                 found = paired_group_bootstrap(metric, self.labels, *scores, self.groups, n=n, seed=seed)
@@ -124,6 +132,7 @@ class Predictions:
         is too small where patients have several. Patients of one hospital are not those of the other, whatever they
         are called.
         """
+        require_resamples(n)
         codes_a, codes_b = (group_codes(p.groups, len(p.scores)) for p in (self, other))
         here = int(codes_a.max()) + 1
         codes, scores = np.concatenate([codes_a, codes_b + here]), np.concatenate([self.scores, other.scores])
@@ -232,6 +241,19 @@ class Predictions:
         table = pd.DataFrame(rows, columns=["AUC", "sensitivity", "specificity", "ECE"], dtype=float)
         limits = table.quantile([0.5, 0.025, 0.975]).T.set_axis(["value", "low", "high"], axis=1)
         return limits.rename_axis("metric").reset_index()
+
+
+def places_of(which: ArrayLike, images: int) -> NDArray[np.int64]:
+    """Which of so many images are meant, by places (k,) or (n,) bool: their places."""
+    chosen = np.asarray(which)
+    if chosen.ndim == 1 and chosen.dtype == bool and len(chosen) == images:
+        return np.flatnonzero(chosen)
+    whole = chosen.ndim == 1 and (chosen.dtype.kind in "iu" or not chosen.size)
+    if not whole or (chosen.size and not (-images <= chosen.min() and chosen.max() < images)):
+        raise InputError(
+            f"which is {chosen.dtype} of shape {chosen.shape}; expected places below {images}, or as many bool"
+        )
+    return chosen.astype(np.int64)
 
 
 def _widest_gap(a: Scores, b: Scores) -> float:

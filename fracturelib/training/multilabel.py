@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fracturelib._io.files import InputError
+from fracturelib.metrics._checks import require_resamples
 from fracturelib.metrics.bootstrap import Groups, draws, group_bootstrap, group_codes, percentile_limits, weighted
 from fracturelib.metrics.classification import roc_auc
 
@@ -134,6 +135,19 @@ class Tasks:
                     optimizer.step()
         return model.eval()
 
+    def _require_fitting(self, probabilities: Probabilities, targets: NDArray[np.int64]) -> None:
+        """Raise InputError unless targets and probabilities are of these tasks and of the same images."""
+        if np.shape(targets)[1:] != (len(self),):
+            raise InputError(f"targets has shape {np.shape(targets)}; expected (n, {len(self)}), a column a task")
+        for name, found in probabilities.items():
+            if name not in self.classes:
+                raise InputError(f"probabilities has {name!r}; expected some of {', '.join(self.names)}")
+            expected = (len(targets), len(self.classes[name]))
+            if np.shape(found) != expected:
+                raise InputError(f"probabilities of {name!r} have shape {np.shape(found)}; expected {expected}")
+            if not np.isfinite(found).all():
+                raise InputError(f"probabilities of {name!r} have values that are not finite; expected 0..1")
+
     def judge(
         self, probabilities: Probabilities, targets: NDArray[np.int64], group: Groups | None = None, *,
         least: int = 10, n: int = 500, seed: int = 0,
@@ -144,6 +158,7 @@ class Tasks:
         task of two classes has one row, of the second. Where fewer than `least` groups have the class, or do not,
         nothing is claimed: NaN, and a note. A task of which there are no probabilities is left out.
         """
+        self._require_fitting(probabilities, targets)
         codes, rows = group_codes(group, len(targets)), []
         for t, (task, classes) in enumerate(self.classes.items()):
             if task not in probabilities:
@@ -178,6 +193,11 @@ class Tasks:
         class". Answers that fewer than `least` groups have, or do not have, are left out; a task of which none is left
         has NaN.
         """
+        require_resamples(n)
+        for which in (a, b):
+            self._require_fitting(which, targets)
+            if lacking := [name for name in self.names if name not in which]:
+                raise InputError(f"probabilities lack {', '.join(lacking)}; expected those of {', '.join(self.names)}")
         codes, rows = group_codes(group, len(targets)), []
         for t, (task, classes) in enumerate(self.classes.items()):
             pairs, known = [], np.flatnonzero(targets[:, t] != UNKNOWN)

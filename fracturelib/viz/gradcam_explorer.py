@@ -26,7 +26,8 @@ from fracturelib.explain.cam_methods import METHODS
 from fracturelib.explain.gradcam import TARGETS, Maps
 from fracturelib.explain.localization import energy_in_mask, peak, pointing_game
 from fracturelib.explain.overlay import COLOUR_MAPS, upsample
-from fracturelib.models.classifier import Classifier, scores_from_logits
+from fracturelib.models.classifier import Classifier, Judged, scores_from_logits
+from fracturelib.models.doubts import UNLIKE, doubted
 from fracturelib.models.registry import stages
 from fracturelib.viz._explorer_cache import LOCALIZER, PLAIN, SLOW, UNITLESS, MapMemory
 from fracturelib.viz._explorer_render import (
@@ -140,7 +141,7 @@ class GradCAMExplorer:
         self.memory = MapMemory(self.checkpoints, self.images)
         self.save_to = Path(save_to)
         places = enumerate(self.files if folder is not None else ())
-        self._stored: dict[int, Path | NDArray[np.uint8]] = {i: Path(folder or "") / file for i, file in places}
+        self._stored = {i: Path(folder or "") / str(file) for i, file in places}
         self._predicted: dict[int, str] = {}
         self._levels: OrderedDict[tuple[Any, ...], Picture] = OrderedDict()
         self._image: tuple[int, Picture, list[NDArray[np.int32]]] | None = None
@@ -151,7 +152,8 @@ class GradCAMExplorer:
         self._quiet = False
         self._corner: tuple[float, float, bool] | None = None  # where a rectangle began that is being dragged
         self._made: list[widgets.Widget] = []
-        self._build(classifier.threshold if threshold is None else threshold)
+        self._begun = float(classifier.threshold if threshold is None else threshold)
+        self._build(self._begun)
         self._pick(self._first())
 
     @property
@@ -160,13 +162,19 @@ class GradCAMExplorer:
         return self.memory.passes
 
     @property
+    def _threshold(self) -> float:
+        """That of the slider; as long as nobody has moved it, the one to begin with, which it shows rounded."""
+        shown: float = self.threshold.value
+        return self._begun if shown == _on_the_slider(self._begun) else shown
+
+    @property
     def _known(self) -> list[int]:
         """The labels, -1 where the truth is not known."""
         return [-1 if label is None else label for label in self.labels]
 
     def _first(self) -> int | None:
         """The surest fracture in whose outline the map's peak lies; where there is none, the surest fracture."""
-        found = outcomes(self._known, self.scores, self.threshold.value, FOUND)
+        found = outcomes(self._known, self.scores, self._threshold, FOUND)
         outlined = [(i, mask) for i in found if (mask := self._mask(i)) is not None]
         outlined.sort(key=lambda pair: pair[1].mean() > EASY)  # and within each by sureness
         for index, mask in outlined[:TRIES]:
@@ -258,7 +266,7 @@ class GradCAMExplorer:
 
     def caption(self, index: int) -> list[str]:
         """What the picture shows, in lines of plain words."""
-        label, score, threshold = self.labels[index], float(self.scores[index]), self.threshold.value
+        label, score, threshold = self.labels[index], float(self.scores[index]), self._threshold
         names = [name.lower() for name in self.classifier.classes]
         truth = "your own image, truth unknown" if label is None else f"is {names[label]}"
         sign = "≥" if score >= threshold else "<"
@@ -289,23 +297,34 @@ class GradCAMExplorer:
         if whole.closer_look is None and whole.by_region is None:
             return None
         if index not in self._predicted:
-            place = self._stored.get(index)
-            if whole.magnified and place is None:
+            path = self._stored.get(index)
+            if path is None and whole.magnified:
                 return f"fracture predict looks closer, and decides at a threshold of {whole.threshold_in_words}"
-            stored = [] if place is None else [read_grey(place) if isinstance(place, Path) else place]
-            judged = whole.judge(self.images[index][None], stored=stored if whole.magnified else None)
+            square = self.images[index][None]
             self.memory.passes += 1
-            score, threshold = scores_from_logits(judged.logits, whole.temperature)[0], judged.thresholds[0]
-            look = ", with a closer look" if whole.magnified else ""
-            region = "" if judged.regions is None else f" for {judged.regions[0]}"
-            called = int(score >= threshold)
-            self._predicted[index] = (
-                "fracture predict: unlike the images that the network learnt from, so its score means little"
-                if judged.strangeness[0] > 1
-                else f"fracture predict{look}: score {score:.3f} {'<≥'[called]} threshold {threshold:.3f}{region}: "
-                f"predicted {self.classifier.classes[called].lower()}"
-            )
+            if path is None:
+                judged = whole.judge(square)
+                self._predicted[index] = self._in_words(judged, UNLIKE if judged.strangeness[0] > 1 else "")
+                return self._predicted[index]
+            try:
+                stored = read_grey(path)
+            except InputError as error:
+                return f"fracture predict: {error}"
+            if not np.array_equal(to_square(stored, self.classifier.size), square[0]):
+                return f"fracture predict: {path} holds another image now than the one that is shown"
+            judged, (doubt,) = doubted(whole, square, [stored], [path])
+            self._predicted[index] = self._in_words(judged, doubt)
         return self._predicted[index]
+
+    def _in_words(self, judged: Judged, doubt: str) -> str:
+        """What `fracture predict` makes of one image, and what is strange about it."""
+        whole = self.classifier.with_closer_look()
+        score, threshold = scores_from_logits(judged.logits, whole.temperature)[0], judged.thresholds[0]
+        look = ", with a closer look" if whole.magnified else ""
+        region = "" if judged.regions is None else f" for {judged.regions[0]}"
+        called = int(score >= threshold)
+        said = f"fracture predict{look}: score {score:.3f} {'<≥'[called]} threshold {threshold:.3f}{region}: "
+        return f"{said}predicted {self.classifier.classes[called].lower()}{f'; {doubt}' if doubt else ''}"
 
     def _maps_shown(self) -> tuple[bool, ...]:
         """Of each map that is shown, whether it is the second one."""
@@ -381,7 +400,7 @@ class GradCAMExplorer:
             widgets.IntSlider, "Image", 0, 0, 0, readout=False
         )  # the words say which of how many
         self.threshold = self._knob(
-            slide, "Threshold", round(threshold, 3), min=0.0, max=1.0, step=0.001, readout_format=".3f"
+            slide, "Threshold", _on_the_slider(threshold), min=0.0, max=1.0, step=0.001, readout_format=".3f"
         )
         self.upload = self._new(
             widgets.FileUpload, accept=".jpg,.jpeg,.png,.dcm,.dicom", multiple=False,
@@ -571,9 +590,10 @@ class GradCAMExplorer:
                 image = to_square(stored, self.classifier.size)
             except InputError as error:
                 raise InputError(str(error).replace(str(path), name)) from None
-        if self.classifier.judge(image[None]).strangeness[0] > 1:
+            judged, (doubt,) = doubted(self.classifier.with_closer_look(), image[None], [stored], [path])
+        if doubt:
             self._strange.add(len(self.images))
-        self._stored[len(self.images)] = stored
+        self._predicted[len(self.images)] = self._in_words(judged, doubt)
         self.scores.append(self.memory.add(image))
         self.labels.append(None)
         self.files.append(name)
@@ -631,7 +651,7 @@ class GradCAMExplorer:
             return
         shown = self._picked[self.position.value] if self._picked and wanted is None else wanted
         self._picked = picked(
-            self._known, self.scores, self.threshold.value, outcome=self.outcome.value, order=self.order.value,
+            self._known, self.scores, self._threshold, outcome=self.outcome.value, order=self.order.value,
             regions=self.regions, region=None if self.region.value == ALL else self.region.value,
         )  # fmt: skip
         self._quiet = True
@@ -684,3 +704,7 @@ class GradCAMExplorer:
         for memory in (self.memory, self._levels, self._made):
             memory.clear()
         self._image = self._shown = None
+
+
+def _on_the_slider(threshold: float) -> float:
+    return round(min(max(threshold, 0.0), 1.0), 3)
