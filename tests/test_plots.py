@@ -119,6 +119,17 @@ def test_values_and_intervals_are_drawn_in_the_row_of_their_label() -> None:
         forest_plot({"AUC": DOTS.iloc[[0] * 6].assign(network=range(6))}, "auc", series="network")
 
 
+def test_pictures_of_what_does_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match=r"panels\['AUC'\] has no column score; it has "):
+        forest_plot({"AUC": DOTS}, "score")
+    with pytest.raises(InputError, match="panels is empty"):
+        forest_plot({}, "auc")
+    with pytest.raises(InputError, match="masks has 1 values; expected 6"):
+        plots.montage(IMAGES, list("abcdef"), masks=MASKS[:1])
+    with pytest.raises(InputError, match=r"masks\[0\] has shape \(64, 64\); expected \(32, 32\)"):
+        plots.montage(IMAGES[:1], ["a"], masks=np.ones((1, 64, 64), np.uint8))
+
+
 def test_marks_tell_what_leaves_the_line_out() -> None:
     def marks(made: Figure) -> list[list[tuple[str, list[int]]]]:
         drawn = [[x for x in ax.lines if x.get_marker() != "None"] for ax in made.axes]

@@ -133,7 +133,6 @@ def test_tables_are_made_of_what_fits_only() -> None:
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 2, (60, 2))
     good = {name: rng.random((60, 2)) for name in tasks}
-    twice = {"view": np.tile(good["view"], (2, 1))}
     spoilt = {**good, "view": np.where(np.arange(60)[:, None] == 3, np.nan, good["view"])}
     for message, call in {
         "probabilities has 'fractur'": lambda: tasks.judge({"fractur": good["fracture"]}, targets),

@@ -102,7 +102,10 @@ class OutlinedImages:
 
         Every kind of map gets what every other gets: a cut of its own, tuned on the validation images.
         """
-        chosen = stages(classifier.model)[layer]
+        layers = stages(classifier.model)
+        if layer not in layers:
+            raise InputError(f"layer is {layer!r}; expected one of {', '.join(layers)}")
+        chosen = layers[layer]
         own, on_val = (image_maps(classifier, part.images, chosen, method=method) for part in (self, val))
         return self.judge(own, cut=tuned_cut(on_val, val.masks))
 

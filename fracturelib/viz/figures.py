@@ -100,9 +100,12 @@ def montage(
     >>> montage(np.zeros((2, 64, 64), np.uint8), ["left", "right"], columns=2, width=4)
     <PngFigure size 320x177.6 with 2 Axes>
     """
-    for name, given in (("titles", titles), ("heats", heats)):
+    for name, given in (("titles", titles), ("heats", heats), ("masks", masks)):
         if given is not None and len(given) != len(images):
             raise InputError(f"{name} has {len(given)} values; expected {len(images)}, one for each image")
+    for i, mask in enumerate(() if masks is None else masks):
+        if np.shape(mask) != np.shape(images[i])[:2]:
+            raise InputError(f"masks[{i}] has shape {np.shape(mask)}; expected {np.shape(images[i])[:2]}, as its image")
     rows = max(1, -(-len(images) // columns))
     lines = max((t.count("\n") + 1 for t in titles), default=1)
     side = width / columns

@@ -41,6 +41,7 @@ def forest_plot(
     >>> [label.get_text() for label in made.axes[0].get_yticklabels()]
     ['hand', 'hip']
     """
+    _require_columns(panels, {value} | ({series} if series else set()))
     names = [""] if series is None else list(pd.concat(panels.values())[series].unique())
     if len(names) > len(MARKS):
         raise InputError(f"{series} has {len(names)} values; expected at most {len(MARKS)}")
@@ -69,6 +70,15 @@ def forest_plot(
     if series is not None:
         made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(names))
     return made
+
+
+def _require_columns(panels: Mapping[str, pd.DataFrame], wanted: set[str]) -> None:
+    for x, table in panels.items():
+        if lacking := wanted - set(table.columns):
+            has = ", ".join(map(str, table.columns))
+            raise InputError(f"panels[{x!r}] has no column {', '.join(sorted(lacking))}; it has {has}")
+    if not panels:
+        raise InputError("panels is empty; expected at least one table")
 
 
 def _shifts(series: int) -> list[float]:
