@@ -142,9 +142,11 @@ class Tasks:
         for name, found in probabilities.items():
             if name not in self.classes:
                 raise InputError(f"probabilities has {name!r}; expected some of {', '.join(self.names)}")
-            expected = (len(targets), len(self.classes[name]))
-            if np.shape(found) != expected:
-                raise InputError(f"probabilities of {name!r} have shape {np.shape(found)}; expected {expected}")
+            rows, classes, shape = len(targets), len(self.classes[name]), np.shape(found)
+            if len(shape) != 2 or shape[0] != rows or shape[1] < classes:  # a network may know more answers than judged
+                raise InputError(
+                    f"probabilities of {name!r} have shape {shape}; expected ({rows}, {classes}) or more columns"
+                )
             if not np.isfinite(found).all():
                 raise InputError(f"probabilities of {name!r} have values that are not finite; expected 0..1")
 

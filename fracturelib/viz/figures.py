@@ -104,7 +104,7 @@ def montage(
         if given is not None and len(given) != len(images):
             raise InputError(f"{name} has {len(given)} values; expected {len(images)}, one for each image")
     for i, mask in enumerate(() if masks is None else masks):
-        if np.shape(mask) != np.shape(images[i])[:2]:
+        if np.shape(mask) != np.shape(images[i])[:2] and np.any(mask):  # an empty one is not drawn
             raise InputError(f"masks[{i}] has shape {np.shape(mask)}; expected {np.shape(images[i])[:2]}, as its image")
     rows = max(1, -(-len(images) // columns))
     lines = max((t.count("\n") + 1 for t in titles), default=1)
