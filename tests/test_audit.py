@@ -12,10 +12,11 @@ from PIL import Image
 from fracturelib._io.files import InputError, printable
 from fracturelib.cli import main
 from fracturelib.curate import audit_report
-from fracturelib.curate.audit import Audit, audit_folder
+from fracturelib.curate.audit import audit_folder
 from fracturelib.curate.audit_report import to_dict, to_html, to_json
 from fracturelib.curate.cleaning import Drop, repaired
 from fracturelib.curate.duplicates import copies_in
+from fracturelib.curate.findings import Audit
 from fracturelib.curate.importer import import_dataset
 from fracturelib.curate.shortcuts import find_shortcuts, number_in_name
 from fracturelib.data.coco import Annotation
@@ -23,7 +24,7 @@ from fracturelib.data.dataset import load_manifest
 from fracturelib.data.found import KINDS
 from tests.conftest import ROOT
 from tests.radiographs import plain_folder, radiograph, save
-from tests.test_importers import made_up_fracatlas
+from tests.test_importer import made_up_fracatlas
 
 DEMO = ROOT / "data" / "demo"
 

@@ -16,8 +16,9 @@ from fracturelib._io.files import InputError, counted, may_replace
 from fracturelib._io.pages import beginning
 from fracturelib._io.tables import read_table, table_text
 from fracturelib.cli import main, parser
-from fracturelib.curate.audit_report import ONE, OURS
+from fracturelib.curate.audit_report import OURS
 from fracturelib.curate.download import fetch_fracatlas
+from fracturelib.curate.findings import ONE
 from fracturelib.curate.importer import IMPORT_FILE, import_dataset
 from fracturelib.data.found import KINDS
 from fracturelib.data.predictions import read_predictions

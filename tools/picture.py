@@ -11,7 +11,8 @@ from matplotlib.patches import ConnectionPatch
 from numpy.typing import NDArray
 from PIL import Image
 
-from fracturelib.curate.audit import Audit, audit_folder
+from fracturelib.curate.audit import audit_folder
+from fracturelib.curate.findings import Audit
 from fracturelib.data.coco import fracture_mask
 from fracturelib.data.dataset import load_annotations, load_manifest
 from fracturelib.data.images import load_images
