@@ -23,7 +23,13 @@ from fracturelib.metrics.bootstrap import (
 )
 from fracturelib.metrics.calibration import calibration_line, reliability
 from fracturelib.metrics.classification import Confusion, checked, confusion_at, roc_auc, sweep
-from fracturelib.metrics.decision_curve import net_benefit, predictive_value_curve, selective_prediction, workload
+from fracturelib.metrics.decision_curve import (
+    net_benefit,
+    predictive_value_curve,
+    prior_shift,
+    selective_prediction,
+    workload,
+)
 from fracturelib.metrics.evaluate import evaluate, judge, point_from, splits_of
 from fracturelib.metrics.intervals import delong_interval, delong_test, wilson_interval
 from fracturelib.metrics.limits import newcombe_auc_limits, wilson_limits
@@ -238,6 +244,11 @@ def test_what_is_no_count(pair: tuple[Any, Any]) -> None:
 def test_other_numbers_that_mean_nothing() -> None:
     for images in (-1, float("nan"), float("inf"), "9", None):
         refused(lambda images=images: workload(0.9, 0.8, 0.1, images=images), "images is")
+    for share in (float("nan"), 0, 1, "0.1", None):
+        refused(lambda share=share: prior_shift(S, before=share), "before is")
+    refused(lambda: prior_shift(S, before=0.1, after=1), "after is 1; expected a prevalence")
+    refused(lambda: prior_shift([], before=0.1), "score is empty")
+    refused(lambda: Confusion(0, 2, 0, 4).predictive_values(0.1), "sensitivity is undefined, because")
     for beta in (float("nan"), float("inf"), -1, 1e300, "2"):
         refused(lambda beta=beta: sweep(Y, S, beta=beta), "beta is")
         refused(lambda beta=beta: Confusion(1, 2, 3, 4).f_beta(beta), "beta is")

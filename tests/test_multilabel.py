@@ -113,6 +113,9 @@ def test_a_value_that_is_no_class_is_an_error_or_unknown() -> None:
         (lambda: TASKS.encode(pd.DataFrame(), others="drop"), "others is 'drop'"),
         (lambda: TASKS.fit(np.zeros((3, 4), np.float32), np.zeros((2, 2), np.int64)), "expected \\(3, 2\\)"),
         (lambda: BROKEN.fit(np.zeros((3, 4), np.float32), np.full((3, 1), -1)), "0 known"),
+        (lambda: BROKEN.fit(np.zeros((2, 4), np.float32), [[0], [7]]), "'fracture' has 7; expected 0 to 1"),
+        (lambda: BROKEN.fit(np.full((2, 4), np.nan), [[0], [1]]), "values that are not finite"),
+        (lambda: BROKEN.encode(pd.DataFrame([[0, 1]], columns=["fracture"] * 2)), "more than one column 'fracture'"),
     ],
 )
 def test_mistakes_are_named_in_one_line(make, message: str) -> None:
@@ -143,6 +146,10 @@ def test_tables_are_made_of_what_fits_only() -> None:
         "'view' have values that are not finite": lambda: tasks.compare(good, spoilt, targets, n=5),
         "probabilities lack view": lambda: tasks.compare(good, {"fracture": good["fracture"]}, targets, n=5),
         "n is 0": lambda: tasks.compare(good, good, targets, n=0),
+        "'view' has 2; expected 0 to 1, or -1": lambda: tasks.judge(good, targets + np.array([0, 1])),
+        "targets are of type float64": lambda: tasks.judge(good, targets + 0.5),
+        r"score has shape \(2,\); expected \(60,\)": lambda: tasks.leaning([0.1, 0.2], targets),
+        r"score has shape \(3,\); expected \(60,\)": lambda: tasks.within([0.1, 0.2, 0.3], targets),
     }.items():
         with pytest.raises(InputError, match=message):
             call()
@@ -170,6 +177,13 @@ def test_training_finds_every_label_and_repeats_to_the_bit() -> None:
     assert not first.training and found["region"].shape == (120, 3)
     assert np.allclose(found["region"].sum(1), 1) and np.isfinite(found["region"]).all()
     assert TASKS.judge(found, truth, n=20)["auc"].min() > 0.9
+
+
+def test_lists_are_as_good_as_arrays() -> None:
+    tasks, score = Tasks({"fracture": ("0", "1"), "view": ("a", "b")}), [0.1, 0.7, 0.4, 0.9]
+    targets = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    for table in (tasks.leaning, tasks.within):
+        pd.testing.assert_frame_equal(table(score, targets, n=5), table(np.array(score), np.array(targets), n=5))
 
 
 def test_a_constant_feature_does_no_harm() -> None:

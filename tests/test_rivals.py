@@ -129,6 +129,13 @@ def test_some_of_the_images_keep_their_patients() -> None:
         OutlinedImages(TEST.images, TEST.masks, ["P1"])
 
 
+def test_rivals_need_images_to_judge_and_of_validation(classifier: Classifier) -> None:
+    for judged, val, missing in ((TEST, TEST[:0], "of validation"), (TEST[:0], TEST, "to judge")):
+        for call in (judged.rivals, judged.judge_layer):
+            with pytest.raises(InputError, match=f"no outlined images {missing}"):
+                call(classifier, val)
+
+
 def test_the_table_for_the_eye(classifier: Classifier) -> None:
     judged = {"the map": TEST.judge_layer(classifier, VAL), **TEST.rivals(classifier, VAL, seeds=(0,))}
     table = TEST.compare(judged, n=30)
@@ -189,3 +196,5 @@ def test_a_montage_of_maps_marks_the_peaks() -> None:
     assert crosses[2][0].get_xdata()[0] > SIZE / 2 > crosses[2][0].get_ydata()[0]
     with pytest.raises(InputError, match="heats has 1 values; expected 3"):
         montage(TEST.images[:3], ["a", "b", "c"], heats=heats[:1])
+    with pytest.raises(InputError, match="columns is 0"):
+        montage(TEST.images[:3], ["a", "b", "c"], columns=0)

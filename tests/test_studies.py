@@ -224,6 +224,8 @@ def test_a_map_that_knows_is_judged_right() -> None:
     assert found["slice by chance"] == pytest.approx(1 / 5) and found["peak by chance"] == pytest.approx(64 / 24**2 / 5)
     with pytest.raises(InputError, match="mask 0 has shape"):
         explainer.judge([study], [np.zeros(study.shape, bool)])
+    with pytest.raises(InputError, match="mask 0 has values other than 0 and 1"):
+        explainer.judge([study], [np.where(middle, np.nan, 0.0)])
     with pytest.raises(InputError, match="masks has 0 volumes"):
         explainer.judge([study], [])
 

@@ -105,6 +105,7 @@ class OutlinedImages:
         layers = stages(classifier.model)
         if layer not in layers:
             raise InputError(f"layer is {layer!r}; expected one of {', '.join(layers)}")
+        _require_some(self, val)
         chosen = layers[layer]
         own, on_val = (image_maps(classifier, part.images, chosen, method=method) for part in (self, val))
         return self.judge(own, cut=tuned_cut(on_val, val.masks))
@@ -126,6 +127,7 @@ class OutlinedImages:
             "chance", "the centre", "untrained" (the same network with random weights, the mean over `seeds`), and
             "the ceiling", which no map on the layer's grid can pass.
         """
+        _require_some(self, val)
         middle, alike = centre_map(self.masks.shape[1])[None], {"layer": layer, "method": method}
         with GradCAM(classifier.model, stages(classifier.model)[layer]) as cam:
             grid = cam(classifier.tensor(self.images[:1])).shape[1:]
@@ -197,6 +199,12 @@ class OutlinedImages:
             said = [_lead(r) if paired else _figure(r) for _, r in rows.iterrows()]
             shown[f"minus {name}" if paired else name] = said
         return pd.DataFrame(shown, index=list(metrics))
+
+
+def _require_some(judged: OutlinedImages, val: OutlinedImages) -> None:
+    for what, outlined in (("to judge", judged), ("of validation", val)):
+        if not len(outlined.images):
+            raise InputError(f"there are no outlined images {what}; expected at least one")
 
 
 def averaged(several: Sequence[Judged]) -> Judged:

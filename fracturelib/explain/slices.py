@@ -140,7 +140,7 @@ class SliceExplainer:
         Raises
         ------
         InputError
-            If shapes do not fit, or a mask is empty.
+            If shapes do not fit, or a mask is empty or none.
         """
         if len(studies) != len(masks) or not len(masks):
             raise InputError(
@@ -148,11 +148,13 @@ class SliceExplainer:
             )
         rows = []
         for i, (study, mask) in enumerate(zip(studies, masks, strict=True)):
+            if not np.isin(mask, (0, 1)).all():
+                raise InputError(f"mask {i} has values other than 0 and 1; expected a mask")
             if mask.shape != study.shape or not mask.any():
                 raise InputError(
                     f"mask {i} has shape {mask.shape} and {int(mask.sum())} pixels; expected a tear in {study.shape}"
                 )
-            rows.append(self._judged(study, mask, grown_in_slices(mask, tolerance)))
+            rows.append(self._judged(study, mask.astype(bool), grown_in_slices(mask, tolerance)))
         return pd.DataFrame(rows)
 
     def _judged(self, study: Volume, mask: Truth, near: Truth) -> dict[str, float]:

@@ -194,6 +194,9 @@ class Confusion:
         >>> print(f"{ppv:.3f} {npv:.3f}")
         0.084 0.997
         """
+        for name in ("sensitivity", "specificity"):
+            if why := self.undefined(name):
+                raise InputError(f"{name} is {why}; expected images of both classes")
         return predictive_values(self.sensitivity, self.specificity, prevalence)
 
     def undefined(self, name: str) -> str | None:

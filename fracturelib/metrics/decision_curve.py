@@ -190,8 +190,11 @@ def prior_shift(score: ArrayLike, *, before: float, after: float | None = None) 
     np.float64(0.22)
     """
     scores = _in_unit("score", score)
-    if not (0 < before < 1 and (after is None or 0 < after < 1)):
-        raise InputError(f"before is {before} and after {after}; expected prevalences between 0 and 1")
+    for name, value in {"before": before, "after": before if after is None else after}.items():
+        if not 0 < number(name, value, "a prevalence between 0 and 1") < 1:
+            raise InputError(f"{name} is {value}; expected a prevalence between 0 and 1")
+    if after is None and not scores.size:
+        raise InputError("score is empty; expected scores to estimate the prevalence from")
     share = _estimated_prevalence(scores, before) if after is None else after
     up, down = scores * share / before, (1 - scores) * (1 - share) / (1 - before)
     return up / (up + down)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from fracturelib._io.files import InputError
@@ -117,11 +117,16 @@ class Tasks:
 
         Raises InputError if shapes do not fit, or nothing is known of a task.
         """
-        known = targets != UNKNOWN
-        if targets.shape != (len(features), len(self)) or not known.any(axis=0).all():
-            expected = f"({len(features)}, {len(self)}) with a known image in each column"
-            raise InputError(f"targets has shape {targets.shape}, {known.sum()} known; expected {expected}")
-        x, y = torch.from_numpy(np.array(features, np.float32)), torch.from_numpy(np.array(targets, np.int64))
+        learnt, truth = np.array(features, np.float32), self._checked(targets)
+        known = truth != UNKNOWN
+        if len(truth) != len(learnt) or not known.any(axis=0).all():
+            expected = f"({len(learnt)}, {len(self)}) with a known image in each column"
+            raise InputError(f"targets has shape {truth.shape}, {known.sum()} known; expected {expected}")
+        if learnt.ndim != 2 or not np.isfinite(learnt).all():
+            raise InputError(
+                f"features has shape {learnt.shape} or values that are not finite; expected numbers (n, f)"
+            )
+        x, y = torch.from_numpy(learnt), torch.from_numpy(truth)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = SeveralHeads(x.shape[1], self, width=width)
@@ -135,10 +140,28 @@ class Tasks:
                     optimizer.step()
         return model.eval()
 
+    def _checked(self, targets: ArrayLike) -> NDArray[np.int64]:
+        """Targets as an array; InputError unless they have a column a task, of its classes or -1."""
+        found = np.array(targets)
+        if found.ndim != 2 or found.shape[1] != len(self):
+            raise InputError(f"targets has shape {found.shape}; expected (n, {len(self)}), a column a task")
+        if found.dtype.kind not in "iu":
+            raise InputError(f"targets are of type {found.dtype}; expected whole numbers")
+        for name, column in zip(self.names, found.T, strict=True):
+            most = len(self.classes[name]) - 1
+            if len(odd := column[(column < UNKNOWN) | (column > most)]):
+                raise InputError(f"targets of {name!r} has {odd[0]}; expected 0 to {most}, or {UNKNOWN} for unknown")
+        return found.astype(np.int64)
+
+    def _with_scores(self, score: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Both as arrays, of the same images."""
+        truth, scores = self._checked(targets), np.asarray(score, float)
+        if scores.shape != (len(truth),):
+            raise InputError(f"score has shape {scores.shape}; expected ({len(truth)},), one for each image")
+        return scores, truth
+
     def _require_fitting(self, probabilities: Probabilities, targets: NDArray[np.int64]) -> None:
-        """Raise InputError unless targets and probabilities are of these tasks and of the same images."""
-        if np.shape(targets)[1:] != (len(self),):
-            raise InputError(f"targets has shape {np.shape(targets)}; expected (n, {len(self)}), a column a task")
+        """Raise InputError unless probabilities are of these tasks and of as many images."""
         for name, found in probabilities.items():
             if name not in self.classes:
                 raise InputError(f"probabilities has {name!r}; expected some of {', '.join(self.names)}")
@@ -160,6 +183,7 @@ class Tasks:
         task of two classes has one row, of the second. Where fewer than `least` groups have the class, or do not,
         nothing is claimed: NaN, and a note. A task of which there are no probabilities is left out.
         """
+        targets = self._checked(targets)
         self._require_fitting(probabilities, targets)
         codes, rows = group_codes(group, len(targets)), []
         for t, (task, classes) in enumerate(self.classes.items()):
@@ -196,6 +220,7 @@ class Tasks:
         has NaN.
         """
         require_resamples(n)
+        targets = self._checked(targets)
         for which in (a, b):
             self._require_fitting(which, targets)
             if lacking := [name for name in self.names if name not in which]:
@@ -225,6 +250,7 @@ class Tasks:
         The first task is the fracture; only images that are known to have none are judged. At 0.5 the score does not
         care.
         """
+        score, targets = self._with_scores(score, targets)
         sound = targets[:, 0] == 0
         instead = {name: np.tile(score[sound, None], len(self.classes[name])) for name in self.names[1:]}
         return self.judge(instead, targets[sound], group_codes(group, len(targets))[sound], n=n)
@@ -233,6 +259,7 @@ class Tasks:
         self, score: NDArray[np.float64], targets: NDArray[np.int64], group: Groups | None = None, *, n: int = 500
     ) -> pd.DataFrame:
         """AUC for fractures among the images of one answer, where that answer cannot help: a table of `judge`."""
+        score, targets = self._with_scores(score, targets)
         codes, both = group_codes(group, len(targets)), np.stack([1 - score, score], axis=1)
         parts = [pd.DataFrame(columns=COLUMNS)]
         for t, name in enumerate(self.names[1:], start=1):
@@ -245,8 +272,9 @@ class Tasks:
 
 def answers(frame: pd.DataFrame, column: str) -> "pd.Series[str]":
     """A column as text, missing where it is missing or empty; whole numbers without a point, so that 0.0 is "0"."""
-    if column not in frame:
-        raise InputError(f"frame has no column {column!r}; it has {', '.join(map(str, frame.columns))}")
+    if list(frame.columns).count(column) != 1:
+        many = "no column" if column not in frame else "more than one column"
+        raise InputError(f"frame has {many} {column!r}; it has {', '.join(map(str, frame.columns))}; expected it once")
     text = frame[column].astype("string").str.strip().str.replace(r"^(-?\d+)\.0+$", r"\1", regex=True)
     return text.replace({"": pd.NA, "True": "1", "False": "0"})
 

@@ -93,7 +93,8 @@ def montage(
     Raises
     ------
     InputError
-        If titles or heats are not as many as the images, or a map has a value that is not finite.
+        If titles, heats or masks are not as many as the images, a map has a value that is not finite, or `columns` is
+        less than 1.
 
     Examples
     --------
@@ -106,6 +107,8 @@ def montage(
     for i, mask in enumerate(() if masks is None else masks):
         if np.shape(mask) != np.shape(images[i])[:2] and np.any(mask):  # an empty one is not drawn
             raise InputError(f"masks[{i}] has shape {np.shape(mask)}; expected {np.shape(images[i])[:2]}, as its image")
+    if columns < 1:
+        raise InputError(f"columns is {columns}; expected at least one image in a row")
     rows = max(1, -(-len(images) // columns))
     lines = max((t.count("\n") + 1 for t in titles), default=1)
     side = width / columns
