@@ -236,7 +236,7 @@ def _add_audit(commands: argparse._SubParsersAction) -> None:
 
 
 def run_audit(args: argparse.Namespace) -> int:
-    """`fracture data audit`."""
+    """`fracture audit`."""
     from fracturelib._io.files import atomic_path
     from fracturelib.curate.audit import audit_folder
     from fracturelib.curate.audit_report import OURS, to_html, to_json

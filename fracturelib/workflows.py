@@ -160,13 +160,14 @@ def predict_paths(
     ------
     InputError
         If a path or the checkpoint is missing or not what it should be, or two images would have one name; if a network
-        of studies is to be `strict`.
+        is to be `strict` that cannot say what is strange to it.
     """
     classifier = load_classifier(model).with_closer_look()
-    if strict and classifier.noun == STUDY:
+    if strict and classifier.familiarity is None:
+        why = "studies" if classifier.noun == STUDY else "an older training"
         raise InputError(
-            f"{model}: is a network of studies, and these do not say what is unlike the studies that they learnt from; "
-            "expected no --strict"
+            f"{model}: is a network of {why}, which does not say what is unlike the {WORDS[classifier.noun].many} that "
+            "it learnt from; expected no --strict"
         )
     sources = collect(paths, noun=classifier.noun)
     _require_noun(sources, classifier, model)

@@ -22,6 +22,9 @@ from fracturelib.data.studies import holds_studies, load_studies, load_truth, lo
 from fracturelib.data.study import Study, resample_study, to_grey
 from fracturelib.data.volumes import MOST_SLICES, read_study, study_input
 from fracturelib.metrics.classification import Confusion
+from fracturelib.training.config import StudyConfig
+from fracturelib.training.distributed import ProcessGroup
+from fracturelib.training.runs import Recipe, read_images
 from fracturelib.viz.figures import confusion_plot, score_histogram
 from fracturelib.viz.html_report import _put_in
 from fracturelib.workflows import collect
@@ -280,10 +283,10 @@ def test_one_damaged_study_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_a_long_study_does_not_make_all_others_long(tmp_path: Path) -> None:
     for name, n in (("short", 8), ("long", 700)):
         np.save(tmp_path / f"{name}.npy", np.tile(volume(0), (n // 4, 1, 1))[:n])
-    array = load_volumes(tmp_path, ["short.npy", "long.npy"], size=32)
+    array, notes = load_volumes(tmp_path, ["short.npy", "long.npy"], size=32)
+    assert notes == {"short.npy": (), "long.npy": ("700 slices: interpolated to 64",)}
     assert array.shape == (2, MOST_SLICES, 32, 32) and array[0, 8:].max() == 0 < array[1, -1].max()
-    _, notes = study_input(tmp_path / "long.npy", 32)
-    assert notes == ("700 slices: interpolated to 64",)
+    assert study_input(tmp_path / "long.npy", 32)[1] == notes["long.npy"]
 
 
 def test_a_damaged_first_slice_does_not_turn_studies_into_images(tmp_path: Path) -> None:
@@ -474,11 +477,14 @@ def test_a_series_under_other_names_is_the_same_bytes(tmp_path: Path) -> None:
     assert len(audit.images) == 2 and audit.copies.found[0].how == "identical bytes"
 
 
-def test_what_is_said_of_a_series_is_noted(tmp_path: Path) -> None:
+def test_what_is_said_of_a_series_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pydicom")
     write_series(tmp_path / "a", make_truth(4, slices=8), 4)[3].unlink()
     (line,) = [note for note in audit_folder(tmp_path).notes if "missing" in note]
     assert line.startswith("1 study: 1 slice missing at 1 place: gaps of ") and line.endswith("(a)")
+    how = {"closer_look": False, "by_region": False, "progress": False}
+    read_images(tmp_path, ["a"], Recipe.of(StudyConfig(size=32), None, None, "", ProcessGroup(), **how))
+    assert capsys.readouterr().out == f"note: {line}\n"
 
 
 def test_what_rows_are_called() -> None:

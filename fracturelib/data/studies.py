@@ -110,10 +110,12 @@ def _shape(table: pd.DataFrame, field_mm: float | None) -> tuple[int, int]:
     return int(sides.max()), int(sides.max())
 
 
-def load_volumes(folder: str | Path, files: Sequence[str], *, size: int, progress: bool = False) -> NDArray[np.uint8]:
-    """Studies as one array, in squares, padded with black slices to the longest: (n, slices, size, size) uint8.
+def load_volumes(
+    folder: str | Path, files: Sequence[str], *, size: int, progress: bool = False
+) -> tuple[NDArray[np.uint8], dict[str, tuple[str, ...]]]:
+    """Studies as one array, in squares, padded with black slices to the longest; and of each what was noted of it.
 
-    Each is as `study_input` gives it to a network.
+    Each is as `study_input` gives it to a network, such as with slices interpolated, or with a gap.
 
     Parameters
     ----------
@@ -125,18 +127,25 @@ def load_volumes(folder: str | Path, files: Sequence[str], *, size: int, progres
     progress : bool
         Show a bar.
 
+    Returns
+    -------
+    studies : (n, slices, size, size) uint8
+    notes : dict
+        File -> its notes.
+
     Raises
     ------
     InputError
         Naming the first study that cannot be read.
     """
     if not files:
-        return np.zeros((0, 0, size, size), np.uint8)
+        return np.zeros((0, 0, size, size), np.uint8), {}
     read = in_threads(
-        lambda file: study_input(Path(folder) / file, size)[0], files,
+        lambda file: study_input(Path(folder) / file, size), files,
         desc="reading", unit="study", progress=progress,
     )  # fmt: skip
-    return padded(list(read))[0]
+    slices, notes = zip(*read, strict=True)
+    return padded(list(slices))[0], dict(zip(files, notes, strict=True))
 
 
 def padded(studies: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

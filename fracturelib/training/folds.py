@@ -255,7 +255,7 @@ def _pool(folder: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], re
     config, ranks = recipe.config, recipe.ranks
     if not ranks.first:
         ranks.wait()
-    images = read_images(folder, list(learnt["file"]), config, progress=recipe.progress and ranks.first)
+    images = read_images(folder, list(learnt["file"]), recipe)
     if ranks.first:
         ranks.wait()
     features = None
@@ -389,7 +389,7 @@ def _taught_on_all(pool: _Pool, test: pd.DataFrame, parts: list[_Part], out: Pat
     if not isinstance(recipe.config, StudyConfig):
         classifier = with_familiarity_by_folds(classifier, pool.images, tables["fold"].to_numpy(np.int64))
     if len(test):
-        images = read_images(pool.folder, list(test["file"]), recipe.config)
+        images = read_images(pool.folder, list(test["file"]), recipe)
         own = scored(classifier, test.reset_index(drop=True), images, folder=pool.folder)
         if classifier.regions is None:
             own["decision"] = classifier.with_closer_look().decide(own["score"].to_numpy())

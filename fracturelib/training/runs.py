@@ -21,9 +21,9 @@ from fracturelib.data.images import load_images
 from fracturelib.data.labels import CLASSES, STUDY_CLASSES
 from fracturelib.data.manifest import MANIFEST
 from fracturelib.data.masks import outlines
+from fracturelib.data.pixels import noted
 from fracturelib.data.predictions import write_predictions
 from fracturelib.data.studies import load_volumes
-from fracturelib.data.volumes import MOST_SLICES
 from fracturelib.models.backbones import (
     BackboneWeights,
     LocalizingBackbone,
@@ -67,13 +67,15 @@ class Run:
     predictions: pd.DataFrame
 
 
-def read_images(
-    folder: Path, files: Sequence[str], config: TrainConfig | FineTuneConfig, *, progress: bool = False
-) -> np.ndarray:
+def read_images(folder: Path, files: Sequence[str], recipe: "Recipe") -> np.ndarray:
     """The images of a folder, (n, size, size) uint8; of a study set its studies, (n, slices, size, size) uint8."""
-    if not isinstance(config, StudyConfig):
-        return load_images(folder, files, size=config.size, progress=progress)
-    return load_volumes(folder, files, size=config.size, progress=progress)
+    size, progress = recipe.config.size, recipe.progress and recipe.ranks.first
+    if not isinstance(recipe.config, StudyConfig):
+        return load_images(folder, files, size=size, progress=progress)
+    studies, notes = load_volumes(folder, files, size=size, progress=progress)
+    for line in noted(notes, nouns=WORDS[STUDY].nouns) if recipe.ranks.first else ():
+        print(f"note: {line}")
+    return studies
 
 
 def require_noun(folder: Path, frame: pd.DataFrame, config: TrainConfig | FineTuneConfig) -> None:
@@ -101,9 +103,6 @@ def training_frame(folder: Path) -> pd.DataFrame:
             )
         require_both_classes(part, f"{folder}/{split}")
     require_one_split_each(folder, frame)
-    if frame.attrs["noun"] == STUDY and (many := int((frame["slices"] > MOST_SLICES).sum())):
-        said = counted(many, "study has", "studies have")
-        frame.attrs["notes"].append(f"{said} more than {MOST_SLICES} slices: interpolated to so many")
     return frame
 
 
@@ -351,10 +350,7 @@ def decoded(folder: Path, frame: pd.DataFrame, recipe: Recipe) -> dict[str, np.n
         print_unreadable(frame)
     else:
         ranks.wait()
-    images = {
-        split: read_images(folder, list(part["file"]), recipe.config, progress=recipe.progress and ranks.first)
-        for split, part in frame.groupby("split")
-    }
+    images = {split: read_images(folder, list(part["file"]), recipe) for split, part in frame.groupby("split")}
     if ranks.first:
         ranks.wait()
     return images
