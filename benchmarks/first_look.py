@@ -1,0 +1,140 @@
+r"""What a change of the first look is worth, on some folds: `python benchmarks/first_look.py DIR --out RUN [change]`.
+
+    python benchmarks/first_look.py DIR --out runs/half --share 0.5
+    python benchmarks/first_look.py DIR --out runs/peaks --peak-loss-weight 0.3
+    fracture train data/demo --model localizing_efficientnet --unfreeze most --epochs 7 --learning-rate 0.0015 \
+        --peak-loss-weight 0 --out runs/simulated
+    python benchmarks/first_look.py DIR --out runs/pre-taught --start runs/simulated/model.pt
+
+The first network of the shipped recipe (`make train-fracatlas`) is trained with one change: on a share of each fold's
+training groups, with the loss of the map's peak, or from a network that has learnt something else. Each image is scored
+by its fold's network, and compared with what the unchanged one made of it (`docs/out_of_fold/fracatlas-closer.csv`):
+AUC and average precision. With `--unchanged RUN`, what `make train-fracatlas` left, the peaks of the first look's maps
+are compared, too. Intervals are bootstraps over groups.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fracturelib.data.dataset import fingerprint, load_manifest
+from fracturelib.data.images import load_images
+from fracturelib.data.masks import outlines
+from fracturelib.explain.localization import pointing_game, tolerance_at
+from fracturelib.explain.overlay import upsample
+from fracturelib.metrics.bootstrap import paired_group_bootstrap
+from fracturelib.metrics.classification import average_precision, roc_auc
+from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
+from fracturelib.training.config import FineTuneConfig
+from fracturelib.training.finetune import fit_localizer
+from fracturelib.training.folds import splits_of_folds
+from fracturelib.training.train import Images
+
+N, FOLDS, SIZE = 1000, 5, 384
+SHIPPED = Path(__file__).parents[1] / "docs" / "out_of_fold" / "fracatlas-closer.csv"
+
+
+def some_groups(train: pd.DataFrame, share: float) -> pd.DataFrame:
+    """The images of a share of the groups, drawn once: of those with a fracture, and of the others."""
+    rng, chosen = np.random.default_rng(0), []
+    fractured = train.groupby("group")["label"].max()
+    for label in (0, 1):
+        own = rng.permutation(sorted(fractured[fractured == label].index))
+        chosen += list(own[: round(share * len(own))])
+    return train[train["group"].isin(chosen)]
+
+
+def trained(folder: Path, frame: pd.DataFrame, out: Path, args: argparse.Namespace) -> Classifier:
+    """The network of a fold, or what it left."""
+    if (out / "model.pt").is_file():
+        return load_classifier(out / "model.pt")
+    config = FineTuneConfig(
+        unfreeze="most", size=SIZE, epochs=7, learning_rate=0.0015, features_rate=0.0003,
+        peak_loss_weight=args.peak_loss_weight,
+    )  # fmt: skip
+    parts = {name: frame[frame["split"] == name] for name in ("train", "val")}
+    images = {
+        name: Images(load_images(folder, list(part["file"]), size=SIZE), np.array(part["label"], np.int64))
+        for name, part in parts.items()
+    }
+    start: object = None if args.start is None else load_classifier(args.start).model
+    out.mkdir(parents=True, exist_ok=True)
+    classifier, _ = fit_localizer(
+        images["train"], images["val"], *outlines(folder, frame, SIZE), config, model=start, out=out,  # type: ignore[arg-type]
+        fingerprint=fingerprint(frame),
+    )  # fmt: skip
+    save_classifier(classifier, out / "model.pt")
+    return classifier
+
+
+def near(classifier: Classifier, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Whether the peak of each image's map lies in the fracture, and near it: (n, 2) bool."""
+    heats = [upsample(m, (SIZE, SIZE)) for m in classifier.localize(images)]
+    both = [
+        [pointing_game(h, m), pointing_game(h, m, tolerance=tolerance_at(SIZE))]
+        for h, m in zip(heats, masks, strict=True)
+    ]
+    return np.array(both, bool).reshape(-1, 2)
+
+
+def compared(held: pd.DataFrame) -> None:
+    """Figures of the changed network, and by how much they are above those of the unchanged one."""
+    groups = list(held["group"])
+    for what, metric in (("AUC", roc_auc), ("average precision", average_precision)):
+        gap = paired_group_bootstrap(metric, held["label"], held["score"], held["unchanged"], groups, n=N)
+        value = metric(held["label"], held["score"])
+        print(f"  {what} {value:.3f}: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+
+
+def compared_peaks(peaks: pd.DataFrame) -> None:
+    """How often each network's map peaks right, on the same outlined images."""
+    codes, names = pd.factorize(peaks["group"])
+    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=N)
+    for what in ("inside", "near"):
+        gap = peaks[f"{what}, changed"].astype(float) - peaks[f"{what}, unchanged"]
+        means = [np.average(gap, weights=w[codes]) for w in drawn]
+        low, high = np.quantile(means, [0.025, 0.975])
+        value = peaks[f"{what}, changed"].mean()
+        print(f"  peak {what} {value:.3f} of {len(peaks)}: {gap.mean():+.3f} ({low:+.3f} to {high:+.3f})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--folds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--peak-loss-weight", type=float, default=0.0)
+    parser.add_argument("--start", type=Path)
+    parser.add_argument("--unchanged", type=Path, metavar="RUN")
+    args = parser.parse_args()
+    frame = load_manifest(args.folder).assign(split="train").reset_index(drop=True)
+    shipped = pd.read_csv(SHIPPED).set_index("file")["first_look"]
+    held, peaks = [], []
+    for fold in args.folds:
+        whole = frame.assign(split=splits_of_folds(args.folder, frame, FOLDS, seed=0)[fold - 1])
+        test = whole[whole["split"] == "test"]
+        train = some_groups(whole[whole["split"] == "train"], args.share)
+        print(f"fold {fold}: {len(train)} images to learn from, {train['label'].sum()} fractured", flush=True)
+        learnt = pd.concat([train, whole[whole["split"] == "val"]])
+        classifier = trained(args.folder, learnt, args.out / f"fold-{fold}", args)
+        images = load_images(args.folder, list(test["file"]), size=SIZE)
+        held.append(test.assign(score=classifier.scores(images), unchanged=test["file"].map(shipped)))
+        if args.unchanged is not None:
+            masks = outlines(args.folder, test.assign(split="train"), SIZE)[0]
+            known = masks.any(axis=(1, 2))
+            rows = test.loc[known, ["group"]]
+            before = load_classifier(args.unchanged / f"fold-{fold}" / "model.pt")
+            for name, network in (("changed", classifier), ("unchanged", before)):
+                inside, beside = near(network, images[known], masks[known]).T
+                rows = rows.assign(**{f"inside, {name}": inside, f"near, {name}": beside})
+            peaks.append(rows)
+    compared(pd.concat(held))
+    if peaks:
+        compared_peaks(pd.concat(peaks))
+
+
+if __name__ == "__main__":
+    main()
