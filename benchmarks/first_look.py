@@ -24,9 +24,9 @@ from fracturelib.data.images import load_images
 from fracturelib.data.masks import outlines
 from fracturelib.explain.localization import pointing_game, tolerance_at
 from fracturelib.explain.overlay import upsample
-from fracturelib.metrics.bootstrap import paired_group_bootstrap
+from fracturelib.metrics.bootstrap import draws, group_codes, paired_group_bootstrap
 from fracturelib.metrics.classification import average_precision, roc_auc
-from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
+from fracturelib.models.classifier import Classifier, load_classifier
 from fracturelib.training.config import FineTuneConfig
 from fracturelib.training.finetune import fit_localizer
 from fracturelib.training.folds import splits_of_folds
@@ -47,9 +47,7 @@ def some_groups(train: pd.DataFrame, share: float) -> pd.DataFrame:
 
 
 def trained(folder: Path, frame: pd.DataFrame, out: Path, args: argparse.Namespace) -> Classifier:
-    """The network of a fold, or what it left."""
-    if (out / "model.pt").is_file():
-        return load_classifier(out / "model.pt")
+    """The network of a fold; one that is finished in `out` is taken up from there."""
     config = FineTuneConfig(
         unfreeze="most", size=SIZE, epochs=7, learning_rate=0.0015, features_rate=0.0003,
         peak_loss_weight=args.peak_loss_weight,
@@ -65,7 +63,6 @@ def trained(folder: Path, frame: pd.DataFrame, out: Path, args: argparse.Namespa
         images["train"], images["val"], *outlines(folder, frame, SIZE), config, model=start, out=out,  # type: ignore[arg-type]
         fingerprint=fingerprint(frame),
     )  # fmt: skip
-    save_classifier(classifier, out / "model.pt")
     return classifier
 
 
@@ -90,11 +87,10 @@ def compared(held: pd.DataFrame) -> None:
 
 def compared_peaks(peaks: pd.DataFrame) -> None:
     """How often each network's map peaks right, on the same outlined images."""
-    codes, names = pd.factorize(peaks["group"])
-    drawn = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=N)
+    drawn = list(draws(group_codes(peaks["group"], len(peaks)), N, 0))
     for what in ("inside", "near"):
         gap = peaks[f"{what}, changed"].astype(float) - peaks[f"{what}, unchanged"]
-        means = [np.average(gap, weights=w[codes]) for w in drawn]
+        means = [np.average(gap, weights=w) for w in drawn]
         low, high = np.quantile(means, [0.025, 0.975])
         value = peaks[f"{what}, changed"].mean()
         print(f"  peak {what} {value:.3f} of {len(peaks)}: {gap.mean():+.3f} ({low:+.3f} to {high:+.3f})")

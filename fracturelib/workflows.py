@@ -164,10 +164,10 @@ def predict_paths(
     """
     classifier = load_classifier(model).with_closer_look()
     if strict and classifier.familiarity is None:
-        why = "studies" if classifier.noun == STUDY else "an older training"
+        which = "a network of studies" if classifier.noun == STUDY else "an older checkpoint"
+        many = WORDS[classifier.noun].many
         raise InputError(
-            f"{model}: is a network of {why}, which does not say what is unlike the {WORDS[classifier.noun].many} that "
-            "it learnt from; expected no --strict"
+            f"{model}: cannot say what is unlike the {many} that it learnt from, being {which}; expected no --strict"
         )
     sources = collect(paths, noun=classifier.noun)
     _require_noun(sources, classifier, model)

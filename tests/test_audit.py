@@ -166,6 +166,7 @@ def test_fracatlas_in_its_layout(tmp_path: Path) -> None:
     }
     assert {"region", "view"} <= set(audit.images) and audit.lookup is None
     assert audit.summary()["split"].tolist() == ["all"]
+    assert "1 file is labelled fractured, and has no annotation, though others have:" in str(audit)
 
 
 def test_an_image_turned_against_its_annotations(tmp_path: Path) -> None:

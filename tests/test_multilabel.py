@@ -149,6 +149,7 @@ def test_tables_are_made_of_what_fits_only() -> None:
         "'view' has 2; expected 0 to 1, or -1": lambda: tasks.judge(good, targets + np.array([0, 1])),
         "targets are of type float64": lambda: tasks.judge(good, targets + 0.5),
         r"score has shape \(2,\); expected \(60,\)": lambda: tasks.leaning([0.1, 0.2], targets),
+        "score has values that are no numbers": lambda: tasks.within(["high"] * 60, targets),
         r"score has shape \(3,\); expected \(60,\)": lambda: tasks.within([0.1, 0.2, 0.3], targets),
     }.items():
         with pytest.raises(InputError, match=message):

@@ -22,7 +22,7 @@ NAMED = 5  # files that the text names of each kind
 ONE = {  # what `KINDS` says, of one file, where more changes than its first word
     "blank": "shows nothing: one grey value",
     "labels_disagree": "has another label in its folder, the table or the annotations",
-    "fracture_without_annotation": "is predicted fractured, and has no annotation, though others have",
+    "fracture_without_annotation": "is labelled fractured, and has no annotation, though others have",
     "turned": "is turned by its EXIF orientation against its annotations",
     "table": "is a table or annotations that cannot be read or used",
     "class_folder": "is a class folder whose name is not known",

@@ -67,7 +67,7 @@ def read_coco(path: Path) -> Coco:
         images = {_id(image["id"]): image for image in coco["images"]}
         names = {number: str(image["file_name"]) for number, image in images.items()}
         annotations, categories = list(coco["annotations"]), list(coco.get("categories") or [])
-        predicted = {_id(c["id"]): str(c.get("name", c["id"])) for c in categories}
+        called = {_id(c["id"]): str(c.get("name", c["id"])) for c in categories}
     except Exception as error:  # of a file that is anything: depth, digits, types, encodings
         reason = printable(f"{type(error).__name__} {error}".splitlines()[0])[:200]
         raise InputError(
@@ -78,16 +78,16 @@ def read_coco(path: Path) -> Coco:
         size = _numbers([image.get("width"), image.get("height")])
         if size is not None and min(size) >= 1:
             result.sizes[names[number]] = (int(size[0]), int(size[1]))
-    taken = {number for number, name in predicted.items() if means_fracture(name)}
-    if len(predicted) == 1 and means_fracture(path.stem.replace("_", " ")):
-        taken = set(predicted)  # the file says what its only category is
+    taken = {number for number, name in called.items() if means_fracture(name)}
+    if len(called) == 1 and means_fracture(path.stem.replace("_", " ")):
+        taken = set(called)  # the file says what its only category is
     passed: Counter[str] = Counter()
     for annotation in annotations:
         try:
             name = names[_id(annotation["image_id"])]
             category = annotation.get("category_id")
-            if predicted and category is not None and _id(category) not in taken:
-                passed[predicted.get(_id(category), f"number {category}")] += 1
+            if called and category is not None and _id(category) not in taken:
+                passed[called.get(_id(category), f"number {category}")] += 1
                 continue
             instance, fault = _instance(annotation, result.sizes.get(name))
         except Exception as error:
@@ -97,7 +97,7 @@ def read_coco(path: Path) -> Coco:
             result.faults.append((name, fault))
         if instance is not None:
             result.found.setdefault(name, []).append(instance)
-    result.note = _note(path, [n for i, n in predicted.items() if i in taken], passed)
+    result.note = _note(path, [n for i, n in called.items() if i in taken], passed)
     return result
 
 

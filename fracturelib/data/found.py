@@ -20,7 +20,7 @@ KINDS = {
     "row_without_image": "are in the table, but not in the folder",
     "image_without_row": "are in the folder, but not in the table",
     "annotation_without_image": "are annotated, but not in the folder",
-    "fracture_without_annotation": "are predicted fractured, and have no annotation, though others have",
+    "fracture_without_annotation": "are labelled fractured, and have no annotation, though others have",
     "box_outside": "have a box that leaves the image",
     "turned": "are turned by their EXIF orientation against their annotations",
     "size_differs": "have annotations for another size",

@@ -103,8 +103,8 @@ class Hospital:
 
         A pure change of prevalence: who leaves is drawn by lot (`case_mix`).
         """
-        if not 0 < self.labels.mean() < 1:
-            raise InputError(f"labels of {len(self.labels)} images are all {self.labels[0]}; expected both classes")
+        if len(found := sorted(set(self.labels.tolist()))) < 2:
+            raise InputError(f"labels of {len(self.labels)} images are only {found}; expected both classes")
         there = odds * self.labels.mean() / (1 - self.labels.mean())
         return case_mix(self.labels, self.groups, there / (1 + there))
 

@@ -155,7 +155,11 @@ class Tasks:
 
     def _with_scores(self, score: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Both as arrays, of the same images."""
-        truth, scores = self._checked(targets), np.asarray(score, float)
+        truth = self._checked(targets)
+        try:
+            scores = np.asarray(score, float)
+        except (TypeError, ValueError):
+            raise InputError("score has values that are no numbers; expected one for each image") from None
         if scores.shape != (len(truth),):
             raise InputError(f"score has shape {scores.shape}; expected ({len(truth)},), one for each image")
         return scores, truth
