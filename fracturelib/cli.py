@@ -441,7 +441,8 @@ def _print_folds(args: argparse.Namespace, found: "CrossValidation | None") -> i
     patients = found.run.predictions.loc[held, "group"].nunique()
     words = WORDS[found.run.classifier.noun]
     rows = f"{words.count(int(held.sum()))} of {counted(patients, 'patient')}"
-    print(f"{rows}, each scored by a network that never met its patient:")
+    met = "did not learn from it" if patients == held.sum() else "never met its patient"
+    print(f"{rows}, each scored by a network that {met}:")
     for name, interval in found.figures.items():
         print(f"  {name} {interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})")
     at = f"the threshold that each fold chose on validation {words.many} of its own"
@@ -597,6 +598,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
     other = read_predictions(args.compare) if args.compare else None
     threshold, rule, limit = args.threshold, "sensitivity=0.9" if args.rule is None else args.rule, None
     if args.threshold_from:
+        if "threshold" in frame and frame["threshold"].nunique() > 1:
+            said = "thresholds differ from image to image; without --threshold-from each counts"
+            print(f"note: {args.predictions}: {said}")
         threshold = point_from(read_predictions(args.threshold_from), rule, seed=args.seed)
         # Each model has a scale of its own, so the other gets its own threshold where it brings images to choose it on.
         if other is not None and "split" in other and (other["split"] == "val").any():

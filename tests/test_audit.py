@@ -218,7 +218,8 @@ def test_numbers_in_names() -> None:
 
 def test_too_few_images_for_shortcuts(tmp_path: Path) -> None:
     plain_folder(tmp_path / "set", splits={"train": 2, "val": 2})
-    assert audit_folder(tmp_path / "set").shortcuts == ()
+    audit = audit_folder(tmp_path / "set")
+    assert audit.shortcuts == () and audit.verdict.endswith("too few of both classes to look for shortcuts.")
 
 
 @pytest.mark.parametrize("given", ["nowhere", "file", "empty", "words"])
@@ -362,3 +363,11 @@ def test_a_set_without_a_label_is_not_called_clean(tmp_path: Path) -> None:
         save(radiograph(i), tmp_path / "set" / f"{i}.png")
     verdict = audit_folder(tmp_path / "set").verdict
     assert verdict == "No copies and nothing broken, but no label to judge by: 3 images."
+
+
+def test_labels_of_one_class_teach_nothing(tmp_path: Path) -> None:
+    for i in range(3):
+        save(radiograph(i), tmp_path / "set" / "train" / "Fractured" / f"{i}.png")
+    assert audit_folder(tmp_path / "set").advice() == [
+        "All labels say fractured: nothing can be learnt without the other class."
+    ]

@@ -70,3 +70,5 @@ def test_labels_are_0_and_1_and_asked_by_place() -> None:
             Hospital.of(frame.assign(label=odd), images)
     with pytest.raises(InputError, match=r"labels of 2 images are only \[1\]; expected both classes"):
         Hospital.of(frame.assign(label=1), images).rarer()
+    with pytest.raises(InputError, match="odds is 0"):
+        Hospital.of(frame, images).rarer(0)

@@ -376,14 +376,14 @@ def perfect(groups: int, each: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndar
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 def test_a_perfect_score_is_as_sure_as_its_patients_allow(groups: int, method: str) -> None:
     y, score, group = perfect(groups, each=3)
-    wilson = wilson_interval(groups, groups)
+    wilson, counts = wilson_interval(groups, groups), f"{groups} group{'s' * (groups > 1)}"
     found = group_bootstrap(roc_auc, y, score, group, n=200, method=method)
     assert (found.value, found.low, found.high) == (1, newcombe_auc_limits(1.0, groups, groups)[0], 1)
     assert found.note == f"no sample differs: Newcombe's interval of {groups} + {groups} groups"
     for metric in (average_precision, rate_at("sensitivity", 0.5), rate_at("specificity", 0.5), rate_at("npv", 0.5)):
         found = group_bootstrap(metric, y, score, group, n=200, method=method)
         assert (found.value, found.high) == (1, 1) and found.low == pytest.approx(wilson.low, abs=1e-12)
-        assert found.note == f"no sample differs: Wilson's interval of {groups} groups" and found.undefined is None
+        assert found.note == f"no sample differs: Wilson's interval of {counts}" and found.undefined is None
         assert str(found).startswith(f"1.00 ({wilson.low:.2f} to 1.00; no sample differs")
     wrong = group_bootstrap(rate_at("sensitivity", 0.5), y, 1 - score, group, n=200)
     assert (wrong.value, wrong.low) == (0, 0) and wrong.high == pytest.approx(1 - wilson.low, abs=1e-12)

@@ -238,6 +238,8 @@ def test_networks_are_compared_task_by_task() -> None:
     assert list(gain.index) == ["fracture: 1 answer", "region: 3 answers"]
     assert np.allclose(gain["auc"], judged[gain["task"]] - 0.5) and (gain["low"] > 0).all()
     assert TASKS.compare(scores, coin, targets, np.arange(120) // 30, n=30)["auc"].isna().all()
+    alone = TASKS.compare(scores, coin, targets, np.zeros(120, int), least=0, n=30)
+    assert alone[["low", "high"]].isna().all(axis=None)
 
 
 def test_a_score_is_asked_what_it_leans_on_and_what_it_is_worth_within_a_label() -> None:

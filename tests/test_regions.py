@@ -173,6 +173,8 @@ def test_each_image_is_judged_at_its_own_threshold(run: Run, tmp_path: Path, cap
     assert main(["evaluate", str(predictions), "--compare", str(predictions)]) == 2
     assert "images have thresholds of their own; expected --threshold" in capsys.readouterr().err
     assert main(["evaluate", str(predictions), "--compare", str(predictions), "--threshold", "0.5"]) == 0
+    assert main(["evaluate", str(predictions), "--threshold-from", str(predictions)]) == 0
+    assert "thresholds differ from image to image; without --threshold-from each counts" in capsys.readouterr().out
 
 
 def test_out_of_fold(data: Path, tmp_path: Path) -> None:

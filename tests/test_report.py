@@ -182,7 +182,7 @@ def test_a_perfect_score_says_on_how_few_it_stands(images: int) -> None:
         assert row["value"] == row["high"] == 1 and 0.15 < row["low"] < (0.25 if images == 2 else 0.8)
     auc = part["auc"]["low"]
     assert f"1.000 ({auc:.3f} to 1.000; no sample differs: Newcombe's interval of {groups} + {groups} groups)" in text
-    assert f"Wilson's interval of {groups} groups" in text and "(1.000 to 1.000" not in text
+    assert f"Wilson's interval of {groups} group{'s' * (groups > 1)}" in text and "(1.000 to 1.000" not in text
     assert "nan" not in text and json.dumps(result["splits"]["all"]["auc"], allow_nan=False)
 
 

@@ -1,11 +1,14 @@
 """What a map has to beat, on a small network and made-up outlines."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from fracturelib._io.files import InputError
+from fracturelib.data.labels import STUDY_CLASSES
 from fracturelib.explain.cam_methods import METHODS
 from fracturelib.explain.localization import (
     TOLERANCE,
@@ -134,6 +137,18 @@ def test_rivals_need_images_to_judge_and_of_validation(classifier: Classifier) -
         for call in (judged.rivals, judged.judge_layer):
             with pytest.raises(InputError, match=f"no outlined images {missing}"):
                 call(classifier, val)
+
+
+def test_images_masks_and_layers_that_do_not_fit_are_named(classifier: Classifier) -> None:
+    with pytest.raises(InputError, match=r"images is float64 of shape \(6, 48, 48\); expected uint8"):
+        OutlinedImages(TEST.images / 255, TEST.masks)
+    with pytest.raises(InputError, match=r"masks has shape \(6, 24, 24\); expected \(6, 48, 48\)"):
+        OutlinedImages(TEST.images, TEST.masks[:, ::2, ::2])
+    for call in (TEST.judge_layer, TEST.rivals):
+        with pytest.raises(InputError, match="layer is 'stage9'; expected one of"):
+            call(classifier, VAL, layer="stage9")
+        with pytest.raises(InputError, match="the network is one of studies; expected one of images"):
+            call(replace(classifier, classes=STUDY_CLASSES), VAL)
 
 
 def test_the_table_for_the_eye(classifier: Classifier) -> None:

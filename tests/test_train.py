@@ -198,7 +198,7 @@ def test_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
             out=tmp_path,
             progress=False,
         )
-    with pytest.raises(InputError, match="was begun with data"):
+    with pytest.raises(InputError, match="was begun with other data"):
         fit(
             radiographs(16, 0),
             radiographs(16, 1000),

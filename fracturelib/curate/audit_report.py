@@ -2,7 +2,7 @@
 
 The JSON, whose names and meanings stay within a `version`:
 
-    format, version     "fracture-audit", 1
+    format, version     "fracture-audit", 2
     folder, verdict     as given; one line
     clean               true if nothing was found (exit code 0)
     splits              [{split, images, radiographs, fractured, not_fractured, unlabelled, unreadable}]; radiographs

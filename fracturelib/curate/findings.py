@@ -72,7 +72,7 @@ class Audit:
     folder : Path
     images : DataFrame
         One row an image file: file, split ("" if none), label (Int64), group, copy_group (int64), readable (bool), the
-        figures of `audit_images.PLAIN`, then metadata.
+        figures of `keypoints.PLAIN`, then metadata.
     problems : tuple of Problem
     copies : Copies
         By row of `images`.
@@ -80,7 +80,7 @@ class Audit:
         Groups of copies (places in `copies.groups`) in more than one split, and with both labels.
     shared_patients : tuple of str
         Patients (the manifest's group) with images in more than one split.
-    lookup : LookUp or None
+    lookup : CopyLookUp or None
         None without train and test labels.
     shortcuts : tuple of Shortcut
         Worst first; empty without enough images of both classes.
@@ -160,10 +160,14 @@ class Audit:
             return f"The label can be guessed without looking for a {words.sought}: {auc}."
         if self.problems:
             files = counted(len({p.file for p in self.problems}), "file needs", "files need")
-            return f"{files} a look; there are no copies and no shortcuts."
+            return f"{files} a look; there are no copies, and {self._shortcuts_found}."
         if self.images["label"].isna().all():
             return f"No copies and nothing broken, but no label to judge by: {words.count(images)}."
-        return f"Clean: {words.count(images)}, no copies, nothing broken, no shortcut found."
+        return f"Clean: {words.count(images)}, no copies, nothing broken, {self._shortcuts_found}."
+
+    @property
+    def _shortcuts_found(self) -> str:
+        return "no shortcut found" if self.shortcuts else "too few of both classes to look for shortcuts"
 
     def summary(self) -> pd.DataFrame:
         """By split ("all" if there are none): images, radiographs, fractured, not_fractured, unlabelled, unreadable."""
@@ -224,6 +228,9 @@ class Audit:
                 "Compare every network with what the shortcuts reach, and report its AUC within their strata: a "
                 "network can learn them, too."
             )
+        if len(known := set(self.images["label"].dropna())) == 1:
+            (only,) = known
+            said.append(f"All labels say {self.words.classes[only]}: nothing can be learnt without the other class.")
         return said or ["Nothing needs doing. Split by patient if patients are known."]
 
 

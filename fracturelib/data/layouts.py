@@ -324,14 +324,15 @@ def _patients(found: Found, pattern: str | None) -> None:
         guess = guess_patients(files)
         if guess is None:
             found.notes.append(
-                f"no patient is known: each {found.noun} is its own group; name patients with --group-pattern"
+                f"no patient is known: each {found.noun} is its own group; `fracture data import --group-pattern` "
+                "names patients"
             )
             return
         found.images["group"], found.guessed = guess[0], True
         found.notes.append(
             f"patients are guessed from names like {printable(guess[1])}: {len(set(guess[0]))} of "
             f"{WORDS[found.noun].count(len(files))}; "
-            "if that is wrong, name them with --group-pattern"
+            "if that is wrong, `fracture data import --group-pattern` names them"
         )
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import nn
 
 from fracturelib._io.files import InputError
+from fracturelib._io.words import STUDY
 from fracturelib.explain.cam_methods import METHODS
 from fracturelib.explain.gradcam import GradCAM, combined
 from fracturelib.explain.localization import (
@@ -63,6 +65,11 @@ class OutlinedImages:
         for name, rows in (("masks", self.masks), ("groups", self.groups)):
             if rows is not None and len(rows) != len(self.images):
                 raise InputError(f"{name} has {len(rows)} rows; expected {len(self.images)}, one for each image")
+        shape = np.shape(self.images)
+        if len(shape) != 3 or np.asarray(self.images).dtype != np.uint8:
+            raise InputError(f"images is {np.asarray(self.images).dtype} of shape {shape}; expected uint8, (n, s, s)")
+        if np.shape(self.masks) != shape:
+            raise InputError(f"masks has shape {np.shape(self.masks)}; expected {shape}, as the images")
 
     def __getitem__(self, places: Sequence[int] | slice | NDArray[np.int64] | NDArray[np.bool_]) -> "OutlinedImages":
         """Some of them, or one several times: places (k,), (n,) bool, or a slice."""
@@ -102,11 +109,8 @@ class OutlinedImages:
 
         Every kind of map gets what every other gets: a cut of its own, tuned on the validation images.
         """
-        layers = stages(classifier.model)
-        if layer not in layers:
-            raise InputError(f"layer is {layer!r}; expected one of {', '.join(layers)}")
         _require_some(self, val)
-        chosen = layers[layer]
+        chosen = _layer_of(classifier, layer)
         own, on_val = (image_maps(classifier, part.images, chosen, method=method) for part in (self, val))
         return self.judge(own, cut=tuned_cut(on_val, val.masks))
 
@@ -129,7 +133,7 @@ class OutlinedImages:
         """
         _require_some(self, val)
         middle, alike = centre_map(self.masks.shape[1])[None], {"layer": layer, "method": method}
-        with GradCAM(classifier.model, stages(classifier.model)[layer]) as cam:
+        with GradCAM(classifier.model, _layer_of(classifier, layer)) as cam:
             grid = cam(classifier.tensor(self.images[:1])).shape[1:]
         known = np.stack([ceiling_map(m, grid) for m in val.masks])
         return {
@@ -205,6 +209,15 @@ def _require_some(judged: OutlinedImages, val: OutlinedImages) -> None:
     for what, outlined in (("to judge", judged), ("of validation", val)):
         if not len(outlined.images):
             raise InputError(f"there are no outlined images {what}; expected at least one")
+
+
+def _layer_of(classifier: Classifier, layer: str) -> nn.Module:
+    layers = stages(classifier.model)
+    if classifier.noun == STUDY:
+        raise InputError("the network is one of studies; expected one of images")
+    if layer not in layers:
+        raise InputError(f"layer is {layer!r}; expected one of {', '.join(layers)}")
+    return layers[layer]
 
 
 def averaged(several: Sequence[Judged]) -> Judged:

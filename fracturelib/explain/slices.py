@@ -147,7 +147,8 @@ class SliceExplainer:
                 f"masks has {len(masks)} volumes; expected one for each of {len(studies)} studies, at least one"
             )
         rows = []
-        for i, (study, mask) in enumerate(zip(studies, masks, strict=True)):
+        for i, (given, mask) in enumerate(zip(studies, masks, strict=True)):
+            study = np.ascontiguousarray(given)  # a mirrored view has strides that PyTorch does not take
             if not np.isin(mask, (0, 1)).all():
                 raise InputError(f"mask {i} has values other than 0 and 1; expected a mask")
             if mask.shape != study.shape or not mask.any():

@@ -73,9 +73,9 @@ def _in_unit(name: str, value: ArrayLike) -> NDArray[np.float64]:
     try:
         values = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
-        raise InputError(f"{name} has values that are no numbers; expected shares") from None
+        raise InputError(f"{name} has values that are no numbers; expected proportions") from None
     if not ((values >= 0) & (values <= 1)).all():
-        raise InputError(f"{name} has values outside 0..1; expected shares")
+        raise InputError(f"{name} has values outside 0..1; expected proportions")
     return values
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
-from fracturelib._io.files import InputError
+from fracturelib._io.files import InputError, counted
 from fracturelib.metrics._checks import number, require_bootstrap, require_level
 from fracturelib.metrics.classification import (
     Confusion,
@@ -274,7 +274,8 @@ def unvarying_limits(
         if value not in (0, 1) or not images.any():
             return none
         n = behind(images)
-        return wilson_limits(round(value) * n, n, level=level), f"no sample differs: Wilson's interval of {n} groups"
+        said = f"no sample differs: Wilson's interval of {counted(n, 'group')}"
+        return wilson_limits(round(value) * n, n, level=level), said
 
     none = (NAN, NAN), f"interval undefined, because no sample of {groups} group{'s' * (groups > 1)} differs"
     value = float(metric(y, score))

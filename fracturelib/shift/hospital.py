@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from fracturelib._io.files import InputError
 from fracturelib.curate.shortcuts import find_shortcuts
 from fracturelib.data.images import square_geometry, to_square
+from fracturelib.metrics._checks import number_within
 from fracturelib.metrics.intervals import Interval
 from fracturelib.shift.acquisition import (
     DARK,
@@ -103,6 +104,7 @@ class Hospital:
 
         A pure change of prevalence: who leaves is drawn by lot (`case_mix`).
         """
+        number_within("odds", odds, 1e-6, 1e6)
         if len(found := sorted(set(self.labels.tolist()))) < 2:
             raise InputError(f"labels of {len(self.labels)} images are only {found}; expected both classes")
         there = odds * self.labels.mean() / (1 - self.labels.mean())

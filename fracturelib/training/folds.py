@@ -343,6 +343,8 @@ def _finished(out: Path, frame: pd.DataFrame, recipe: Recipe) -> Classifier:
     for name in now:
         if begun.get(name) != now[name]:
             said = f"{out}: was trained with {name} = {begun.get(name)}, now {now[name]}"
+            if name == "images":
+                said = f"{out}: was trained on other {words_of(frame).many}"
             raise InputError(f"{said}; expected the same, or another output folder")
     return classifier
 

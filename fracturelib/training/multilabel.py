@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from fracturelib._io.files import InputError
+from fracturelib._io.files import InputError, counted
 from fracturelib.metrics._checks import require_resamples
 from fracturelib.metrics.bootstrap import Groups, draws, group_bootstrap, group_codes, percentile_limits, weighted
 from fracturelib.metrics.classification import roc_auc
@@ -196,7 +196,7 @@ class Tasks:
             for k, known, is_it, few in _sides(targets[:, t], codes, len(classes)):
                 row = (task, classes[k], len(is_it), int(is_it.sum()))
                 if few < max(least, 1):
-                    rows.append((*row, *[float("nan")] * 3, f"{few} groups on one side: nothing is claimed"))
+                    rows.append((*row, *[float("nan")] * 3, f"{counted(few, 'group')} on one side: nothing is claimed"))
                     continue
                 found = group_bootstrap(roc_auc, is_it, probabilities[task][known, k], codes[known], n=n, seed=seed)
                 rows.append((*row, found.value, found.low, found.high, found.undefined or found.note))
@@ -243,7 +243,9 @@ class Tasks:
             values = np.array([np.mean([first(w) - second(w) for first, second in pairs]) for w in samples])
             drawn = values[1:][np.isfinite(values[1:])]
             count = "1 answer" if len(pairs) == 1 else f"{len(pairs)} answers"
-            rows.append((task, count, values[0], *percentile_limits(drawn, 0.95)))
+            alone = len(np.unique(codes[known])) == 1  # no sample of one group differs, which makes nothing certain
+            limits = (float("nan"), float("nan")) if alone else percentile_limits(drawn, 0.95)
+            rows.append((task, count, values[0], *limits))
         return _labelled(pd.DataFrame(rows, columns=["task", "class", "auc", "low", "high"]))
 
     def leaning(

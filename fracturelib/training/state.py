@@ -134,6 +134,8 @@ def _unreadable(path: Path, reason: str) -> InputError:
 def _require_same_training(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise InputError if a training in `folder` was begun as another one than is asked for now."""
     for name in now | begun:
+        if name == "data" and begun.get(name) != now.get(name):
+            raise InputError(f"{folder}: was begun with other data; expected the same, or another output folder")
         if begun.get(name) != now.get(name):
             raise InputError(
                 f"{folder}: was begun with {name} = {begun.get(name)}, now {now.get(name)}; "

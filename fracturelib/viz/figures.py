@@ -78,7 +78,7 @@ def montage(
 
     Parameters
     ----------
-    images : n of (h, w) or (h, w, 3) uint8
+    images : n of (h, w) uint8, or of (h, w, 3) where there is no heat map
     titles : n of str
     heats : n of (h', w') float32, optional
         Each is scaled to its own maximum. None, or a map without evidence, leaves its image as it is.
