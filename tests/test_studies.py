@@ -228,6 +228,8 @@ def test_a_map_that_knows_is_judged_right() -> None:
         explainer.judge([study], [np.where(middle, np.nan, 0.0)])
     with pytest.raises(InputError, match="masks has 0 volumes"):
         explainer.judge([study], [])
+    with pytest.raises(InputError, match="study 0 has one grey value in each slice"):
+        explainer.judge([np.full_like(study, 7)], [middle])
 
 
 def test_other_networks_and_volumes_are_refused() -> None:

@@ -155,6 +155,8 @@ class SliceExplainer:
                 raise InputError(
                     f"mask {i} has shape {mask.shape} and {int(mask.sum())} pixels; expected a tear in {study.shape}"
                 )
+            if not present_slices(torch.from_numpy(study[None])).any():
+                raise InputError(f"study {i} has one grey value in each slice; expected one that shows something")
             rows.append(self._judged(study, mask.astype(bool), grown_in_slices(mask, tolerance)))
         return pd.DataFrame(rows)
 
