@@ -3,15 +3,16 @@ r"""What a change of the first look is worth, on some folds: `python benchmarks/
     python benchmarks/first_look.py DIR --out runs/half --share 0.5
     python benchmarks/first_look.py DIR --out runs/no-peaks --peak-loss-weight 0
     fracture train data/demo --model localizing_efficientnet --unfreeze most --epochs 7 --learning-rate 0.0015 \
-        --peak-loss-weight 0.3 --out runs/simulated
+        --peak-loss-weight 0 --out runs/simulated
     python benchmarks/first_look.py DIR --out runs/pre-taught --start runs/simulated/model.pt
+    python benchmarks/first_look.py DIR --out runs/lite2 --model timm:tf_efficientnet_lite2 --weights lite2.pth
 
 The first network of the shipped recipe (`make train-fracatlas`) is trained with one change: on a share of each fold's
-training groups, with another weight of the loss of the map's peak, or from a network that has learnt something else.
-Each image is scored by its fold's network, and compared with what the unchanged one made of it, or the one of another
-table (`--against docs/out_of_fold/fracatlas-without-peak-loss.csv`): AUC and average precision. With `--unchanged RUN`,
-what `make train-fracatlas` left, the peaks of the first look's maps are compared, too. Intervals are bootstraps over
-groups.
+training groups, with another weight of the loss of the map's peak, from a network that has learnt something else, or on
+other features. Each image is scored by its fold's network, and compared with what the unchanged one made of it, or the
+one of another table (`--against docs/out_of_fold/fracatlas-without-peak-loss.csv`): AUC and average precision, of the
+changed network in its place, and of both together, whose logits are averaged. With `--unchanged RUN`, what
+`make train-fracatlas` left, the peaks of the first look's maps are compared, too. Intervals are bootstraps over groups.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from scipy.special import expit, logit
 
 from fracturelib.data.dataset import fingerprint, load_manifest
 from fracturelib.data.images import load_images
@@ -27,7 +30,9 @@ from fracturelib.explain.localization import pointing_game, tolerance_at
 from fracturelib.explain.overlay import upsample
 from fracturelib.metrics.bootstrap import draws, group_codes, paired_group_bootstrap
 from fracturelib.metrics.classification import average_precision, roc_auc
+from fracturelib.models.backbones import LocalizingBackbone, load_backbone_weights, read_backbone_weights
 from fracturelib.models.classifier import Classifier, load_classifier
+from fracturelib.models.localizer import LocalizingNetwork
 from fracturelib.training.config import FineTuneConfig
 from fracturelib.training.finetune import fit_localizer
 from fracturelib.training.folds import splits_of_folds
@@ -58,18 +63,24 @@ def trained(folder: Path, frame: pd.DataFrame, out: Path, args: argparse.Namespa
         name: Images(load_images(folder, list(part["file"]), size=SIZE), np.array(part["label"], np.int64))
         for name, part in parts.items()
     }
-    start: object = None if args.start is None else load_classifier(args.start).model
+    start: LocalizingNetwork | None = None
+    if args.model is not None:
+        torch.manual_seed(0)  # of the heads
+        start = LocalizingBackbone(args.model)
+        print(load_backbone_weights(start, read_backbone_weights(args.weights), args.weights), flush=True)
+    elif args.start is not None:
+        start = load_classifier(args.start).model  # type: ignore[assignment]
     out.mkdir(parents=True, exist_ok=True)
     classifier, _ = fit_localizer(
-        images["train"], images["val"], *outlines(folder, frame, SIZE), config, model=start, out=out,  # type: ignore[arg-type]
+        images["train"], images["val"], *outlines(folder, frame, SIZE), config, model=start, out=out,
         fingerprint=fingerprint(frame),
     )  # fmt: skip
     return classifier
 
 
-def near(classifier: Classifier, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def near(maps: list[np.ndarray], masks: np.ndarray) -> np.ndarray:
     """Whether the peak of each image's map lies in the fracture, and near it: (n, 2) bool."""
-    heats = [upsample(m, (SIZE, SIZE)) for m in classifier.localize(images)]
+    heats = [upsample(m, (SIZE, SIZE)) for m in maps]
     both = [
         [pointing_game(h, m), pointing_game(h, m, tolerance=tolerance_at(SIZE))]
         for h, m in zip(heats, masks, strict=True)
@@ -78,23 +89,26 @@ def near(classifier: Classifier, images: np.ndarray, masks: np.ndarray) -> np.nd
 
 
 def compared(held: pd.DataFrame) -> None:
-    """Figures of the changed network, and by how much they are above those of the unchanged one."""
+    """Figures of the changed network, and of both, and by how much they are above those of the unchanged one."""
     groups = list(held["group"])
-    for what, metric in (("AUC", roc_auc), ("average precision", average_precision)):
-        gap = paired_group_bootstrap(metric, held["label"], held["score"], held["unchanged"], groups, n=N)
-        value = metric(held["label"], held["score"])
-        print(f"  {what} {value:.3f}: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
+    together = expit((logit(held["score"]) + logit(held["unchanged"])) / 2)
+    for name, scores in (("", held["score"]), ("both together, ", together)):
+        for what, metric in (("AUC", roc_auc), ("average precision", average_precision)):
+            gap = paired_group_bootstrap(metric, held["label"], scores, held["unchanged"], groups, n=N)
+            value = metric(held["label"], scores)
+            print(f"  {name}{what} {value:.3f}: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
 
 
 def compared_peaks(peaks: pd.DataFrame) -> None:
     """How often each network's map peaks right, on the same outlined images."""
     drawn = list(draws(group_codes(peaks["group"], len(peaks)), N, 0))
-    for what in ("inside", "near"):
-        gap = peaks[f"{what}, changed"].astype(float) - peaks[f"{what}, unchanged"]
-        means = [np.average(gap, weights=w) for w in drawn]
-        low, high = np.quantile(means, [0.025, 0.975])
-        value = peaks[f"{what}, changed"].mean()
-        print(f"  peak {what} {value:.3f} of {len(peaks)}: {gap.mean():+.3f} ({low:+.3f} to {high:+.3f})")
+    for name in ("changed", "both"):
+        for what in ("inside", "near"):
+            gap = peaks[f"{what}, {name}"].astype(float) - peaks[f"{what}, unchanged"]
+            means = [np.average(gap, weights=w) for w in drawn]
+            low, high = np.quantile(means, [0.025, 0.975])
+            value = peaks[f"{what}, {name}"].mean()
+            print(f"  {name}: peak {what} {value:.3f} of {len(peaks)}: {gap.mean():+.3f} ({low:+.3f} to {high:+.3f})")
 
 
 def main() -> None:
@@ -106,6 +120,8 @@ def main() -> None:
     parser.add_argument("--peak-loss-weight", type=float, default=0.3)
     parser.add_argument("--against", type=Path, default=SHIPPED)
     parser.add_argument("--start", type=Path)
+    parser.add_argument("--model", metavar="timm:NAME")
+    parser.add_argument("--weights", type=Path)
     parser.add_argument("--unchanged", type=Path, metavar="RUN")
     args = parser.parse_args()
     frame = load_manifest(args.folder).assign(split="train").reset_index(drop=True)
@@ -125,8 +141,10 @@ def main() -> None:
             known = masks.any(axis=(1, 2))
             rows = test.loc[known, ["group"]]
             before = load_classifier(args.unchanged / f"fold-{fold}" / "model.pt")
-            for name, network in (("changed", classifier), ("unchanged", before)):
-                inside, beside = near(network, images[known], masks[known]).T
+            changed, unchanged = (list(network.localize(images[known])) for network in (classifier, before))
+            both = [(a + b) / 2 for a, b in zip(changed, unchanged, strict=True)]
+            for name, maps in (("changed", changed), ("unchanged", unchanged), ("both", both)):
+                inside, beside = near(maps, masks[known]).T
                 rows = rows.assign(**{f"inside, {name}": inside, f"near, {name}": beside})
             peaks.append(rows)
     compared(pd.concat(held))

@@ -35,7 +35,7 @@ from fracturelib.viz.explain_page import MARK as INDEX_MARK
 
 NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
 SCORES_MARK = table_mark(
-    "file,score,decision,reason(,threshold)?(,doubt)?(,region)?(,label,group(,split)?)?"
+    "file,score,decision,reason(,threshold)?(,doubt)?(,region)?(,label)?(,group)?(,split)?"
 )  # of `predict_paths`
 PICTURE_MARK = "fracture explain"
 
@@ -151,8 +151,8 @@ def predict_paths(
         file (relative to the folder that was given), score (P(Fractured), 0..1), decision ("Fractured" or "Not
         Fractured" at the image's threshold), reason (why an image has no score, else empty), threshold (that of
         the checkpoint, or of the image's region, for `fracture evaluate`), doubt (what is strange about an image, else
-        empty); region (what the network takes an image to show), where thresholds depend on it; and label, group and
-        split where a folder says them.
+        empty); region (what the network takes an image to show), where thresholds depend on it; and label, group
+        (the patient) and split where folders or names say them.
         `attrs["threshold"]` says what decided, and how it was chosen; `attrs["noun"]`, whether rows are images or
         studies.
 
@@ -267,12 +267,13 @@ def decided_by(classifier: Classifier) -> str:
 
 
 def with_known_labels(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.DataFrame:
-    """Add label and group where the folders of any image say its label, and split where they say one."""
-    if all(source.label is None for source in sources):
-        return scores
-    label = pd.array([source.label for source in sources], dtype="Int64")
-    known = scores.assign(label=label, group=[s.group for s in sources])
-    return known.assign(split=[s.split for s in sources]) if any(s.split for s in sources) else known
+    """Add label, group (the patient) and split, each where the folders or names of the images say it of any."""
+    labelled = any(source.label is not None for source in sources)
+    if labelled:
+        scores = scores.assign(label=pd.array([source.label for source in sources], dtype="Int64"))
+    if labelled or len({source.group for source in sources}) < len(sources):
+        scores = scores.assign(group=[source.group for source in sources])
+    return scores.assign(split=[s.split for s in sources]) if labelled and any(s.split for s in sources) else scores
 
 
 def explain_paths(

@@ -118,6 +118,8 @@ def test_errors_name_the_argument() -> None:
     for name in ("boxes", "labels", "groups"):
         with pytest.raises(InputError, match=f"{name} has 2 rows; expected 6"):
             replace(home, **{name: getattr(home, name)[:2]})
+        with pytest.raises(InputError, match=f"{name} has 0 rows; expected 6"):
+            replace(home, **{name: None})
     with pytest.raises(InputError, match="prevalence is 1"):
         case_mix([0, 1], [0, 1], 1.0)
     with pytest.raises(InputError, match="a class is missing"):

@@ -456,11 +456,12 @@ def test_options_that_do_not_fit(capsys: pytest.CaptureFixture[str], arguments: 
 @pytest.mark.parametrize(
     "settings",
     [{"seed": -1}, {"seed": 2**32}, {"learning_rate": float("nan")}, {"learning_rate": 0}, {"epochs": 0},
-     {"size": 10**6}, {"batch": float("inf")}, {"epochs": "3"}],
+     {"size": 10**6}, {"batch": float("inf")}, {"epochs": "3"}, {"epochs": 2.5}, {"batch": 8.0}, {"seed": True},
+     {"weight_decay": True}],
 )  # fmt: skip
 def test_recipes_are_within_bounds(settings: dict[str, float]) -> None:
     for kind in (TrainConfig, FineTuneConfig):
-        with pytest.raises(InputError, match=f"{next(iter(settings))} is .*; expected a number from"):
+        with pytest.raises(InputError, match=f"{next(iter(settings))} is .*; expected a (whole )?number from"):
             kind(**settings)  # type: ignore[arg-type]
 
 

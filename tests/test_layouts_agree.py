@@ -878,3 +878,14 @@ if __name__ == "__main__":
             print(record.pop("layout"))
             for who, what in record.items():
                 print(f"    {who:8} {what}")
+
+
+def test_patients_that_names_tell_stay_known_where_no_label_is(tmp_path: Path, model: Path) -> None:
+    for patient in range(1, 5):
+        for view in (1, 2):
+            cv2.imwrite(str(tmp_path / f"P{patient:04d}_{view}.png"), radiograph(10 * patient + view))
+    frame = predict_paths([tmp_path], model, progress=False)
+    assert "label" not in frame and list(frame["group"]) == [f"p{i:04d}" for i in (1, 1, 2, 2, 3, 3, 4, 4)]
+    for path in tmp_path.glob("*_2.png"):
+        path.unlink()
+    assert "group" not in predict_paths([tmp_path], model, progress=False)

@@ -180,6 +180,16 @@ def test_training_finds_every_label_and_repeats_to_the_bit() -> None:
     assert TASKS.judge(found, truth, n=20)["auc"].min() > 0.9
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("epochs", 0), ("epochs", 2.5), ("batch", 0), ("batch", "64"), ("width", -1), ("learning_rate", float("nan")),
+     ("weight_decay", -0.1), ("seed", None)],
+)  # fmt: skip
+def test_a_setting_out_of_range_is_named(setting: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{setting} is {value}; expected a (whole )?number from"):
+        TASKS.fit(*images(), **{setting: value})
+
+
 def test_lists_are_as_good_as_arrays() -> None:
     tasks, score = Tasks({"fracture": ("0", "1"), "view": ("a", "b")}), [0.1, 0.7, 0.4, 0.9]
     targets = [[0, 0], [0, 1], [1, 0], [1, 1]]

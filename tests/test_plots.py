@@ -128,6 +128,12 @@ def test_pictures_of_what_does_not_fit_are_refused() -> None:
         plots.montage(IMAGES, list("abcdef"), masks=MASKS[:1])
     with pytest.raises(InputError, match=r"masks\[0\] has shape \(64, 64\); expected \(32, 32\)"):
         plots.montage(IMAGES[:1], ["a"], masks=np.ones((1, 64, 64), np.uint8))
+    with pytest.raises(InputError, match=r"heats\[0\] has shape \(8,\); expected \(h, w\), or None"):
+        plots.montage(IMAGES[:1], ["a"], heats=np.ones((1, 8), np.float32))
+
+
+def test_titles_of_a_montage_may_be_numbers() -> None:
+    assert plots.montage(IMAGES[:1], [1]).axes[0].get_title() == "1"
 
 
 def test_marks_tell_what_leaves_the_line_out() -> None:

@@ -72,7 +72,7 @@ class Hospital:
 
     def __post_init__(self) -> None:
         for name in ("boxes", "labels", "groups"):
-            rows = len(getattr(self, name))
+            rows = next(iter(np.shape(getattr(self, name))), 0)
             if rows != len(self.images):
                 raise InputError(f"{name} has {rows} rows; expected {len(self.images)}, one for each image")
         for name, kind in (("boxes", np.int64), ("groups", object)):

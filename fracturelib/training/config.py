@@ -23,6 +23,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "width": (1, 256),
     "seed": (0, 2**32 - 1),
 }
+WHOLE = ("size", "epochs", "patience", "batch", "width", "seed")
 
 
 @dataclass(frozen=True)
@@ -169,11 +170,13 @@ class FineTuneConfig:
 
 
 def require_within(settings: dict[str, object]) -> None:
-    """Raise InputError if a setting is no number within its `LIMITS`."""
+    """Raise InputError if a setting is no number within its `LIMITS`, or no whole one where it counts something."""
     for name, value in settings.items():
         least, most = LIMITS.get(name, (0, 0))
-        if name in LIMITS and not (isinstance(value, int | float) and least <= value <= most):
-            raise InputError(f"{name} is {value}; expected a number from {least:.10g} to {most:.10g}")
+        kind = int if name in WHOLE else int | float
+        if name in LIMITS and not (isinstance(value, kind) and not isinstance(value, bool) and least <= value <= most):
+            what = "whole number" if name in WHOLE else "number"
+            raise InputError(f"{name} is {value}; expected a {what} from {least:.10g} to {most:.10g}")
 
 
 def best_epoch(val_auc: Sequence[float], val_loss: Sequence[float]) -> int:

@@ -14,6 +14,7 @@ from fracturelib._io.files import InputError, counted
 from fracturelib.metrics._checks import require_resamples
 from fracturelib.metrics.bootstrap import Groups, draws, group_bootstrap, group_codes, percentile_limits, weighted
 from fracturelib.metrics.classification import roc_auc
+from fracturelib.training.config import require_within
 
 UNKNOWN = -1
 COLUMNS = ["task", "class", "images", "with", "auc", "low", "high", "note"]
@@ -115,8 +116,10 @@ class Tasks:
     ) -> "SeveralHeads":  # fmt: skip
         """A network for all tasks, by the masked loss and AdamW: (n, f), (n, t). The same seed gives the same network.
 
-        Raises InputError if shapes do not fit, or nothing is known of a task.
+        Raises InputError if shapes do not fit, nothing is known of a task, or a setting is out of range.
         """
+        require_within({"width": width, "epochs": epochs, "batch": batch, "learning_rate": learning_rate,
+                        "weight_decay": weight_decay, "seed": seed})  # fmt: skip
         learnt, truth = np.array(features, np.float32), self._checked(targets)
         known = truth != UNKNOWN
         if len(truth) != len(learnt) or not known.any(axis=0).all():

@@ -107,6 +107,10 @@ def montage(
     for i, mask in enumerate(() if masks is None else masks):
         if np.shape(mask) != np.shape(images[i])[:2] and np.any(mask):  # an empty one is not drawn
             raise InputError(f"masks[{i}] has shape {np.shape(mask)}; expected {np.shape(images[i])[:2]}, as its image")
+    for i, heat in enumerate(() if heats is None else heats):
+        if heat is not None and np.ndim(heat) != 2:
+            raise InputError(f"heats[{i}] has shape {np.shape(heat)}; expected (h, w), or None")
+    titles = [str(title) for title in titles]
     if columns < 1:
         raise InputError(f"columns is {columns}; expected at least one image in a row")
     rows = max(1, -(-len(images) // columns))
