@@ -181,7 +181,7 @@ def predict_paths(
     bar.close()
     print_notes(notes, classifier.noun)
     frame = pd.DataFrame(rows)
-    print_doubts(frame)
+    print_doubts(frame, strict=strict)
     frame = with_known_labels(frame, sources)
     frame.attrs.update(threshold=decided_by(classifier), noun=classifier.noun)
     return frame
@@ -245,7 +245,7 @@ def _row(name: str, classifier: Classifier) -> dict[str, object]:
     return row if classifier.by_region is None else row | {"region": ""}
 
 
-def print_doubts(frame: pd.DataFrame) -> None:
+def print_doubts(frame: pd.DataFrame, *, strict: bool = False) -> None:
     """Say how many images of a table of scores are strange."""
     negative = int((frame["doubt"] == NEGATIVE).sum())
     strange = int((frame["doubt"] != "").sum()) - negative
@@ -253,7 +253,8 @@ def print_doubts(frame: pd.DataFrame) -> None:
         print(f"note: {counted(negative, 'image looks', 'images look')} inverted: scored as negatives")
     if strange:
         look = counted(strange, "image looks", "images look")
-        print(f"note: {look} unlike those that the network learnt from (column doubt): a score means little there")
+        scored = "no score is given there" if strict else "a score means little there"
+        print(f"note: {look} unlike those that the network learnt from (column doubt): {scored}")
 
 
 def decided_by(classifier: Classifier) -> str:

@@ -103,3 +103,46 @@ def _turned(rng: np.random.Generator, degrees: float) -> NDArray[np.float64]:
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     angle = np.deg2rad(degrees)
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def as_one_file(paths: list[Path], out: Path, seed: int, *, slopes: dict[int, float] | None = None) -> Path:
+    """The slices of several files as the frames of one, in any order, as Enhanced MR has them.
+
+    `slopes` are those by which the numbers of some slices are multiplied, in their own groups.
+    """
+    from pydicom import Dataset, dcmread
+    from pydicom.dataset import FileDataset
+
+    files = [dcmread(path) for path in paths]
+    first, order = files[0], np.random.default_rng(seed).permutation(len(files))
+    data = FileDataset(out, {}, file_meta=first.file_meta, preamble=bytes(128))
+    for name in (
+        "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "Rows", "Columns",
+        "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    ):  # fmt: skip
+        setattr(data, name, first[name].value)
+    data.NumberOfFrames = len(files)
+
+    def group(**values: Any) -> list[Dataset]:
+        inner = Dataset()
+        for name, value in values.items():
+            setattr(inner, name, value)
+        return [inner]
+
+    shared = Dataset()
+    shared.PlaneOrientationSequence = group(ImageOrientationPatient=first.ImageOrientationPatient)
+    shared.PixelMeasuresSequence = group(PixelSpacing=first.PixelSpacing, SliceThickness=first.SliceThickness)
+    if side := first.get("Laterality"):
+        shared.FrameAnatomySequence = group(FrameLaterality=side)
+    data.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for i in order:
+        own = Dataset()
+        own.PlanePositionSequence = group(ImagePositionPatient=files[i].ImagePositionPatient)
+        if i in (slopes or {}):
+            own.PixelValueTransformationSequence = group(RescaleSlope=slopes[i], RescaleIntercept=0)
+        frames.append(own)
+    data.PerFrameFunctionalGroupsSequence = frames
+    data.PixelData = b"".join(files[i].PixelData for i in order)
+    data.save_as(out, enforce_file_format=True)
+    return out

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fracturelib._io.files import InputError
-from fracturelib.data.dicom_series import read_series
+from fracturelib.data.dicom_series import are_mri, read_series
 from fracturelib.data.volumes import read_study
-from tests.series import make_truth, write_series, write_slice
+from tests.series import as_one_file, make_truth, write_series, write_slice
 
 pytest.importorskip("pydicom")
 
@@ -62,6 +62,61 @@ def test_nifti_made_by_an_independent_program_is_the_same_study(tmp_path: Path) 
         again = read_study(tmp_path / name)
         assert np.array_equal(again.pixels, study.pixels) and again.plane == "sagittal" and again.laterality == ""
         assert (again.slice_mm, again.pixel_mm) == pytest.approx((study.slice_mm, study.pixel_mm), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_frames_of_one_file_are_slices(tmp_path: Path, seed: int) -> None:
+    truth = make_truth(seed, side="LRLR"[seed])
+    paths = write_series(tmp_path / "series", truth, seed)
+    (tmp_path / "one").mkdir()
+    made = as_one_file(paths, tmp_path / "one" / "IM0001", seed)
+    study, apart = read_study(tmp_path / "one"), read_series(tmp_path / "series")
+    assert np.array_equal(study.pixels, truth.pixels) and study.notes == ()
+    assert (study.slice_mm, study.pixel_mm) == pytest.approx((apart.slice_mm, apart.pixel_mm))
+    assert (study.plane, study.laterality) == ("sagittal", truth.side) and are_mri([made])
+
+
+def test_what_holds_for_a_frame_does_not_for_the_next(tmp_path: Path) -> None:
+    truth = make_truth(5, slices=8)
+    paths = write_series(tmp_path / "series", truth, 5)
+    (tmp_path / "one").mkdir()
+    as_one_file(paths, tmp_path / "one" / "all.dcm", 5, slopes={2: 2.0, 5: 0.5})
+    expected = truth.pixels.astype(np.float32)
+    expected[2] *= 2
+    expected[5] *= 0.5
+    assert np.array_equal(read_series(tmp_path / "one").pixels, expected)
+
+
+def test_an_independent_reader_agrees_on_frames(tmp_path: Path) -> None:
+    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK, the independent reader, is not installed")
+    truth = make_truth(9, slices=7)
+    (tmp_path / "one").mkdir()
+    made = as_one_file(write_series(tmp_path / "series", truth, 9), tmp_path / "one" / "all.dcm", 9)
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(made)))
+    assert {v.tobytes() for v in read_series(tmp_path / "one").pixels.astype(np.int16)} <= {
+        np.ascontiguousarray(turned).astype(np.int16).tobytes()
+        for one in values
+        for way in (one, one.T)
+        for turned in (way, way[::-1], way[:, ::-1], way[::-1, ::-1])
+    }
+
+
+def test_frames_without_a_place_are_refused(tmp_path: Path) -> None:
+    import pydicom
+
+    path = as_one_file(write_series(tmp_path / "series", make_truth(6), 6), tmp_path / "series" / "all", 6)
+    for other in (tmp_path / "series").glob("*.dcm"):
+        other.unlink()
+    file = pydicom.dcmread(path)
+    file.PerFrameFunctionalGroupsSequence = file.PerFrameFunctionalGroupsSequence[:-2]
+    file.save_as(path)
+    count = int(file.NumberOfFrames)
+    with pytest.raises(InputError, match=f"{count} frames, of which its header describes {count - 2}; expected a file"):
+        read_series(tmp_path / "series")
+    del file.PerFrameFunctionalGroupsSequence
+    file.save_as(path)
+    with pytest.raises(InputError, match=f"{count} frames, of which its header describes 0"):
+        read_series(tmp_path / "series")
 
 
 def test_a_missing_slice_is_said(tmp_path: Path) -> None:

@@ -100,8 +100,9 @@ def test_the_shipped_networks_know_what_is_ordinary(shipped: Classifier) -> None
     assert (real.judge(noise).strangeness > 1).all()
 
 
-def test_predict_says_what_is_strange(few: Path, model: Path) -> None:
+def test_predict_says_what_is_strange(few: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = predict_paths([few], model, progress=False).set_index("file")
+    assert "(column doubt): a score means little there" in capsys.readouterr().out
     assert table.loc["colour.png", "doubt"] == COLOUR and table.loc["noise.png", "doubt"] == UNLIKE
     plain = [name for name in table.index if name.startswith("plain")]
     assert (table.loc[plain, "doubt"] == "").mean() >= 0.9
@@ -110,6 +111,7 @@ def test_predict_says_what_is_strange(few: Path, model: Path) -> None:
         assert table.loc[f"negative{i}.png", "score"] == pytest.approx(table.loc[f"plain{i}.png", "score"], abs=1e-6)
     assert table["score"].notna().all()
     strict = predict_paths([few], model, strict=True, progress=False).set_index("file")
+    assert "(column doubt): no score is given there" in capsys.readouterr().out
     refused = table["doubt"].isin([UNLIKE, COLOUR])
     assert strict.loc[refused, "score"].isna().all()
     assert strict.loc[refused, "reason"].str.endswith("no score is given, by --strict").all()

@@ -2,7 +2,7 @@
 
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -67,8 +67,8 @@ def decode_dicom(path: Path) -> Decoded:
         return Decoded(_grey(dataset, _stored(path, dataset)), (FIRST_OF_SEVERAL,) if frames > 1 else ())
 
 
-def dicom_values(path: Path) -> NDArray[np.float32]:
-    """The numbers of the first frame after the modality LUT, before any window: (h, w) float32.
+def dicom_values(path: Path, frames: Sequence[int] = (0,)) -> list[NDArray[np.float32]]:
+    """The numbers of each of these frames after the modality LUT, before any window: (h, w) float32.
 
     Raises
     ------
@@ -78,12 +78,17 @@ def dicom_values(path: Path) -> NDArray[np.float32]:
     with dicom_errors(path), np.errstate(all="ignore"):
         require_header(path, read_elements(path, pixels=False))
         dataset = read_elements(path, pixels=True)
-        _frames(dataset)
         _complete(dataset)
-        stored = _stored(path, dataset)
-        if stored.ndim != 2:
-            raise ValueError("colours; expected numbers of one channel")
-        return Grey(dataset).measured(stored)
+        found, whole = [], dict(dataset.items())
+        for frame in frames:
+            dataset.clear()  # what applies to one frame alone must not stay for the next
+            dataset.update(whole)
+            _frames(dataset, frame)
+            stored = _stored(path, dataset, frame)
+            if stored.ndim != 2:
+                raise ValueError("colours; expected numbers of one channel")
+            found.append(Grey(dataset).measured(stored))
+        return found
 
 
 def dicom_size(path: Path) -> tuple[int, int]:
@@ -177,13 +182,18 @@ def require_header(path: Path, dataset: Any) -> None:
         raise InputError(f"{name}: {width * height * bytes_each:,.0f} bytes of pixels; expected at most {MAX_DEEP:,}")
 
 
-def _frames(dataset: Any) -> int:
-    """How many frames there are; what applies to the first is put where it is for a single one."""
-    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for item in (dataset.get(groups) or [])[:1]:
-            for inner in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
-                for values in (item.get(inner) or [])[:1]:
-                    dataset.update({element.tag: element for element in values if element.keyword in USED})
+def functional_groups(dataset: Any, frame: int) -> Iterator[Any]:
+    """What holds for a frame: the groups of all frames, and then its own."""
+    yield from (dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
+    yield from (dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+
+
+def _frames(dataset: Any, frame: int = 0) -> int:
+    """How many frames there are; what applies to this one is put where it is for a single one."""
+    for item in functional_groups(dataset, frame):
+        for inner in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for values in (item.get(inner) or [])[:1]:
+                dataset.update({element.tag: element for element in values if element.keyword in USED})
     return int(dataset.get("NumberOfFrames") or 1)
 
 
@@ -216,8 +226,8 @@ def _complete(dataset: Any) -> None:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
 
 
-def _stored(path: Path, dataset: Any) -> NDArray[Any]:
-    """The first frame as pydicom decodes it, YBR turned into RGB: (h, w) or (h, w, samples)."""
+def _stored(path: Path, dataset: Any, frame: int = 0) -> NDArray[Any]:
+    """A frame as pydicom decodes it, YBR turned into RGB: (h, w) or (h, w, samples)."""
     from pydicom.encaps import get_frame
     from pydicom.pixels import get_decoder, pixel_array
 
@@ -225,18 +235,18 @@ def _stored(path: Path, dataset: Any) -> NDArray[Any]:
 
     syntax, name = dataset.file_meta.TransferSyntaxUID, printable(path)
     if not syntax.is_encapsulated:  # where pydicom clears unused bits, it takes the value to be in the lowest ones
-        return np.asarray(pixel_array(dataset, index=0, correct_unused_bits=False))
+        return np.asarray(pixel_array(dataset, index=frame, correct_unused_bits=False))
     decoders = dicom_decoders.plugins(syntax, int(dataset.SamplesPerPixel))
     if not decoders:
         expected = "expected JPEG, JPEG-LS, JPEG 2000, RLE or uncompressed ones"
         raise InputError(f"{name}: its pixels are {syntax.name}; {expected}")
-    _require_frame(path, dataset, get_frame(dataset.PixelData, 0, number_of_frames=_frames(dataset)))
+    _require_frame(path, dataset, get_frame(dataset.PixelData, frame, number_of_frames=_frames(dataset)))
     available = [plugin for plugin in decoders if plugin in get_decoder(syntax).available_plugins]
     reason = ""
     for plugin in available:
         try:
             return np.asarray(
-                pixel_array(dataset, index=0, decoding_plugin=plugin, correct_unused_bits=not keeps_bits(syntax))
+                pixel_array(dataset, index=frame, decoding_plugin=plugin, correct_unused_bits=not keeps_bits(syntax))
             )
         except Exception as error:  # of any kind; a RuntimeError begins with words about plugins
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()

@@ -1,5 +1,6 @@
 """A DICOM series as one study: its slices in the order in which they lie in the patient, whatever they are called.
 
+A file holds one slice, or, as newer scanners write them (Enhanced MR, PS3.3, A.36), one in each of its frames.
 Its position says where a slice lies (ImagePositionPatient), along the normal of the slices (ImageOrientationPatient),
 in mm to the patient's left, back and head (DICOM PS3.3, C.7.6.2). Names of files and instance numbers decide nothing.
 """
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelib._io.files import InputError, counted, printable
-from fracturelib.data.dicom import dicom_errors, dicom_values, is_dicom, read_elements
+from fracturelib.data.dicom import dicom_errors, dicom_values, functional_groups, is_dicom, read_elements
 from fracturelib.data.study import PLANES, Study, require_volume, square_pixels
 
 USED = (
@@ -24,6 +25,12 @@ USED = (
     "EchoTime", "InstanceNumber", "SOPInstanceUID", "Rows", "Columns", "Laterality", "ImageLaterality",
     "FrameLaterality",
 )  # fmt: skip
+PER_FRAME = "PerFrameFunctionalGroupsSequence"
+OF_FRAMES = (  # where a file of several frames has what one of a single frame says in its header
+    "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "MREchoSequence",
+    "MRImageFrameTypeSequence", "FrameAnatomySequence",
+)  # fmt: skip
+CALLED = {"EffectiveEchoTime": "EchoTime", "FrameType": "ImageType"}  # there -> in a header
 SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
 ONE_WAY = 0.999  # cosine between normals of slices that lie parallel: 2.6 degrees
 FAR_MM = 100_000  # no slice lies so far from the scanner's middle
@@ -40,9 +47,10 @@ SIDES = re.compile(r"\b(?:(left|lt|li|links)|(right|rt|re|rechts))\b")
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """What a file's header says of its slice; rows, columns and position in mm, to the patient's left, back, head."""
+    """What a header says of a slice; rows, columns and position in mm, to the patient's left, back, head."""
 
     path: Path
+    frame: int  # of the file, counted from 0
     header: Any
     position: NDArray[np.float64]
     along_row: NDArray[np.float64]
@@ -101,7 +109,7 @@ def read_series(folder: Path) -> Study:
     notes += said
     shape = (int(chosen[0].header.Rows), int(chosen[0].header.Columns))
     require_volume(name, (len(chosen), *shape))
-    values = np.stack([dicom_values(one.path) for one in chosen])
+    values = _values(chosen)
     if values.shape[1:] != shape or not np.isfinite(values).all():
         raise InputError(f"{name}: slices of other sizes than their headers say, or not of numbers; expected numbers")
     first = chosen[0]
@@ -118,7 +126,7 @@ def are_mri(paths: Sequence[Path]) -> bool:
             with dicom_errors(path):
                 header = read_elements(path, pixels=False, more=("Modality", "ImagePositionPatient"))
                 if modality := str(header.get("Modality") or ""):
-                    return modality == "MR" and "ImagePositionPatient" in header
+                    return modality == "MR" and any(name in header for name in ("ImagePositionPatient", PER_FRAME))
         except (InputError, OSError):
             continue
     return False
@@ -141,12 +149,10 @@ def _slices(folder: Path) -> tuple[list[Slice], list[str]]:
                     raise InputError(f"{printable(path)}: not a DICOM file; expected a slice")
                 if "Rows" not in header or "Columns" not in header:
                     others += 1
-                elif int(header.get("NumberOfFrames") or 1) > 1:
-                    raise InputError(f"{printable(path)}: several frames in one file; expected a file for each slice")
-                elif (one := _placed(path, header)) is not None:
-                    found.append(one)
-                else:
-                    unplaced.append(path.name)
+                    continue
+                placed = [_placed(path, i, own) for i, own in enumerate(_headers(path, header))]
+                found += [one for one in placed if one is not None]
+                unplaced += [path.name] * placed.count(None)
         except InputError as error:
             broken.append(f"{printable(path.name)}: {str(error).removeprefix(f'{printable(path)}: ')}")
     notes = []
@@ -162,7 +168,46 @@ def _slices(folder: Path) -> tuple[list[Slice], list[str]]:
     return found, notes
 
 
-def _placed(path: Path, header: Any) -> Slice | None:
+def _headers(path: Path, header: Any) -> list[Any]:
+    """What a file's header says of each of its frames."""
+    from pydicom.dataset import Dataset
+
+    frames, told = int(header.get("NumberOfFrames") or 1), len(header.get(PER_FRAME) or ())
+    if PER_FRAME not in header and frames == 1:
+        return [header]
+    if frames != told:
+        raise InputError(
+            f"{printable(path)}: {frames} frames, of which its header describes {told}; expected a file for each "
+            "slice, or a frame for each with its position"
+        )
+    found = []
+    for frame in range(frames):
+        own = Dataset()
+        own.update({element.tag: element for element in header if element.keyword in USED})
+        for item in functional_groups(header, frame):
+            for name in OF_FRAMES:
+                for values in (item.get(name) or [])[:1]:
+                    for element in values:
+                        if (keyword := CALLED.get(element.keyword, element.keyword)) in USED:
+                            setattr(own, keyword, element.value)
+        found.append(own)
+    return found
+
+
+def _values(slices: Sequence[Slice]) -> NDArray[np.float32]:
+    """The numbers of slices, (slices, height, width), each file read once."""
+    frames: dict[Path, list[int]] = {}
+    for one in slices:
+        frames.setdefault(one.path, []).append(one.frame)
+    read = {
+        (path, frame): values
+        for path, own in frames.items()
+        for frame, values in zip(own, dicom_values(path, own), strict=True)
+    }
+    return np.stack([read[one.path, one.frame] for one in slices])
+
+
+def _placed(path: Path, frame: int, header: Any) -> Slice | None:
     """A slice with a position and an orientation that can be; None if it has none."""
     try:
         position = np.array([float(v) for v in header.ImagePositionPatient])
@@ -175,7 +220,7 @@ def _placed(path: Path, header: Any) -> Slice | None:
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(row @ column) > 0.01:
         return None
-    return Slice(path, header, position, row / lengths[0], column / lengths[1])
+    return Slice(path, frame, header, position, row / lengths[0], column / lengths[1])
 
 
 def _one_series(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
@@ -277,8 +322,8 @@ def _echo(one: Slice) -> float:
         return 0.0
 
 
-def _uid(one: Slice) -> str:
-    return str(one.header.get("SOPInstanceUID") or one.path.name)
+def _uid(one: Slice) -> tuple[str, int]:
+    return str(one.header.get("SOPInstanceUID") or one.path.name), one.frame
 
 
 def _step(slices: Sequence[Slice]) -> float:
