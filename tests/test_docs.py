@@ -1,5 +1,6 @@
 """The pages are true of what is here: links lead somewhere, options exist, the README's code runs, versions agree."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -75,6 +76,19 @@ def test_what_the_pages_name_exists() -> None:
             assert (ROOT / file).is_file(), f"{page.name} names {file}"
         if page.name not in PAST:
             assert set(re.findall(r"(?<!\w)--[a-z][a-z-]+", text)) <= known, page.name
+
+
+def test_what_a_notebook_is_said_to_print_it_prints() -> None:
+    """A row of results.md that ends in "notebook NN" has no decimal number that is not among that one's outputs."""
+    rows = re.findall(r"^(\|.*)\| notebook (\d\d) \|$", (ROOT / "docs/results.md").read_text(), re.MULTILINE)
+    assert len(rows) > 10
+    for row, number in rows:
+        (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+        outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
+        printed = re.findall(r"\d+\.\d+", json.dumps([{k: o.get(k) for k in ("text", "data")} for o in outputs]))
+        for said in re.findall(r"\d+\.\d+", row.split("|")[-2]):
+            decimals = len(said.partition(".")[2])
+            assert any(f"{float(one):.{decimals}f}" == said for one in printed), f"{said} of {row} is not in {path.name}"
 
 
 def test_the_site_names_what_there_is() -> None:
