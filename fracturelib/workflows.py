@@ -35,7 +35,7 @@ from fracturelib.viz.explain_page import MARK as INDEX_MARK
 
 NO_NUMBER = "the network gives no number for it; expected a score in 0..1"
 SCORES_MARK = table_mark(
-    "file,score,decision,reason(,threshold)?(,doubt)?(,region)?(,label)?(,group)?(,split)?"
+    "file,score,decision,reason(,threshold)?(,doubt)?(,region)?(,label,group(,split)?|,group)?"
 )  # of `predict_paths`
 PICTURE_MARK = "fracture explain"
 
@@ -46,8 +46,10 @@ class Source:
 
     path: Path
     name: str
+    file: str  # its place in the set that it is of
     label: int | None = None
-    group: str = ""
+    group: str = ""  # the patient, if known
+    guessed: bool = False  # from its name
     split: str = ""
     annotations: tuple[Annotation, ...] = ()
     noun: str = "image"
@@ -116,7 +118,7 @@ def collect(paths: Sequence[Path], *, noun: str = "image") -> list[Source]:
 def _sources(found: Found) -> list[Source]:
     columns = ["path", "file", "label", "group", "split"]
     return [
-        Source(path, file, None if pd.isna(label) else int(label), group or file, split,
+        Source(path, file, file, None if pd.isna(label) else int(label), group, found.guessed, split,
                tuple(found.annotations.get(file, ())), found.noun)
         for path, file, label, group, split in found.images[columns].itertuples(index=False)
     ]  # fmt: skip
@@ -272,8 +274,12 @@ def with_known_labels(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.Dat
     labelled = any(source.label is not None for source in sources)
     if labelled:
         scores = scores.assign(label=pd.array([source.label for source in sources], dtype="Int64"))
-    if labelled or len({source.group for source in sources}) < len(sources):
-        scores = scores.assign(group=[source.group for source in sources])
+    if labelled or any(source.group for source in sources):
+        files = Counter(source.file for source in sources)  # two sets may each have a 1.png
+        own = [s.group or (s.file if files[s.file] == 1 else s.name) for s in sources]
+        scores = scores.assign(group=own)
+    if guessed := sum(source.guessed for source in sources):
+        print(f"note: patients (column group) are guessed from the names of {counted(guessed, 'file')}")
     return scores.assign(split=[s.split for s in sources]) if labelled and any(s.split for s in sources) else scores
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from fracturelib._io.files import InputError
+from fracturelib.data import dicom
 from fracturelib.data.dicom_series import are_mri, read_series
 from fracturelib.data.volumes import read_study
 from tests.series import as_one_file, make_truth, write_series, write_slice
 
-pytest.importorskip("pydicom")
+pydicom = pytest.importorskip("pydicom")
 
 
 @pytest.mark.slow
@@ -33,8 +34,6 @@ def test_the_order_is_right_in_200_series(tmp_path: Path) -> None:
 
 
 def _number(path: Path) -> int:
-    import pydicom
-
     return int(pydicom.dcmread(path, stop_before_pixels=True).InstanceNumber)
 
 
@@ -80,11 +79,98 @@ def test_what_holds_for_a_frame_does_not_for_the_next(tmp_path: Path) -> None:
     truth = make_truth(5, slices=8)
     paths = write_series(tmp_path / "series", truth, 5)
     (tmp_path / "one").mkdir()
-    as_one_file(paths, tmp_path / "one" / "all.dcm", 5, slopes={2: 2.0, 5: 0.5})
-    expected = truth.pixels.astype(np.float32)
-    expected[2] *= 2
-    expected[5] *= 0.5
+    slopes = {i: 1 + i / 4 for i in range(8) if i != 3}
+    path = as_one_file(paths, tmp_path / "one" / "all.dcm", 5, slopes=slopes)
+    expected = np.stack([one * np.float32(slopes.get(i, 1)) for i, one in enumerate(truth.pixels)])
     assert np.array_equal(read_series(tmp_path / "one").pixels, expected)
+    file = pydicom.dcmread(path)
+    file.compress(pydicom.uid.RLELossless)
+    file.save_as(path)
+    assert np.array_equal(read_series(tmp_path / "one").pixels, expected)
+
+
+def test_what_a_frame_says_goes_before_what_the_file_says(tmp_path: Path) -> None:
+    truth, folder = make_truth(5, slices=8, side="L"), tmp_path / "one"
+    folder.mkdir()
+    path = as_one_file(write_series(tmp_path / "series", truth, 5), folder / "all.dcm", 5)
+    file = pydicom.dcmread(path)
+    file.ImagePositionPatient, file.EchoTime, file.ImageType = [1, 2, 3], 5, ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    for frame in file.PerFrameFunctionalGroupsSequence:
+        frame.MRImageFrameTypeSequence = [pydicom.Dataset()]
+        frame.MRImageFrameTypeSequence[0].FrameType = ["ORIGINAL", "PRIMARY", "M"]
+    file.save_as(path)
+    study = read_series(folder)
+    assert np.array_equal(study.pixels, truth.pixels) and study.notes == ()
+    del file.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence
+    file.save_as(path)
+    assert "1 slice without a position left out (all.dcm)" in read_series(folder).notes
+
+
+def test_stacks_of_one_file_are_not_mixed(tmp_path: Path) -> None:
+    """Two echoes of each slice, shuffled; and the same as stacks, of which one is taken."""
+    truth, folder = make_truth(5, slices=6, side="L"), tmp_path / "one"
+    folder.mkdir()
+    path = as_one_file(write_series(tmp_path / "series", truth, 5), folder / "all.dcm", 5)
+    file = pydicom.dcmread(path)
+    frames, size = list(file.PerFrameFunctionalGroupsSequence), len(file.PixelData) // 6
+    each = []
+    for i, frame in enumerate(frames):
+        for echo in (80.125, 12.5):
+            own = pydicom.Dataset()
+            own.update(frame)
+            own.MREchoSequence, own.FrameContentSequence = [pydicom.Dataset()], [pydicom.Dataset()]
+            own.MREchoSequence[0].EffectiveEchoTime = echo
+            each.append((own, file.PixelData[i * size : (i + 1) * size] if echo < 50 else bytes(size)))
+    each = [each[i] for i in np.random.default_rng(0).permutation(12)]
+    file.NumberOfFrames, file.PixelData = 12, b"".join(pixels for _, pixels in each)
+    file.PerFrameFunctionalGroupsSequence = [own for own, _ in each]
+    file.EchoTime = 3
+    file.save_as(path)
+    study = read_series(folder)
+    assert np.array_equal(study.pixels, truth.pixels) and "shortest echo time" in study.notes[0]
+    for own, _ in each:
+        own.FrameContentSequence[0].StackID = "1" if own.MREchoSequence[0].EffectiveEchoTime < 50 else "2"
+    file.save_as(path)
+    study = read_series(folder)
+    assert np.array_equal(study.pixels, truth.pixels)
+    assert study.notes[0].startswith("2 series, stacks or kinds of frames in one folder: 'pd_tse_fs_sag' was taken")
+
+
+def test_what_is_not_mri_is_left_out(tmp_path: Path) -> None:
+    truth = make_truth(3, slices=6)
+    write_series(tmp_path / "one", truth, 3)
+    others = write_series(tmp_path / "others", make_truth(4, slices=9), 4, description="Segmentation")
+    for i, path in enumerate(others):
+        file = pydicom.dcmread(path)
+        file.Modality = "SEG"
+        file.save_as(tmp_path / "one" / f"mask{i}.dcm")
+        file.Modality = "CT"
+        file.save_as(path)
+    study = read_series(tmp_path / "one")
+    assert np.array_equal(study.pixels, truth.pixels) and "9 slices of SEG left out" in study.notes
+    assert "its slices are not of MRI (CT)" in read_series(tmp_path / "others").notes
+
+
+def test_a_file_of_many_frames_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, folder = make_truth(5, slices=12), tmp_path / "one"
+    folder.mkdir()
+    as_one_file(write_series(tmp_path / "series", truth, 5), folder / "all.dcm", 5)
+    reads = []
+    read = dicom.read_elements
+    monkeypatch.setattr(dicom, "read_elements", lambda path, **how: reads.append(path) or read(path, **how))
+    assert np.array_equal(read_series(folder).pixels, truth.pixels)
+    assert len(reads) == 2  # its header, and all of it
+
+
+def test_a_slice_that_is_turned_about_is_left_out(tmp_path: Path) -> None:
+    truth = make_truth(8, slices=7)
+    paths = write_series(tmp_path, truth, 8)
+    file = pydicom.dcmread(paths[3])
+    file.ImageOrientationPatient = [-v for v in file.ImageOrientationPatient]
+    file.save_as(paths[3])
+    study = read_series(tmp_path)
+    assert np.array_equal(study.pixels, np.delete(truth.pixels, 3, axis=0))
+    assert "1 slice in another direction, or of another size or spacing, left out" in study.notes
 
 
 def test_an_independent_reader_agrees_on_frames(tmp_path: Path) -> None:
@@ -102,8 +188,6 @@ def test_an_independent_reader_agrees_on_frames(tmp_path: Path) -> None:
 
 
 def test_frames_without_a_place_are_refused(tmp_path: Path) -> None:
-    import pydicom
-
     path = as_one_file(write_series(tmp_path / "series", make_truth(6), 6), tmp_path / "series" / "all", 6)
     for other in (tmp_path / "series").glob("*.dcm"):
         other.unlink()

@@ -889,3 +889,20 @@ def test_patients_that_names_tell_stay_known_where_no_label_is(tmp_path: Path, m
     for path in tmp_path.glob("*_2.png"):
         path.unlink()
     assert "group" not in predict_paths([tmp_path], model, progress=False)
+
+
+def test_two_sets_may_have_files_of_one_name(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for hospital in ("A", "B"):
+        (tmp_path / hospital / "Fractured").mkdir(parents=True)
+        for i in (1, 2, 3):
+            cv2.imwrite(str(tmp_path / hospital / "Fractured" / f"{i}.png"), radiograph(i))
+    frame = predict_paths([tmp_path / "A", tmp_path / "B"], model, progress=False)
+    assert frame["group"].is_unique and "guessed" not in capsys.readouterr().out
+
+
+def test_patients_that_were_guessed_are_said(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("0930", "1015", "1100"):
+        for day in range(1, 5):
+            cv2.imwrite(str(tmp_path / f"2024010{day}_{name}.png"), radiograph(day))
+    predict_paths([tmp_path], model, progress=False)
+    assert "note: patients (column group) are guessed from the names of 12 files" in capsys.readouterr().out

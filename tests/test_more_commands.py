@@ -49,6 +49,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 OWN = {
     "scores.csv": (SCORES_MARK, "Notes on file,score,decision,reason as columns\n"),
     "readers.csv": (SCORES_MARK, "file,score,decision,reason,reader\na.jpg,0.5,Fractured,looks odd,AB\n"),
+    "labelled.csv": (SCORES_MARK, "file,score,decision,reason,threshold,doubt,label\na.jpg,0.5,Fractured,,0.5,,1\n"),
+    "by_hand.csv": (SCORES_MARK, "file,score,decision,reason,threshold,doubt,group,label\na.jpg,0.5,,,0.5,,A,1\n"),
     "audit.json": (OURS["json"], '{"mine": [{"format": "fracture-audit"}]}'),
     "audit.html": (OURS["html"], "<!doctype html><body>of <title>Audit of a folder of X-rays</title>"),
     "index.html": (beginning(INDEX_MARK), f"<!doctype html><title>mine</title>{INDEX_MARK}"),
@@ -71,7 +73,8 @@ def test_a_file_that_mentions_the_mark_stays(tmp_path: Path, name: str) -> None:
     "header",
     ["file,score,decision,reason", "file,score,decision,reason,threshold",
      "\ufefffile,score,decision,reason,threshold,label,group",
-     "file,score,decision,reason,threshold,label,group,split"],
+     "file,score,decision,reason,threshold,label,group,split",
+     "file,score,decision,reason,threshold,doubt,region,group"],
 )  # fmt: skip
 def test_a_table_of_scores_may_be_replaced(tmp_path: Path, header: str) -> None:
     (tmp_path / "s.csv").write_text(f"{header}\na.jpg,0.5\n", encoding="utf-8")

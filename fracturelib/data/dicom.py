@@ -39,6 +39,9 @@ USED = (
 )  # fmt: skip
 
 
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+
+
 def is_dicom(head: bytes) -> bool:
     """Whether the first 132 bytes are those of a DICOM file, with its preamble or, as old archives wrote, without."""
     if head[128:132] == b"DICM":
@@ -79,6 +82,8 @@ def dicom_values(path: Path, frames: Sequence[int] = (0,)) -> list[NDArray[np.fl
         require_header(path, read_elements(path, pixels=False))
         dataset = read_elements(path, pixels=True)
         _complete(dataset)
+        for name in GROUPS:
+            dataset.get(name)  # read once, not for each frame
         found, whole = [], dict(dataset.items())
         for frame in frames:
             dataset.clear()  # what applies to one frame alone must not stay for the next
@@ -184,8 +189,8 @@ def require_header(path: Path, dataset: Any) -> None:
 
 def functional_groups(dataset: Any, frame: int) -> Iterator[Any]:
     """What holds for a frame: the groups of all frames, and then its own."""
-    yield from (dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
-    yield from (dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+    shared, own = (dataset.get(name) or [] for name in GROUPS)
+    yield from [*shared[:1], *own[frame : frame + 1]]
 
 
 def _frames(dataset: Any, frame: int = 0) -> int:
@@ -240,7 +245,9 @@ def _stored(path: Path, dataset: Any, frame: int = 0) -> NDArray[Any]:
     if not decoders:
         expected = "expected JPEG, JPEG-LS, JPEG 2000, RLE or uncompressed ones"
         raise InputError(f"{name}: its pixels are {syntax.name}; {expected}")
-    _require_frame(path, dataset, get_frame(dataset.PixelData, frame, number_of_frames=_frames(dataset)))
+    _require_frame(
+        path, dataset, get_frame(dataset.PixelData, frame, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
+    )
     available = [plugin for plugin in decoders if plugin in get_decoder(syntax).available_plugins]
     reason = ""
     for plugin in available:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelib._io.files import InputError, counted, printable
-from fracturelib.data.dicom import dicom_errors, dicom_values, functional_groups, is_dicom, read_elements
+from fracturelib.data.dicom import GROUPS, dicom_errors, dicom_values, functional_groups, is_dicom, read_elements
 from fracturelib.data.study import PLANES, Study, require_volume, square_pixels
 
 USED = (
@@ -25,12 +25,18 @@ USED = (
     "EchoTime", "InstanceNumber", "SOPInstanceUID", "Rows", "Columns", "Laterality", "ImageLaterality",
     "FrameLaterality",
 )  # fmt: skip
-PER_FRAME = "PerFrameFunctionalGroupsSequence"
-OF_FRAMES = (  # where a file of several frames has what one of a single frame says in its header
-    "PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence", "MREchoSequence",
-    "MRImageFrameTypeSequence", "FrameAnatomySequence",
-)  # fmt: skip
-CALLED = {"EffectiveEchoTime": "EchoTime", "FrameType": "ImageType"}  # there -> in a header
+PER_FRAME = GROUPS[1]
+OF_FRAMES = {  # where a file of several frames has what one of a single frame says in its header
+    "PlanePositionSequence": {"ImagePositionPatient": "ImagePositionPatient"},
+    "PlaneOrientationSequence": {"ImageOrientationPatient": "ImageOrientationPatient"},
+    "PixelMeasuresSequence": {name: name for name in ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")},
+    "MREchoSequence": {"EffectiveEchoTime": "EchoTime"},
+    "MRImageFrameTypeSequence": {"FrameType": "ImageType"},
+    "FrameAnatomySequence": {"FrameLaterality": "FrameLaterality"},
+    "FrameContentSequence": {"StackID": "StackID"},
+}
+PLACES = ("ImagePositionPatient", "ImageOrientationPatient")
+MRI = "MR"
 SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
 ONE_WAY = 0.999  # cosine between normals of slices that lie parallel: 2.6 degrees
 FAR_MM = 100_000  # no slice lies so far from the scanner's middle
@@ -52,6 +58,7 @@ class Slice:
     path: Path
     frame: int  # of the file, counted from 0
     header: Any
+    series: tuple[str, str, str]  # and the stack and kind of frame in it, where a file holds several
     position: NDArray[np.float64]
     along_row: NDArray[np.float64]
     down_column: NDArray[np.float64]
@@ -126,7 +133,7 @@ def are_mri(paths: Sequence[Path]) -> bool:
             with dicom_errors(path):
                 header = read_elements(path, pixels=False, more=("Modality", "ImagePositionPatient"))
                 if modality := str(header.get("Modality") or ""):
-                    return modality == "MR" and any(name in header for name in ("ImagePositionPatient", PER_FRAME))
+                    return modality == MRI and any(name in header for name in ("ImagePositionPatient", PER_FRAME))
         except (InputError, OSError):
             continue
     return False
@@ -162,6 +169,13 @@ def _slices(folder: Path) -> tuple[list[Slice], list[str]]:
         notes.append(f"{counted(len(unplaced), 'slice')} without a position left out ({printable(unplaced[0])})")
     if others:
         notes.append(f"{counted(others, 'DICOM file')} without an image left out")
+    strange = sorted({kind for one in found if (kind := str(one.header.get("Modality") or MRI)) != MRI})
+    own = [one for one in found if str(one.header.get("Modality") or MRI) == MRI]
+    if strange and own:
+        notes.append(f"{counted(len(found) - len(own), 'slice')} of {', '.join(map(printable, strange))} left out")
+        found = own
+    elif strange:
+        notes.append(f"its slices are not of MRI ({', '.join(map(printable, strange))})")
     if not found:
         why = f" ({'; '.join(notes)})" if notes else ""
         raise InputError(f"{name}: no DICOM slice says where it lies{why}; expected slices with ImagePositionPatient")
@@ -180,16 +194,19 @@ def _headers(path: Path, header: Any) -> list[Any]:
             f"{printable(path)}: {frames} frames, of which its header describes {told}; expected a file for each "
             "slice, or a frame for each with its position"
         )
+    whole = [element for element in header if element.keyword in USED and element.keyword not in PLACES]
     found = []
     for frame in range(frames):
         own = Dataset()
-        own.update({element.tag: element for element in header if element.keyword in USED})
+        own.update({element.tag: element for element in whole})
+        own.StackID = ""
         for item in functional_groups(header, frame):
-            for name in OF_FRAMES:
+            for name, keywords in OF_FRAMES.items():
                 for values in (item.get(name) or [])[:1]:
-                    for element in values:
-                        if (keyword := CALLED.get(element.keyword, element.keyword)) in USED:
-                            setattr(own, keyword, element.value)
+                    for keyword, called in keywords.items():
+                        if keyword in values:
+                            own.pop(called, None)  # the element itself is that of all frames
+                            setattr(own, called, values[keyword].value)
         found.append(own)
     return found
 
@@ -220,14 +237,17 @@ def _placed(path: Path, frame: int, header: Any) -> Slice | None:
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(row @ column) > 0.01:
         return None
-    return Slice(path, frame, header, position, row / lengths[0], column / lengths[1])
+    several = "StackID" in header
+    uid = str(header.get("SeriesInstanceUID") or (path.name if several else ""))
+    series = (uid, str(header.get("StackID") or ""), "\\".join(_kinds(header)) if several else "")
+    return Slice(path, frame, header, series, position, row / lengths[0], column / lengths[1])
 
 
 def _one_series(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
     """The series to take of those that lie in a folder, and what is to be said of the others."""
-    series: dict[str, list[Slice]] = {}
+    series: dict[tuple[str, str, str], list[Slice]] = {}
     for one in slices:
-        series.setdefault(str(one.header.get("SeriesInstanceUID") or ""), []).append(one)
+        series.setdefault(one.series, []).append(one)
     localizers = {uid for uid, own in series.items() if any(_is_localizer(one) for one in own)}
     if len(localizers) == len(series):
         localizers = set()  # there is nothing else
@@ -239,16 +259,22 @@ def _one_series(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
     if len(order) > 1:
         taken = series[order[0]]
         others = ", ".join(f"{len(series[uid])} {_main_plane(series[uid])}" for uid in order[1:4])
+        which = "series" if len({key[0] for key in order}) == len(order) else "series, stacks or kinds of frames"
         notes.append(
-            f"{len(order)} series in one folder: {_called(taken[0])} was taken, {len(taken)} {_main_plane(taken)} "
+            f"{len(order)} {which} in one folder: {_called(taken[0])} was taken, {len(taken)} {_main_plane(taken)} "
             f"slices; left out: {others}"
         )
     return series[order[0]], notes
 
 
 def _is_localizer(one: Slice) -> bool:
-    kinds = one.header.get("ImageType") or []
-    return any(str(kind).upper() == "LOCALIZER" for kind in ([kinds] if isinstance(kinds, str) else kinds))
+    return any(kind.upper() == "LOCALIZER" for kind in _kinds(one.header))
+
+
+def _kinds(header: Any) -> list[str]:
+    """The words of its type, such as ORIGINAL, PRIMARY, M."""
+    said = header.get("ImageType") or []
+    return [str(kind) for kind in ([said] if isinstance(said, str) else said)]
 
 
 def _main_plane(slices: Sequence[Slice]) -> str:
@@ -261,25 +287,22 @@ def _called(one: Slice) -> str:
 
 def _parallel(slices: list[Slice]) -> tuple[list[Slice], list[str]]:
     """The most slices that are parallel and alike in size and spacing; a series may have a scout across them."""
-    best: list[Slice] = []
-    for one in slices:
-        if one in best:
+    rows, columns = (np.array([getattr(one, name) for one in slices]) for name in ("along_row", "down_column"))
+    sizes = np.array([(one.header.Rows, one.header.Columns) for one in slices])
+    spacings = np.array([one.spacing for one in slices])
+    best = np.zeros(len(slices), bool)
+    for i in range(len(slices)):
+        if best[i]:
             continue
-        alike = [
-            other
-            for other in slices
-            if abs(other.normal @ one.normal) > ONE_WAY
-            and abs(other.along_row @ one.along_row) > ONE_WAY
-            and (other.header.Rows, other.header.Columns) == (one.header.Rows, one.header.Columns)
-            and np.allclose(other.spacing, one.spacing, rtol=0.01, equal_nan=True)
-        ]
-        if len(alike) > len(best):
+        alike = (rows @ rows[i] > ONE_WAY) & (columns @ columns[i] > ONE_WAY) & (sizes == sizes[i]).all(axis=1)
+        alike &= np.isclose(spacings, spacings[i], rtol=0.01, equal_nan=True).all(axis=1)
+        if alike.sum() > best.sum():
             best = alike
-        if len(best) > len(slices) / 2:
+        if best.sum() > len(slices) / 2:
             break
-    away = len(slices) - len(best)
+    away = len(slices) - int(best.sum())
     said = f"{counted(away, 'slice')} in another direction, or of another size or spacing, left out"
-    return best, [said] * bool(away)
+    return [one for one, chosen in zip(slices, best, strict=True) if chosen], [said] * bool(away)
 
 
 def _in_order(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
