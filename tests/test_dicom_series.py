@@ -134,6 +134,7 @@ def test_stacks_of_one_file_are_not_mixed(tmp_path: Path) -> None:
     study = read_series(folder)
     assert np.array_equal(study.pixels, truth.pixels)
     assert study.notes[0].startswith("2 series, stacks or kinds of frames in one folder: 'pd_tse_fs_sag' was taken")
+    assert study.notes[0].endswith("; a folder is one study: give each its own to read them all")
 
 
 def test_what_is_not_mri_is_left_out(tmp_path: Path) -> None:

@@ -259,10 +259,12 @@ def _one_series(slices: Sequence[Slice]) -> tuple[list[Slice], list[str]]:
     if len(order) > 1:
         taken = series[order[0]]
         others = ", ".join(f"{len(series[uid])} {_main_plane(series[uid])}" for uid in order[1:4])
+        rival = any(_main_plane(series[uid]) == _main_plane(taken) for uid in order[1:])
+        advice = "; a folder is one study: give each its own to read them all" if rival else ""
         which = "series" if len({key[0] for key in order}) == len(order) else "series, stacks or kinds of frames"
         notes.append(
             f"{len(order)} {which} in one folder: {_called(taken[0])} was taken, {len(taken)} {_main_plane(taken)} "
-            f"slices; left out: {others}"
+            f"slices; left out: {others}{advice}"
         )
     return series[order[0]], notes
 
