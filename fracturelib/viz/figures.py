@@ -64,6 +64,19 @@ def figure(width: float, height: float, *, columns: int = 1, rows: int = 1, **op
     return made, axes
 
 
+def _require_fitting(images: Any, titles: Any, heats: Any, masks: Any) -> None:
+    """Raise InputError unless there is one of each for each image, of its shape."""
+    for name, given in (("titles", titles), ("heats", heats), ("masks", masks)):
+        if given is not None and len(given) != len(images):
+            raise InputError(f"{name} has {len(given)} values; expected {len(images)}, one for each image")
+    for i, mask in enumerate(() if masks is None else masks):
+        if np.shape(mask) != np.shape(images[i])[:2] and np.any(mask):  # an empty one is not drawn
+            raise InputError(f"masks[{i}] has shape {np.shape(mask)}; expected {np.shape(images[i])[:2]}, as its image")
+    for i, heat in enumerate(() if heats is None else heats):
+        if heat is not None and np.ndim(heat) != 2:
+            raise InputError(f"heats[{i}] has shape {np.shape(heat)}; expected (h, w), or None")
+
+
 def montage(
     images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
     titles: Sequence[str],
@@ -101,15 +114,7 @@ def montage(
     >>> montage(np.zeros((2, 64, 64), np.uint8), ["left", "right"], columns=2, width=4)
     <PngFigure size 320x177.6 with 2 Axes>
     """
-    for name, given in (("titles", titles), ("heats", heats), ("masks", masks)):
-        if given is not None and len(given) != len(images):
-            raise InputError(f"{name} has {len(given)} values; expected {len(images)}, one for each image")
-    for i, mask in enumerate(() if masks is None else masks):
-        if np.shape(mask) != np.shape(images[i])[:2] and np.any(mask):  # an empty one is not drawn
-            raise InputError(f"masks[{i}] has shape {np.shape(mask)}; expected {np.shape(images[i])[:2]}, as its image")
-    for i, heat in enumerate(() if heats is None else heats):
-        if heat is not None and np.ndim(heat) != 2:
-            raise InputError(f"heats[{i}] has shape {np.shape(heat)}; expected (h, w), or None")
+    _require_fitting(images, titles, heats, masks)
     titles = [str(title) for title in titles]
     if columns < 1:
         raise InputError(f"columns is {columns}; expected at least one image in a row")
