@@ -185,6 +185,8 @@ def predict_paths(
     frame = pd.DataFrame(rows)
     print_doubts(frame, strict=strict)
     frame = with_known_labels(frame, sources)
+    if guessed := sum(source.guessed for source in sources):
+        print(f"note: patients (column group) are guessed from the names of {counted(guessed, 'file')}")
     frame.attrs.update(threshold=decided_by(classifier), noun=classifier.noun)
     return frame
 
@@ -278,8 +280,6 @@ def with_known_labels(scores: pd.DataFrame, sources: Sequence[Source]) -> pd.Dat
         files = Counter(source.file for source in sources)  # two sets may each have a 1.png
         own = [s.group or (s.file if files[s.file] == 1 else s.name) for s in sources]
         scores = scores.assign(group=own)
-    if guessed := sum(source.guessed for source in sources):
-        print(f"note: patients (column group) are guessed from the names of {counted(guessed, 'file')}")
     return scores.assign(split=[s.split for s in sources]) if labelled and any(s.split for s in sources) else scores
 
 
