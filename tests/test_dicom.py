@@ -283,6 +283,40 @@ def test_what_becomes_no_number_is_refused_without_a_warning(tmp_path: Path) -> 
         decode(path)
 
 
+def with_raw(path: Path, name: str, kind: str, value: bytes) -> Path:
+    """The file with these bytes as the value of an element."""
+    dataset, tag = pydicom.dcmread(path), pydicom.tag.Tag(name)
+    dataset[tag] = pydicom.dataelem.RawDataElement(tag, kind, len(value), value, 0, False, True)
+    dataset.save_as(path)
+    return path
+
+
+def test_an_empty_number_of_frames_is_one(tmp_path: Path) -> None:
+    path = with_raw(dicom(tmp_path / "a.dcm", VALUES), "NumberOfFrames", "IS", b"\0\0")
+    assert np.array_equal(read_grey(path)[0], FULL)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "value", "said"),
+    [
+        ("Rows", "US", b"abcd", r"Rows is '\[25185, 25699\]'; expected one whole number"),
+        ("Rows", "US", b"", "64 x 0 pixels; expected at least 16 x 16"),
+        ("NumberOfFrames", "IS", b"two ", "NumberOfFrames is .*two.*; expected one whole number"),
+        ("BitsStored", "US", b"abcd", "BitsStored is .*; expected one whole number"),
+        ("PhotometricInterpretation", "CS", b"A\\B ", r"PhotometricInterpretation is .*; expected one word"),
+        ("PixelData", "OW", b"", r"\(no pixels\); expected a header and pixels that agree"),
+        ("PixelData", "OW", b"ab", r"less than expected.*\); expected a header and pixels that agree"),
+        ("ModalityLUTSequence", "SQ", bytes.fromhex("feff00e000000000"), "a lookup table without descriptor or data"),
+    ],
+)
+def test_a_damaged_header_is_refused_by_its_element(
+    tmp_path: Path, name: str, kind: str, value: bytes, said: str
+) -> None:
+    path = with_raw(dicom(tmp_path / "a.dcm", VALUES), name, kind, value)
+    with pytest.raises(InputError, match=rf"a\.dcm: .*{said}"):
+        decode(path)
+
+
 def recompressed(path: Path, syntax: str) -> Path:
     codecs = pytest.importorskip("imagecodecs")
     dataset = pydicom.dcmread(path)

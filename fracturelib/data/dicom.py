@@ -38,6 +38,10 @@ USED = (
     "ExtendedOffsetTableLengths", "PixelData", "FloatPixelData", "DoubleFloatPixelData",
 )  # fmt: skip
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+WHOLE = (
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation",
+)  # fmt: skip
 
 
 def is_dicom(head: bytes) -> bool:
@@ -117,7 +121,9 @@ class dicom_errors:  # noqa: N801, as contextlib's are called
         if isinstance(error, ModuleNotFoundError) and str(error.name).startswith("pydicom"):
             raise InputError(f"{self.name}: DICOM needs pydicom; expected `{INSTALL}` to have been run") from None
         if isinstance(error, Exception) and not isinstance(error, InputError):
-            raise InputError(f"{self.name}: a DICOM file that cannot be shown ({one_line(error)})") from None
+            reason = one_line(error)
+            expected = "" if "; expected" in reason else "; expected a header and pixels that agree"
+            raise InputError(f"{self.name}: a DICOM file that cannot be shown ({reason}){expected}") from None
 
 
 class _Metered:
@@ -178,11 +184,24 @@ def require_header(path: Path, dataset: Any) -> None:
         if getattr(dataset, "preamble", b"") is None:
             raise InputError(f"{name}: not an image; expected JPEG, PNG, TIFF, BMP, WebP or DICOM")
         raise ValueError("neither Rows nor Columns")
-    width, height = int(dataset.Columns), int(dataset.Rows)
+    require_whole(dataset)
+    width, height = (int(dataset.get(name) or 0) for name in ("Columns", "Rows"))
     require_size(path, width, height)
     bytes_each = int(dataset.get("SamplesPerPixel") or 1) * int(dataset.get("BitsAllocated") or 16) / 8
     if not 0 < width * height * bytes_each <= MAX_DEEP:
         raise InputError(f"{name}: {width * height * bytes_each:,.0f} bytes of pixels; expected at most {MAX_DEEP:,}")
+
+
+def require_whole(dataset: Any) -> None:
+    """Raise ValueError unless what counts something in a header is one whole number, or says nothing."""
+    for name in WHOLE:
+        try:
+            said = dataset.get(name)
+            whole = said in (None, "") or isinstance(said, int)
+        except ValueError:  # which is pydicom's of a text that is no number
+            said, whole = dataset.get_item(name).value, False
+        if not whole:
+            raise ValueError(f"{name} is {str(said)[:40]!r}; expected one whole number")
 
 
 def functional_groups(dataset: Any, frame: int) -> Iterator[Any]:
@@ -204,8 +223,12 @@ def _complete(dataset: Any) -> None:
     """Fill in what is left out where it can mean one thing only."""
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(dataset.get(name) for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise ValueError("no pixels")
+    if not isinstance(kind := dataset.get("PhotometricInterpretation", ""), str | None):
+        raise ValueError(f"PhotometricInterpretation is {str(kind)[:40]!r}; expected one word")
+    if dataset.get("NumberOfFrames") in (None, ""):
+        dataset.pop("NumberOfFrames", None)
     samples = int(dataset.get("SamplesPerPixel") or 1)
     allocated = int(dataset.get("BitsAllocated") or 16)
     usual = {

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fracturelib._io.files import InputError, counted, printable
-from fracturelib.data.dicom import GROUPS, dicom_errors, dicom_values, functional_groups, is_dicom, read_elements
+from fracturelib.data.dicom import (
+    GROUPS,
+    dicom_errors,
+    dicom_values,
+    functional_groups,
+    is_dicom,
+    read_elements,
+    require_whole,
+)  # fmt: skip
 from fracturelib.data.study import PLANES, Study, require_volume, square_pixels
 
 USED = (
@@ -152,6 +160,7 @@ def _slices(folder: Path) -> tuple[list[Slice], list[str]]:
                 header = read_elements(path, pixels=False, more=USED)
                 for element in USED:  # pydicom decodes at first use, and what it cannot decode is said here
                     header.get(element)
+                require_whole(header)
                 if "SOPInstanceUID" not in header and "Rows" not in header:
                     raise InputError(f"{printable(path)}: not a DICOM file; expected a slice")
                 if "Rows" not in header or "Columns" not in header:

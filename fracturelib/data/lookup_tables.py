@@ -155,6 +155,8 @@ class Grey:
 
         pydicom 3.0 refuses modality LUTs of 9 to 15 bits, and looks up VOI LUTs of 8 bits by numbers cut to 8 bits.
         """
+        if any(name not in item for name in ("LUTDescriptor", "LUTData")):
+            raise ValueError("a lookup table without descriptor or data")
         count, first, depth = (int(v) for v in item.LUTDescriptor)
         count = count & 0xFFFF or 2**16
         if first > 0x7FFF and values.min() < 0:  # a negative number, read as one without sign
