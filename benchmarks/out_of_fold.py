@@ -7,8 +7,8 @@ choose for sensitivity 0.90, one for all regions and then one by region; the cal
 with enough fractures; the paired differences to the first run and to metadata alone, out of the same folds. Beside each
 run but the first, the mean of its logits and the first run's. Of networks with a closer look also the first look alone,
 and what the closer one adds. Of networks that localize, how often the peak of each map lies in the fracture or near it,
-each image judged by its fold's network, beside Grad-CAM, the centre and chance. All intervals are bootstraps over
-groups.
+each image judged by its fold's network, beside Grad-CAM, the centre and chance, and how much more often than that of
+the first run that has maps. All intervals are bootstraps over groups.
 """
 
 import argparse
@@ -106,13 +106,13 @@ def metadata_out_of_fold(held: pd.DataFrame, frame: pd.DataFrame) -> pd.Series:
     return pd.concat(parts)
 
 
-def maps(name: str, folder: Path, run: Path, held: pd.DataFrame) -> None:
-    """Where the maps point, each of an image by its fold's network."""
+def maps(name: str, folder: Path, run: Path, held: pd.DataFrame) -> pd.DataFrame | None:
+    """Where the maps point, each of an image by its fold's network; of each outlined image whether it is right."""
     first = load_classifier(run / "fold-1" / "model.pt")
     if not first.localizes:
-        return
+        return None
     found: dict[str, list[np.ndarray]] = {"localization map": [], "Grad-CAM, stage4": [], "centre": []}
-    masks, groups = [], []
+    masks, groups, files = [], [], []
     parts = [open_split(split, size=first.size) for split in ("train", "val")]
     images = np.concatenate([part.images for part in parts])
     drawn = np.concatenate([np.asarray(part.masks) for part in parts])
@@ -133,7 +133,19 @@ def maps(name: str, folder: Path, run: Path, held: pd.DataFrame) -> None:
         found["centre"] += [centre_map(classifier.size)] * len(rows)
         masks.append(drawn[rows])
         groups += list(part["group"][outlined])
-    print_peaks(name, {kind: np.stack(heats) for kind, heats in found.items()}, np.concatenate(masks), groups)
+        files += list(part["file"][outlined])
+    kinds = {kind: np.stack(heats) for kind, heats in found.items()}
+    judged = print_peaks(name, kinds, np.concatenate(masks), groups)["localization map"]
+    return judged.images.assign(file=files, group=groups).set_index("file")
+
+
+def compared_maps(peaks: pd.DataFrame, rival: str, others: pd.DataFrame) -> None:
+    """How much more often the peaks are right than those of a rival, on the same images."""
+    for what, metric in (("inside", "pointing"), ("near", "pointing, near")):
+        hits, theirs = peaks[metric].astype(float), others.loc[peaks.index, metric].astype(float)
+        found = rate_at("sensitivity", 0.5)  # the proportion of hits, as every image has a fracture
+        gap = paired_group_bootstrap(found, np.ones(len(peaks)), hits, theirs, list(peaks["group"]), n=N)
+        print(f"  peak {what} above {rival}: {gap.difference:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})")
 
 
 def main() -> None:
@@ -143,7 +155,7 @@ def main() -> None:
     args = parser.parse_args()
     os.environ["FRACTURE_DATA"] = str(args.folder.resolve())
     rivals: dict[str, pd.Series] = {}
-    folds = None
+    folds, pointed = None, None
     for name, _, text in (text.partition("=") for text in args.run):
         run = Path(text)
         table = read_predictions(run if run.is_file() else run / "predictions.csv")
@@ -167,8 +179,10 @@ def main() -> None:
             compared(both, {"the first": rivals["the first"]})
         else:
             rivals["the first"] = held.set_index("file")["score"]
-        if run.is_dir():
-            maps(name, args.folder, run, held)
+        if run.is_dir() and (peaks := maps(name, args.folder, run, held)) is not None:
+            if pointed is not None:
+                compared_maps(peaks, *pointed)
+            pointed = pointed or (name, peaks)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.special import expit
 
 from fracturelib.data.dataset import load_manifest
-from fracturelib.explain.localization import centre_map, chance_images, judge_images, judged_table, tolerance_at
+from fracturelib.explain.localization import Judged, centre_map, chance_images, judge_images, judged_table, tolerance_at
 from fracturelib.explain.overlay import upsample
 from fracturelib.explain.sanity_checks import image_maps
 from fracturelib.metrics.bootstrap import group_bootstrap, paired_group_bootstrap, rate_at
@@ -85,8 +85,11 @@ def maps(name: str, classifier: Classifier, radiographs: Split) -> None:
     print_peaks(name, kinds, masks, groups)
 
 
-def print_peaks(name: str, kinds: dict[str, np.ndarray], masks: np.ndarray, groups: list[str]) -> None:
-    """How often the peaks of maps of each kind, (n, s, s), lie in the fracture and near it, and those of chance."""
+def print_peaks(name: str, kinds: dict[str, np.ndarray], masks: np.ndarray, groups: list[str]) -> dict[str, Judged]:
+    """How often the peaks of maps of each kind, (n, s, s), lie in the fracture and near it, and those of chance.
+
+    Gives them by kind.
+    """
     size = masks.shape[1]
     near = tolerance_at(size)
     judged = {kind: judge_images(heats, masks, tolerance=near, cut=0.5) for kind, heats in kinds.items()}
@@ -99,6 +102,7 @@ def print_peaks(name: str, kinds: dict[str, np.ndarray], masks: np.ndarray, grou
             f"  {kind:18} inside {inside['value']:.2f} ({inside['low']:.2f} to {inside['high']:.2f}), "
             f"near {close['value']:.2f} ({close['low']:.2f} to {close['high']:.2f})"
         )
+    return judged
 
 
 def main() -> None:
