@@ -419,9 +419,9 @@ FAULTS = (
           "return float(above / below) if below else 0.0",
           "test_metrics.py::test_one_class_is_undefined_and_says_why "
           "test_metrics.py::test_undefined_figures_say_why"),
-    Fault("McClish's chance begins at 0", "metrics/classification.py",
-          "chance, best = (right**2 - left**2) / 2",
-          "chance, best = right**2 / 2",
+    Fault("McClish's chance is a square", "metrics/classification.py",
+          "chance = most**2 / 2",
+          "chance = most**2",
           "test_metrics.py::test_a_corrected_part_is_a_half_for_a_coin_and_one_for_perfection"),
     Fault("average precision is over the images, not the fractures", "metrics/classification.py",
           "(tp / (tp + fp))).sum() / tp[-1])",
