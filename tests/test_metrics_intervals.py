@@ -320,7 +320,7 @@ def test_pairing_narrows_the_interval() -> None:
 @pytest.mark.parametrize("kind", ["roc", "pr"])
 def test_bands_hold_the_curve(kind: str) -> None:
     y, score, group = clustered(9)
-    band = curve_bands(y, score, group, kind=kind, n=300, points=21)
+    band = curve_bands(y, score, group, kind=kind, n=300)
     inside = (band["low"] <= band["value"] + 1e-12) & (band["value"] <= band["high"] + 1e-12)
     assert inside.mean() > 0.85 and (band["high"] - band["low"]).max() > 0.05
     if kind == "roc":
@@ -473,6 +473,6 @@ def test_mcnemar_where_nobody_differs() -> None:
 def test_the_band_of_a_perfect_curve() -> None:
     y, score, group = perfect(10)
     low = wilson_interval(10, 10).low
-    roc, pr = (curve_bands(y, score, group, kind=kind, n=50, points=11) for kind in ("roc", "pr"))
+    roc, pr = (curve_bands(y, score, group, kind=kind, n=50) for kind in ("roc", "pr"))
     assert np.allclose(roc["low"][:-1], low) and roc["low"].iloc[-1] == 1 and (roc["high"] == 1).all()
     assert np.allclose(pr["low"], low) and (pr["value"] == 1).all()

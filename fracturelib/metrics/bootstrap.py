@@ -399,7 +399,6 @@ def curve_bands(
     group: Groups | None = None,
     *,
     kind: str = "roc",
-    points: int = 101,
     n: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -410,21 +409,19 @@ def curve_bands(
     ----------
     kind : "roc" or "pr"
         Sensitivity against false alarms, or precision against sensitivity.
-    points : int
-        Of the horizontal axis, 0..1.
 
     Returns
     -------
     DataFrame
-        x, value, low, high; NaN where a class is missing. The precision at x is that of the highest threshold whose
-        sensitivity is at least x. The band of a perfect curve, which is the same in every sample, is Wilson's, of the
-        groups with a fracture; any other of fewer than two groups, or samples, is undefined: NaN.
+        x (0, 0.01, ..., 1), value, low, high; NaN where a class is missing. The precision at x is that of the highest
+        threshold whose sensitivity is at least x. The band of a perfect curve, which is the same in every sample, is
+        Wilson's, of the groups with a fracture; any other of fewer than two groups, or samples, is undefined: NaN.
     """
     require_bootstrap(n, level)
     if kind not in ("roc", "pr"):
         raise InputError(f"kind is {kind!r}; expected 'roc' or 'pr'")
     labels, scores = checked(y, score)
-    x = np.linspace(0, 1, points)
+    x = np.linspace(0, 1, 101)
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     fractured = labels[order]
@@ -439,14 +436,14 @@ def curve_bands(
     values = np.array([heights(w) for w in draws(codes, n, seed)])
     values = values[np.isfinite(values).all(axis=1)]
     limits = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(values, limits, axis=0) if len(values) > 1 else np.full((2, points), NAN)
+    low, high = np.quantile(values, limits, axis=0) if len(values) > 1 else np.full((2, len(x)), NAN)
     value = heights(np.ones(len(labels), np.int64))
     if (value == 1).all() and (low == 1).all():
         fractured_groups = len(np.unique(codes[labels == 1]))
-        low = np.full(points, wilson_limits(fractured_groups, fractured_groups, level=level)[0])
+        low = np.full(len(x), wilson_limits(fractured_groups, fractured_groups, level=level)[0])
         low[-1] = 1.0 if kind == "roc" else low[-1]  # who calls everybody misses nobody
     elif not codes.any():  # every sample of one group is that group, which is not certainty
-        low = high = np.full(points, NAN)
+        low = high = np.full(len(x), NAN)
     return pd.DataFrame({"x": x, "value": value, "low": low, "high": high})
 
 
