@@ -127,12 +127,11 @@ def test_no_resamples_ask_for_no_interval(call: Call) -> None:
         refused(lambda bad=bad: call(bad), f"n is {bad!r}; expected", "or 0 for no interval")
 
 
-@pytest.mark.parametrize("method", ["percentile", "bca"])
-def test_one_resample_has_no_interval(method: str) -> None:
-    found = group_bootstrap(roc_auc, Y, S, n=1, method=method)
+def test_one_resample_has_no_interval() -> None:
+    found = group_bootstrap(roc_auc, Y, S, n=1)
     assert found.value == roc_auc(Y, S) and np.isnan([found.low, found.high]).all()
     assert "only one sample" in str(found) and "nan" not in str(found)
-    pair = paired_group_bootstrap(roc_auc, Y, S, S[::-1], n=1, method=method)
+    pair = paired_group_bootstrap(roc_auc, Y, S, S[::-1], n=1)
     assert np.isnan([pair.low, pair.high]).all() and "only one sample" in str(pair) and "nan" not in str(pair)
     assert np.isnan(percentile_limits(np.array([0.5, np.nan]), 0.95)).all()
 
@@ -242,8 +241,6 @@ def test_what_is_no_count(pair: tuple[Any, Any]) -> None:
 
 
 def test_other_numbers_that_mean_nothing() -> None:
-    for images in (-1, float("nan"), float("inf"), "9", None):
-        refused(lambda images=images: workload(0.9, 0.8, 0.1, images=images), "images is")
     for share in (float("nan"), 0, 1, "0.1", None):
         refused(lambda share=share: prior_shift(S, before=share), "before is")
     refused(lambda: prior_shift(S, before=0.1, after=1), "after is 1; expected a prevalence")

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata
 
 from fracturelib._io.files import InputError, counted
 from fracturelib.metrics._checks import number, require_bootstrap, require_level
@@ -164,34 +164,6 @@ def _pointwise_limits(values: Scores, level: float) -> Scores:
     return limits
 
 
-def bca_limits(values: Scores, value: float, jackknife: Scores, level: float) -> tuple[float, float]:
-    """Bias-corrected and accelerated limits (Efron 1987, doi 10.1080/01621459.1987.10478410).
-
-    Parameters
-    ----------
-    values : (n,)
-        Of the bootstrap.
-    value : float
-        The estimate.
-    jackknife : (g,)
-        The estimate with each group left out in turn.
-    """
-    require_level(level)
-    values, jackknife = values[np.isfinite(values)], jackknife[np.isfinite(jackknife)]
-    if len(values) < 2 or not len(jackknife):
-        return NAN, NAN
-    below = ((values < value).mean() + (values <= value).mean()) / 2
-    apart = jackknife.mean() - jackknife
-    spread = float((apart**2).sum())
-    if not 0 < below < 1 or not spread:
-        return percentile_limits(values, level)
-    acceleration = float((apart**3).sum()) / (6 * spread**1.5)
-    bias = norm.ppf(below)
-    z = bias + norm.ppf([(1 - level) / 2, (1 + level) / 2])
-    low, high = np.quantile(values, norm.cdf(bias + z / (1 - acceleration * z)))
-    return float(low), float(high)
-
-
 def group_bootstrap(
     metric: Metric,
     y: ArrayLike,
@@ -201,7 +173,6 @@ def group_bootstrap(
     n: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-    method: str = "percentile",
 ) -> Interval:
     """Interval of any metric, drawing whole patients with replacement.
 
@@ -219,8 +190,6 @@ def group_bootstrap(
     seed : int
     level : float
         Coverage.
-    method : "percentile" or "bca"
-        BCa also leaves each group out once, and corrects bias and skewness.
 
     Notes
     -----
@@ -228,13 +197,13 @@ def group_bootstrap(
     then those of `unvarying_limits`, and the note says so; where there are none, the interval is undefined.
     """
     labels, scores = checked(y, score)
-    _check_method(method, n, level)
+    require_bootstrap(n, level)
     codes = group_codes(group, len(labels))
     of = weighted(metric, labels, scores)
     value = float(metric(labels, scores))
     values = np.array([of(w) for w in draws(codes, n, seed)])
     defined = values[np.isfinite(values)]
-    name = f"group bootstrap, {method}"
+    name = "group bootstrap, percentile"
     if not len(defined) or not np.isfinite(value):
         reason = undefined_reason(labels) or "undefined on these images"
         return Interval(value, NAN, NAN, level, name, len(defined), reason)
@@ -243,8 +212,8 @@ def group_bootstrap(
         if np.isnan(low):
             return Interval(value, NAN, NAN, level, name, len(defined), words)
         return Interval(value, low, high, level, name, len(defined), note=words)
-    low, high = _limits(method, defined, value, of, codes, level=level)
-    return Interval(value, low, high, level, name, len(defined), _without_limits(low, len(defined)))
+    low, high = percentile_limits(defined, level)
+    return Interval(value, low, high, level, name, len(defined), _without_limits(low))
 
 
 def unvarying(values: Scores, value: float) -> bool:
@@ -313,28 +282,9 @@ def behind_rate(name: str, y: Labels, predicted: NDArray[np.bool_]) -> NDArray[n
     }.get(name)  # fmt: skip
 
 
-def _limits(
-    method: str, values: Scores, value: float, of: Callable[[Weights], float], codes: Weights, *, level: float
-) -> Limits:
-    if method == "bca":
-        return bca_limits(values, value, _jackknife(of, codes), level)
-    return percentile_limits(values, level)
-
-
-def _without_limits(low: float, samples: int) -> str | None:
+def _without_limits(low: float) -> str | None:
     """Why there is no interval of samples that differ, in words; None if there is one."""
-    why = "no group can be left out" if samples > 1 else "only one sample could be judged"
-    return f"interval undefined, because {why}" if np.isnan(low) else None
-
-
-def _jackknife(of: Callable[[Weights], float], codes: Weights) -> Scores:
-    return np.array([of((codes != g).astype(np.int64)) for g in range(int(codes.max()) + 1)])
-
-
-def _check_method(method: str, n: int, level: float) -> None:
-    if method not in ("percentile", "bca"):
-        raise InputError(f"method is {method!r}; expected 'percentile' or 'bca'")
-    require_bootstrap(n, level)
+    return "interval undefined, because only one sample could be judged" if np.isnan(low) else None
 
 
 def paired_group_bootstrap(
@@ -347,7 +297,6 @@ def paired_group_bootstrap(
     n: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-    method: str = "percentile",
 ) -> Comparison:
     """Difference of two models on the same images, each sample of patients given to both.
 
@@ -357,7 +306,7 @@ def paired_group_bootstrap(
         A pair where the models differ in it, such as `(rate_at("sensitivity", 0.3), rate_at("sensitivity", 0.6))`.
     a, b : (n,)
         Scores of the two models.
-    group, n, seed, level, method
+    group, n, seed, level
         As `group_bootstrap`.
 
     Returns
@@ -373,7 +322,7 @@ def paired_group_bootstrap(
     """
     labels, scores_a = checked(y, a)
     scores_b = checked(y, b)[1]
-    _check_method(method, n, level)
+    require_bootstrap(n, level)
     codes = group_codes(group, len(labels))
     first, second = metric if isinstance(metric, tuple) else (metric, metric)
     of_a, of_b = weighted(first, labels, scores_a), weighted(second, labels, scores_b)
@@ -382,7 +331,7 @@ def paired_group_bootstrap(
     drawn = np.array([(of_a(w), of_b(w)) for w in draws(codes, n, seed)])
     drawn = drawn[np.isfinite(drawn).all(axis=1)]
     values = drawn[:, 0] - drawn[:, 1]
-    name = f"paired group bootstrap, {method}"
+    name = "paired group bootstrap, percentile"
     if not len(values) or not np.isfinite(difference):
         reason = undefined_reason(labels) or "undefined on these images"
         return Comparison(value_a, value_b, difference, NAN, NAN, NAN, NAN, name, reason)
@@ -393,9 +342,9 @@ def paired_group_bootstrap(
         note = "" if np.isnan(limits[0]) else words
         why = None if difference == 0 else "test undefined, because no sample differs"
         return Comparison(value_a, value_b, difference, *limits, difference, p, name, why if note else words, note)
-    limits = _limits(method, values, difference, lambda w: of_a(w) - of_b(w), codes, level=level)
+    limits = percentile_limits(values, level)
     side = (min(int((values <= 0).sum()), int((values >= 0).sum())) + 1) / (len(values) + 1)
-    why = _without_limits(limits[0], len(values))
+    why = _without_limits(limits[0])
     return Comparison(value_a, value_b, difference, *limits, difference, min(1.0, 2 * side), name, why)
 
 
@@ -450,7 +399,6 @@ def curve_bands(
     group: Groups | None = None,
     *,
     kind: str = "roc",
-    points: int = 101,
     n: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -461,21 +409,19 @@ def curve_bands(
     ----------
     kind : "roc" or "pr"
         Sensitivity against false alarms, or precision against sensitivity.
-    points : int
-        Of the horizontal axis, 0..1.
 
     Returns
     -------
     DataFrame
-        x, value, low, high; NaN where a class is missing. The precision at x is that of the highest threshold whose
-        sensitivity is at least x. The band of a perfect curve, which is the same in every sample, is Wilson's, of the
-        groups with a fracture; any other of fewer than two groups, or samples, is undefined: NaN.
+        x (0, 0.01, ..., 1), value, low, high; NaN where a class is missing. The precision at x is that of the highest
+        threshold whose sensitivity is at least x. The band of a perfect curve, which is the same in every sample, is
+        Wilson's, of the groups with a fracture; any other of fewer than two groups, or samples, is undefined: NaN.
     """
     require_bootstrap(n, level)
     if kind not in ("roc", "pr"):
         raise InputError(f"kind is {kind!r}; expected 'roc' or 'pr'")
     labels, scores = checked(y, score)
-    x = np.linspace(0, 1, points)
+    x = np.linspace(0, 1, 101)
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     fractured = labels[order]
@@ -490,14 +436,14 @@ def curve_bands(
     values = np.array([heights(w) for w in draws(codes, n, seed)])
     values = values[np.isfinite(values).all(axis=1)]
     limits = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(values, limits, axis=0) if len(values) > 1 else np.full((2, points), NAN)
+    low, high = np.quantile(values, limits, axis=0) if len(values) > 1 else np.full((2, len(x)), NAN)
     value = heights(np.ones(len(labels), np.int64))
     if (value == 1).all() and (low == 1).all():
         fractured_groups = len(np.unique(codes[labels == 1]))
-        low = np.full(points, wilson_limits(fractured_groups, fractured_groups, level=level)[0])
+        low = np.full(len(x), wilson_limits(fractured_groups, fractured_groups, level=level)[0])
         low[-1] = 1.0 if kind == "roc" else low[-1]  # who calls everybody misses nobody
     elif not codes.any():  # every sample of one group is that group, which is not certainty
-        low = high = np.full(points, NAN)
+        low = high = np.full(len(x), NAN)
     return pd.DataFrame({"x": x, "value": value, "low": low, "high": high})
 
 

@@ -40,13 +40,12 @@ def reliability(
     score: ArrayLike,
     *,
     bins: int = 10,
-    by: str = "mass",
     group: Groups | None = None,
     n: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Observed proportion of fractures against the mean score, by bins.
+    """Observed proportion of fractures against the mean score, by bins of equally many images.
 
     Returns
     -------
@@ -57,7 +56,7 @@ def reliability(
     """
     require_bootstrap(n, level)
     labels, scores = checked_probabilities(y, score)
-    place = bin_of(scores, bins, by)
+    place = bin_of(scores, bins, "mass")
     images = np.bincount(place, minlength=bins)
     fractured = np.bincount(place, weights=labels, minlength=bins).astype(int)
     kept = images > 0
@@ -99,9 +98,7 @@ def _reliability_limits(
     return _pointwise_limits(np.array(shares), level)
 
 
-def calibration_error(
-    y: ArrayLike, score: ArrayLike, *, bins: int = 10, by: str = "mass", worst: bool = False
-) -> float:
+def calibration_error(y: ArrayLike, score: ArrayLike, *, bins: int = 10, by: str = "mass") -> float:
     """Expected calibration error: mean gap between score and observed share, 0..1 (Naeini et al. 2015).
 
     It falls with fewer bins and rises with fewer images, so compare it only at the same number of both.
@@ -110,8 +107,6 @@ def calibration_error(
     ----------
     bins, by
         See `bin_of`.
-    worst : bool
-        The greatest gap instead of the mean (MCE).
 
     Examples
     --------
@@ -121,20 +116,7 @@ def calibration_error(
     labels, scores = checked_probabilities(y, score)
     place = bin_of(scores, bins, by)
     gap = np.abs(np.bincount(place, weights=labels - scores, minlength=bins))
-    images = np.bincount(place, minlength=bins)
-    return float((gap[images > 0] / images[images > 0]).max() if worst else gap.sum() / len(labels))
-
-
-def brier(y: ArrayLike, score: ArrayLike) -> float:
-    """Mean squared error of the score as a probability, 0..1; 0 is best (Brier 1950).
-
-    Examples
-    --------
-    >>> round(brier([0, 1], [0.1, 0.8]), 3)
-    0.025
-    """
-    labels, scores = checked_probabilities(y, score)
-    return float(((scores - labels) ** 2).mean())
+    return float(gap.sum() / len(labels))
 
 
 def log_loss(y: ArrayLike, score: ArrayLike) -> float:
@@ -157,6 +139,7 @@ class BrierParts:
     Attributes
     ----------
     brier : float
+        Mean squared error of the score as a probability, 0..1; 0 is best (Brier 1950).
     reliability : float
         How far observed shares are from mean scores; 0 is best.
     resolution : float
@@ -177,17 +160,17 @@ class BrierParts:
     skill: float
 
 
-def brier_parts(y: ArrayLike, score: ArrayLike, *, bins: int | None = 10, by: str = "mass") -> BrierParts:
-    """Decompose the Brier score; `bins=None` takes each distinct score as a bin, and `within` is 0."""
+def brier_parts(y: ArrayLike, score: ArrayLike) -> BrierParts:
+    """The Brier score and its parts, by ten bins of equally many images."""
     labels, scores = checked_probabilities(y, score)
-    place = np.unique(scores, return_inverse=True)[1] if bins is None else bin_of(scores, bins, by)
+    place = bin_of(scores, 10, "mass")
     images = np.bincount(place)
     used = images > 0
     images = images[used]
     observed = np.bincount(place, weights=labels)[used] / images
     said = np.bincount(place, weights=scores)[used] / images
     share = labels.mean()
-    total = brier(labels, scores)
+    total = float(((scores - labels) ** 2).mean())
     reliable = float((images * (said - observed) ** 2).sum() / len(labels))
     resolved = float((images * (observed - share) ** 2).sum() / len(labels))
     uncertain = float(share * (1 - share))

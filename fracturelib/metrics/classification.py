@@ -322,17 +322,6 @@ def sweep(y: ArrayLike, score: ArrayLike, *, beta: float = 2.0) -> pd.DataFrame:
     return pd.DataFrame(columns, copy=False)
 
 
-def roc_curve(y: ArrayLike, score: ArrayLike) -> tuple[Scores, Scores, Scores]:
-    """False alarm rate, sensitivity and threshold at every distinct threshold, falling: three (k + 1,).
-
-    The first threshold is infinity. A rate without its class is NaN.
-    """
-    table = sweep(y, score)
-    with np.errstate(invalid="ignore"):
-        alarms = table["fp"].to_numpy() / np.float64(table["fp"].iloc[-1])
-    return alarms, table["sensitivity"].to_numpy(), table["threshold"].to_numpy()
-
-
 def roc_auc(y: ArrayLike, score: ArrayLike) -> float:
     """The chance that a fractured image has a higher score than one that is not; ties count one half.
 
@@ -364,45 +353,18 @@ def average_precision(y: ArrayLike, score: ArrayLike) -> float:
     return float((np.diff(tp, prepend=0) * (tp / (tp + fp))).sum() / tp[-1])
 
 
-def partial_auc(
-    y: ArrayLike,
-    score: ArrayLike,
-    *,
-    between: tuple[float, float] = (0.9, 1.0),
-    of: str = "specificity",
-    corrected: bool = False,
-) -> float:
-    """Area under the part of the ROC curve that matters.
+def partial_auc(y: ArrayLike, score: ArrayLike) -> float:
+    """Area under the ROC curve where the specificity is at least 0.9: 0.5 for a coin, 1 for a perfect ranking.
 
-    Parameters
-    ----------
-    between : (low, high)
-        Bounds of the specificity, or of the sensitivity, in 0..1.
-    of : "specificity" or "sensitivity"
-        What `between` bounds.
-    corrected : bool
-        Bring it to 0.5 for a coin and 1 for a perfect ranking (McClish 1989, doi 10.1177/0272989X8900900307).
-
-    Raises
-    ------
-    InputError
-        If `between` is not low < high in 0..1, or `of` is another word.
+    Corrected so by McClish 1989, doi 10.1177/0272989X8900900307. NaN if one class is missing.
     """
-    low, high = between
-    if not 0 <= low < high <= 1:
-        raise InputError(f"between is {between}; expected low < high in 0..1")
-    if of not in ("specificity", "sensitivity"):
-        raise InputError(f"of is {of!r}; expected 'specificity' or 'sensitivity'")
-    if undefined_reason(checked(y, score)[0]):
+    _, tp, fp = cumulative_counts(y, score)
+    if not tp[-1] or not fp[-1]:
         return float("nan")
-    alarms, sensitivity, _ = roc_curve(y, score)
-    x, height = (alarms, sensitivity) if of == "specificity" else (1 - sensitivity[::-1], 1 - alarms[::-1])
-    left, right = 1 - high, 1 - low
-    inside = (x >= left) & (x <= right)
-    xs = np.concatenate([[left], x[inside], [right]])
-    ends = np.interp([left, right], x, height)
-    area = float(np.trapezoid(np.concatenate([ends[:1], height[inside], ends[1:]]), xs))
-    if not corrected:
-        return area
-    chance, best = (right**2 - left**2) / 2, right - left
-    return (1 + (area - chance) / (best - chance)) / 2
+    most = 1 - 0.9
+    alarms, sensitivity = np.append(0, fp) / fp[-1], np.append(0, tp) / tp[-1]
+    inside = alarms <= most
+    heights = np.concatenate([[0], sensitivity[inside], [np.interp(most, alarms, sensitivity)]])
+    area = float(np.trapezoid(heights, np.concatenate([[0], alarms[inside], [most]])))
+    chance = most**2 / 2
+    return (1 + (area - chance) / (most - chance)) / 2

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logit
 
 from fracturelib._io.files import InputError
-from fracturelib.metrics._checks import _in_unit, number, number_within, require_bootstrap
+from fracturelib.metrics._checks import _in_unit, number, require_bootstrap
 from fracturelib.metrics.bootstrap import (
     Groups,
     _pointwise_limits,
@@ -114,14 +114,13 @@ def predictive_value_curve(
     y: ArrayLike,
     score: ArrayLike,
     threshold: float,
-    prevalences: ArrayLike | None = None,
     *,
     group: Groups | None = None,
     n: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """PPV and NPV against prevalence with bootstrap limits by groups, sensitivity and specificity held as they are.
+    """PPV and NPV at prevalences of 0.01 to 0.99, sensitivity and specificity held, with bootstrap limits by groups.
 
     Returns
     -------
@@ -133,7 +132,7 @@ def predictive_value_curve(
     require_bootstrap(n, level)
     threshold = number("threshold", threshold)
     labels, scores = checked(y, score)
-    share = np.linspace(0.01, 0.99, 99) if prevalences is None else np.atleast_1d(_in_unit("prevalences", prevalences))
+    share = np.linspace(0.01, 0.99, 99)
     codes = group_codes(group, len(labels))
     predicted = scores >= threshold
     cells = np.stack([labels * predicted, labels, (1 - labels) * ~predicted, 1 - labels], axis=1).astype(float)
@@ -229,10 +228,10 @@ class Workload:
         return self.flagged / self.found
 
 
-def workload(sensitivity: float, specificity: float, prevalence: float, *, images: float = 1000) -> Workload:
-    """Expected counts among `images` images at a prevalence."""
+def workload(sensitivity: float, specificity: float, prevalence: float) -> Workload:
+    """Expected counts among 1,000 images at a prevalence."""
     _in_unit("sensitivity, specificity or prevalence", [sensitivity, specificity, prevalence])
-    number_within("images", images, 0, 1e15)
+    images = 1000
     fractured = images * prevalence
     found, alarms = fractured * sensitivity, (images - fractured) * (1 - specificity)
     return Workload(images, fractured, found + alarms, found, fractured - found, alarms)

@@ -227,7 +227,7 @@ def judge(
             name: {"value": i.value, "low": i.low, "high": i.high, "note": i.undefined or i.note}
             for name, i in intervals.items()
         },
-        "partial_auc": {"specificity": [0.9, 1.0], "corrected": partial_auc(y, score, corrected=True)},
+        "partial_auc": {"specificity": [0.9, 1.0], "corrected": partial_auc(y, score)},
         "confusion": asdict(counts),
         "operating_point": records(table),
         "calibration": {
