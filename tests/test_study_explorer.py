@@ -17,7 +17,7 @@ from fracturelib.simulate import TISSUES
 from fracturelib.simulate.knee_slice import _painted, knee_slice, tissue_signals
 from fracturelib.simulate.knee_space import KneePose, Stack, make_space
 from fracturelib.simulate.knee_tissues import signals
-from fracturelib.viz import SpinEchoView, StudyExplorer
+from fracturelib.viz import SpinEchoView, StudyExplorer, spin_echo
 from fracturelib.viz._explorer_render import encode
 from fracturelib.viz._study_render import PANEL, bars_svg, nearest, slice_picture, spans, squared
 from fracturelib.viz.spin_echo import SATURATED, windowed
@@ -154,8 +154,6 @@ def test_wrong_input_is_a_line() -> None:
         "studies is empty": lambda: StudyExplorer(network(), [], []),
         "study 0 is no uint8 array": lambda: StudyExplorer(network(), [np.zeros((3, 8, 8))], [0]),
         "mask 0 has shape": lambda: explorer(masks=[m[:2] for m in MASKS]),
-        "tr is 9; expected 100 to 6000 ms": lambda: SpinEchoView(tr=9),
-        "field is 7; expected one of 1.5, 3.0": lambda: SpinEchoView(field=7),
         "size is 8; expected 32 to 512": lambda: knee_slice(size=8),
         "offset is 90; expected": lambda: knee_slice(offset=90),
         "tear is 'odd'; expected one of": lambda: knee_slice(tear="odd"),
@@ -188,8 +186,14 @@ def test_proportions_give_what_painting_the_signals_gives() -> None:
     assert "meniscus" in knee_slice(1, size=64, offset=20).tissues
 
 
-def test_times_and_switch_change_the_picture_as_the_equation_says() -> None:
-    view = SpinEchoView(knee_slice(size=64))
+@pytest.fixture
+def small_knee(monkeypatch: pytest.MonkeyPatch) -> None:
+    knee = knee_slice(size=64)
+    monkeypatch.setattr(spin_echo, "knee_slice", lambda: knee)
+
+
+def test_times_and_switch_change_the_picture_as_the_equation_says(small_knee: None) -> None:
+    view = SpinEchoView()
     fat, first = TISSUES["fat"], view.picture.value
     for tr, te, on in ((600, 12, False), (4000, 90, True)):
         view.tr.value, view.te.value, view.fat_saturation.value = tr, te, on
@@ -203,7 +207,7 @@ def test_times_and_switch_change_the_picture_as_the_equation_says() -> None:
     view.close()
 
 
-def test_closing_frees_the_widgets() -> None:
+def test_closing_frees_the_widgets(small_knee: None) -> None:
     import ipywidgets.widgets.widget as module
 
     registry = getattr(module, "_instances", None)
@@ -211,11 +215,10 @@ def test_closing_frees_the_widgets() -> None:
     def alive() -> int:
         return len(registry) if registry is not None else len(widgets.Widget.widgets)
 
-    knee = knee_slice(size=32)
-    SpinEchoView(knee).close()
+    SpinEchoView().close()
     explorer().close()
     before = alive()
     for _ in range(3):
-        SpinEchoView(knee).close()
+        SpinEchoView().close()
         explorer().close()
     assert alive() == before
