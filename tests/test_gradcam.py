@@ -22,7 +22,7 @@ from fracturelib.explain.overlay import COLOUR_MAPS, normalise, overlay, upsampl
 from fracturelib.explain.perturbation import occlusion, score_cam
 from fracturelib.models.registry import stages
 from fracturelib.models.small_cnn import SmallCNN
-from fracturelib.viz._explorer_render import draw, levels
+from fracturelib.viz._explorer_render import levels
 
 
 class Tiny(nn.Module):
@@ -320,7 +320,6 @@ def test_a_map_that_is_not_finite_is_not_without_evidence(odd: float) -> None:
         "normalise": lambda: normalise(heat),
         "overlay": lambda: overlay(image, heat),
         "levels": lambda: levels(heat),
-        "draw": lambda: draw(image, heat),
         "peak": lambda: peak(heat),
         "pointing_game": lambda: pointing_game(heat, mask),
         "energy_in_mask": lambda: energy_in_mask(heat, mask),

@@ -29,7 +29,7 @@ from fracturelib.viz._explorer_render import (
     SIDE,
     Look,
     blended,
-    draw,
+    enlarged,
     levels,
     outcomes,
     outline_of,
@@ -263,9 +263,9 @@ def test_the_outline_is_drawn_only_where_it_is_known(explorer: GradCAMExplorer) 
 
 
 def test_an_empty_map_is_said_and_left_empty() -> None:
-    square = radiograph(1, width=64, height=64)
-    empty = draw(square, np.full((4, 4), -1, np.float32))
-    assert np.array_equal(empty[:, :SIDE], empty[:, SIDE + GAP :])
+    square = enlarged(radiograph(1, width=64, height=64))
+    empty = panel(square, levels(np.full((4, 4), -1, np.float32)), Look())
+    assert np.array_equal(empty, panel(square, None, Look()))
 
 
 def test_orders_and_regions() -> None:

@@ -229,22 +229,6 @@ def pointed(
     return float(row / SIDE), float(column / SIDE), bool(right)
 
 
-def draw(
-    image: Picture,
-    raw: Maps,
-    *,
-    opacity: float = 0.6,
-    map_threshold: float = 0.0,
-    mask: Picture | None = None,
-    side: int = SIDE,
-) -> Picture:
-    """Image beside overlay: image (s, s) uint8, raw map (h', w') float32 -> (side, 2 * side + GAP, 3) uint8 RGB."""
-    large, look = enlarged(image, side), Look(opacity=opacity, map_threshold=map_threshold)
-    contours = outline_of(mask, side) if mask is not None and mask.any() else []
-    parts = [panel(large, level, look, contours=contours) for level in (None, levels(raw, side=side))]
-    return np.asarray(cv2.cvtColor(beside(*parts), cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
 def encode(picture: Picture) -> bytes:
     """JPEG bytes of a BGR picture: an order of magnitude faster than PNG, which a slider would feel."""
     done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])

@@ -39,7 +39,6 @@ from fracturelib.viz._explorer_render import (
     Look,
     Picture,
     beside,
-    draw,
     encode,
     enlarged,
     levels,
@@ -52,7 +51,6 @@ from fracturelib.viz._explorer_render import (
 )
 from fracturelib.viz._widgets import close_all
 
-__all__ = ["OUTCOMES", "GradCAMExplorer", "draw", "outcomes"]
 ALL = "all regions"
 SCALES = ("each map by itself", "the same for all images")
 ZOOM_AT = ("the middle", "the map's peak", "the fracture, where known")
