@@ -351,7 +351,7 @@ def test_picking_a_region(explorer: GradCAMExplorer) -> None:
 
 
 def test_the_plain_map_is_grad_cam_of_the_last_layer_and_of_no_other(explorer: GradCAMExplorer) -> None:
-    maps = explorer.memory.maps(0, "difference", "this one")
+    maps = explorer.memory.maps(0, "difference")
     grad, plain = maps["stage4", "Grad-CAM"], maps["stage4", PLAIN]
     places = grad.size
     assert np.allclose(plain / places, grad, atol=1e-6)
@@ -399,8 +399,8 @@ def test_one_scale_for_all_images(explorer: GradCAMExplorer) -> None:
     explorer.target.value = "difference"
     explorer.position.value = 3
     explorer.scale.value = SCALES[1]
-    tops = [explorer.memory.raw(i, "stage4", "Grad-CAM", "difference", "this one").max() for i in range(12)]
-    assert explorer.memory.top("stage4", "Grad-CAM", "difference", "this one") == pytest.approx(max(tops))
+    tops = [explorer.memory.raw(i, "stage4", "Grad-CAM", "difference").max() for i in range(12)]
+    assert explorer.memory.top("stage4", "Grad-CAM", "difference") == pytest.approx(max(tops))
 
 
 def test_covering_a_rectangle_scores_again(explorer: GradCAMExplorer) -> None:
@@ -474,19 +474,18 @@ def test_a_place_of_the_page_is_a_place_of_the_image() -> None:
     assert (row * SIDE, column * SIDE) == pytest.approx((301.5, 201.5), abs=1)
 
 
-def test_two_checkpoints_side_by_side(explorer: GradCAMExplorer) -> None:
-    other = Classifier(build_model("small_cnn", seed=5, width=4), {"name": "small_cnn", "width": 4}, 64, 0.3, 0.2)
-    both = GradCAMExplorer(
-        explorer.classifier, np.stack(explorer.images), [0, 1] * 6, scores=explorer.scores, others={"second": other}
-    )
-    both.compare.value = True
-    both.second_layer.value = both.layer.value
-    assert "of this one" in both.text.value and "of second" in both.text.value
-    shown = picture(both).astype(int)
+def test_two_maps_side_by_side(explorer: GradCAMExplorer) -> None:
+    explorer.compare.value = True
+    explorer.layer.value, explorer.second_layer.value = "stage4", "stage2"
+    words = explorer.text.value
+    assert "left: Grad-CAM of stage4: " in words and "right: Grad-CAM of stage2: " in words
+    shown = picture(explorer).astype(int)
     assert np.abs(shown[:, :SIDE] - shown[:, SIDE + GAP :]).mean() > 0.5
-    wrong = Classifier(build_model("small_cnn", seed=5, width=4), {"name": "small_cnn", "width": 4}, 32, 0.3, 0.2)
-    with pytest.raises(InputError, match="others: x reads images of 32 pixels; expected 64"):
-        GradCAMExplorer(explorer.classifier, np.stack(explorer.images), [0, 1] * 6, others={"x": wrong})
+    explorer.method.value = explorer.second_method.value = OCCLUSION
+    passes = explorer.passes
+    explorer.compute_button.click()
+    places = int((64 - 8) / 4 + 1) ** 2
+    assert explorer.passes == passes + -(-places // 32), "it is the same for all layers, and computed once"
 
 
 def sent(name: str, content: bytes) -> tuple[dict[str, object], ...]:
@@ -633,16 +632,13 @@ def test_the_taught_map_stands_beside_the_untaught() -> None:
         0.5,
         0.5,
     )
-    plain = Classifier(build_model("small_cnn", seed=0, width=2), {"name": "small_cnn", "width": 2}, 64, 0.3, 0.2)
-    explorer = GradCAMExplorer(localizing, images, [0, 1], others={"plain": plain})
+    explorer = GradCAMExplorer(localizing, images, [0, 1])
     explorer.method.value = LOCALIZER
     assert "Taught map, learnt from outlines" in explorer.text.value and "8 x 8 places" in explorer.text.value
-    found = explorer.memory.raw(0, "stage4", LOCALIZER, "fractured", "this one")
+    found = explorer.memory.raw(0, "stage4", LOCALIZER, "fractured")
     assert np.array_equal(found, localizing.localize(images[:1])[0]) and 0 <= found.min() <= found.max() <= 1
-    explorer.compare.value = True
-    explorer.second_checkpoint.value = "plain"
-    explorer.second_method.value = LOCALIZER
-    assert "was not trained to localize" in explorer.text.value
+    plain = Classifier(build_model("small_cnn", seed=0, width=2), {"name": "small_cnn", "width": 2}, 64, 0.3, 0.2)
+    assert LOCALIZER not in GradCAMExplorer(plain, images, [0, 1]).method.options
     with pytest.raises(InputError, match="small_cnn was not trained to localize; expected localizing_efficientnet"):
         plain.localize(images)
 
