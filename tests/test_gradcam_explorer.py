@@ -23,6 +23,7 @@ from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import build_model
 from fracturelib.viz._explorer_cache import OCCLUSION, PLAIN, SCORE, MapMemory, head_weights
 from fracturelib.viz._explorer_render import (
+    COLOUR_MAPS,
     GAP,
     ORDERS,
     OUTCOMES,
@@ -287,17 +288,25 @@ def test_levels_keep_zero_and_share_a_scale() -> None:
     assert not levels(-np.abs(raw), side=64).any() and not levels(raw * 0, side=64, top=1.0).any()
 
 
-@pytest.mark.parametrize("colours", ["inferno", "viridis"])
+@pytest.mark.parametrize("colours", COLOUR_MAPS)
 def test_blending_is_what_the_formula_says(colours: str) -> None:
-    from fracturelib.explain.overlay import overlay
+    """The colours are those of Matplotlib, and what lies below the threshold leaves the image as it is."""
+    from matplotlib import colormaps
 
     rng = np.random.default_rng(0)
     grey, level = (rng.integers(0, 256, (64, 64), dtype=np.uint8) for _ in range(2))
     look = Look(opacity=0.7, map_threshold=0.3, colour_map=colours)
-    expected = overlay(grey, level.astype(np.float32) / 255, opacity=0.7, threshold=0.3, colour_map=colours)
+    weight = 0.7 * np.where(level >= 0.3 * 255, level / 255, 0)[..., None]
+    expected = grey[..., None] * (1 - weight) + 255 * colormaps[colours](level)[..., :3] * weight
     found = blended(grey, level, look)[..., ::-1].astype(int)
     off = np.abs(found - expected).max(axis=2)
     assert np.mean(off <= 2) > 0.99 and np.array_equal(found[level < 76], np.repeat(grey[level < 76][:, None], 3, 1))
+
+
+def test_evidence_at_the_threshold_is_shown() -> None:
+    grey, level = np.full((1, 3), 100, np.uint8), np.array([[50, 51, 255]], np.uint8)
+    shown = blended(grey, level, Look(map_threshold=0.2))  # 51 of 255
+    assert (shown != 100).any(axis=2).tolist() == [[False, True, True]]
 
 
 def test_zoom_shows_a_part() -> None:

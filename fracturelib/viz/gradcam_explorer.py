@@ -25,12 +25,13 @@ from fracturelib.data.images import to_square
 from fracturelib.explain.cam_methods import METHODS
 from fracturelib.explain.gradcam import TARGETS, Maps
 from fracturelib.explain.localization import energy_in_mask, peak, pointing_game
-from fracturelib.explain.overlay import COLOUR_MAPS, upsample
+from fracturelib.explain.overlay import upsample
 from fracturelib.models.classifier import Classifier, Judged, scores_from_logits
 from fracturelib.models.doubts import UNLIKE, doubted
 from fracturelib.models.registry import stages
 from fracturelib.viz._explorer_cache import LOCALIZER, PLAIN, SLOW, UNITLESS, MapMemory
 from fracturelib.viz._explorer_render import (
+    COLOUR_MAPS,
     GAP,
     ORDERS,
     OUTCOMES,
