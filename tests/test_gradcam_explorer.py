@@ -96,7 +96,7 @@ def test_every_knob_stands_on_a_step(explorer: GradCAMExplorer) -> None:
             steps = (knob.value - knob.min) / knob.step
             assert abs(steps - round(steps)) < 1e-6, f"{knob.description} {knob.value}"
         made.close()
-    view = ThresholdExplorer([0, 0, 1], [0.1, 0.2, 0.3], threshold=0.0828)
+    view = ThresholdExplorer([0, 0, 1], [0.1, 0.2, 0.3])
     for knob in (view.threshold, view.prevalence):
         steps = (knob.value - knob.min) / knob.step
         assert abs(steps - round(steps)) < 1e-6, f"{knob.description} {knob.value}"

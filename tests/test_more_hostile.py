@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformer
 
 from fracturelib._io.files import InputError
-from fracturelib.explain.gradcam import GradCAM, combined, weights_of
+from fracturelib.explain.gradcam import GradCAM, weights_of
 from fracturelib.models.classifier import load_classifier, save_classifier
 from fracturelib.models.shipped import PRETRAINED
 from fracturelib.models.small_cnn import SmallCNN
@@ -145,7 +145,9 @@ def test_a_layer_whose_graph_the_model_ends_is_named(context: Any, frozen: bool)
             layers = {name: model.get_submodule(name) for name in names}
             with (
                 GradCAM(model, layers) as cam,
-                pytest.raises(InputError, match=f"'{names[0]}' does not reach the logit, or is .* own torch.no_grad"),
+                pytest.raises(
+                    InputError, match=f"'{names[0]}' does not reach the logit, or is .* torch.no_grad of the model"
+                ),
             ):
                 cam(X)
         with GradCAM(model, model.neck) as cam:  # what comes after it is explained
@@ -222,16 +224,6 @@ def test_a_block_within_its_own_block(small: SmallCNN) -> None:
         cam(X)
     with cam:
         assert np.array_equal(cam(X), expected)
-
-
-def test_evidence_of_two_shapes_is_refused() -> None:
-    for gradient in (torch.ones(1, 2, 3, 4), torch.ones(1, 2, 1, 1), torch.ones(2, 2, 3, 3)):
-        with pytest.raises(InputError, match=r"activation and gradient are \(1, 2, 3, 3\) and .*; expected the same"):
-            combined(torch.ones(1, 2, 3, 3), gradient)
-    with pytest.raises(InputError, match=r"expected the same \(n, k, h, w\)"):
-        combined(torch.ones(2, 3, 3), torch.ones(2, 3, 3))
-    with pytest.raises(InputError, match=r"gradient is of type ndarray; expected a torch\.Tensor"):
-        combined(torch.ones(1, 2, 3, 3), np.ones((1, 2, 3, 3)))  # type: ignore[arg-type]
 
 
 # Checkpoints

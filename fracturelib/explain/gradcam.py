@@ -183,7 +183,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
             shown = self._shown(name)
             if gradient is None:
                 raise InputError(
-                    f"{shown} does not reach the logit, or is detached on the way, as by the model's own torch.no_grad; "
+                    f"{shown} does not reach the logit, or is detached on the way, as by a torch.no_grad of the model; "
                     "expected a layer that it depends on"
                 )
             mapped = self._mapped(name, tuple(x.shape[2:]))
@@ -313,14 +313,6 @@ def combined(activation: Tensor, gradient: Tensor, *, method: str = "Grad-CAM", 
     """A layer's evidence as a method of `METHODS` combines it: two (n, k, h, w) -> (n, h, w) float32."""
     if method not in METHODS:
         raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
-    for name, part in (("activation", activation), ("gradient", gradient)):
-        if not isinstance(part, Tensor):
-            raise InputError(f"{name} is {_kind(part)}; expected a torch.Tensor, (n, k, h, w)")
-    if activation.ndim != 4 or gradient.shape != activation.shape:
-        raise InputError(
-            f"activation and gradient are {tuple(activation.shape)} and {tuple(gradient.shape)}; "
-            "expected the same (n, k, h, w)"
-        )
     raw = METHODS[method](activation, gradient)
     _require_finite(f"the map of {method}", raw)
     return (raw.relu() if relu else raw).float().numpy()
