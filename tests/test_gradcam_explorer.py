@@ -276,8 +276,6 @@ def test_orders_and_regions() -> None:
     assert found["score, falling"] == [0, 2, 4, 1, 3] and found["score, rising"] == [3, 1, 4, 2, 0]
     assert found["nearest to the threshold"] == [1, 4, 2, 0, 3] and found["as in the folder"] == [0, 1, 2, 3, 4]
     assert picked(y, s, 0.5, outcome=every, regions=r, region="b") == [3, 1, 4], "surest first"
-    with pytest.raises(InputError, match="order is 'best'; expected one of surest first"):
-        picked(y, s, 0.5, outcome=every, order="best")
 
 
 def test_levels_keep_zero_and_share_a_scale() -> None:
