@@ -607,7 +607,6 @@ def run_evaluate(args: argparse.Namespace) -> int:
             limit = point_from(other, rule, n=0).threshold
     options = {"threshold": threshold, "compare": other, "threshold_compare": limit, "seed": args.seed}
     if args.out:
-        _usable_backend()
         from fracturelib.viz.html_report import report
 
         result = report(frame, args.out, **options)
@@ -617,16 +616,6 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.out:
         print(f"{args.out / 'report.html'}: the whole picture on one page")
     return 0
-
-
-def _usable_backend() -> None:
-    """Let Matplotlib draw for files where MPLBACKEND names what it does not know: it cannot even be loaded then."""
-    try:
-        import matplotlib  # noqa: F401
-    except ValueError:
-        os.environ["MPLBACKEND"] = "Agg"
-        for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-            del sys.modules[name]  # half of it is loaded
 
 
 def _add_explain(commands: argparse._SubParsersAction) -> None:
@@ -645,7 +634,6 @@ def _add_explain(commands: argparse._SubParsersAction) -> None:
 
 def run_explain(args: argparse.Namespace) -> int:
     """`fracture explain`."""
-    _usable_backend()
     from fracturelib.workflows import explain_paths
 
     frame = explain_paths(args.paths, chosen_model(args), args.out, layer=args.layer, progress=not args.quiet)
@@ -691,6 +679,8 @@ def _run(args: argparse.Namespace) -> int:
                 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
             if args.run in (run_train, run_predict, run_explain):
                 keep_freed_memory()
+            if args.run in (run_evaluate, run_explain):  # they draw for files
+                os.environ.pop("MPLBACKEND", None)  # Matplotlib cannot be loaded where it names what there is not
             return args.run(args)
     except KeyboardInterrupt:
         again = "; the same command goes on from here" if args.goes_on else ""

@@ -136,5 +136,6 @@ def test_a_real_hospital_is_read_from_the_folder_that_is_named(tmp_path: Path, m
     frame, images = found
     assert set(frame["split"]) == {"test"} and images.shape == (8, 32, 32) and frame["label"].sum() == 4
     plain_folder(tmp_path / "other", splits={"train": 2, "val": 3})
-    other = open_external(32, tmp_path / "other")
+    monkeypatch.setenv("FRACTURE_EXTERNAL", str(tmp_path / "other"))
+    other = open_external(32)
     assert other is not None and set(other[0]["split"]) == {"val"}

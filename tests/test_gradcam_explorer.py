@@ -23,13 +23,14 @@ from fracturelib.models.classifier import Classifier
 from fracturelib.models.registry import build_model
 from fracturelib.viz._explorer_cache import OCCLUSION, PLAIN, SCORE, MapMemory, head_weights
 from fracturelib.viz._explorer_render import (
+    COLOUR_MAPS,
     GAP,
     ORDERS,
     OUTCOMES,
     SIDE,
     Look,
     blended,
-    draw,
+    enlarged,
     levels,
     outcomes,
     outline_of,
@@ -95,7 +96,7 @@ def test_every_knob_stands_on_a_step(explorer: GradCAMExplorer) -> None:
             steps = (knob.value - knob.min) / knob.step
             assert abs(steps - round(steps)) < 1e-6, f"{knob.description} {knob.value}"
         made.close()
-    view = ThresholdExplorer([0, 0, 1], [0.1, 0.2, 0.3], threshold=0.0828)
+    view = ThresholdExplorer([0, 0, 1], [0.1, 0.2, 0.3])
     for knob in (view.threshold, view.prevalence):
         steps = (knob.value - knob.min) / knob.step
         assert abs(steps - round(steps)) < 1e-6, f"{knob.description} {knob.value}"
@@ -263,9 +264,9 @@ def test_the_outline_is_drawn_only_where_it_is_known(explorer: GradCAMExplorer) 
 
 
 def test_an_empty_map_is_said_and_left_empty() -> None:
-    square = radiograph(1, width=64, height=64)
-    empty = draw(square, np.full((4, 4), -1, np.float32))
-    assert np.array_equal(empty[:, :SIDE], empty[:, SIDE + GAP :])
+    square = enlarged(radiograph(1, width=64, height=64))
+    empty = panel(square, levels(np.full((4, 4), -1, np.float32)), Look())
+    assert np.array_equal(empty, panel(square, None, Look()))
 
 
 def test_orders_and_regions() -> None:
@@ -275,8 +276,6 @@ def test_orders_and_regions() -> None:
     assert found["score, falling"] == [0, 2, 4, 1, 3] and found["score, rising"] == [3, 1, 4, 2, 0]
     assert found["nearest to the threshold"] == [1, 4, 2, 0, 3] and found["as in the folder"] == [0, 1, 2, 3, 4]
     assert picked(y, s, 0.5, outcome=every, regions=r, region="b") == [3, 1, 4], "surest first"
-    with pytest.raises(InputError, match="order is 'best'; expected one of surest first"):
-        picked(y, s, 0.5, outcome=every, order="best")
 
 
 def test_levels_keep_zero_and_share_a_scale() -> None:
@@ -287,17 +286,25 @@ def test_levels_keep_zero_and_share_a_scale() -> None:
     assert not levels(-np.abs(raw), side=64).any() and not levels(raw * 0, side=64, top=1.0).any()
 
 
-@pytest.mark.parametrize("colours", ["inferno", "viridis"])
+@pytest.mark.parametrize("colours", COLOUR_MAPS)
 def test_blending_is_what_the_formula_says(colours: str) -> None:
-    from fracturelib.explain.overlay import overlay
+    """The colours are those of Matplotlib, and what lies below the threshold leaves the image as it is."""
+    from matplotlib import colormaps
 
     rng = np.random.default_rng(0)
     grey, level = (rng.integers(0, 256, (64, 64), dtype=np.uint8) for _ in range(2))
     look = Look(opacity=0.7, map_threshold=0.3, colour_map=colours)
-    expected = overlay(grey, level.astype(np.float32) / 255, opacity=0.7, threshold=0.3, colour_map=colours)
+    weight = 0.7 * np.where(level >= 0.3 * 255, level / 255, 0)[..., None]
+    expected = grey[..., None] * (1 - weight) + 255 * colormaps[colours](level)[..., :3] * weight
     found = blended(grey, level, look)[..., ::-1].astype(int)
     off = np.abs(found - expected).max(axis=2)
     assert np.mean(off <= 2) > 0.99 and np.array_equal(found[level < 76], np.repeat(grey[level < 76][:, None], 3, 1))
+
+
+def test_evidence_at_the_threshold_is_shown() -> None:
+    grey, level = np.full((1, 3), 100, np.uint8), np.array([[50, 51, 255]], np.uint8)
+    shown = blended(grey, level, Look(map_threshold=0.2))  # 51 of 255
+    assert (shown != 100).any(axis=2).tolist() == [[False, True, True]]
 
 
 def test_zoom_shows_a_part() -> None:
@@ -351,7 +358,7 @@ def test_picking_a_region(explorer: GradCAMExplorer) -> None:
 
 
 def test_the_plain_map_is_grad_cam_of_the_last_layer_and_of_no_other(explorer: GradCAMExplorer) -> None:
-    maps = explorer.memory.maps(0, "difference", "this one")
+    maps = explorer.memory.maps(0, "difference")
     grad, plain = maps["stage4", "Grad-CAM"], maps["stage4", PLAIN]
     places = grad.size
     assert np.allclose(plain / places, grad, atol=1e-6)
@@ -399,8 +406,8 @@ def test_one_scale_for_all_images(explorer: GradCAMExplorer) -> None:
     explorer.target.value = "difference"
     explorer.position.value = 3
     explorer.scale.value = SCALES[1]
-    tops = [explorer.memory.raw(i, "stage4", "Grad-CAM", "difference", "this one").max() for i in range(12)]
-    assert explorer.memory.top("stage4", "Grad-CAM", "difference", "this one") == pytest.approx(max(tops))
+    tops = [explorer.memory.raw(i, "stage4", "Grad-CAM", "difference").max() for i in range(12)]
+    assert explorer.memory.top("stage4", "Grad-CAM", "difference") == pytest.approx(max(tops))
 
 
 def test_covering_a_rectangle_scores_again(explorer: GradCAMExplorer) -> None:
@@ -474,19 +481,18 @@ def test_a_place_of_the_page_is_a_place_of_the_image() -> None:
     assert (row * SIDE, column * SIDE) == pytest.approx((301.5, 201.5), abs=1)
 
 
-def test_two_checkpoints_side_by_side(explorer: GradCAMExplorer) -> None:
-    other = Classifier(build_model("small_cnn", seed=5, width=4), {"name": "small_cnn", "width": 4}, 64, 0.3, 0.2)
-    both = GradCAMExplorer(
-        explorer.classifier, np.stack(explorer.images), [0, 1] * 6, scores=explorer.scores, others={"second": other}
-    )
-    both.compare.value = True
-    both.second_layer.value = both.layer.value
-    assert "of this one" in both.text.value and "of second" in both.text.value
-    shown = picture(both).astype(int)
+def test_two_maps_side_by_side(explorer: GradCAMExplorer) -> None:
+    explorer.compare.value = True
+    explorer.layer.value, explorer.second_layer.value = "stage4", "stage2"
+    words = explorer.text.value
+    assert "left: Grad-CAM of stage4: " in words and "right: Grad-CAM of stage2: " in words
+    shown = picture(explorer).astype(int)
     assert np.abs(shown[:, :SIDE] - shown[:, SIDE + GAP :]).mean() > 0.5
-    wrong = Classifier(build_model("small_cnn", seed=5, width=4), {"name": "small_cnn", "width": 4}, 32, 0.3, 0.2)
-    with pytest.raises(InputError, match="others: x reads images of 32 pixels; expected 64"):
-        GradCAMExplorer(explorer.classifier, np.stack(explorer.images), [0, 1] * 6, others={"x": wrong})
+    explorer.method.value = explorer.second_method.value = OCCLUSION
+    passes = explorer.passes
+    explorer.compute_button.click()
+    places = int((64 - 8) / 4 + 1) ** 2
+    assert explorer.passes == passes + -(-places // 32), "it is the same for all layers, and computed once"
 
 
 def sent(name: str, content: bytes) -> tuple[dict[str, object], ...]:
@@ -633,16 +639,13 @@ def test_the_taught_map_stands_beside_the_untaught() -> None:
         0.5,
         0.5,
     )
-    plain = Classifier(build_model("small_cnn", seed=0, width=2), {"name": "small_cnn", "width": 2}, 64, 0.3, 0.2)
-    explorer = GradCAMExplorer(localizing, images, [0, 1], others={"plain": plain})
+    explorer = GradCAMExplorer(localizing, images, [0, 1])
     explorer.method.value = LOCALIZER
     assert "Taught map, learnt from outlines" in explorer.text.value and "8 x 8 places" in explorer.text.value
-    found = explorer.memory.raw(0, "stage4", LOCALIZER, "fractured", "this one")
+    found = explorer.memory.raw(0, "stage4", LOCALIZER, "fractured")
     assert np.array_equal(found, localizing.localize(images[:1])[0]) and 0 <= found.min() <= found.max() <= 1
-    explorer.compare.value = True
-    explorer.second_checkpoint.value = "plain"
-    explorer.second_method.value = LOCALIZER
-    assert "was not trained to localize" in explorer.text.value
+    plain = Classifier(build_model("small_cnn", seed=0, width=2), {"name": "small_cnn", "width": 2}, 64, 0.3, 0.2)
+    assert LOCALIZER not in GradCAMExplorer(plain, images, [0, 1]).method.options
     with pytest.raises(InputError, match="small_cnn was not trained to localize; expected localizing_efficientnet"):
         plain.localize(images)
 

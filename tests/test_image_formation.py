@@ -36,7 +36,8 @@ def test_a_tick_of_the_voltage_casts_no_bone() -> None:
 
 
 def test_it_shows_what_the_physics_gives() -> None:
-    view = ImageFormationView(seed=5, kv=60, gap=3)
+    view = ImageFormationView(seed=5)
+    view.kv.value, view.gap.value = 60, 3
     lengths = path_lengths(
         "forearm", seed=5, view="frontal", fracture="transverse", gap=3, severity=0, size=300, cast=False
     )

@@ -161,10 +161,10 @@ def test_the_confusion_shows_its_counts() -> None:
 
 
 def test_reliability_has_its_bins() -> None:
-    ax = curves.reliability_plot(Y, SCORE, bins=5).axes[0]
-    table = reliability(Y, SCORE, bins=5)
-    drawn = line(ax, "images in equal bins")
-    assert np.allclose(drawn, table[["mean_score", "observed"]])
+    for images, bins in ((100, 4), (50, 3)):
+        ax = curves.reliability_plot(Y[-images:], SCORE[-images:]).axes[0]
+        table = reliability(Y[-images:], SCORE[-images:], bins=bins)
+        assert np.allclose(line(ax, "images in equal bins"), table[["mean_score", "observed"]])
 
 
 def test_net_benefit_and_selection_are_drawn_as_computed() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from fracturelib._io.files import InputError
 from fracturelib.data.labels import STUDY_CLASSES
+from fracturelib.explain import rivals
 from fracturelib.explain.cam_methods import METHODS
 from fracturelib.explain.localization import (
     TOLERANCE,
@@ -112,8 +113,9 @@ def test_an_average_of_judgements() -> None:
         averaged([])
 
 
-def test_methods_by_layer_are_the_maps_of_each(classifier: Classifier) -> None:
-    table = TEST.methods_by_layer(classifier, batch=4)
+def test_methods_by_layer_are_the_maps_of_each(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "BATCH", 4)
+    table = TEST.methods_by_layer(classifier)
     assert list(table.index) == list(METHODS) and list(table.columns) == list(stages(classifier.model))
     for method, layer in (("HiResCAM", "stage3"), ("Grad-CAM", "stage4")):
         maps = image_maps(classifier, TEST.images, stages(classifier.model)[layer], method=method)

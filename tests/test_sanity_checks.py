@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from fracturelib._io.files import InputError
+from fracturelib.explain import sanity_checks
 from fracturelib.explain.gradcam import GradCAM
 from fracturelib.explain.localization import AP, EMPTY, FIGURES, centre_map, chance_images, judge_images, judged_table
 from fracturelib.explain.overlay import upsample
@@ -84,16 +85,17 @@ def test_the_cascade_goes_from_the_logits_back_to_the_image() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 32])
-def test_maps_of_many_images_are_the_maps_of_each(batch: int) -> None:
+def test_maps_of_many_images_are_the_maps_of_each(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sanity_checks, "BATCH", batch)
     classifier = Classifier(trained(), {"name": "small_cnn"}, 64, 0.4, 0.3)
     assert isinstance(classifier.model, SmallCNN)
     images = np.random.default_rng(0).integers(0, 256, (5, 64, 64), np.uint8)
     layer = classifier.model.stage3
-    found = image_maps(classifier, images, layer, method="LayerCAM", relu=False, batch=batch)
+    found = image_maps(classifier, images, layer, method="LayerCAM")
     assert found.shape == (5, 64, 64) and found.dtype == np.float32
     with GradCAM(classifier.model, layer) as cam:
         for image, heat in zip(images, found, strict=True):
-            alone = upsample(cam(classifier.tensor(image[None]), method="LayerCAM", relu=False)[0], 64)
+            alone = upsample(cam(classifier.tensor(image[None]), method="LayerCAM")[0], 64)
             assert np.allclose(heat, alone, atol=1e-5) and np.abs(alone).max() > 1e-3
     assert image_maps(classifier, images[:0], layer).shape == (0, 64, 64)
     assert (image_maps(classifier, images, layer) >= 0).all()

@@ -95,8 +95,8 @@ def test_empty_cells_are_said_to_be_empty(view: ThresholdExplorer) -> None:
 
 
 def test_without_pictures_there_are_no_galleries() -> None:
-    plain = ThresholdExplorer(Y, SCORE, threshold=0.4, prevalence=0.2)
-    assert len(plain.widget.children) == 4 and plain.prevalence.value == 0.2
+    plain = ThresholdExplorer(Y, SCORE)
+    assert len(plain.widget.children) == 4 and plain.prevalence.value == Y.mean()
     assert len(ThresholdExplorer(Y, SCORE, images=IMAGES).widget.children) == 5
     assert set(OUTCOMES) == {"tp", "fp", "fn", "tn"}
 

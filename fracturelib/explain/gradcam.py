@@ -38,7 +38,6 @@ class GradCAM(AbstractContextManager["GradCAM"]):
     -----
     The graph begins at the layer: its output becomes a leaf, and the gradient of the logit is asked for that leaf only.
     So what comes before the layer costs a plain forward pass, frozen weights do not matter, and no `.grad` is touched.
-    Where the model itself runs the layer under `torch.no_grad`, the graph begins with the model, at one more pass.
     A network with depthwise convolutions is given its images in the channels-last layout, which these like better.
 
     Examples
@@ -66,7 +65,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
             if not any(module is own for own in self._modules):
                 raise InputError(f"{self._shown(name)} is not a part of the model; expected one that is")
         self._outputs: dict[str, Tensor] = {}
-        self._listening = self._whole_graph = False
+        self._listening = False
         self._depth = 0
         # What ran, by how many axes it has where it works on the last (0 where on the second); how many before a layer.
         self._ran: list[int] = []
@@ -108,10 +107,6 @@ class GradCAM(AbstractContextManager["GradCAM"]):
                 tokens = " (tokens, if that is what they are, need reshape)" if getattr(output, "ndim", 0) == 3 else ""
                 raise InputError(
                     f"{self._shown(name)} gives no (n, k, h, w) tensor but {found}; expected one that does{tokens}"
-                )
-            if torch.is_inference_mode_enabled():
-                raise InputError(
-                    f"{self._shown(name)} runs under the model's own torch.inference_mode; expected torch.no_grad there"
                 )
             self._before[name] = len(self._ran)
             torch.set_grad_enabled(True)
@@ -176,11 +171,6 @@ class GradCAM(AbstractContextManager["GradCAM"]):
             with torch.inference_mode(mode=False), torch.no_grad():
                 x = x.clone() if x.is_inference() else x
                 logits, gradients = self._passed(x, target)
-                if not self._whole_graph and any(g is None for g in gradients):
-                    # A no_grad within the model may have ended the graph that began at the layer: begin before that.
-                    self._whole_graph = True
-                    logits, gradients = self._passed(x, target)
-                    self._whole_graph = all(g is not None for g in gradients)
                 outputs = dict(self._outputs)
         finally:
             self._listening = False
@@ -193,7 +183,8 @@ class GradCAM(AbstractContextManager["GradCAM"]):
             shown = self._shown(name)
             if gradient is None:
                 raise InputError(
-                    f"{shown} does not reach the logit, or is detached on the way; expected a layer that it depends on"
+                    f"{shown} does not reach the logit, or is detached on the way, as by a torch.no_grad of the model; "
+                    "expected a layer that it depends on"
                 )
             mapped = self._mapped(name, tuple(x.shape[2:]))
             found[name] = mapped(activation.detach()), mapped(gradient)
@@ -205,8 +196,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
         """The logits, and the gradient at each layer in `_outputs`, None where there is none."""
         self._outputs.clear()
         self._ran.clear()
-        with torch.set_grad_enabled(self._whole_graph):
-            logits = self._logits(x)
+        logits = self._logits(x)
         missing = [name for name in self.layers if name not in self._outputs]
         if missing:
             raise InputError(f"{self._shown(missing[0])} did not run; expected a layer that the model uses")
@@ -262,7 +252,7 @@ class GradCAM(AbstractContextManager["GradCAM"]):
                 self._channels_last = False
                 self._outputs.clear()
                 self._ran.clear()
-                torch.set_grad_enabled(self._whole_graph)
+                torch.set_grad_enabled(False)
         return self.model(x)
 
 
@@ -323,14 +313,6 @@ def combined(activation: Tensor, gradient: Tensor, *, method: str = "Grad-CAM", 
     """A layer's evidence as a method of `METHODS` combines it: two (n, k, h, w) -> (n, h, w) float32."""
     if method not in METHODS:
         raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
-    for name, part in (("activation", activation), ("gradient", gradient)):
-        if not isinstance(part, Tensor):
-            raise InputError(f"{name} is {_kind(part)}; expected a torch.Tensor, (n, k, h, w)")
-    if activation.ndim != 4 or gradient.shape != activation.shape:
-        raise InputError(
-            f"activation and gradient are {tuple(activation.shape)} and {tuple(gradient.shape)}; "
-            "expected the same (n, k, h, w)"
-        )
     raw = METHODS[method](activation, gradient)
     _require_finite(f"the map of {method}", raw)
     return (raw.relu() if relu else raw).float().numpy()

@@ -4,7 +4,7 @@ A map is evidence (h, w) float32, of which only what is above 0 counts; a mask i
 above 0 is fracture. A map without any evidence is a miss, and counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import cv2
@@ -167,19 +167,22 @@ def iou(region: NDArray[np.bool_], mask: Mask) -> float:
     return int((region & inside).sum()) / union if union else NAN
 
 
-def tuned_cut(heats: Heat, masks: Mask, cuts: Sequence[float] | Values = CUTS) -> float:
+def tuned_cut(heats: Heat, masks: Mask) -> float:
     """The cut with the best mean IoU: for the validation images, so that the test images are judged at a fixed one.
 
     Parameters
     ----------
     heats : (n, h, w) float32
     masks : (n, h, w) of 0 and 1
-    cuts : sequence of float
-        Shares of a map's maximum to try; the first of equally good ones is taken.
+
+    Returns
+    -------
+    float
+        Of `CUTS`, proportions of a map's maximum; the first of equally good ones.
     """
     _images_fit(heats, masks)
-    means = [np.mean([iou(marked(h, c), m) for h, m in zip(heats, masks, strict=True)]) for c in cuts]
-    return float(cuts[int(np.argmax(means))])
+    means = [np.mean([iou(marked(h, c), m) for h, m in zip(heats, masks, strict=True)]) for c in CUTS]
+    return float(CUTS[int(np.argmax(means))])
 
 
 def components(region: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
@@ -188,16 +191,16 @@ def components(region: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     return [labels == i for i in range(1, count)]
 
 
-def found_parts(heat: Heat, mask: Mask, cut: float, *, least_iou: float = 0.5) -> tuple[Values, NDArray[np.bool_], int]:
+def found_parts(heat: Heat, mask: Mask, cut: float) -> tuple[Values, NDArray[np.bool_], int]:
     """The parts of a map as detections of the parts of a mask.
+
+    A part finds a fracture if the IoU of both is at least 0.5: no other part finds it then, and the part no other one.
 
     Parameters
     ----------
     heat, mask : (h, w)
     cut : float
         As for `marked`.
-    least_iou : float
-        A part finds a fracture if the IoU of both is at least this; each fracture is found once, by the strongest.
 
     Returns
     -------
@@ -209,18 +212,11 @@ def found_parts(heat: Heat, mask: Mask, cut: float, *, least_iou: float = 0.5) -
         Parts of the mask.
     """
     _fits(heat, mask)
-    parts = components(marked(heat, cut))
+    parts, fractures = components(marked(heat, cut)), components(np.asarray(mask) > 0)
     strength = np.array([heat[part].max() for part in parts], np.float64)
     order = np.argsort(-strength, kind="stable")
-    waiting = components(np.asarray(mask) > 0)
-    fractures = len(waiting)
-    hit = np.zeros(len(parts), bool)
-    for place, i in enumerate(order):
-        shares = [iou(parts[i], truth) for truth in waiting]  # type: ignore[arg-type]
-        if shares and max(shares) >= least_iou:
-            hit[place] = True
-            del waiting[int(np.argmax(shares))]
-    return strength[order], hit, fractures
+    found = [any(iou(parts[i], f) >= 0.5 for f in fractures) for i in order]  # type: ignore[arg-type]
+    return strength[order], np.array(found, bool), len(fractures)
 
 
 @dataclass(frozen=True)
@@ -322,14 +318,14 @@ def chance_images(masks: Mask, *, tolerance: int) -> Judged:
     )
 
 
-def centre_map(size: int, *, spread: float = 0.25) -> Heat:
-    """A map that always points at the middle of the image: a Gaussian, `spread` sides wide, (size, size) float32.
+def centre_map(size: int) -> Heat:
+    """A map that always points at the middle of the image: a Gaussian, a quarter of a side wide, (size, size) float32.
 
-    Pointing, rank accuracy and a tuned IoU do not depend on the spread, only on the order of the pixels.
+    Pointing, rank accuracy and a tuned IoU do not depend on the width, only on the order of the pixels.
     """
-    if size < 1 or not spread > 0:
-        raise InputError(f"size is {size}, spread {spread}; expected at least 1 pixel and a spread above 0")
-    away = (np.arange(size) - (size - 1) / 2) / (spread * size)
+    if size < 1:
+        raise InputError(f"size is {size}; expected at least 1 pixel")
+    away = (np.arange(size) - (size - 1) / 2) / (0.25 * size)
     one = np.exp(-(away**2) / 2)
     return np.outer(one, one).astype(np.float32)
 
@@ -426,10 +422,8 @@ def _resampled(judged: Judged, times: Weights) -> Values:
     return np.column_stack([means[:, :-1], parts, means[:, -1]])
 
 
-def judged_table(
-    judged: Mapping[str, Judged], groups: Groups | None = None, *, n: int = 1000, seed: int = 0, level: float = 0.95
-) -> pd.DataFrame:
-    """All figures of several kinds of maps of the same images, with intervals by drawing whole patients.
+def judged_table(judged: Mapping[str, Judged], groups: Groups | None = None, *, n: int = 1000) -> pd.DataFrame:
+    """All figures of several kinds of maps of the same images, with 95 % intervals by drawing whole patients.
 
     Parameters
     ----------
@@ -437,8 +431,8 @@ def judged_table(
         By name, such as "map", "chance", "centre". The first is compared with each other one on the same draws.
     groups : (images,), optional
         The patient of each image.
-    n, seed, level
-        As for `group_bootstrap`.
+    n : int
+        Bootstrap samples.
 
     Returns
     -------
@@ -447,35 +441,35 @@ def judged_table(
         first_minus_high: the first's figure minus this one's. A figure that is 0 or 1 in every sample has Wilson's
         interval, with groups in place of images; one of another value that is the same in every sample has none: NaN.
     """
-    if not judged or n < 1 or not 0 < level < 1:
-        raise InputError(f"judged has {len(judged)} kinds of maps, n is {n}, level {level}; expected at least one each")
+    if not judged or n < 1:
+        raise InputError(f"judged has {len(judged)} kinds of maps, n is {n}; expected at least one each")
     lengths = {name: len(one.images) for name, one in judged.items()}
     images = next(iter(lengths.values()))
     for name, length in lengths.items():
         if length != images:
             raise InputError(f"judged[{name!r}] has {length} images; expected {images}, as the first")
     codes = group_codes(groups, images)
-    times = np.array([np.ones(images, np.int64), *draws(codes, n, seed)])  # the first row is the images as they are
+    times = np.array([np.ones(images, np.int64), *draws(codes, n, 0)])  # the first row is the images as they are
     figures = {name: _resampled(one, times) for name, one in judged.items()}
     first, groups_in = next(iter(figures.values())), int(codes.max()) + 1
     rows = []
     for name, values in figures.items():
         for j, metric in enumerate([*FIGURES, AP, EMPTY]):
-            own = _limits(values[:, j], groups_in, level)
+            own = _limits(values[:, j], groups_in)
             apart = first[:, j] - values[:, j]
             if values is not first and unvarying(apart[1:], float(apart[0])):
-                of_first = _limits(first[:, j], groups_in, level)
+                of_first = _limits(first[:, j], groups_in)
                 less = difference_limits(float(first[0, j]), of_first, float(values[0, j]), own)
             else:
-                less = percentile_limits(apart[1:], level)
+                less = percentile_limits(apart[1:], 0.95)
             rows.append((name, metric, values[0, j], *own, apart[0], *less))
     columns = ["who", "metric", "value", "low", "high", "first_minus", "first_minus_low", "first_minus_high"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _limits(values: Values, groups: int, level: float) -> Limits:
+def _limits(values: Values, groups: int) -> Limits:
     """Of a figure, from what it is (the first value) and what it is in each sample."""
     if not unvarying(values[1:], float(values[0])):
-        return percentile_limits(values[1:], level)
+        return percentile_limits(values[1:], 0.95)
     nearest = round(float(values[0]))
-    return wilson_limits(nearest * groups, groups, level=level) if abs(values[0] - nearest) < 1e-12 else (NAN, NAN)
+    return wilson_limits(nearest * groups, groups) if abs(values[0] - nearest) < 1e-12 else (NAN, NAN)

@@ -7,13 +7,6 @@ from numpy.typing import NDArray
 from fracturelib._io.files import InputError
 from fracturelib.explain.gradcam import Maps
 
-COLOUR_MAPS = {
-    "inferno": cv2.COLORMAP_INFERNO,
-    "viridis": cv2.COLORMAP_VIRIDIS,
-    "cividis": cv2.COLORMAP_CIVIDIS,
-    "magma": cv2.COLORMAP_MAGMA,
-}
-
 
 def upsample(heat: Maps, size: int | tuple[int, int]) -> Maps:
     """A map at the size of the image, bilinearly: (h', w') float32 -> (size, size), or (height, width), float32.
@@ -35,8 +28,8 @@ def highest_of(heat: Maps) -> float:
     return float(np.max(heat, initial=0.0))
 
 
-def normalise(heat: Maps, *, top: float | None = None) -> tuple[Maps, bool]:
-    """A map for the eye, 0..1: negative evidence is 0, `top` (the map's own maximum if not given) is 1.
+def normalise(heat: Maps) -> tuple[Maps, bool]:
+    """A map for the eye, 0..1: negative evidence is 0, the map's own maximum is 1.
 
     Returns
     -------
@@ -47,7 +40,7 @@ def normalise(heat: Maps, *, top: float | None = None) -> tuple[Maps, bool]:
     Raises
     ------
     InputError
-        If a value of the map, or `top`, is not finite: that is no absence of evidence.
+        If a value of the map is not finite: that is no absence of evidence.
 
     Examples
     --------
@@ -56,17 +49,12 @@ def normalise(heat: Maps, *, top: float | None = None) -> tuple[Maps, bool]:
            [0.5 , 1.  ]], dtype=float32), True)
     """
     highest = highest_of(heat)
-    scale = highest if top is None else top
-    if not np.isfinite(scale):
-        raise InputError(f"top is {scale}; expected a number")
-    if highest <= 0 or scale <= 0:
+    if highest <= 0:
         return np.zeros_like(heat, dtype=np.float32), False
-    return np.clip(heat / scale, 0, 1).astype(np.float32), True
+    return np.clip(heat / highest, 0, 1).astype(np.float32), True
 
 
-def overlay(
-    image: NDArray[np.uint8], heat: Maps, *, opacity: float = 0.5, threshold: float = 0.0, colour_map: str = "inferno"
-) -> NDArray[np.uint8]:
+def overlay(image: NDArray[np.uint8], heat: Maps, *, opacity: float = 0.5) -> NDArray[np.uint8]:
     """Heat over image. Where there is no evidence the image is left as it is.
 
     Parameters
@@ -75,10 +63,6 @@ def overlay(
     heat : (h, w) float32 in 0..1
     opacity : float
         Of the strongest evidence, 0..1; weaker evidence is as much more transparent.
-    threshold : float
-        Weaker evidence than this is not shown, 0..1.
-    colour_map : str
-        A key of `COLOUR_MAPS`.
 
     Returns
     -------
@@ -86,11 +70,9 @@ def overlay(
     """
     if image.shape != heat.shape:
         raise InputError(f"heat has shape {heat.shape}; expected that of the image, {image.shape}")
-    if colour_map not in COLOUR_MAPS:
-        raise InputError(f"colour_map is {colour_map!r}; expected one of {', '.join(COLOUR_MAPS)}")
     highest_of(heat)
     levels = np.clip(np.round(heat * 255), 0, 255).astype(np.uint8)
-    colours = cv2.cvtColor(cv2.applyColorMap(levels, COLOUR_MAPS[colour_map]), cv2.COLOR_BGR2RGB)
-    weight = (opacity * np.where(heat >= threshold, heat, 0)).astype(np.float32)[..., None]
+    colours = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    weight = (opacity * np.maximum(heat, 0)).astype(np.float32)[..., None]
     grey = np.repeat(image[..., None], 3, axis=2)
     return np.clip(np.round(grey * (1 - weight) + colours * weight), 0, 255).astype(np.uint8)

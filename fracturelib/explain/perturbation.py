@@ -15,6 +15,7 @@ from fracturelib.explain.overlay import upsample
 
 Progress = Callable[[float], Any]
 BASELINES = ("mean", "blur")
+BATCH = 32  # changed images in one pass
 
 
 def logits_of(model: nn.Module, batches: Iterable[Tensor], target: str | int = "fractured") -> Iterator[Tensor]:
@@ -42,8 +43,6 @@ def score_cam(
     x: Tensor,
     target: str | int = "fractured",
     *,
-    batch: int = 32,
-    relu: bool = True,
     progress: Progress | None = None,
 ) -> Maps:
     """Each channel weighs what the logit gains where it alone lets the image through (Wang et al. 2020).
@@ -56,10 +55,6 @@ def score_cam(
         As for `GradCAM`.
     x : (1, channels, h, w) float32 Tensor
     target : str or int
-    batch : int
-        Masked images in one pass.
-    relu : bool
-        Keep only positive values.
     progress : callable, optional
         Told the proportion that is done, 0..1.
 
@@ -75,7 +70,7 @@ def score_cam(
     low, high = activation.amin(dim=(1, 2), keepdim=True), activation.amax(dim=(1, 2), keepdim=True)
     masks = (activation - low) / (high - low).clamp_min(1e-12)
     masks = nn.functional.interpolate(masks[:, None], size=x.shape[2:], mode="bilinear", align_corners=False)
-    parts = masks.split(batch)
+    parts = masks.split(BATCH)
     scores = []
     for i, found in enumerate(logits_of(model, (x * part for part in parts), target)):
         scores.append(found)
@@ -86,7 +81,7 @@ def score_cam(
     # A channel that is the same everywhere lets everything through, or nothing: it says nothing about where.
     weights = torch.where((high - low).flatten() > 0, weights, 0)
     raw = (weights[:, None, None] * activation).sum(dim=0)
-    return (raw.relu() if relu else raw).numpy()
+    return raw.relu().numpy()
 
 
 def occlusion(
@@ -96,8 +91,6 @@ def occlusion(
     *,
     side: int = 32,
     stride: int = 16,
-    batch: int = 32,
-    relu: bool = True,
     progress: Progress | None = None,
 ) -> Maps:
     """How much of the logit is lost when a square is covered by the image's mean (Zeiler & Fergus 2014).
@@ -111,10 +104,6 @@ def occlusion(
     target : str or int
     side, stride : int
         Of the square, and from one place to the next, in pixels.
-    batch : int
-        Covered images in one pass.
-    relu : bool
-        Keep only losses.
     progress : callable, optional
         Told the proportion that is done, 0..1.
 
@@ -135,7 +124,7 @@ def occlusion(
     lost = np.zeros((height, width), np.float64)
     times = np.zeros((height, width), np.int64)
     done = 0
-    for found in logits_of(model, _covered(x, places, side, batch), target):
+    for found in logits_of(model, _covered(x, places, side), target):
         for loss in (whole - found).tolist():
             top, left = places[done]
             lost[top : top + side, left : left + side] += loss
@@ -145,14 +134,14 @@ def occlusion(
             progress(done / len(places))
     grid = (max(1, round(width / stride)), max(1, round(height / stride)))
     heat = cv2.resize((lost / np.maximum(times, 1)).astype(np.float32), grid, interpolation=cv2.INTER_AREA)
-    return np.maximum(heat, 0) if relu else np.asarray(heat, np.float32)
+    return np.maximum(heat, 0)
 
 
-def _covered(x: Tensor, places: list[tuple[int, int]], side: int, batch: int) -> Iterator[Tensor]:
-    """An image with a square (top, left) covered by its mean, for each of the places, `batch` at a time."""
+def _covered(x: Tensor, places: list[tuple[int, int]], side: int) -> Iterator[Tensor]:
+    """An image with a square (top, left) covered by its mean, for each of the places, `BATCH` at a time."""
     fill = x.mean(dim=(2, 3), keepdim=True)
-    for start in range(0, len(places), batch):
-        images = x.repeat(len(places[start : start + batch]), 1, 1, 1)
+    for start in range(0, len(places), BATCH):
+        images = x.repeat(len(places[start : start + BATCH]), 1, 1, 1)
         for image, (top, left) in zip(images, places[start:], strict=False):
             image[:, top : top + side, left : left + side] = fill[0]
         yield images
@@ -170,10 +159,9 @@ def ordered_curves(
     model: nn.Module,
     x: Tensor,
     heat: Maps,
-    target: str | int = "fractured",
     *,
-    steps: int = 20,
-    baseline: str = "mean",
+    steps: int,
+    baseline: str,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Deletion and insertion (Petsiuk et al. 2018, arXiv 1806.07421): pixels go, or come, in the order of the map.
 
@@ -193,8 +181,6 @@ def ordered_curves(
         Proportion of pixels that went or came, and the logit then. A good map makes the first fall and the second rise
         soon.
     """
-    if baseline not in BASELINES:
-        raise InputError(f"baseline is {baseline!r}; expected one of {', '.join(BASELINES)}")
     height, width = x.shape[2:]
     order = np.argsort(-upsample(heat, (height, width)).ravel(), kind="stable")
     if baseline == "mean":
@@ -209,5 +195,5 @@ def ordered_curves(
         gone[i, 0, torch.from_numpy(order[: round(part * len(order))].copy())] = True
     gone = gone.reshape(-1, 1, height, width)
     deleted, inserted = torch.where(gone, empty, x), torch.where(gone, x, empty)
-    deletion, insertion = (torch.cat(list(logits_of(model, part.split(8), target))) for part in (deleted, inserted))
+    deletion, insertion = (torch.cat(list(logits_of(model, part.split(8)))) for part in (deleted, inserted))
     return share, deletion.double().numpy(), insertion.double().numpy()

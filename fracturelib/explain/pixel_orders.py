@@ -1,6 +1,6 @@
 """Deletion and insertion over many images and orders of pixels: whether the network uses what a map names first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ class Ordered:
                              f"{', '.join(sorted({f'{b} {k}' for b, k, _ in self.found}))}")  # fmt: skip
         return {o: np.asarray(np.trapezoid(c, self.share, axis=1)) for o, c in found.items()}
 
-    def table(self, groups: Groups | None, *, n: int = 500, seed: int = 0) -> pd.DataFrame:
+    def table(self, groups: Groups | None, *, n: int = 500) -> pd.DataFrame:
         """Mean areas, and the first order against each other one, image by image, with 95 % intervals by patient.
 
         "better in" counts the images in which the first order has the smaller area for deletion, the larger for
@@ -66,7 +66,7 @@ class Ordered:
             row = {name: f"{area.mean():.2f}" for name, area in areas.items()}
             for name in others:
                 gap = areas[first] - areas[name]
-                low, high = paired_limits(gap, groups, n=n, seed=seed)
+                low, high = paired_limits(gap, groups, n=n)
                 better = int((gap < 0).sum() if kind == "deletion" else (gap > 0).sum())
                 row[f"minus {name}"] = f"{gap.mean():+.2f} ({low:+.2f} to {high:+.2f})"
                 row[f"better than {name} in"] = f"{better} of {len(gap)}"
@@ -74,9 +74,9 @@ class Ordered:
         return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def paired_limits(gap: Curves, groups: Groups | None, *, n: int = 500, seed: int = 0) -> tuple[float, float]:
+def paired_limits(gap: Curves, groups: Groups | None, *, n: int = 500) -> tuple[float, float]:
     """95 % limits of a mean of paired differences, (images,) float64, by drawing whole patients."""
-    times = np.array(list(draws(group_codes(groups, len(gap)), n, seed)))
+    times = np.array(list(draws(group_codes(groups, len(gap)), n, 0)))
     return percentile_limits(times @ gap / times.sum(axis=1), 0.95)
 
 
@@ -86,9 +86,8 @@ def compare_orders(
     orders: Mapping[str, Maps],
     *,
     steps: int = 8,
-    baselines: Sequence[str] = BASELINES,
 ) -> Ordered:
-    """Delete and insert the pixels of each image in several orders: images (n, s, s) uint8.
+    """Delete and insert the pixels of each image in several orders, with each baseline of `BASELINES`.
 
     Parameters
     ----------
@@ -97,8 +96,6 @@ def compare_orders(
     orders : mapping of str to (n, h, w) float32
         By name, such as "by the map", "from the centre", "at random": the highest values go, or come, first.
     steps : int
-    baselines : sequence of str
-        What stands where nothing is shown: "mean" or "blur".
     """
     for name, heats in orders.items():
         if len(heats) != len(images):
@@ -106,7 +103,7 @@ def compare_orders(
     tensors = [classifier.tensor(image[None]) for image in images]
     found: dict[tuple[str, str, str], Curves] = {}
     share = np.linspace(0, 1, steps + 1)
-    for baseline in baselines:
+    for baseline in BASELINES:
         for name, heats in orders.items():
             ran = [
                 ordered_curves(classifier.model, x, heat, steps=steps, baseline=baseline)

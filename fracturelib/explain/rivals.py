@@ -33,6 +33,7 @@ from fracturelib.models.registry import stages
 
 SHOWN = ("pointing, near", "energy", "rank accuracy", "IoU, tuned")
 SEEDS = (0, 1, 2)
+BATCH = 16  # images in one pass through every layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,12 +147,12 @@ class OutlinedImages:
             "the ceiling": ceiling_images(self.masks, grid, tolerance=self.tolerance, cut=tuned_cut(known, val.masks)),
         }
 
-    def methods_by_layer(self, classifier: Classifier, *, batch: int = 16) -> pd.DataFrame:
+    def methods_by_layer(self, classifier: Classifier) -> pd.DataFrame:
         """How often the peak lies near the fracture, for every method (rows) at every layer (columns)."""
         layers = stages(classifier.model)
         hits: dict[tuple[str, str], list[bool]] = {(m, name): [] for name in layers for m in METHODS}
         with GradCAM(classifier.model, layers) as cam:
-            for chunk, masks in zip(batches(self.images, batch), batches(self.masks, batch), strict=True):
+            for chunk, masks in zip(batches(self.images, BATCH), batches(self.masks, BATCH), strict=True):
                 for layer, parts in cam.evidence(classifier.tensor(chunk)).items():
                     for method in METHODS:
                         for heat, mask in zip(combined(*parts, method=method), masks, strict=True):

@@ -14,15 +14,11 @@ from fracturelib.explain.gradcam import GradCAM, Maps
 from fracturelib.explain.overlay import upsample
 from fracturelib.models.classifier import Classifier, batches
 
+BATCH = 32  # images in one pass; no map depends on it
+
 
 def image_maps(
-    classifier: Classifier,
-    images: NDArray[np.uint8],
-    layer: nn.Module,
-    *,
-    method: str = "Grad-CAM",
-    relu: bool = True,
-    batch: int = 32,
+    classifier: Classifier, images: NDArray[np.uint8], layer: nn.Module, *, method: str = "Grad-CAM"
 ) -> Maps:
     """The maps of many images, at the images' size: images (n, size, size) uint8 -> (n, size, size) float32.
 
@@ -32,15 +28,13 @@ def image_maps(
     images : (n, size, size) uint8
     layer : nn.Module
         A part of `classifier.model`.
-    method, relu
+    method : str
         As for `GradCAM`.
-    batch : int
-        Images in one pass; no map depends on it.
     """
     found = [np.empty((0, *images.shape[1:]), np.float32)]
     with GradCAM(classifier.model, layer) as cam:
-        for chunk in batches(images, batch):
-            coarse = cam(classifier.tensor(chunk), method=method, relu=relu)
+        for chunk in batches(images, BATCH):
+            coarse = cam(classifier.tensor(chunk), method=method)
             found.append(np.stack([upsample(heat, images.shape[1:3]) for heat in coarse]))
     return np.concatenate(found)
 

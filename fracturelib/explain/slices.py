@@ -115,9 +115,7 @@ class SliceExplainer:
             read[place] = upsample(heat, read.shape[1:])
         return maps
 
-    def judge(
-        self, studies: Sequence[Volume] | Volume, masks: Sequence[Truth] | Truth, *, tolerance: int | None = None
-    ) -> pd.DataFrame:
+    def judge(self, studies: Sequence[Volume] | Volume, masks: Sequence[Truth] | Truth) -> pd.DataFrame:
         """Whether the deciding slice shows the tear, and whether the map's peak lies in it, for each torn study.
 
         Parameters
@@ -125,17 +123,15 @@ class SliceExplainer:
         studies : n of (s, h, w) uint8
         masks : n of (s, h, w) bool
             None of them empty.
-        tolerance : int, optional
-            Pixels beside the mask, within its slices, that count for the peak; that of `tolerance_at` if not given.
 
         Returns
         -------
         DataFrame
             One row a study; 1 for yes and 0 for no, or a probability.
             slice, slice of the middle, slice by chance: whether the slice that is chosen shows a part of the tear.
-            peak, peak of the middle, peak by chance: whether the place that is chosen lies in the dilated mask. The
-            middle is the middle of the middle slice; chance is any slice that is read by networks of several, and any
-            place that they read in it.
+            peak, peak of the middle, peak by chance: whether the place that is chosen lies in the mask, dilated as by
+            `grown_in_slices`. The middle is the middle of the middle slice; chance is any slice that is read by
+            networks of several, and any place that they read in it.
 
         Raises
         ------
@@ -157,7 +153,7 @@ class SliceExplainer:
                 )
             if not present_slices(torch.from_numpy(study[None])).any():
                 raise InputError(f"study {i} has one grey value in each slice; expected one that shows something")
-            rows.append(self._judged(study, mask.astype(bool), grown_in_slices(mask, tolerance)))
+            rows.append(self._judged(study, mask.astype(bool), grown_in_slices(mask)))
         return pd.DataFrame(rows)
 
     def _judged(self, study: Volume, mask: Truth, near: Truth) -> dict[str, float]:
@@ -199,10 +195,10 @@ def volume_peak(maps: NDArray[np.float32]) -> Place | None:
     return int(place), int(row), int(column)
 
 
-def grown_in_slices(mask: Truth, tolerance: int | None = None) -> Truth:
-    """A mask dilated within each slice: (s, h, w) bool -> the same.
+def grown_in_slices(mask: Truth) -> Truth:
+    """A mask dilated within each slice by `tolerance_at` its size: (s, h, w) bool -> the same.
 
-    `tolerance` is in pixels; that of `tolerance_at` if not given. Slices without a part of the mask stay empty.
+    Slices without a part of the mask stay empty.
     """
-    near = tolerance_at(mask.shape[1]) if tolerance is None else tolerance
+    near = tolerance_at(mask.shape[1])
     return np.stack([grown(part, near) > 0 if part.any() else np.zeros(part.shape, bool) for part in mask])

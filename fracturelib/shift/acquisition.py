@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -156,22 +155,15 @@ def case_mix(
     return np.flatnonzero(~np.isin(codes, order[: int(np.argmin(gap))])).astype(np.int64)
 
 
-def open_external(size: int, folder: str | Path | None = None) -> tuple[pd.DataFrame, Images] | None:
-    """Images of a real other hospital: the test split of a data folder, or its val split if it has no test.
-
-    Parameters
-    ----------
-    size : int
-        Side of the squares, in pixels.
-    folder : str or Path, optional
-        A data set as `load_manifest` reads it; `FRACTURE_EXTERNAL` if not given.
+def open_external(size: int) -> tuple[pd.DataFrame, Images] | None:
+    """Images of a real other hospital, of `size` pixels: the test split of a data folder, or val if it has no test.
 
     Returns
     -------
     (DataFrame, (n, size, size) uint8) or None
-        Rows of its manifest and its images; None if no folder is named.
+        Rows of its manifest and its images; None if `FRACTURE_EXTERNAL` names no folder.
     """
-    folder = folder or named_folder("FRACTURE_EXTERNAL")
+    folder = named_folder("FRACTURE_EXTERNAL")
     if not folder:
         return None
     frame = load_manifest(folder)

@@ -110,15 +110,15 @@ class Hospital:
         there = odds * self.labels.mean() / (1 - self.labels.mean())
         return case_mix(self.labels, self.groups, there / (1 + there))
 
-    def other_hospital(self, site: Site = OLD_DETECTOR, *, odds: float = 0.5) -> "Hospital":
+    def other_hospital(self, site: Site = OLD_DETECTOR) -> "Hospital":
         """The real other hospital that `FRACTURE_EXTERNAL` names; else one that is made from the images of this one.
 
-        The made one delivers its images as `site` does, and its odds of a fracture are `odds` times those here.
+        The made one delivers its images as `site` does, and its odds of a fracture are half of those here.
         """
         found = open_external(self.images.shape[1])
         if found is not None:
             return Hospital.of(*found, real=True)
-        return self.delivered(site).some(self.rarer(odds))
+        return self.delivered(site).some(self.rarer())
 
     def predictions(self, scores_of: Callable[[Images], ArrayLike]) -> Predictions:
         """What a classifier says of its images: (n, s, s) -> scores (n,) in 0..1, such as `Classifier.scores`."""

@@ -36,10 +36,10 @@ class KneeSlice:
     proportions: np.ndarray
     pixel_mm: float
 
-    def signal(self, *, tr: float, te: float, fat_saturation: float = 0.0, field: float = 3.0) -> np.ndarray:
+    def signal(self, *, tr: float, te: float, fat_saturation: float = 0.0) -> np.ndarray:
         """The signal of a spin echo without noise: (height, width) float32, relative to water with full magnetization.
 
-        Parameters are those of `KneeTissue.signal`.
+        At 3 tesla. Parameters are those of `KneeTissue.signal`.
 
         Examples
         --------
@@ -47,14 +47,12 @@ class KneeSlice:
         >>> knee.signal(tr=3000, te=30).shape
         (64, 64)
         """
-        values = tissue_signals(self.tissues, tr=tr, te=te, fat_saturation=fat_saturation, field=field)
+        values = tissue_signals(self.tissues, tr=tr, te=te, fat_saturation=fat_saturation)
         return np.asarray(np.tensordot(values.astype(np.float32), self.proportions, axes=1))
 
 
-def tissue_signals(
-    tissues: tuple[str, ...], *, tr: float, te: float, fat_saturation: float = 0.0, field: float = 3.0
-) -> np.ndarray:
-    """The signal of each of some tissues by `KneeTissue.signal`: k names of `TISSUES` -> (k,) float64.
+def tissue_signals(tissues: tuple[str, ...], *, tr: float, te: float, fat_saturation: float = 0.0) -> np.ndarray:
+    """The signal of each of some tissues at 3 tesla by `KneeTissue.signal`: k names of `TISSUES` -> (k,) float64.
 
     Raises InputError as that does, or if there are no values for a tissue.
 
@@ -66,8 +64,7 @@ def tissue_signals(
     for name in tissues:
         if name not in TISSUES:
             raise InputError(f"tissues holds {name!r}; expected some of {', '.join(TISSUES)}")
-    how = {"tr": tr, "te": te, "fat_saturation": fat_saturation, "field": field}
-    return np.array([TISSUES[name].signal(**how) for name in tissues])
+    return np.array([TISSUES[name].signal(tr=tr, te=te, fat_saturation=fat_saturation) for name in tissues])
 
 
 def knee_slice(seed: int = 0, *, tear: str = "none", size: int = 256, offset: float = OFFSET) -> KneeSlice:

@@ -1,7 +1,6 @@
 """The explorer's memory: what a network said of an image is asked once."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -23,12 +22,11 @@ SHARED = 32  # images from which the shared scale is taken
 
 
 class MapMemory:
-    """Raw maps by checkpoint, image and target, and scores of covered images.
+    """Raw maps by image and target, and scores of covered images.
 
     Parameters
     ----------
-    checkpoints : mapping of str to Classifier
-        The first of them scores covered and added images.
+    classifier : Classifier
     images : list of (size, size) uint8
 
     Attributes
@@ -37,19 +35,18 @@ class MapMemory:
         How often a network ran.
     """
 
-    def __init__(self, checkpoints: Mapping[str, Classifier], images: list[Picture]) -> None:
-        self.checkpoints, self.images, self.passes = checkpoints, images, 0
-        self._first = next(iter(checkpoints.values()))
+    def __init__(self, classifier: Classifier, images: list[Picture]) -> None:
+        self.classifier, self.images, self.passes = classifier, images, 0
         self._given = len(images)
-        self._maps: OrderedDict[tuple[str, int, str], dict[tuple[str, str], Maps]] = OrderedDict()
-        self._tops: dict[tuple[str, str, str, str], float] = {}
+        self._maps: OrderedDict[tuple[int, str], dict[tuple[str, str], Maps]] = OrderedDict()
+        self._tops: dict[tuple[str, str, str], float] = {}
         self._covered: dict[tuple[int, Box], float] = {}
 
-    def maps(self, index: int, target: str, checkpoint: str) -> dict[tuple[str, str], Maps]:
+    def maps(self, index: int, target: str) -> dict[tuple[str, str], Maps]:
         """Raw maps of an image from one pass: (layer, method) -> (h', w') float32; slow ones once computed."""
-        key = (checkpoint, index, target)
+        key = (index, target)
         if key not in self._maps:
-            classifier = self.checkpoints[checkpoint]
+            classifier = self.classifier
             with GradCAM(classifier.model, stages(classifier.model)) as cam:
                 evidence = cam.evidence(classifier.tensor(self.images[index][None]), target)
             self.passes += 1
@@ -72,17 +69,15 @@ class MapMemory:
         self._maps.move_to_end(key)
         return self._maps[key]
 
-    def raw(self, index: int, layer: str, method: str, target: str, checkpoint: str) -> Maps | None:
+    def raw(self, index: int, layer: str, method: str, target: str) -> Maps | None:
         """A raw map; None if the method does not apply to the layer, or is slow and was not computed yet."""
-        return self.maps(index, target, checkpoint).get((layer, method))
+        return self.maps(index, target).get((layer, method))
 
-    def compute(
-        self, index: int, layer: str, method: str, target: str, checkpoint: str, *, progress: Progress | None = None
-    ) -> None:
+    def compute(self, index: int, layer: str, method: str, target: str, *, progress: Progress | None = None) -> None:
         """Compute a slow map: Score-CAM of a layer, or occlusion, which is the same for all layers."""
-        classifier = self.checkpoints[checkpoint]
+        classifier = self.classifier
         x = classifier.tensor(self.images[index][None])
-        found = self.maps(index, target, checkpoint)
+        found = self.maps(index, target)
 
         def counted(share: float) -> None:
             self.passes += 1
@@ -97,13 +92,13 @@ class MapMemory:
         heat = occlusion(classifier.model, x, target, side=side, stride=side // 2, progress=counted)
         found.update({(name, OCCLUSION): heat for name in stages(classifier.model)})
 
-    def top(self, layer: str, method: str, target: str, checkpoint: str) -> float:
+    def top(self, layer: str, method: str, target: str) -> float:
         """The strongest evidence among the first images, a scale that is the same for all; 0 if there is none."""
-        key = (layer, method, target, checkpoint)
+        key = (layer, method, target)
         if method in SLOW:
             return 0.0
         if key not in self._tops:
-            found = [self.raw(i, layer, method, target, checkpoint) for i in range(min(SHARED, self._given))]
+            found = [self.raw(i, layer, method, target) for i in range(min(SHARED, self._given))]
             self._tops[key] = max((float(m.max()) for m in found if m is not None), default=0.0)
         return self._tops[key]
 
@@ -111,7 +106,7 @@ class MapMemory:
         """P(Fractured) when a rectangle (top, left, height, width, in input pixels) has the image's mean grey."""
         key = (index, box)
         if key not in self._covered:
-            first = self._first
+            first = self.classifier
             x = without(first.tensor(self.images[index][None]), box)
             with torch.inference_mode():
                 logits = first.model.eval()(x).double() / first.temperature
@@ -124,7 +119,7 @@ class MapMemory:
 
     def add(self, image: Picture) -> float:
         """Add an image, and score it."""
-        score = float(self._first.scores(image[None])[0])
+        score = float(self.classifier.scores(image[None])[0])
         self.images.append(image)
         self.passes += 1
         return score

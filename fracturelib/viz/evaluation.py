@@ -66,15 +66,14 @@ def reliability_plot(
     scores: ArrayLike | Mapping[str, ArrayLike],
     group: Groups | None = None,
     *,
-    bins: int | None = None,
     n: int = 500,
 ) -> Figure:
     """Observed proportion of fractures against the score with 95 % intervals, and how many images have which score.
 
-    Scores (n,) in 0..1, or two of them by name, such as before and after a calibration. If `bins` is not given there is
-    one for each 25 images, at least 3 and at most 10.
+    Scores (n,) in 0..1, or two of them by name, such as before and after a calibration. There is a bin for each 25
+    images, at least 3 and at most 10.
     """
-    bins = bins or int(np.clip(len(np.asarray(y)) // 25, 3, 10))
+    bins = int(np.clip(len(np.asarray(y)) // 25, 3, 10))
     made, (ax, below) = figure(5.2, 5.6, rows=2, height_ratios=[3, 1], sharex=True)
     named: Mapping[str, ArrayLike] = scores if isinstance(scores, Mapping) else {"images in equal bins": scores}
     ax.plot([0, 1], [0, 1], ":", color=GREY, label="perfectly calibrated")
@@ -130,9 +129,7 @@ def predictive_values_plot(table: pd.DataFrame, prevalence: float | None = None)
     return made
 
 
-def thousand_plot(
-    sensitivity: float, specificity: float, prevalences: Sequence[float], *, images: int = 1000
-) -> Figure:
+def thousand_plot(sensitivity: float, specificity: float, prevalences: Sequence[float]) -> Figure:
     """What becomes of a thousand images where fractures are rare and where they are common: a square each."""
     made, axes = figure(3.9 * len(prevalences), 4.2, columns=len(prevalences), squeeze=False)
     kinds = (
@@ -141,7 +138,7 @@ def thousand_plot(
         ("false alarms", ORANGE, "s"),
         ("no alarm", "#dddddd", "s"),
     )
-    across = 40
+    images, across = 1000, 40
     for ax, prevalence in zip(axes[0], prevalences, strict=True):
         fractured = round(images * prevalence)
         found, quiet = round(fractured * sensitivity), round((images - fractured) * specificity)

@@ -6,7 +6,7 @@ The image, its map and its score come first, the knobs below them, and those tha
 import base64
 import io
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,13 @@ from fracturelib.data.images import to_square
 from fracturelib.explain.cam_methods import METHODS
 from fracturelib.explain.gradcam import TARGETS, Maps
 from fracturelib.explain.localization import energy_in_mask, peak, pointing_game
-from fracturelib.explain.overlay import COLOUR_MAPS, upsample
+from fracturelib.explain.overlay import upsample
 from fracturelib.models.classifier import Classifier, Judged, scores_from_logits
 from fracturelib.models.doubts import UNLIKE, doubted
 from fracturelib.models.registry import stages
 from fracturelib.viz._explorer_cache import LOCALIZER, PLAIN, SLOW, UNITLESS, MapMemory
 from fracturelib.viz._explorer_render import (
+    COLOUR_MAPS,
     GAP,
     ORDERS,
     OUTCOMES,
@@ -39,7 +40,6 @@ from fracturelib.viz._explorer_render import (
     Look,
     Picture,
     beside,
-    draw,
     encode,
     enlarged,
     levels,
@@ -52,7 +52,6 @@ from fracturelib.viz._explorer_render import (
 )
 from fracturelib.viz._widgets import close_all
 
-__all__ = ["OUTCOMES", "GradCAMExplorer", "draw", "outcomes"]
 ALL = "all regions"
 SCALES = ("each map by itself", "the same for all images")
 ZOOM_AT = ("the middle", "the map's peak", "the fracture, where known")
@@ -80,8 +79,6 @@ class GradCAMExplorer:
         Fractured if the score is at least this; the classifier's own if not given.
     regions : sequence of str, optional
         Of each image, to pick by.
-    others : mapping of str to Classifier, optional
-        Further checkpoints of the same input size, to compare with.
     folder : path, optional
         Where `files` lie as they are stored. A network with a closer look needs them for what `fracture predict` says,
         which the caption repeats where the explorer's own score and threshold are not the whole of it.
@@ -100,10 +97,10 @@ class GradCAMExplorer:
     Raises
     ------
     InputError
-        If there is no image, lengths differ, or another checkpoint has another input size.
+        If there is no image, or lengths differ.
     """
 
-    def __init__(  # noqa: PLR0913, all but three are by name only
+    def __init__(
         self,
         classifier: Classifier,
         images: NDArray[np.uint8],
@@ -114,7 +111,6 @@ class GradCAMExplorer:
         masks: NDArray[np.uint8] | None = None,
         threshold: float | None = None,
         regions: Sequence[str] | None = None,
-        others: Mapping[str, Classifier] | None = None,
         folder: str | Path | None = None,
         save_to: str | Path = "results/explorer",
     ) -> None:
@@ -133,12 +129,8 @@ class GradCAMExplorer:
         if not len(images):
             raise InputError("images is empty; expected at least one image")
         self.scores = list(classifier.scores(np.asarray(images)) if given is None else given)
-        self.checkpoints = {"this one": classifier, **(others or {})}
-        for name, other in self.checkpoints.items():
-            if other.size != classifier.size:
-                raise InputError(f"others: {name} reads images of {other.size} pixels; expected {classifier.size}")
         self.layers = stages(classifier.model)
-        self.memory = MapMemory(self.checkpoints, self.images)
+        self.memory = MapMemory(classifier, self.images)
         self.save_to = Path(save_to)
         places = enumerate(self.files if folder is not None else ())
         self._stored = {i: Path(folder or "") / str(file) for i, file in places}
@@ -179,8 +171,7 @@ class GradCAMExplorer:
         outlined.sort(key=lambda pair: pair[1].mean() > EASY)  # and within each by sureness
         for index, mask in outlined[:TRIES]:
             try:
-                raw = self.memory.raw(index, self.layer.value, self.method.value, self.target.value,
-                                      self.checkpoint.value)  # fmt: skip
+                raw = self._raw(index)
             except InputError:  # said where the image is shown
                 break
             if raw is not None and raw.max() > 0 and pointing_game(upsample(raw, mask.shape), mask):
@@ -203,15 +194,18 @@ class GradCAMExplorer:
                 self._levels.popitem(last=False)
         return self._levels[key]
 
-    def _choice(self, second: bool) -> tuple[str, str, str]:
-        """Layer, method and checkpoint of the first or the second map."""
+    def _choice(self, second: bool) -> tuple[str, str]:
+        """Layer and method of the first or the second map."""
         if second:
-            return self.second_layer.value, self.second_method.value, self.second_checkpoint.value
-        return self.layer.value, self.method.value, self.checkpoint.value
+            return self.second_layer.value, self.second_method.value
+        return self.layer.value, self.method.value
 
-    def _look(self, index: int, layer: str, method: str, checkpoint: str) -> Look:
-        target = self.target.value
-        top = self.memory.top(layer, method, target, checkpoint) if self.scale.value == SCALES[1] else None
+    def _raw(self, index: int, second: bool = False) -> Maps | None:
+        """The first or the second map of an image; None as of `MapMemory.raw`."""
+        return self.memory.raw(index, *self._choice(second), self.target.value)
+
+    def _look(self, index: int, layer: str, method: str) -> Look:
+        top = self.memory.top(layer, method, self.target.value) if self.scale.value == SCALES[1] else None
         return Look(
             opacity=self.opacity.value,
             map_threshold=self.map_threshold.value,
@@ -225,8 +219,7 @@ class GradCAMExplorer:
     def _centre(self, index: int) -> tuple[float, float]:
         if self.zoom.value <= 1 or self.zoom_at.value == ZOOM_AT[0]:
             return 0.5, 0.5
-        mask, raw = self._mask(index), self.memory.raw(index, self.layer.value, self.method.value, self.target.value,
-                                                 self.checkpoint.value)  # fmt: skip
+        mask, raw = self._mask(index), self._raw(index)
         if self.zoom_at.value == ZOOM_AT[2] and mask is not None:
             rows, columns = np.nonzero(mask)
             return float(rows.mean() / mask.shape[0]), float(columns.mean() / mask.shape[1])
@@ -236,13 +229,12 @@ class GradCAMExplorer:
         return (place[0] + 0.5) / raw.shape[0], (place[1] + 0.5) / raw.shape[1]
 
     def _map_panel(self, index: int, second: bool, box: Box | None) -> Picture:
-        layer, method, checkpoint = self._choice(second)
+        layer, method = self._choice(second)
         image, contours = self._panel_image(index)
-        raw = self.memory.raw(index, layer, method, self.target.value, checkpoint)
-        look = self._look(index, layer, method, checkpoint)
+        raw, look = self._raw(index, second), self._look(index, layer, method)
         level = None
         if raw is not None:
-            key = (index, layer, method, self.target.value, checkpoint, look.top, look.smooth)
+            key = (index, layer, method, self.target.value, look.top, look.smooth)
             level = self._level(raw, key, look)
         return panel(image, level, look, contours=contours if self.outline.value else (), box=box)
 
@@ -330,30 +322,20 @@ class GradCAMExplorer:
         """Of each map that is shown, whether it is the second one."""
         return (False, True) if self.compare.value else (False,)
 
-    def _to_compute(self, index: int) -> list[tuple[str, str, str]]:
-        """Layer, method and checkpoint of the maps that are shown, are slow, and were not computed yet."""
-        target = self.target.value
-        return [
-            (layer, method, checkpoint)
-            for layer, method, checkpoint in map(self._choice, self._maps_shown())
-            if method in SLOW and self.memory.raw(index, layer, method, target, checkpoint) is None
-        ]
+    def _waits(self, index: int, second: bool) -> bool:
+        """Whether a map is slow and was not computed yet."""
+        return self._choice(second)[1] in SLOW and self._raw(index, second) is None
 
     def _evidence(self, index: int, second: bool) -> str:
-        layer, method, checkpoint = self._choice(second)
-        target = self.target.value
-        raw = self.memory.raw(index, layer, method, target, checkpoint)
-        of = f"{method} of {layer}" + (f" of {checkpoint}" if len(self.checkpoints) > 1 else "")
+        layer, method = self._choice(second)
+        raw = self._raw(index, second)
         if raw is None:
             if method in SLOW:
                 return f"{method} is slow: press Compute"
-            if method == LOCALIZER:
-                return f"{method}: this checkpoint was not trained to localize"
             return f"{method} needs the last layer, with only an average and a linear head after it"
-        if method == LOCALIZER:
-            of = f"{method}, learnt from outlines" + (f", of {checkpoint}" if len(self.checkpoints) > 1 else "")
+        of = f"{method}, learnt from outlines" if method == LOCALIZER else f"{method} of {layer}"
         if not raw.max() > 0:
-            return f'{of}: no evidence for "{target}", the map is empty'
+            return f'{of}: no evidence for "{self.target.value}", the map is empty'
         unit = "" if method in UNITLESS else " logit units"
         text = f"{of}: strongest evidence {raw.max():.3f}{unit} on {raw.shape[0]} x {raw.shape[1]} places"
         mask = self._mask(index)
@@ -410,12 +392,11 @@ class GradCAMExplorer:
     def _build_map(self) -> None:
         """The knobs that say which map."""
         drop, names = widgets.Dropdown, list(self.layers)
-        localizing = [LOCALIZER] if any(c.localizes for c in self.checkpoints.values()) else []
+        localizing = [LOCALIZER] if self.classifier.localizes else []
         methods = [*METHODS, PLAIN, *localizing, *SLOW]
         self.layer = self._knob(drop, "Layer", options=names, value=names[-1])
         self.method = self._knob(drop, "Method", options=methods)
         self.target = self._knob(drop, "Evidence for", options=TARGETS)
-        self.checkpoint = self._knob(drop, "Checkpoint", options=list(self.checkpoints))
         self.compute_button = self._new(
             widgets.Button, description="Compute", disabled=True, tooltip="Compute the slow map that is chosen",
             layout=widgets.Layout(width="104px"),
@@ -425,9 +406,6 @@ class GradCAMExplorer:
         self.compare = self._new(widgets.Checkbox, value=False, description="Compare with a second map", indent=False)
         self.second_layer = self._knob(drop, "Second layer", options=names, value=names[-min(2, len(names))])
         self.second_method = self._knob(drop, "Second method", options=methods)
-        self.second_checkpoint = self._knob(
-            drop, "Second checkpoint", options=list(self.checkpoints), value=list(self.checkpoints)[-1]
-        )
 
     def _build_drawing(self) -> None:
         """The knobs that say how it is drawn."""
@@ -473,9 +451,9 @@ class GradCAMExplorer:
         for knob in (self.outcome, self.region, self.order, self.threshold):
             knob.observe(self._on_pick, names="value")
         for knob in (
-            self.position, self.layer, self.method, self.target, self.checkpoint, self.compare, self.second_layer,
-            self.second_method, self.second_checkpoint, self.opacity, self.map_threshold, self.colours, self.scale,
-            self.smooth, self.zoom, self.zoom_at, self.outline, self.occlude, self.down, self.across,
+            self.position, self.layer, self.method, self.target, self.compare, self.second_layer, self.second_method,
+            self.opacity, self.map_threshold, self.colours, self.scale, self.smooth, self.zoom, self.zoom_at,
+            self.outline, self.occlude, self.down, self.across,
         ):  # fmt: skip
             knob.observe(self._on_change, names="value")
         self.upload.observe(self._on_upload, names="value")
@@ -489,17 +467,14 @@ class GradCAMExplorer:
             narrow = widgets.Layout(flex="1 1 280px", max_width="344px", margin="0 8px 0 0")
             return self._new(widgets.VBox, list(parts), layout=narrow)
 
-        several = len(self.checkpoints) > 1
         columns = [
             column(self.position, self.outcome, *([self.region] if self.regions else []), self.order, self.threshold),
             column(self.layer, self.method, self.slow, self.target, self.opacity, self.map_threshold),
-            column(*([self.checkpoint] if several else []), self.outline, self.save, self.upload),
+            column(self.outline, self.save, self.upload),
         ]
         knobs = self._new(widgets.HBox, columns, layout=widgets.Layout(flex_flow="row wrap"))
         folded = {
-            "A second map beside the first": [
-                self.compare, self.second_layer, self.second_method, *([self.second_checkpoint] if several else [])
-            ],
+            "A second map beside the first": [self.compare, self.second_layer, self.second_method],
             "Colours, scale and smoothing": [self.colours, self.scale, self.smooth],
             "Zoom": [self.zoom, self.zoom_at],
             "What if a part were covered?": [self.occlude, self.down, self.across],
@@ -557,11 +532,10 @@ class GradCAMExplorer:
             return
         self.compute_button.disabled = True
         index = self._picked[self.position.value]
-        for second in (False, True) if self.compare.value else (False,):
-            layer, method, checkpoint = self._choice(second)
-            if method in SLOW and self.memory.raw(index, layer, method, self.target.value, checkpoint) is None:
+        for second in self._maps_shown():
+            if self._waits(index, second):
                 try:
-                    self.memory.compute(index, layer, method, self.target.value, checkpoint, progress=self._advance)
+                    self.memory.compute(index, *self._choice(second), self.target.value, progress=self._advance)
                 except InputError as error:
                     self._note = str(error)
         self._show()
@@ -664,7 +638,7 @@ class GradCAMExplorer:
         self._show()
 
     def _show(self) -> None:
-        for knob in (self.second_layer, self.second_method, self.second_checkpoint):
+        for knob in (self.second_layer, self.second_method):
             knob.disabled = not self.compare.value
         for knob in (self.down, self.across):
             knob.disabled = not self.occlude.value
@@ -680,7 +654,8 @@ class GradCAMExplorer:
         index = self._picked[self.position.value]
         waits = False
         try:
-            picture, lines, waits = self.picture(index), self.caption(index), bool(self._to_compute(index))
+            picture, lines = self.picture(index), self.caption(index)
+            waits = any(self._waits(index, second) for second in self._maps_shown())
         except InputError as error:  # a map with a value that is no number is not a map without evidence
             plain = panel(self._panel_image(index)[0], None, Look())
             picture, lines = beside(plain, plain), [f"{self.files[index]}: nothing to show, because {error}"]

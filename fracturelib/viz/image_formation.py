@@ -26,12 +26,10 @@ class ImageFormationView:
 
     Parameters
     ----------
-    region, view : str
-        As in `simulate_image`.
+    region : str
+        As in `simulate_image`; from the front.
     seed : int
         The patient.
-    kv, gap : float
-        Where the sliders stand at first: in kV, and in mm.
 
     Attributes
     ----------
@@ -42,20 +40,18 @@ class ImageFormationView:
         As shown.
     """
 
-    def __init__(
-        self, region: str = "forearm", *, view: str = "frontal", seed: int = 3, kv: float = 55.0, gap: float = 2.0
-    ) -> None:
+    def __init__(self, region: str = "forearm", *, seed: int = 3) -> None:
         self.region, self.seed = region, seed
 
         @lru_cache(maxsize=16)
         def lengths(gap: float) -> PathLengths:
             return path_lengths(
-                region, seed=seed, view=view, fracture="transverse", gap=gap, severity=0.0, size=SIZE, cast=False
+                region, seed=seed, view="frontal", fracture="transverse", gap=gap, severity=0.0, size=SIZE, cast=False
             )
 
         self.lengths = lengths
-        self.kv = self._slider("Tube voltage, kV", kv, 40, 120, 5)
-        self.gap = self._slider("Gap, mm", gap, 0, 6, 0.5)
+        self.kv = self._slider("Tube voltage, kV", 55.0, 40, 120, 5)
+        self.gap = self._slider("Gap, mm", 2.0, 0, 6, 0.5)
         self.caption, self.picture = widgets.HTML(), widgets.Image(format="jpeg")
         self.widget = widgets.VBox([self.kv, self.gap, self.caption, self.picture])
         for slider in (self.kv, self.gap):

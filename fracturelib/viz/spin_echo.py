@@ -7,9 +7,7 @@ import ipywidgets as widgets
 import numpy as np
 from numpy.typing import NDArray
 
-from fracturelib._io.files import InputError
-from fracturelib.simulate.knee_slice import KneeSlice, knee_slice, tissue_signals
-from fracturelib.simulate.knee_tissues import FIELDS
+from fracturelib.simulate.knee_slice import knee_slice, tissue_signals
 from fracturelib.viz._widgets import TitledImage, close_all
 from fracturelib.viz.figures import BLUE, GREEN, GREY, ORANGE, RED
 from fracturelib.viz.threshold_explorer import Chart
@@ -41,18 +39,7 @@ def weighting(tr: float, te: float) -> str:
 class SpinEchoView:
     """Two sliders, repetition and echo time, a switch for fat saturation, and what becomes of a knee's slice.
 
-    Parameters
-    ----------
-    knee : KneeSlice, optional
-        That of `knee_slice()` if not given.
-    tr, te : float
-        Where the sliders stand at first, in ms: 100 to 6000, 5 to 120.
-    fat_saturation : bool
-        Whether the switch is on at first.
-    field : float
-        1.5 or 3.0 tesla.
-    seed : int
-        Of the noise, which is the same for all settings.
+    The scanner has 3 tesla, and the noise is the same for all settings.
 
     Attributes
     ----------
@@ -64,36 +51,16 @@ class SpinEchoView:
         Of each tissue of the charts, relative to water with full magnetization, as shown.
     image : (height, width) uint8
         As shown: the brightest half percent of pixels is white, as a scanner's window has it.
-
-    Raises
-    ------
-    InputError
-        If a time is outside its slider's range, or there are no values for the field.
     """
 
-    def __init__(
-        self,
-        knee: KneeSlice | None = None,
-        *,
-        tr: float = 3000.0,
-        te: float = 30.0,
-        fat_saturation: bool = True,
-        field: float = 3.0,
-        seed: int = 0,
-    ) -> None:
-        for name, value, least, most in (("tr", tr, 100.0, LONGEST_TR), ("te", te, 5.0, LONGEST_TE)):
-            if not least <= value <= most:
-                raise InputError(f"{name} is {value}; expected {least:g} to {most:g} ms")
-        if field not in FIELDS:
-            raise InputError(f"field is {field}; expected one of {', '.join(map(str, FIELDS))} (tesla)")
-        self.knee = knee_slice() if knee is None else knee
-        self.field = field
+    def __init__(self) -> None:
+        self.knee = knee_slice()
         shape = (2, *self.knee.proportions.shape[1:])
-        self._noise = np.random.default_rng(seed).normal(0, NOISE, shape).astype(np.float32)
-        self.tr = self._slider("Repetition time TR (ms)", tr, 100, LONGEST_TR, 100)
-        self.te = self._slider("Echo time TE (ms)", te, 5, LONGEST_TE, 1)
+        self._noise = np.random.default_rng(0).normal(0, NOISE, shape).astype(np.float32)
+        self.tr = self._slider("Repetition time TR (ms)", 3000.0, 100, LONGEST_TR, 100)
+        self.te = self._slider("Echo time TE (ms)", 30.0, 5, LONGEST_TE, 1)
         self.fat_saturation = widgets.Checkbox(
-            value=fat_saturation, description="Fat saturation", indent=False, layout=widgets.Layout(width="9em")
+            value=True, description="Fat saturation", indent=False, layout=widgets.Layout(width="9em")
         )
         self.caption, self.charts = widgets.HTML(), widgets.HTML(layout=widgets.Layout(flex="0 0 auto"))
         self.picture = TitledImage(
@@ -124,15 +91,15 @@ class SpinEchoView:
     def _show(self) -> None:
         tr, te = self.tr.value, self.te.value
         taken = SATURATED if self.fat_saturation.value else 0.0
-        values = tissue_signals(tuple(COLOURS), tr=tr, te=te, fat_saturation=taken, field=self.field)
+        values = tissue_signals(tuple(COLOURS), tr=tr, te=te, fat_saturation=taken)
         self.signals = dict(zip(COLOURS, values.tolist(), strict=True))
-        signal = self.knee.signal(tr=tr, te=te, fat_saturation=taken, field=self.field)
+        signal = self.knee.signal(tr=tr, te=te, fat_saturation=taken)
         self.image = windowed(np.hypot(signal + self._noise[0], self._noise[1]))
         shown = cv2.resize(self.image, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
         self.picture.value = cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
         kind = weighting(tr, te) + (", fat saturated" if taken else "")
         self.picture.tooltip = f"A simulated knee from the side: {kind}"
-        self.charts.value = charts(self.signals, tr, te, taken=taken, field=self.field)
+        self.charts.value = charts(self.signals, tr, te, taken=taken)
         self.caption.value = (
             f"<div style='line-height:1.3'><b>TR {tr:.0f} ms, TE {te:.0f} ms: {kind}.</b> The brightest half percent "
             "of pixels is white. A simulated knee: it says nothing about a patient.</div>"
@@ -150,7 +117,7 @@ def windowed(signal: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.clip(signal * (255 / top) + 0.5, 0, 255).astype(np.uint8)
 
 
-def charts(signals: dict[str, float], tr: float, te: float, *, taken: float, field: float) -> str:
+def charts(signals: dict[str, float], tr: float, te: float, *, taken: float) -> str:
     """How magnetization recovers during TR and decays during TE, and what is left as signal: SVG, one below another."""
     names = tuple(COLOURS)
     up = Chart(
@@ -158,10 +125,10 @@ def charts(signals: dict[str, float], tr: float, te: float, *, taken: float, fie
     )
     down = Chart("After the pulse: the signal decays with T2", "TE (ms)", "", width=WIDTH, height=136, xmax=LONGEST_TE)
     times = np.linspace(0, LONGEST_TR, 41).clip(1)
-    risen = np.stack([tissue_signals(names, tr=t, te=0, field=field) for t in times])
+    risen = np.stack([tissue_signals(names, tr=t, te=0) for t in times])
     delays = np.linspace(0, LONGEST_TE, 41)
-    left = np.stack([tissue_signals(names, tr=tr, te=t, fat_saturation=taken, field=field) for t in delays])
-    before = tissue_signals(names, tr=tr, te=0, field=field)
+    left = np.stack([tissue_signals(names, tr=tr, te=t, fat_saturation=taken) for t in delays])
+    before = tissue_signals(names, tr=tr, te=0)
     for chart, at in ((up, tr), (down, te)):
         chart.line([at, at], [0, 1], GREY, dashes="2 3", width=1)
     for k, name in enumerate(names):

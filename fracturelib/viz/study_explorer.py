@@ -4,7 +4,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import PurePath
 from typing import Any
 
 import ipywidgets as widgets
@@ -89,16 +88,8 @@ class StudyExplorer:
     studies : n of (s, h, w) uint8
         An array (n, s, h, w), or studies of different lengths.
     labels : (n,) of 0 and 1
-    there : (n, s) bool, optional
-        Which slices are no padding, as `load_studies` gives it.
-    scores : (n,) float, optional
-        P(Torn); computed if not given.
-    files : sequence of str, optional
-        Names of the studies.
     masks : n of (s, h, w) bool, optional
         Where the tear is; None, or a mask without a pixel, where that is not known.
-    threshold : float, optional
-        Torn if the score is at least this; the classifier's own if not given.
     details : sequence of str, optional
         A word about each study, such as "partial tear".
 
@@ -129,27 +120,17 @@ class StudyExplorer:
         studies: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
         labels: ArrayLike,
         *,
-        there: NDArray[np.bool_] | None = None,
-        scores: ArrayLike | None = None,
-        files: Sequence[str] | None = None,
         masks: Sequence[NDArray[np.bool_] | None] | NDArray[np.bool_] | None = None,
-        threshold: float | None = None,
         details: Sequence[str] | None = None,
     ) -> None:
         self.classifier, self.explainer = classifier, SliceExplainer(classifier)
         self.labels = np.asarray(labels, np.int64)
-        self.files = [f"study {i}" for i in range(len(studies))] if files is None else [str(f) for f in files]
         self.details = None if details is None else [str(d) for d in details]
-        given = None if scores is None else np.asarray(scores, np.float64)
-        for name, values in (
-            ("labels", self.labels), ("there", there), ("scores", given), ("files", self.files), ("masks", masks),
-            ("details", self.details),
-        ):  # fmt: skip
+        for name, values in (("labels", self.labels), ("masks", masks), ("details", self.details)):
             if values is not None and len(values) != len(studies):
                 raise InputError(f"{name} has {len(values)} values; expected {len(studies)}, one for each study")
-        self.studies, self.masks = _checked(studies, there, masks)
-        self.scores = classifier.scores(padded(self.studies)[0]) if given is None else given
-        self.threshold = classifier.threshold if threshold is None else float(threshold)
+        self.studies, self.masks = _checked(studies, masks)
+        self.scores, self.threshold = classifier.scores(padded(self.studies)[0]), classifier.threshold
         self.passes = 0
         self._explained: OrderedDict[tuple[int, str], Explained] = OrderedDict()
         self._quiet = False
@@ -160,12 +141,12 @@ class StudyExplorer:
 
     # What the network makes of a study
 
-    def explained(self, index: int, layer: str | None = None) -> Explained:
-        """Evidence and maps of a study, computed once for each layer; the layer that is chosen if none is given.
+    def explained(self, index: int) -> Explained:
+        """Evidence and maps of a study by the layer that is chosen, computed once for each layer.
 
         Raises InputError if a value is not finite.
         """
-        key = (index, self.layer.value if layer is None else layer)
+        key = (index, self.layer.value)
         if key not in self._explained:
             study = self.studies[index]
             self.passes += 1
@@ -275,7 +256,7 @@ class StudyExplorer:
 
     def _name(self, index: int) -> str:
         kind = self.classifier.classes[self.labels[index]].lower()
-        return f"{PurePath(self.files[index]).stem}: {kind}, {self.scores[index]:.2f}"
+        return f"study {index}: {kind}, {self.scores[index]:.2f}"
 
     def _open(self) -> None:
         """Show a study from its deciding slice on."""
@@ -310,7 +291,7 @@ class StudyExplorer:
             found = self.explained(index)
         except InputError as error:
             self.image.value, self.row.value = encode(slice_picture(image, None, top=0, mask=outline)), ""
-            self._say([f"{self.files[index]}: nothing to explain, because {error}"])
+            self._say([f"study {index}: nothing to explain, because {error}"])
             return
         heat = squared(found.maps[at : at + 1])[0]
         picture = slice_picture(image, heat, top=found.top, opacity=self.opacity.value, mask=outline)
@@ -334,7 +315,7 @@ class StudyExplorer:
         own = f"by itself {row['evidence']:+.2f}, change without it {row['change']:+.2f}, weight {row['weight']:.2f}"
         said = own if read else "not read by the network"
         lines = [
-            f"{PurePath(self.files[index]).stem}: is {names[self.labels[index]]}{known}; score {score:.3f} {sign} "
+            f"study {index}: is {names[self.labels[index]]}{known}; score {score:.3f} {sign} "
             f"{self.threshold:.3f}: predicted {names[int(score >= self.threshold)]}",
             f"slice {at} of 0 to {len(self.studies[index]) - 1}: {said}; {decides}",
         ]
@@ -359,10 +340,9 @@ class StudyExplorer:
 
 def _checked(
     studies: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
-    there: NDArray[np.bool_] | None,
     masks: Sequence[NDArray[np.bool_] | None] | NDArray[np.bool_] | None,
 ) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.bool_] | None]]:
-    """Studies and masks without their padding, of shapes that fit."""
+    """Studies and masks one by one, of shapes that fit."""
     if not len(studies):
         raise InputError("studies is empty; expected at least one study")
     kept, truth = [], []
@@ -376,7 +356,6 @@ def _checked(
         mask = None if masks is None else masks[i]
         if mask is not None and mask.shape != study.shape:
             raise InputError(f"mask {i} has shape {mask.shape}; expected {study.shape}")
-        shown = slice(None) if there is None else np.asarray(there[i], bool)
-        kept.append(study[shown])
-        truth.append(None if mask is None else np.asarray(mask[shown], bool))
+        kept.append(study)
+        truth.append(None if mask is None else np.asarray(mask, bool))
     return kept, truth

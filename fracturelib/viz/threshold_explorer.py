@@ -161,14 +161,13 @@ class ThresholdExplorer:
         Their names, for the galleries' captions.
     masks : (n, s, s) of 0 and 1, optional
         Where the fractures are; the missed ones are shown with their outlines.
-    threshold, prevalence : float, optional
-        Where the sliders stand at first: 0.5, and the proportion of fractured images among these.
 
     Attributes
     ----------
     widget : ipywidgets.VBox
         To be shown as the last value of a cell.
     threshold, prevalence : ipywidgets.FloatSlider
+        They stand at 0.5 first, and at the proportion of fractured images among these.
     counts : Confusion
         As shown.
 
@@ -186,8 +185,6 @@ class ThresholdExplorer:
         images: NDArray[np.uint8] | None = None,
         files: Sequence[str] | None = None,
         masks: NDArray[np.uint8] | None = None,
-        threshold: float = 0.5,
-        prevalence: float | None = None,
     ) -> None:
         self.y, self.score = checked_probabilities(y, score)
         if len(np.unique(self.y)) != 2:
@@ -199,9 +196,8 @@ class ThresholdExplorer:
         self.thumbs = None if images is None else np.stack([thumbnail(image) for image in images])
         self.files = files
         self.outlines = None if masks is None else [outline(mask) for mask in masks]
-        share = self.ranking.prevalence if prevalence is None else prevalence
-        self.threshold = _slider("Threshold", threshold, 0.0, 1.0)
-        self.prevalence = _slider("Prevalence", float(np.clip(share, 0.005, 0.995)), 0.005, 0.995)
+        self.threshold = _slider("Threshold", 0.5, 0.0, 1.0)
+        self.prevalence = _slider("Prevalence", float(np.clip(self.ranking.prevalence, 0.005, 0.995)), 0.005, 0.995)
         self.text, self.charts = widgets.HTML(), widgets.HTML()
         self.galleries = {name: (widgets.HTML(), widgets.Image(format="jpeg")) for name in OUTCOMES}
         boxes = [widgets.VBox(pair, layout=widgets.Layout(margin="0 12px 4px 0")) for pair in self.galleries.values()]
