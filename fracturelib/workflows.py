@@ -228,7 +228,7 @@ def _scored_rows(
             row["reason"] = str(error)
     if not good:
         return rows
-    seen = padded(squares)[0] if sources[0].noun == STUDY else np.stack(squares)
+    seen = padded(squares) if sources[0].noun == STUDY else np.stack(squares)
     judged, doubts = doubted(classifier, seen, stored, [path for _, path in good])
     scores = scores_from_logits(judged.logits, classifier.temperature)
     decisions = classifier.decide(scores, judged.thresholds)

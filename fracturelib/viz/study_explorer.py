@@ -90,7 +90,7 @@ class StudyExplorer:
         An array (n, s, h, w), or studies of different lengths.
     labels : (n,) of 0 and 1
     there : (n, s) bool, optional
-        Which slices are no padding, as `load_studies` gives it.
+        Which slices are no padding.
     scores : (n,) float, optional
         P(Torn); computed if not given.
     files : sequence of str, optional
@@ -148,7 +148,7 @@ class StudyExplorer:
             if values is not None and len(values) != len(studies):
                 raise InputError(f"{name} has {len(values)} values; expected {len(studies)}, one for each study")
         self.studies, self.masks = _checked(studies, there, masks)
-        self.scores = classifier.scores(padded(self.studies)[0]) if given is None else given
+        self.scores = classifier.scores(padded(self.studies)) if given is None else given
         self.threshold = classifier.threshold if threshold is None else float(threshold)
         self.passes = 0
         self._explained: OrderedDict[tuple[int, str], Explained] = OrderedDict()
