@@ -216,7 +216,7 @@ def test_runs_of_consecutive_numbers() -> None:
     numbers = [1, 2, 3, 5, 6, 7, 8, *range(20, 50)]
     regions = ["hand", "hand", "hip", "hip", "hip", "hand", "hand", *["leg"] * 30]
     names = pd.Series([f"IMG{n:07d}.jpg" for n in numbers])
-    groups = consecutive_groups(names, pd.Series(regions), longest=12)
+    groups = consecutive_groups(names, pd.Series(regions))
     found = [len(g) for _, g in groups.groupby(groups)]
     assert found == [2, 1, 2, 2, 12, 12, 6] and groups.iloc[0] == groups.iloc[1] == "IMG0000001"
 
