@@ -43,7 +43,7 @@ HIT = rate_at("sensitivity", 0.5)  # of values 0 and 1 of torn studies: their me
 
 
 def images_of(folder: Path, split: str) -> tuple[Images, pd.DataFrame]:
-    volumes, _, table = load_studies(folder, split)
+    volumes, table = load_studies(folder, split)
     return Images(volumes, np.array(table["label"], np.int64)), table
 
 

@@ -209,7 +209,7 @@ def open_knees(split: str) -> Split:
     """
     folder = Path(os.environ.get("FRACTURE_KNEES") or ROOT / "data" / "raw" / "knees")
     simulate_knees(folder, studies=KNEES, progress=show_progress())
-    studies, _, frame = load_studies(folder, split)
+    studies, frame = load_studies(folder, split)
     masks = load_truth(folder, frame, studies.shape[1:]).astype(np.uint8)
     masks[frame["label"] == 0] = 0  # of a degenerated ligament the truth is known as well, but it is not torn
     return Split(frame, studies, np.array(frame["label"], np.int64), masks)

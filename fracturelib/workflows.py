@@ -38,6 +38,7 @@ SCORES_MARK = table_mark(
     "file,score,decision,reason(,threshold)?(,doubt)?(,region)?(,label,group(,split)?|,group)?"
 )  # of `predict_paths`
 PICTURE_MARK = "fracture explain"
+CHUNK = 16  # images that are scored together
 
 
 @dataclass(frozen=True)
@@ -134,14 +135,7 @@ def _distinct(given: Sequence[tuple[Path, str]]) -> list[str]:
     return names
 
 
-def predict_paths(
-    paths: Sequence[Path],
-    model: Path,
-    *,
-    strict: bool = False,
-    chunk: int = 16,
-    progress: bool = True,
-) -> pd.DataFrame:
+def predict_paths(paths: Sequence[Path], model: Path, *, strict: bool = False, progress: bool = True) -> pd.DataFrame:
     """Score images, with a closer look where the network learnt to take one (`Classifier.with_closer_look`).
 
     An image that is unlike those of the training, but whose negative is like them, is scored as its negative. With
@@ -176,8 +170,8 @@ def predict_paths(
     rows: list[dict[str, object]] = []
     notes: dict[str, tuple[str, ...]] = {}
     bar = tqdm(total=len(sources), desc="predicting", unit=classifier.noun, disable=not progress)
-    for start in range(0, len(sources), chunk):
-        part = sources[start : start + chunk]
+    for start in range(0, len(sources), CHUNK):
+        part = sources[start : start + CHUNK]
         rows += _scored_rows(classifier, part, notes, strict=strict)
         bar.update(len(part))
     bar.close()
@@ -228,7 +222,7 @@ def _scored_rows(
             row["reason"] = str(error)
     if not good:
         return rows
-    seen = padded(squares)[0] if sources[0].noun == STUDY else np.stack(squares)
+    seen = padded(squares) if sources[0].noun == STUDY else np.stack(squares)
     judged, doubts = doubted(classifier, seen, stored, [path for _, path in good])
     scores = scores_from_logits(judged.logits, classifier.temperature)
     decisions = classifier.decide(scores, judged.thresholds)

@@ -10,7 +10,7 @@ from PIL import Image
 from fracturelib._io.files import cache_dir
 from fracturelib.curate.duplicates import MANY, Copies, candidate_pairs, copies_in, find_copies, white_proportion
 from fracturelib.curate.keypoints import _look, digest_of, look_at
-from fracturelib.curate.registration import CHANGES, Registration, alike_both_ways, changed_points, register
+from fracturelib.curate.registration import CHANGES, Registration, alike_both_ways, changed_points, register_each
 from tests.conftest import ROOT
 from tests.copies import KINDS, altered, planted, rotated
 from tests.radiographs import radiograph, save
@@ -115,7 +115,7 @@ def test_descriptors_under_mirror_and_inversion(tmp_path: Path, change: tuple[bo
     other = image[:, ::-1] if mirrored else image
     other = 255 - other if inverted else other
     a, b = look_at([save(image, tmp_path / "a.png"), save(np.ascontiguousarray(other), tmp_path / "b.png")])
-    meeting = register(a, b)
+    (meeting,) = register_each(a, [b])
     assert meeting is not None and meeting.is_copy
     assert (meeting.mirrored, meeting.inverted) == (mirrored, inverted)
     assert abs(meeting.degrees) < 1 and meeting.scale == pytest.approx(1, abs=0.01)
@@ -221,7 +221,7 @@ def test_black_corners_do_not_make_copies_unlike(some_images: list[Path], tmp_pa
         with Image.open(path) as opened:
             image = np.asarray(opened.convert("L"))
         a, b = look_at([path, save(rotated(image, 12, expand=False), tmp_path / f"{i}.png")])
-        meeting = register(a, b)
+        (meeting,) = register_each(a, [b])
         assert meeting is not None and meeting.is_copy
         likeness.append(meeting.likeness)
     assert min(likeness) > 0.85 and np.median(likeness) > 0.95

@@ -155,6 +155,13 @@ def test_a_busy_server_is_asked_again(tmp_path: Path) -> None:
         assert len(server.requests) == 3
 
 
+def test_a_server_that_stays_busy_is_one_line(tmp_path: Path) -> None:
+    with serving(archive(), [503] * 9) as (server, release):
+        with pytest.raises(InputError, match=r"3 times \(the server says 503 Service Unavailable\)") as caught:
+            fetch(tmp_path / "data", release)
+        assert "\n" not in str(caught.value) and len(server.requests) == 3
+
+
 def test_an_answer_without_end_is_thrown_away(tmp_path: Path) -> None:
     with serving(archive(), ["endless"]) as (server, release):
         with pytest.raises(InputError, match=r"sent [\d,]+ bytes with MD5 .*; expected .* MD5"):

@@ -185,14 +185,6 @@ def test_byte_identical_images_share_a_group(tmp_path: Path) -> None:
     assert len(copies) == 11 and copies["group"].nunique() == 1 and copies["split"].nunique() == 1
 
 
-def test_a_hook_joins_groups(tmp_path: Path) -> None:
-    plain_folder(tmp_path, splits={"in": 10})
-    out = tmp_path / "out"
-    import_dataset(tmp_path / "in", out, merge_groups=lambda paths, groups: [g[-5:] for g in groups], progress=False)
-    frame = load_manifest(out)
-    assert frame["group"].nunique() == 10 and frame.groupby("group")["split"].nunique().max() == 1
-
-
 def test_a_leak_in_the_source_is_said(tmp_path: Path) -> None:
     folder = plain_folder(tmp_path / "in", splits={"train": 3, "val": 3})
     shutil.copy(folder / "train" / "fractured" / "image000.jpg", folder / "val" / "fractured" / "again.jpg")
@@ -224,7 +216,7 @@ def test_runs_of_consecutive_numbers() -> None:
     numbers = [1, 2, 3, 5, 6, 7, 8, *range(20, 50)]
     regions = ["hand", "hand", "hip", "hip", "hip", "hand", "hand", *["leg"] * 30]
     names = pd.Series([f"IMG{n:07d}.jpg" for n in numbers])
-    groups = consecutive_groups(names, pd.Series(regions), longest=12)
+    groups = consecutive_groups(names, pd.Series(regions))
     found = [len(g) for _, g in groups.groupby(groups)]
     assert found == [2, 1, 2, 2, 12, 12, 6] and groups.iloc[0] == groups.iloc[1] == "IMG0000001"
 

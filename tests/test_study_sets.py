@@ -92,15 +92,10 @@ def test_arrays_that_are_no_stacks_are_not_taken_for_studies(tmp_path: Path) -> 
 
 def test_studies_are_loaded_with_their_slices(tmp_path: Path) -> None:
     write_set(tmp_path, manifest=True)
-    studies, there, table = load_studies(tmp_path, "train")
+    studies, table = load_studies(tmp_path, "train")
     assert studies.shape == (8, 9, 64, 64) and studies.dtype == np.uint8
-    assert there.sum(axis=1).tolist() == table["slices"].tolist() and not studies[~there].any()
-    first = read_study(tmp_path / table.at[0, "file"]).pixels
-    assert np.array_equal(studies[0][there[0]], first)
-    smaller, _, _ = load_studies(tmp_path, "val", size=32, field_mm=32)
-    assert smaller.shape == (8, 9, 32, 32)
-    one = read_study(tmp_path / load_manifest(tmp_path).query("split == 'val'").iloc[0]["file"]).pixels
-    assert np.array_equal(smaller[0][: len(one)], one[:, 16:48, 16:48])  # 32 mm of 1 mm each, about the centre
+    for study, file, slices in zip(studies, table["file"], table["slices"], strict=True):
+        assert np.array_equal(study[:slices], read_study(tmp_path / file).pixels) and not study[slices:].any()
     with pytest.raises(InputError, match="split is 'all'; expected one of train, val, test"):
         load_studies(tmp_path, "all")
 
@@ -113,7 +108,7 @@ def test_truth_is_loaded_like_its_studies(tmp_path: Path) -> None:
         mask[slices // 2, 20:30, 20:30] = True
         np.savez_compressed(tmp_path / "masks" / f"{Path(file).stem}.npz", mask=mask)
     assert read_folder(tmp_path).others == []
-    studies, _, rows = load_studies(tmp_path, "test")
+    studies, rows = load_studies(tmp_path, "test")
     truth = load_truth(tmp_path, rows, studies.shape[1:])
     assert truth.shape == studies.shape and truth.sum(axis=(1, 2, 3)).tolist() == [100] * len(rows)
     (tmp_path / "masks" / f"{Path(rows.at[0, 'file']).stem}.npz").unlink()
@@ -121,20 +116,22 @@ def test_truth_is_loaded_like_its_studies(tmp_path: Path) -> None:
         load_truth(tmp_path, rows, studies.shape[1:])
 
 
-def test_resampling_keeps_millimetres() -> None:
+@pytest.mark.parametrize("side", [50, 200])
+def test_resampling_keeps_proportions(side: int) -> None:
     pixels = np.zeros((5, 100, 80), np.uint8)
-    pixels[:, 40:60, 30:50] = 200  # 20 x 20 pixels of 0.5 mm about the centre: 10 x 10 mm
-    square = resample_study(Study(pixels, pixel_mm=0.5), shape=(64, 64), field_mm=32)
-    assert square.shape == (5, 64, 64)
-    inside = square[2] > 100
-    assert inside.sum() == pytest.approx(400, rel=0.05)  # 10 x 10 mm of 0.5 mm each
-    assert np.argwhere(inside).mean(axis=0) == pytest.approx([31.5, 31.5], abs=0.6)
+    pixels[:, 40:60, 30:50] = 200  # about the centre
+    square = resample_study(Study(pixels), shape=(side, side))
+    assert square.shape == (5, side, side)
+    inside = np.argwhere(square[2] > 100)
+    assert len(inside) == pytest.approx((0.2 * side) ** 2, rel=0.1)
+    assert inside.mean(axis=0) == pytest.approx(2 * [(side - 1) / 2], abs=0.6)
+
+
+def test_slices_are_interpolated() -> None:
     fewer = resample_study(
         Study(np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((16, 16), "u1")), shape=(3, 16, 16)
     )
     assert fewer[:, 8, 8].tolist() == [0, 2, 4]
-    with pytest.raises(InputError, match=r"field_mm is -1; expected a length"):
-        resample_study(Study(pixels), shape=(8, 8), field_mm=-1)
 
 
 def test_a_window_is_that_of_the_whole_study() -> None:

@@ -24,7 +24,7 @@ OF_NUMBERS = ("label", "score", "width", "height")  # also where they are kept a
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
-def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None = None) -> pd.DataFrame:
+def read_table(path: str | Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table separated by commas, semicolons or tabs; UTF-8 or UTF-16 with or without a mark, or Windows-1252.
 
     Parameters
@@ -33,8 +33,6 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
     text : sequence of str
         Columns to keep as they are written; the others become numbers where all of their values are, or words such as
         NA, which are then missing.
-    name : str, optional
-        What messages call the table; its path if not given.
 
     Returns
     -------
@@ -49,7 +47,7 @@ def read_table(path: str | Path, *, text: Sequence[str] = (), name: str | None =
         are longer than its header.
     """
     path = Path(path)
-    name = printable(name or path)
+    name = printable(path)
     if not path.is_file():
         raise InputError(f"{name}: {'not a file' if path.exists() else 'no such file'}; expected a table")
     if path.stat().st_size > MAX_BYTES:

@@ -255,11 +255,8 @@ def judge_function(
         The first that returns what the reader's returned, in every case, explains it.
     tolerance : float
     """
-    if not callable(function):
-        not_yet(f"a function is expected; this is a {type(function).__name__}")
-    found = {name: called(function, f"on {name}", *arguments) for name, arguments in cases.items()}
-    if all(value is None or value is ... for value in found.values()):
-        raise UntriedError
+    results = outcomes(function, ((f"on {name}", *arguments) for name, arguments in cases.items()))
+    found = dict(zip(cases, results, strict=True))
     expected = {name: truth(*copy.deepcopy(arguments)) for name, arguments in cases.items()}
     differing = [name for name in cases if not same(found[name], expected[name], tolerance)]
     if not differing:
@@ -272,7 +269,17 @@ def judge_function(
     not_yet(f"it returns something else on {differing[0]}")
 
 
-def called(function: Callable[..., Any], where: str, *arguments: Any) -> Any:
+def outcomes(function: object, calls: Iterable[tuple[Any, ...]], expected: str = "a function") -> list[Any]:
+    """What a reader's function returns for each (where, *arguments); untried if it never returns anything."""
+    if not callable(function):
+        not_yet(f"{expected} is expected; this is a {type(function).__name__}")
+    results = [_called(function, where, *arguments) for where, *arguments in calls]
+    if all(result is None or result is ... for result in results):
+        raise UntriedError
+    return results
+
+
+def _called(function: Callable[..., Any], where: str, *arguments: Any) -> Any:
     """What a reader's function returns; words if it stops, or changes what it is given."""
     passed = copy.deepcopy(arguments)
     try:

@@ -10,8 +10,6 @@ from scipy.special import expit, logit
 
 from fracturelib.checks.answers import (
     Reply,
-    UntriedError,
-    called,
     choice,
     exercise,
     judge_choice,
@@ -20,6 +18,7 @@ from fracturelib.checks.answers import (
     near,
     not_yet,
     number,
+    outcomes,
     proportion,
     right,
     sides,
@@ -125,13 +124,9 @@ def _judge_sentence(sentence: object, may_be_said: Mapping[str, str], seen: str)
 @exercise("4.2")
 def calibrated_twin(function: object, *, test: pd.DataFrame) -> Reply:
     """A function of scores and a generator that draws the labels of a perfectly calibrated classifier."""
-    if not callable(function):
-        not_yet(f"a function is expected; this is a {type(function).__name__}")
     score = np.r_[np.linspace(0.03, 0.6, 45), np.linspace(0.7, 0.97, 15)]
     seeds = (0, *range(DRAWS))  # the first one twice
-    drawn = [called(function, f"on {len(score)} scores", score, np.random.default_rng(seed)) for seed in seeds]
-    if all(d is None or d is ... for d in drawn):
-        raise UntriedError
+    drawn = outcomes(function, ((f"on {len(score)} scores", score, np.random.default_rng(seed)) for seed in seeds))
     labels = np.array([_as_labels(d, len(score)) for d in drawn])
     _judge_draws(labels[1:], score)
     if (labels[0] != labels[1]).any():

@@ -9,14 +9,13 @@ from scipy.stats import ks_2samp
 
 from fracturelib.checks.answers import (
     Reply,
-    UntriedError,
-    called,
     exercise,
     judge_function,
     judge_number,
     near,
     not_yet,
     number,
+    outcomes,
     proportion,
     right,
 )
@@ -168,11 +167,7 @@ def widest_gap(function: object) -> Reply:
 
 
 def _changed(function: object, score: Scores) -> Scores:
-    if not callable(function):
-        not_yet(f"a function of the scores is expected; this is a {type(function).__name__}")
-    result = called(function, "on home's scores", score)
-    if result is None or result is ...:
-        raise UntriedError
+    (result,) = outcomes(function, [("on home's scores", score)], expected="a function of the scores")
     try:
         found = np.asarray(result, float)
     except (TypeError, ValueError):

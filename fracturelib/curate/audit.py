@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fracturelib._io.files import printable
 from fracturelib._io.words import STUDY, WORDS
 from fracturelib.curate.duplicates import Copies, find_copies
 from fracturelib.curate.findings import Audit, CopyLookUp
-from fracturelib.curate.folder import Source, check_boxes, read_source_folder
+from fracturelib.curate.folder import check_boxes, read_source_folder
 from fracturelib.curate.keypoints import PLAIN, Look, look_at
 from fracturelib.curate.shortcuts import Shortcut, find_shortcuts, number_in_name
 from fracturelib.curate.study_copies import find_study_copies
 from fracturelib.curate.study_looks import StudyLook, look_at_studies
-from fracturelib.data.found import Problem
+from fracturelib.data.found import Found, Problem
 from fracturelib.data.groups import joined
 from fracturelib.data.pixels import noted
 
@@ -35,9 +36,9 @@ def audit_folder(folder: str | Path, *, progress: bool = False, seed: int = 0) -
     """
     source = read_source_folder(folder)
     looks, copies = _looked(source, progress)
-    said = {file: look.notes for file, look in zip(source.images["file"], looks, strict=True)}
     labels_too = LABELS_TOO if source.noun == STUDY else ()
-    images = _table(source.images, looks, copies)
+    images = _table(source, looks, copies)
+    said = {file: look.notes for file, look in zip(images["file"], looks, strict=True)}
     problems = [*_broken(images, looks), *check_boxes(source, list(images["width"]), list(images["height"]))]
     groups = copies.groups
     split, label = images["split"].to_numpy(), images["label"].to_numpy(dtype=float, na_value=np.nan)
@@ -58,12 +59,13 @@ def audit_folder(folder: str | Path, *, progress: bool = False, seed: int = 0) -
     )
 
 
-def _looked(source: Source, progress: bool) -> tuple[Sequence[Look | StudyLook], Copies]:
+def _looked(source: Found, progress: bool) -> tuple[Sequence[Look | StudyLook], Copies]:
     """Every file looked at, and the copies among them."""
+    paths = list(source.images["path"])
     if source.noun == STUDY:
-        studies = look_at_studies(source.paths, progress=progress)
+        studies = look_at_studies(paths, progress=progress)
         return studies, find_study_copies(studies, progress=progress)
-    looks = look_at(source.paths, progress=progress)
+    looks = look_at(paths, progress=progress)
     return looks, find_copies(looks, progress=progress)
 
 
@@ -72,11 +74,13 @@ def _figures(looks: Sequence[Look | StudyLook]) -> list[str]:
     return list(looks[0].names) if looks else list(PLAIN)
 
 
-def _table(images: pd.DataFrame, looks: Sequence[Look | StudyLook], copies: Copies) -> pd.DataFrame:
+def _table(source: Found, looks: Sequence[Look | StudyLook], copies: Copies) -> pd.DataFrame:
+    images = source.images.assign(file=source.images["file"].map(printable))
     plain = pd.DataFrame(np.array([look.plain for look in looks]), columns=_figures(looks))
     readable = [not look.reason for look in looks]
     first = images[["file", "split", "label", "group"]].assign(copy_group=copies.group, readable=readable)
-    rest = images.drop(columns=["file", "split", "label", "group"])
+    known = ["path", "name", "file", "split", "label", "group", "width", "height"]
+    rest = images.drop(columns=[*known, *["slices"] * (source.noun == STUDY)], errors="ignore")
     rest = rest.rename(columns={c: f"{c} (table)" for c in rest.columns if c in (*OWN, *plain.columns)})
     return pd.concat([first, plain, rest], axis=1)
 

@@ -30,7 +30,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import isfinite
 from typing import Any
 
 import cv2
@@ -39,6 +38,7 @@ import pandas as pd
 from fracturelib._io.files import json_mark, printable
 from fracturelib._io.pages import beginning, inlined, page
 from fracturelib.curate.findings import PLAINLY, Audit, copy_groups, copy_lines, problem_line
+from fracturelib.metrics._format import plain
 
 VERSION = 2
 
@@ -64,9 +64,9 @@ def to_dict(audit: Audit) -> dict[str, Any]:
         "leaks": len(audit.leaks),
         "contradictions": len(audit.contradictions),
         "shared_patients": list(audit.shared_patients),
-        "lookup": _finite(asdict(audit.lookup)) if audit.lookup else None,
+        "lookup": plain(asdict(audit.lookup)) if audit.lookup else None,
         "shortcuts": [
-            _finite(
+            plain(
                 {"name": s.name, "kind": s.kind, "auc": s.auc.value, "low": s.auc.low, "high": s.auc.high}
                 | {"images": s.images, "describes": s.describes, "suspect": s.suspect}
             )
@@ -81,10 +81,6 @@ def to_dict(audit: Audit) -> dict[str, Any]:
 def to_json(audit: Audit) -> str:
     """`to_dict` as text."""
     return json.dumps(to_dict(audit), indent=1, allow_nan=False) + "\n"
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in row.items()}
 
 
 def to_html(audit: Audit) -> str:

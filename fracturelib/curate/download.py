@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from requests.adapters import HTTPAdapter
 from tqdm.auto import tqdm
-from urllib3.util import Retry
 
 from fracturelib._io.files import InputError, atomic_path, printable, require_place
 from fracturelib.curate.archive import unzip
 
 CHUNK = 1 << 18
+BUSY = (429, 500, 502, 503, 504)  # what a server says that may answer later
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,9 @@ def _download(release: Release, target: Path, *, progress: bool, attempts: int, 
     """Fetch into target.part, as often as it takes, and let it be `target` when its MD5 is right."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    with _session(attempts, backoff) as session:
+    with requests.Session() as session:
+        # As it is: packed for the way, a few bytes could unpack to many before they are counted.
+        session.headers.update({"User-Agent": "fracturelib", "Accept-Encoding": "identity"})
         for attempt in range(attempts):
             try:
                 _continue(session, release, part, progress)
@@ -137,25 +138,6 @@ def _download(release: Release, target: Path, *, progress: bool, attempts: int, 
     part.replace(target)
 
 
-def _session(attempts: int, backoff: float) -> requests.Session:
-    """A session that waits and asks again when the server is busy."""
-    retry = Retry(
-        total=attempts,
-        connect=0,
-        read=0,
-        backoff_factor=backoff,
-        status_forcelist=(429, 500, 502, 503, 504),
-        raise_on_status=False,
-        respect_retry_after_header=False,  # which may name a day next year
-    )
-    session = requests.Session()
-    # As it is: packed for the way, a few bytes could unpack to many before they are counted.
-    session.headers.update({"User-Agent": "fracturelib", "Accept-Encoding": "identity"})
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(max_retries=retry))
-    return session
-
-
 def _continue(session: requests.Session, release: Release, part: Path, progress: bool) -> None:
     """Go on after the bytes that are there; begin anew if the server cannot."""
     have = part.stat().st_size if part.is_file() else 0
@@ -164,9 +146,10 @@ def _continue(session: requests.Session, release: Release, part: Path, progress:
     headers = {"Range": f"bytes={have}-"} if have else {}
     with session.get(release.url, headers=headers, stream=True, timeout=(10, 60)) as response:
         if response.status_code not in (200, 206):
-            raise InputError(
-                f"{release.url}: the server says {response.status_code} {response.reason}; expected the published file"
-            )
+            said = f"the server says {response.status_code} {response.reason}"
+            if response.status_code in BUSY:
+                raise requests.ConnectionError(said)
+            raise InputError(f"{release.url}: {said}; expected the published file")
         if response.status_code == 200:
             have = 0
         free = shutil.disk_usage(part.parent).free

@@ -170,12 +170,12 @@ class Worded(Protocol):
         """Descriptors of the points."""
 
 
-def signatures(looks: Sequence[Worded], *, seed: int = 0) -> Floats:
+def signatures(looks: Sequence[Worded]) -> Floats:
     """One vector an image, unit length, near for images that share points: VLAD (Jegou et al. 2010), (n, d) float32.
 
     Its words are learnt from the images themselves.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     each = max(4, 30_000 // len(looks))
     sample = np.concatenate([alike_both_ways(_some(look.words, each, rng)) for look in looks])
     mean = sample.mean(axis=0)

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,7 +37,6 @@ from fracturelib.data.volumes import stem
 
 __all__ = ["ImportReport", "import_dataset", "joined", "split_by_group", "turn", "unzip", "write_coco"]
 IMPORT_FILE = "import.json"
-MergeGroups = Callable[[Sequence[Path], Sequence[str]], Sequence[str]]
 WORKING = (  # columns for the import only
     "path", "name", "key", "import_copy", "import_contrast", "import_bytes", "import_group", "import_decided",
 )  # fmt: skip
@@ -86,7 +85,6 @@ def import_dataset(
     group_pattern: str | None = None,
     splits: Path | None = None,
     listed_only: bool = False,
-    merge_groups: MergeGroups | None = None,
     drop: Drop = Drop(),  # noqa: B008, it cannot change
     progress: bool = True,
 ) -> ImportReport:
@@ -112,8 +110,6 @@ def import_dataset(
         others that it names stay whatever `drop` says, and are in the groups of its column group, if any.
     listed_only : bool
         Leave out also the images that the table does not name: the very images that a checkpoint was judged on.
-    merge_groups : callable, optional
-        (paths, groups) -> groups: joins more groups, after those that hold copies of one radiograph were joined.
     drop : Drop
         What to leave out besides images that cannot be read; all that is left out is listed in `left_out.csv`.
     progress : bool
@@ -136,7 +132,7 @@ def import_dataset(
         signature = _signature(found, options=options)
         if (earlier := _earlier(out, signature, WORDS[found.noun])) is not None:
             return earlier
-        chosen = _chosen(source, found, table, drop, merge_groups, progress=progress)
+        chosen = _chosen(source, found, table, drop, progress=progress)
         return _write(found, _with_splits(chosen, found, seed), out, signature, progress=progress)
 
 
@@ -164,15 +160,7 @@ def _require_out(source: Path, out: Path) -> None:
         require_place(out)
 
 
-def _chosen(
-    source: Path,
-    found: Found,
-    table: SplitTable | None,
-    drop: Drop,
-    merge_groups: MergeGroups | None,
-    *,
-    progress: bool,
-) -> _Chosen:
+def _chosen(source: Path, found: Found, table: SplitTable | None, drop: Drop, *, progress: bool) -> _Chosen:
     """What is left of what was found: what can be read, what a table does not leave out, and what `drop` leaves."""
     many = WORDS[found.noun].many
     if found.noun == STUDY:
@@ -190,7 +178,7 @@ def _chosen(
         images = images.assign(import_copy=range(len(images)))  # the table leaves nothing for copies to decide
     elif "import_copy" not in images:
         images = with_copies(images, progress=progress)
-    groups = _merged(images, merge_groups)
+    groups = joined(list(images["group"].astype(str)), list(images["import_copy"].astype(str)))
     images["group"] = _hosted(groups, list(images["import_group"])) if decides else groups
     images, dropped = repaired(images, found.annotations, drop, stay=stay)
     if images.empty:
@@ -319,12 +307,6 @@ def _decodable(images: pd.DataFrame, progress: bool) -> tuple[pd.DataFrame, list
     for i, name in enumerate(("width", "height", "import_contrast", "import_bytes")):
         readable[name] = values[:, i] if name == "import_contrast" else values[:, i].astype(np.int64)
     return readable, left_out, noted(dict(sorted(notes.items())))
-
-
-def _merged(images: pd.DataFrame, merge_groups: MergeGroups | None) -> list[str]:
-    """Groups, joined where two hold copies of one radiograph, and where `merge_groups` says so."""
-    groups = joined(list(images["group"].astype(str)), list(images["import_copy"].astype(str)))
-    return list(merge_groups(list(images["path"]), groups)) if merge_groups else groups
 
 
 def _hosted(groups: list[str], listed: list[str]) -> list[str]:

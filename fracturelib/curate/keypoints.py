@@ -182,9 +182,9 @@ def trimmed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image
 
 
-def shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image with its long side `SIDE`."""
-    scale = SIDE / max(image.shape)
+def shrunk(image: NDArray[np.uint8], side: int = SIDE) -> NDArray[np.uint8]:
+    """The image with such a long side."""
+    scale = side / max(image.shape)
     size = max(8, round(image.shape[1] * scale)), max(8, round(image.shape[0] * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=how), np.uint8)

@@ -95,13 +95,8 @@ class Registration:
         return float((1.01 - self.likeness) * off)
 
 
-def register(a: Look, b: Look) -> Registration | None:
-    """How a lies upon b, if they share enough points; else None."""
-    return register_each(a, [b])[0]
-
-
 def register_each(a: Look, others: Sequence[Look]) -> list[Registration | None]:
-    """How a lies upon each of the others."""
+    """How a lies upon each of the others, if the two share enough points; else None."""
     ours = unit(alike_both_ways(a.words))
     found = [by_points(a, ours, b) for b in others]
     return [
@@ -110,9 +105,9 @@ def register_each(a: Look, others: Sequence[Look]) -> list[Registration | None]:
     ]
 
 
-def is_worth_it(meeting: Registration, least: float = LEAST_SHARE) -> bool:
+def is_worth_it(meeting: Registration) -> bool:
     """Whether enough points meet, in a way in which images are changed, to look closer."""
-    return meeting.share >= least and _stretch(meeting) <= MOST_STRETCH
+    return meeting.share >= LEAST_SHARE and _stretch(meeting) <= MOST_STRETCH
 
 
 def _stretch(meeting: Registration) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fracturelib._io.files import InputError, printable
 from fracturelib._io.threads import in_threads
-from fracturelib.curate.keypoints import digest_of, points_of
+from fracturelib.curate.keypoints import digest_of, points_of, shrunk
 from fracturelib.data.dicom_series import series_files
 from fracturelib.data.study import Study, to_grey
 from fracturelib.data.volumes import read_sagittal
@@ -121,10 +121,7 @@ def _shrunk(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
         alive = np.flatnonzero(np.ptp(grey, axis=others) > 0)
         if len(alive):
             grey = np.take(grey, np.arange(alive[0], alive[-1] + 1), axis=axis)
-    scale = SIDE / max(grey.shape[1:])
-    size = max(8, round(grey.shape[2] * scale)), max(8, round(grey.shape[1] * scale))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.stack([cv2.resize(np.ascontiguousarray(one), size, interpolation=how) for one in grey]).astype(np.uint8)
+    return np.stack([shrunk(one, SIDE) for one in grey])
 
 
 def _plain(grey: NDArray[np.uint8], size: int) -> NDArray[np.float64]:

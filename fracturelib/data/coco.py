@@ -97,16 +97,18 @@ def read_coco(path: Path) -> Coco:
             result.faults.append((name, fault))
         if instance is not None:
             result.found.setdefault(name, []).append(instance)
-    result.note = _note(path, [n for i, n in called.items() if i in taken], passed)
+    kept = [name for number, name in called.items() if number in taken]
+    result.note = taken_note(f"{path.name}: categories", "category", kept, passed)
     return result
 
 
-def _note(path: Path, taken: list[str], passed: Counter[str]) -> str:
+def taken_note(what: str, one: str, taken: Sequence[str], passed: Counter[str]) -> str:
+    """Which categories or classes were taken as fractures and which not; empty if all were."""
     if not passed:
         return ""
     names = ", ".join(f"{printable(name)} ({n})" for name, n in passed.most_common(5))
-    kept = ", ".join(map(printable, sorted(set(taken)))) or "none, since no category means fracture"
-    return f"{path.name}: categories taken as fractures: {kept}; not taken: {names}{' ...' if len(passed) > 5 else ''}"
+    kept = ", ".join(map(printable, sorted(set(taken)))) or f"none, since no {one} means fracture"
+    return f"{what} taken as fractures: {kept}; not taken: {names}{' ...' if len(passed) > 5 else ''}"
 
 
 def _id(value: Any) -> str:

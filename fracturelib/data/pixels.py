@@ -33,17 +33,14 @@ class Decoded:
     notes: tuple[str, ...] = ()
 
 
-def noted(
-    notes: Mapping[str, Sequence[str]], *, shown: int = 3, nouns: tuple[str, str] = ("image", "images")
-) -> list[str]:
+def noted(notes: Mapping[str, Sequence[str]], *, nouns: tuple[str, str] = ("image", "images")) -> list[str]:
     """One line for each kind of note, with how many images have it and some of their names: file -> its notes."""
     files: dict[str, list[str]] = {}
     for file, said in notes.items():
         for note in said:
             files.setdefault(note, []).append(printable(file))
     return [
-        f"{len(named)} {nouns[len(named) > 1]}: {note} ({', '.join(named[:shown])}"
-        f"{', ...' if len(named) > shown else ''})"
+        f"{len(named)} {nouns[len(named) > 1]}: {note} ({', '.join(named[:3])}{', ...' if len(named) > 3 else ''})"
         for note, named in files.items()
     ]
 

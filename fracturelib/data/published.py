@@ -189,13 +189,13 @@ def _ones(found: Found, path: Path, rows: pd.DataFrame, column: str) -> pd.array
     return pd.array(values.where(rows["known"] & values.isin([0, 1])), dtype="Int64")
 
 
-def consecutive_groups(names: pd.Series, regions: pd.Series, *, longest: int = LONGEST_RUN) -> pd.Series:
-    """One group for each run of consecutive numbers of one region, cut after `longest`; named after its first image."""
+def consecutive_groups(names: pd.Series, regions: pd.Series) -> pd.Series:
+    """One group for each run of consecutive numbers of one region, of at most `LONGEST_RUN`; named after its first."""
     frame = pd.DataFrame({"name": names, "region": regions})
     frame["number"] = pd.to_numeric(frame["name"].str.extract(r"(\d+)", expand=False), errors="coerce").fillna(-1)
     frame = frame.sort_values(["number", "name"])
     begins = (frame["number"].diff() != 1) | (frame["region"] != frame["region"].shift())
     place = frame.groupby(begins.cumsum()).cumcount()
-    begins |= place % longest == 0
+    begins |= place % LONGEST_RUN == 0
     first = frame["name"].where(begins).ffill()
     return first.reindex(names.index).map(lambda name: Path(name).stem)

@@ -1,7 +1,6 @@
-"""A split of a study set as one array: studies of different lengths, with a mask that says which slices are there."""
+"""A split of a study set as one array: studies of different lengths, padded with black slices."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,8 @@ from fracturelib._io.threads import in_threads
 from fracturelib._io.words import STUDY
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.labels import SPLITS
-from fracturelib.data.study import resample_study
 from fracturelib.data.study_sets import MASKS, is_study_set
-from fracturelib.data.volumes import read_study, stem, study_input
+from fracturelib.data.volumes import stem, study_input
 from fracturelib.data.walk import walk_folder
 
 
@@ -33,10 +31,8 @@ def holds_studies(folder: str | Path) -> bool:
     return is_study_set(walk_folder(folder))
 
 
-def load_studies(
-    folder: str | Path, split: str, *, size: int | None = None, field_mm: float | None = None, progress: bool = False
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_], pd.DataFrame]:
-    """The studies of a split, each with the slices that it has, padded with black ones to the longest.
+def load_studies(folder: str | Path, split: str) -> tuple[NDArray[np.uint8], pd.DataFrame]:
+    """The studies of a split, as `load_volumes` gives them in squares of their longest side, and their table.
 
     Parameters
     ----------
@@ -44,20 +40,10 @@ def load_studies(
         A study set: with a `manifest.csv`, or `train/` and `val/` with class folders.
     split : str
         train, val or test.
-    size : int, optional
-        Side of the slices, in pixels, which become squares. If not given, they stay as they are where they are all
-        alike, and become squares of the longest side where they are not.
-    field_mm : float, optional
-        Side of the square that is cut out about the centre, in mm, where a study says how large its pixels are
-        (`resample_study`).
-    progress : bool
-        Show a bar.
 
     Returns
     -------
-    studies : (n, slices, height, width) uint8
-    there : (n, slices) bool
-        Which slices are those of the study; the others are padding, after them.
+    studies : (n, slices, size, size) uint8
     table : DataFrame
         n rows, as `load_manifest`: file, split, label, group and what else is known.
 
@@ -73,11 +59,10 @@ def load_studies(
     ...     for i, name in enumerate(("Whole", "Torn")):
     ...         (Path(folder) / "train" / name).mkdir(parents=True)
     ...         np.save(Path(folder) / "train" / name / "a.npy", np.ones((18 + i, 32, 32), np.uint8))
-    ...     studies, there, table = load_studies(folder, "train")
-    >>> studies.shape, there.sum(axis=1).tolist(), table["label"].tolist()
+    ...     studies, table = load_studies(folder, "train")
+    >>> studies.shape, table["slices"].tolist(), table["label"].tolist()
     ((2, 19, 32, 32), [19, 18], [1, 0])
     """
-    folder = Path(folder)
     if split not in SPLITS:
         raise InputError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
     frame = load_manifest(folder)
@@ -85,29 +70,8 @@ def load_studies(
     if frame.attrs["noun"] != STUDY or table.empty:
         what = "has no study in " + split if frame.attrs["noun"] == STUDY else "holds images, not studies"
         raise InputError(f"{printable(folder)}: {what}; expected a study set with some in {split}")
-    shape = _shape(table, field_mm) if size is None else (size, size)
-    mm = list(table["pixel_mm"].astype(float)) if "pixel_mm" in table else [float("nan")] * len(table)
-    paths = [folder / file for file in table["file"]]
-    read = in_threads(
-        lambda one: _resampled(one[0], one[1], shape, field_mm), list(zip(paths, mm, strict=True)),
-        desc="reading", unit="study", progress=progress,
-    )  # fmt: skip
-    return *padded(list(read)), table
-
-
-def _resampled(path: Path, pixel_mm: float, shape: tuple[int, int], field_mm: float | None) -> NDArray[np.uint8]:
-    """A study in another matrix; `pixel_mm` is what a table says of it, where it does not say so itself."""
-    study = read_study(path)
-    known = study.pixel_mm if np.isfinite(study.pixel_mm) else pixel_mm
-    return resample_study(replace(study, pixel_mm=known), shape=shape, field_mm=field_mm)
-
-
-def _shape(table: pd.DataFrame, field_mm: float | None) -> tuple[int, int]:
-    """Height and width of slices that are to stay as they are; of the largest square where they are not alike."""
-    sides = table[["height", "width"]].to_numpy()
-    if field_mm is None and (sides == sides[0]).all():
-        return int(sides[0, 0]), int(sides[0, 1])
-    return int(sides.max()), int(sides.max())
+    size = int(table[["height", "width"]].to_numpy().max())
+    return load_volumes(folder, list(table["file"]), size=size)[0], table
 
 
 def load_volumes(
@@ -145,25 +109,22 @@ def load_volumes(
         desc="reading", unit="study", progress=progress,
     )  # fmt: skip
     slices, notes = zip(*read, strict=True)
-    return padded(list(slices))[0], dict(zip(files, notes, strict=True))
+    return padded(list(slices)), dict(zip(files, notes, strict=True))
 
 
-def padded(studies: list[NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Studies of several lengths as one array, (n, S, h, w), and which of its slices are theirs, (n, S) bool.
+def padded(studies: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Studies of several lengths as one array, (n, S, h, w), with black slices after those of the shorter ones.
 
     Examples
     --------
-    >>> array, there = padded([np.ones((2, 4, 4), np.uint8), np.ones((3, 4, 4), np.uint8)])
-    >>> array.shape, there.tolist()
-    ((2, 3, 4, 4), [[True, True, False], [True, True, True]])
+    >>> array = padded([np.ones((2, 4, 4), np.uint8), np.ones((3, 4, 4), np.uint8)])
+    >>> array.shape, array.max(axis=(2, 3)).tolist()
+    ((2, 3, 4, 4), [[1, 1, 0], [1, 1, 1]])
     """
-    longest = max(map(len, studies))
-    array = np.zeros((len(studies), longest, *studies[0].shape[1:]), studies[0].dtype)
-    there = np.zeros((len(studies), longest), bool)
+    array = np.zeros((len(studies), max(map(len, studies)), *studies[0].shape[1:]), studies[0].dtype)
     for place, study in enumerate(studies):
         array[place, : len(study)] = study
-        there[place, : len(study)] = True
-    return array, there
+    return array
 
 
 def load_truth(folder: str | Path, table: pd.DataFrame, shape: tuple[int, int, int]) -> NDArray[np.bool_]:

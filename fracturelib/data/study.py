@@ -101,19 +101,14 @@ def square_pixels(
     return np.stack(resized), min(row_mm, column_mm)
 
 
-def resample_study(
-    study: Study, *, shape: tuple[int, int] | tuple[int, int, int], field_mm: float | None = None
-) -> NDArray[np.uint8]:
-    """A study in another matrix, cropped or padded about its centre to a square of so many millimetres.
+def resample_study(study: Study, *, shape: tuple[int, int] | tuple[int, int, int]) -> NDArray[np.uint8]:
+    """A study in another matrix, about its centre; its longer side fills that of the matrix.
 
     Parameters
     ----------
     study : Study
     shape : (height, width) or (slices, height, width)
         Of the result; without slices, each slice stays. Other numbers of slices are interpolated between neighbours.
-    field_mm : float, optional
-        The longer side of the result, in mm. If not given, or if the study's pixels have no known size, the longer
-        side of the study fills it.
 
     Returns
     -------
@@ -123,25 +118,21 @@ def resample_study(
     Raises
     ------
     InputError
-        If a side is under 1, or `field_mm` is not positive.
+        If a side is under 1.
 
     Examples
     --------
-    >>> study = Study(np.full((20, 256, 256), 9, np.uint8), pixel_mm=0.6)
-    >>> resample_study(study, shape=(128, 128), field_mm=120).shape
+    >>> study = Study(np.full((20, 256, 200), 9, np.uint8))
+    >>> resample_study(study, shape=(128, 128)).shape
     (20, 128, 128)
     """
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise InputError(f"shape is {shape}; expected (height, width) or (slices, height, width), each at least 1")
-    if field_mm is not None and not field_mm > 0:
-        raise InputError(f"field_mm is {field_mm}; expected a length in mm")
     grey = to_grey(study.pixels)
     if len(shape) == 3 and shape[0] != len(grey):
         grey = _between(grey, shape[0])
     height, width = shape[-2:]
-    own = max(grey.shape[1:])
-    seen = own if field_mm is None or not np.isfinite(study.pixel_mm) else field_mm / study.pixel_mm
-    scale = max(height, width) / seen
+    scale = max(height, width) / max(grey.shape[1:])
     if (height, width) == grey.shape[1:] and abs(scale - 1) < 1e-6:
         return grey
     if scale < 1:  # a blur that leaves nothing finer than the new pixels can show

@@ -2,6 +2,7 @@
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import yaml
 
 from fracturelib._io.files import InputError, printable
-from fracturelib.data.coco import MAX_POINTS, Annotation, box_of
+from fracturelib.data.coco import MAX_POINTS, Annotation, box_of, taken_note
 from fracturelib.data.decode import image_size
 from fracturelib.data.labels import means_fracture, place_of_split, plain, split_of
 from fracturelib.data.pixels import one_line
@@ -83,7 +84,9 @@ def read_yolo(walk: Walk, images: Sequence[str], *, published: dict[int, str] | 
         result.labelled.add(image)
         result.files.add(text)
         _read_one(walk, image, text, names[folder], result, counts)
-    result.note = _note(counts)
+    kept = [name for taken, name in counts if taken]
+    passed = Counter({name: number for (taken, name), number in counts.items() if not taken})
+    result.note = taken_note("YOLO labels: classes", "class", kept, passed)
     return result
 
 
@@ -258,13 +261,3 @@ def _instance(values: list[float], width: int, height: int) -> Annotation | None
         points = points[:: math.ceil(len(points) / MAX_POINTS)]
         box = box_of([points])
     return Annotation((points,), box) if box[2] > 0 and box[3] > 0 else None
-
-
-def _note(counts: dict[tuple[bool, str], int]) -> str:
-    left = {name: n for (taken, name), n in counts.items() if not taken}
-    if not left:
-        return ""
-    names = ", ".join(f"{printable(name)} ({n})" for name, n in sorted(left.items(), key=lambda p: -p[1])[:5])
-    kept = ", ".join(sorted(printable(name) for taken, name in counts if taken))
-    kept = kept or "none, since no class means fracture"
-    return f"YOLO labels: classes taken as fractures: {kept}; not taken: {names}{' ...' if len(left) > 5 else ''}"

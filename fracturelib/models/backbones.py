@@ -79,7 +79,7 @@ class LocalizingBackbone(LocalizingNetwork):
     """
 
     def __init__(self, name: str, width: int = 64, closer: bool = False) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         found = _found(name)
         cuts, channels = _cuts(name, [part for _, part in found.parts])
         for number, (start, end) in enumerate(pairwise(cuts), 1):

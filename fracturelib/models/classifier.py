@@ -222,9 +222,7 @@ class Classifier:
         weights = [config.get(name, 1) for name in ("mask_loss_weight", "peak_loss_weight")]
         return hasattr(self.model, "mark") and weights != [0, 0]
 
-    def localize(
-        self, images: NDArray[np.uint8], *, stored: Radiographs | None = None, batch: int = 32
-    ) -> NDArray[np.float32]:
+    def localize(self, images: NDArray[np.uint8], *, stored: Radiographs | None = None) -> NDArray[np.float32]:
         """Where a localizing network sees a fracture: (n, size, size) uint8 -> (n, h', w') float32 in 0..1.
 
         With a closer look, which needs the images as they are `stored`, (n, size, size); both maps count in the cut.
@@ -240,7 +238,7 @@ class Classifier:
                 "trained with outlines"
             )
         model: Any = self.model
-        found = self._marked(model, images, batch)
+        found = self._marked(model, images)
         if self.magnified:
             _, cells = looked(model, images, mean=self.mean, std=self.std)
             each = zip(found, cells, stored or (), strict=True)
@@ -249,10 +247,10 @@ class Classifier:
             raise InputError("the map has values that are not finite; expected numbers in 0..1")
         return np.asarray(expit(found), np.float32)
 
-    def _marked(self, model: Any, images: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
+    def _marked(self, model: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         model.eval()
         with torch.inference_mode():
-            parts = [model.mark(self.tensor(part)).numpy() for part in batches(images, batch)]
+            parts = [model.mark(self.tensor(part)).numpy() for part in batches(images, 32)]
         return np.concatenate(parts) if parts else np.zeros((0, 0, 0), np.float32)
 
     def _closer_map(
@@ -262,7 +260,7 @@ class Classifier:
         height, width = image.shape
         at = corner(*strongest_place(cells, width, height, self.size), width, height)
         model: Any = self.model
-        second = self._marked(model.closer, strongest_cuts([image], cells[None], self.size), 1)[0]
+        second = self._marked(model.closer, strongest_cuts([image], cells[None], self.size))[0]
         large = np.asarray(cv2.resize(whole, (self.size, self.size), interpolation=cv2.INTER_LINEAR), np.float32)
         return with_closer_map(large, second, at, width, height)
 

@@ -41,10 +41,6 @@ def looked_at(localize: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 class LocalizingHeads(nn.Module):
     """What judges the features of an image: a class head, and a head that marks places."""
 
-    def __init__(self, width: int = 64) -> None:
-        super().__init__()
-        self.add_heads(width)
-
     def add_heads(self, width: int, channels: tuple[int, int, int] = (MIDDLE, FINE, CHANNELS)) -> None:
         """Make the heads, for features of so many `channels`; a network draws the weights of its features first."""
         middle, fine, whole = self.channels = channels
@@ -143,7 +139,7 @@ class LocalizingEfficientNet(LocalizingNetwork):
     """
 
     def __init__(self, width: int = 64, closer: bool = False) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         features = Lite0(folded=True)
         self.stage1, self.stage2, self.stage3, self.stage4 = (
             features.stage1, features.stage2, features.stage3, features.stage4,

@@ -92,42 +92,26 @@ class StudyNetwork(nn.Module):
             self.seen, self.gate = nn.Linear(4 * w, 32), nn.Linear(4 * w, 32)
             self.attention = nn.Linear(32, 1)
 
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """Logits of "whole" and "torn" of each study.
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of "whole" and "torn" of each study: those of its slices, weighted.
 
         Parameters
         ----------
         x : (n, s, h, w) float32
             The slices of each study, in the order in which they lie.
-        present : (n, s) bool, optional
-            Which slices there are; those that show anything (`present_slices`) if not given.
 
         Returns
         -------
         (n, 2) float32
         """
-        weights, logits, _ = self.by_slice(x, present)
-        return (weights.unsqueeze(2) * logits).sum(dim=1)  # (n, 2)
-
-    def by_slice(self, x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Weight and logits of each slice that is read; the sum of their products are the study's logits.
-
-        Parameters are those of `forward`.
-
-        Returns
-        -------
-        weights : (n, k) float32
-            0..1, with the sum 1.
-        logits : (n, k, 2) float32
-        places : (n, k) int64
-            Which slices they are. Studies with fewer than k are filled up with others, of weight 0.
-        """
-        places, read = self.places(x, present)
+        places, read = self.places(x)
         features, logits = self.each_slice(x.gather(1, places[:, :, None, None].expand(-1, -1, *x.shape[2:])))
-        return self.weights(features, logits, read), logits, places
+        return (self.weights(features, logits, read).unsqueeze(2) * logits).sum(dim=1)  # (n, 2)
 
-    def places(self, x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def places(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Which slices are read: places (n, k) int64, and which of these do not merely fill up, (n, k) bool.
+
+        Studies with fewer than k are filled up with other slices, which get the weight 0.
 
         Raises
         ------
@@ -136,7 +120,7 @@ class StudyNetwork(nn.Module):
         """
         if x.ndim != 4:
             raise InputError(f"x has shape {tuple(x.shape)}; expected (studies, slices, height, width)")
-        present = present_slices(x) if present is None else present
+        present = present_slices(x)
         present = present | ~present.any(dim=1, keepdim=True)  # of a study that shows nothing, all are read
         wanted = middle_slices(present, 0.0 if self.pooling == "middle" else READ)
         places = torch.sort((~wanted).to(torch.uint8), dim=1, stable=True).indices[:, : int(wanted.sum(dim=1).max())]

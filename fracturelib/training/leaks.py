@@ -64,16 +64,14 @@ def stacked_slices(studies: Images, *, slices: int, size: int) -> tuple[NDArray[
     return np.stack(found)[:, None], study
 
 
-def held_out(of: NDArray[np.int64], split: str, *, proportion: float = 0.3, seed: int = 0) -> NDArray[np.bool_]:
-    """Which slices are the test: a part of all slices, or all slices of a part of the studies.
+def held_out(of: NDArray[np.int64], split: str, *, seed: int = 0) -> NDArray[np.bool_]:
+    """Which slices are the test: three in ten of all slices, or all slices of three in ten studies.
 
     Parameters
     ----------
     of : (k,) int64
         The study, or better the patient, of each slice.
     split : "slice" or "study"
-    proportion : float
-        0..1, of the slices or of the studies.
     seed : int
 
     Returns
@@ -88,12 +86,10 @@ def held_out(of: NDArray[np.int64], split: str, *, proportion: float = 0.3, seed
     """
     if split not in SPLITS:
         raise InputError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
-    if not 0 < proportion < 1:
-        raise InputError(f"proportion is {proportion}; expected a number between 0 and 1")
     rng = np.random.default_rng(seed)
     units = np.arange(len(of)) if split == "slice" else of
     names = np.unique(units)
-    return np.isin(units, rng.permutation(names)[: round(proportion * len(names))])
+    return np.isin(units, rng.permutation(names)[: round(0.3 * len(names))])
 
 
 def leak_by_slice(

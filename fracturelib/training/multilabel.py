@@ -314,12 +314,12 @@ class SeveralHeads(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, features: int, tasks: Tasks, *, width: int = 64, drop: float = 0.5) -> None:
+    def __init__(self, features: int, tasks: Tasks, *, width: int = 64) -> None:
         super().__init__()
         self.tasks = tasks.names
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
-        self.trunk = nn.Sequential(nn.Dropout(drop), nn.Linear(features, width), nn.ReLU(), nn.Dropout(drop))
+        self.trunk = nn.Sequential(nn.Dropout(0.5), nn.Linear(features, width), nn.ReLU(), nn.Dropout(0.5))
         self.heads = nn.ModuleList(nn.Linear(width, len(classes)) for classes in tasks.classes.values())
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -130,7 +130,7 @@ class StudyExplorer:
             if values is not None and len(values) != len(studies):
                 raise InputError(f"{name} has {len(values)} values; expected {len(studies)}, one for each study")
         self.studies, self.masks = _checked(studies, masks)
-        self.scores, self.threshold = classifier.scores(padded(self.studies)[0]), classifier.threshold
+        self.scores, self.threshold = classifier.scores(padded(self.studies)), classifier.threshold
         self.passes = 0
         self._explained: OrderedDict[tuple[int, str], Explained] = OrderedDict()
         self._quiet = False
