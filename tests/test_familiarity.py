@@ -13,8 +13,7 @@ from sklearn.covariance import EmpiricalCovariance
 
 from fracturelib import workflows
 from fracturelib._io.files import InputError
-from fracturelib.data.decode import in_colour
-from fracturelib.data.images import load_images, to_square
+from fracturelib.data.images import in_colour, load_images, to_square
 from fracturelib.models import familiarity
 from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
 from fracturelib.models.doubts import COLOUR, NEGATIVE, UNLIKE

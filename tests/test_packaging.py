@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import fracturelib
+from fracturelib.cli import main
 from tests.conftest import ROOT
 
 # What conda-forge calls otherwise than PyPI does, and what it does not have at all.
@@ -192,6 +194,46 @@ def test_imports_go_one_way(tmp_path: Path, module: str) -> None:
         file.write("\nfrom fracturelib.viz.figures import figure\n")
     refused = linted(tmp_path)
     assert refused.returncode == 1 and "One direction BROKEN" in refused.stdout
+
+
+def entered_from_outside(command: list[str]) -> dict[str, set[str]]:
+    """By file of a package: the files outside it whose functions call one of its own while a command runs.
+
+    What many packages use, `_io`, is left out, and so is what runs when a module is imported.
+    """
+    root = f"{Path(fracturelib.__file__).parent}{os.sep}"
+    found: dict[str, set[str]] = {}
+
+    def called(frame: FrameType, event: str, _: object) -> None:
+        own = frame.f_code.co_filename
+        if event != "call" or not own.startswith(root) or frame.f_code.co_name.startswith("<"):
+            return
+        caller = frame.f_back
+        while caller is not None and not caller.f_code.co_filename.startswith(root):
+            caller = caller.f_back
+        if caller is not None:
+            file, by = (Path(path.removeprefix(root)) for path in (own, caller.f_code.co_filename))
+            if file.parts[0] not in (by.parts[0], "_io") and len(file.parts) > 1:
+                found.setdefault(file.as_posix(), set()).add(by.as_posix())
+
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        assert main(command) == 0
+    finally:
+        sys.setprofile(before)
+    return found
+
+
+def test_from_a_folder_to_a_heat_map_few_files_are_entered_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    for name in ("Fractured", "Not Fractured"):
+        (folder / name).mkdir(parents=True)
+        shutil.copy(min((ROOT / "data" / "demo" / "test" / name).glob("*.jpg")), folder / name)
+    entered = entered_from_outside(["explain", str(folder), "--out", str(tmp_path / "maps"), "--quiet"])
+    assert {"data/layouts.py", "data/images.py", "models/classifier.py", "explain/gradcam.py"} <= set(entered)
+    twice = [file for file, callers in entered.items() if len(callers) > 1]
+    assert len({file.partition("/")[0] for file in twice}) == len(twice), {file: entered[file] for file in twice}
 
 
 def imported_by_notebooks() -> set[tuple[str, str]]:

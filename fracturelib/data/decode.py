@@ -32,7 +32,6 @@ __all__ = [
     "orientation", "read_grey",
 ]  # fmt: skip
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
-COLOURFUL = 8.0  # grey levels between the channels, in the mean; a sepia tint is a little less
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # Pillow knows many more, some of which start other programs
 BEGINNINGS = {
     b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP", b"RIFF": "WebP",
@@ -46,19 +45,6 @@ DAMAGED_EXIF = "its EXIF data are damaged; shown as it is stored, not turned"
 def read_grey(path: str | Path) -> NDArray[np.uint8]:
     """Read an image as grey values, (height, width) uint8: `decode` without its notes."""
     return decode(path).grey
-
-
-def in_colour(path: Path) -> bool:
-    """Whether a picture that `decode` reads has colours, as far as a small copy of it tells; DICOM has none."""
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.mode not in ("RGB", "RGBA", "P", "CMYK", "YCbCr"):
-                return False
-            image.thumbnail((64, 64))
-            small = np.asarray(image.convert("RGB"), dtype=np.float64)
-    except Exception:  # a decoder raises anything; then it is nothing that has colours
-        return False
-    return float(np.ptp(small, axis=2).mean()) > COLOURFUL
 
 
 def decode(path: str | Path) -> Decoded:

@@ -10,13 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fracturelib._io.cache import kept_arrays, new_array
 from fracturelib._io.files import InputError, cache_dir
 from fracturelib._io.threads import in_threads
-from fracturelib.data.decode import read_grey
+from fracturelib.data.decode import FORMATS, read_grey
 
-__all__ = ["Geometry", "load_images", "read_grey", "square_geometry", "to_square"]
+__all__ = ["Geometry", "in_colour", "load_images", "read_grey", "square_geometry", "to_square"]
+COLOURFUL = 8.0  # grey levels between the channels, in the mean; a sepia tint is a little less
 SQUARE_VERSION = 2  # a part of the cache's key: raise it when the squares change
 
 
@@ -87,6 +89,19 @@ def _place(image: NDArray[np.uint8], geometry: Geometry, interpolation: int) -> 
     resized = cv2.resize(np.ascontiguousarray(image), (w, h), interpolation=interpolation)
     square[geometry.top : geometry.top + h, geometry.left : geometry.left + w] = resized
     return square
+
+
+def in_colour(path: Path) -> bool:
+    """Whether a picture that `decode` reads has colours, as far as a small copy of it tells; DICOM has none."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.mode not in ("RGB", "RGBA", "P", "CMYK", "YCbCr"):
+                return False
+            image.thumbnail((64, 64))
+            small = np.asarray(image.convert("RGB"), dtype=np.float64)
+    except Exception:  # a decoder raises anything; then it is nothing that has colours
+        return False
+    return float(np.ptp(small, axis=2).mean()) > COLOURFUL
 
 
 def load_images(folder: str | Path, files: Sequence[str], *, size: int, progress: bool = False) -> NDArray[np.uint8]:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fracturelib.data.decode import in_colour
-from fracturelib.data.images import to_square
+from fracturelib.data.images import in_colour, to_square
 from fracturelib.models.classifier import Classifier, Judged
 
 CERTAIN = 1.3  # so many times stranger than its negative is an image that is turned back
