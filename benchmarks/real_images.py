@@ -88,7 +88,7 @@ def maps(name: str, classifier: Classifier, radiographs: Split) -> None:
 def print_peaks(name: str, kinds: dict[str, np.ndarray], masks: np.ndarray, groups: list[str]) -> dict[str, Judged]:
     """How often the peaks of maps of each kind, (n, s, s), lie in the fracture and near it, and those of chance.
 
-    Gives them by kind.
+    Returns what was found of each image, by kind.
     """
     size = masks.shape[1]
     near = tolerance_at(size)

@@ -24,7 +24,7 @@ from fracturelib.data.dicom import (
     is_dicom,
     read_elements,
     require_whole,
-)  # fmt: skip
+)
 from fracturelib.data.study import PLANES, Study, require_volume, square_pixels
 
 USED = (

@@ -106,10 +106,10 @@ class MapMemory:
         """P(Fractured) when a rectangle (top, left, height, width, in input pixels) has the image's mean grey."""
         key = (index, box)
         if key not in self._covered:
-            first = self.classifier
-            x = without(first.tensor(self.images[index][None]), box)
+            classifier = self.classifier
+            x = without(classifier.tensor(self.images[index][None]), box)
             with torch.inference_mode():
-                logits = first.model.eval()(x).double() / first.temperature
+                logits = classifier.model.eval()(x).double() / classifier.temperature
             self.passes += 1
             score = float(torch.softmax(logits, dim=1)[0, 1])
             if not np.isfinite(score):
