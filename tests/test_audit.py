@@ -180,6 +180,27 @@ def test_an_image_turned_against_its_annotations(tmp_path: Path) -> None:
     assert [p.kind for p in audit_folder(tmp_path / "set").problems] == ["turned"]
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"width": 9, "height": 48}, "9 x 48 in the table, 64 x 48 pixels in truth"),
+        ({"width": 9}, "9 x ? in the table, 64 x 48 pixels in truth"),
+        ({"height": 9}, "? x 9 in the table, 64 x 48 pixels in truth"),
+        ({"width": 64, "height": 48}, ""),
+        ({"width": 64}, ""),
+        ({}, ""),
+    ],
+)
+def test_sizes_in_the_table_are_checked_one_by_one(tmp_path: Path, table: dict[str, int], said: str) -> None:
+    for split, name in (("train", "a"), ("train", "b"), ("val", "c")):
+        save(radiograph(ord(name), width=64, height=48), tmp_path / split / f"{name}.png")
+    rows = [{"file": f"{split}/{n}.png", "label": i % 2, "split": split, **table}
+            for i, (split, n) in enumerate([("train", "a"), ("train", "b"), ("val", "c")])]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "manifest.csv", index=False)
+    found = [p.detail for p in audit_folder(tmp_path).problems if p.kind == "size_in_table"]
+    assert found == [said] * 3 * bool(said)
+
+
 def test_a_planted_shortcut_comes_first() -> None:
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, 400)

@@ -300,7 +300,10 @@ def test_an_empty_number_of_frames_is_one(tmp_path: Path) -> None:
     ("name", "kind", "value", "said"),
     [
         ("Rows", "US", b"abcd", r"Rows is '\[25185, 25699\]'; expected one whole number"),
-        ("Rows", "US", b"", "64 x 0 pixels; expected at least 16 x 16"),
+        ("Rows", "US", b"", "Rows is empty; expected one whole number"),
+        ("NumberOfFrames", "IS", b"inf ", "NumberOfFrames is .*; expected one whole number"),
+        ("ModalityLUTSequence", "US", b"ab", "ModalityLUTSequence is '25185'; expected items"),
+        ("VOILUTSequence", "US", b"abcd", "VOILUTSequence is .*; expected items"),
         ("NumberOfFrames", "IS", b"two ", "NumberOfFrames is .*two.*; expected one whole number"),
         ("BitsStored", "US", b"abcd", "BitsStored is .*; expected one whole number"),
         ("PhotometricInterpretation", "CS", b"A\\B ", r"PhotometricInterpretation is .*; expected one word"),

@@ -156,6 +156,7 @@ def test_wrong_input_is_a_line() -> None:
             small, STUDIES.images, STUDIES.labels
         ),
         "labels has 2 values; expected 6": lambda: StudyExplorer(network(), STUDIES.images, [0, 1]),
+        "labels has values other than 0 and 1": lambda: StudyExplorer(network(), STUDIES.images, [0, 1, 2, 0, 1, 0]),
         "studies is empty": lambda: StudyExplorer(network(), [], []),
         "study 0 is no uint8 array": lambda: StudyExplorer(network(), [np.zeros((3, 8, 8))], [0]),
         "mask 0 has shape": lambda: explorer(masks=[m[:2] for m in MASKS]),

@@ -46,9 +46,10 @@ def check_boxes(source: Found, width: list[float], height: list[float]) -> list[
             kind = "turned" if turned else "size_differs"
             detail = f"annotated as {meant[0]} x {meant[1]}, shown as {int(w)} x {int(h)} pixels"
             found.append(Problem(kind, shown, detail))
-        if not pd.isna(table).any() and (told := (int(table[0]), int(table[1]))) != (int(w), int(h)):
-            detail = f"{told[0]} x {told[1]} in the table, {int(w)} x {int(h)} pixels in truth"
-            found.append(Problem("size_in_table", shown, detail))
+        told = [None if pd.isna(side) else int(side) for side in table]
+        if any(side not in (None, int(own)) for side, own in zip(told, (w, h), strict=True)):
+            words = " x ".join("?" if side is None else str(side) for side in told)
+            found.append(Problem("size_in_table", shown, f"{words} in the table, {int(w)} x {int(h)} pixels in truth"))
         for x, y, bw, bh in (outline.bbox for outline in source.annotations.get(file, [])):
             # Rounding may put a box one pixel over the edge.
             if not (x >= -1 and y >= -1 and x + bw <= meant[0] + 1 and y + bh <= meant[1] + 1 and bw > 0 and bh > 0):

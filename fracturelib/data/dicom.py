@@ -185,7 +185,10 @@ def require_header(path: Path, dataset: Any) -> None:
             raise InputError(f"{name}: not an image; expected JPEG, PNG, TIFF, BMP, WebP or DICOM")
         raise ValueError("neither Rows nor Columns")
     require_whole(dataset)
-    width, height = (int(dataset.get(name) or 0) for name in ("Columns", "Rows"))
+    for side in ("Rows", "Columns"):
+        if dataset.get(side) in (None, ""):
+            raise ValueError(f"{side} is empty; expected one whole number")
+    width, height = int(dataset.Columns), int(dataset.Rows)
     require_size(path, width, height)
     bytes_each = int(dataset.get("SamplesPerPixel") or 1) * int(dataset.get("BitsAllocated") or 16) / 8
     if not 0 < width * height * bytes_each <= MAX_DEEP:
@@ -193,12 +196,17 @@ def require_header(path: Path, dataset: Any) -> None:
 
 
 def require_whole(dataset: Any) -> None:
-    """Raise ValueError unless what counts something in a header is one whole number, or says nothing."""
+    """Raise ValueError unless what counts something in a header is one whole number, and sequences hold items."""
+    from pydicom.sequence import Sequence as Items
+
+    for name in USED:
+        if name.endswith("Sequence") and not isinstance(dataset.get(name), Items | None):
+            raise ValueError(f"{name} is {str(dataset.get(name))[:40]!r}; expected items")
     for name in WHOLE:
         try:
             said = dataset.get(name)
             whole = said in (None, "") or isinstance(said, int)
-        except ValueError:  # which is pydicom's of a text that is no number
+        except (ValueError, OverflowError):  # which are pydicom's of a text that is no number
             said, whole = dataset.get_item(name).value, False
         if not whole:
             raise ValueError(f"{name} is {str(said)[:40]!r}; expected one whole number")

@@ -124,6 +124,8 @@ class StudyExplorer:
         details: Sequence[str] | None = None,
     ) -> None:
         self.classifier, self.explainer = classifier, SliceExplainer(classifier)
+        if not np.isin(labels, (0, 1)).all():
+            raise InputError("labels has values other than 0 and 1; expected 1 for torn and 0 for whole")
         self.labels = np.asarray(labels, np.int64)
         self.details = None if details is None else [str(d) for d in details]
         for name, values in (("labels", self.labels), ("masks", masks), ("details", self.details)):
