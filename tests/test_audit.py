@@ -16,12 +16,12 @@ from fracturelib.curate.audit import audit_folder
 from fracturelib.curate.audit_report import to_dict, to_html, to_json
 from fracturelib.curate.cleaning import Drop, repaired
 from fracturelib.curate.duplicates import copies_in
-from fracturelib.curate.findings import Audit
+from fracturelib.curate.findings import Audit, problem_line
 from fracturelib.curate.importer import import_dataset
 from fracturelib.curate.shortcuts import find_shortcuts, number_in_name
 from fracturelib.data.coco import Annotation
 from fracturelib.data.dataset import load_manifest
-from fracturelib.data.found import KINDS
+from fracturelib.data.found import KINDS, Problem
 from tests.conftest import ROOT
 from tests.radiographs import plain_folder, radiograph, save
 from tests.test_importer import made_up_fracatlas
@@ -178,6 +178,14 @@ def test_an_image_turned_against_its_annotations(tmp_path: Path) -> None:
     told = {"images": [image], "annotations": [{"image_id": 1, "bbox": [10, 40, 8, 8]}]}
     (tmp_path / "set" / "annotations.json").write_text(json.dumps(told))
     assert [p.kind for p in audit_folder(tmp_path / "set").problems] == ["turned"]
+
+
+def test_a_file_with_two_problems_of_a_kind_is_one_file() -> None:
+    problems = [
+        Problem("box_outside", file, detail) for file, detail in (("a.png", "1"), ("a.png", "2"), ("b.png", "3"))
+    ]
+    assert problem_line("box_outside", problems).startswith("2 files ")
+    assert problem_line("box_outside", problems[:2]).startswith("1 file ")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ The JSON, whose names and meanings stay within a `version`:
     clean               true if nothing was found (exit code 0)
     splits              [{split, images, radiographs, fractured, not_fractured, unlabelled, unreadable}]; radiographs
                         are images without their copies; split is "all" where there are none
-    problems            [{kind, file, detail}], kinds as in `folder.KINDS`
+    problems            [{kind, file, detail}], kinds as in `found.KINDS`
     groups              [{files, splits, labels, leak, contradiction, links: [{first, second, how, likeness}]}], largest
                         first; labels are 0, 1 or null, one for each file; likeness is 0..1
     copies              images that are copies of another
@@ -27,7 +27,6 @@ That of a set of studies also has `of`, "study": images are studies, then, radio
 """
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -37,7 +36,7 @@ import pandas as pd
 
 from fracturelib._io.files import json_mark, printable
 from fracturelib._io.pages import beginning, inlined, page
-from fracturelib.curate.findings import PLAINLY, Audit, copy_groups, copy_lines, problem_line
+from fracturelib.curate.findings import PLAINLY, Audit, by_kind, copy_groups, copy_lines, problem_line
 from fracturelib.metrics._format import plain
 
 VERSION = 2
@@ -136,10 +135,10 @@ def _problem_tables(audit: Audit) -> list[tuple[str, pd.DataFrame]]:
     """Caption and rows of each kind of problem."""
     return [
         (
-            problem_line(kind, count),
-            pd.DataFrame([{"file": p.file, "detail": p.detail} for p in audit.problems if p.kind == kind]),
+            problem_line(kind, found),
+            pd.DataFrame([{"file": p.file, "detail": p.detail} for p in found]),
         )
-        for kind, count in Counter(p.kind for p in audit.problems).items()
+        for kind, found in by_kind(audit.problems).items()
     ]
 
 

@@ -1,7 +1,7 @@
 """What an audit found in a folder, and what it says of it in words."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -267,10 +267,9 @@ def _text(audit: Audit) -> str:
         )
     lines += [f"  note: {note}" for note in audit.notes]
     lines += copy_lines(audit)
-    for kind, count in Counter(p.kind for p in audit.problems).items():
-        lines.append(f"{problem_line(kind, count)}:")
-        some = [p for p in audit.problems if p.kind == kind][:NAMED]
-        lines += [f"  {p.file}: {p.detail}" for p in some] + (["  ..."] if count > NAMED else [])
+    for kind, found in by_kind(audit.problems).items():
+        lines.append(f"{problem_line(kind, found)}:")
+        lines += [f"  {p.file}: {p.detail}" for p in found[:NAMED]] + (["  ..."] if len(found) > NAMED else [])
     if audit.shortcuts:
         lines.append(f"Guessing the label without looking for a {words.sought}, cross-validated AUC (0.5 is chance):")
         told = [s for s in audit.shortcuts if not s.describes]
@@ -279,9 +278,14 @@ def _text(audit: Audit) -> str:
     return "\n".join(lines)
 
 
-def problem_line(kind: str, count: int) -> str:
-    """How many files have a problem, and which."""
-    many = KINDS[kind]
+def by_kind(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
+    """Problems of each kind; a file may have several of one."""
+    return {kind: [p for p in problems if p.kind == kind] for kind in dict.fromkeys(p.kind for p in problems)}
+
+
+def problem_line(kind: str, found: Sequence[Problem]) -> str:
+    """How many files have problems of one kind, and which."""
+    count, many = len({p.file for p in found}), KINDS[kind]
     one = ONE.get(kind) or many.replace("are ", "is ", 1).replace("have ", "has ", 1)
     return f"{counted(count, 'file')} {one if count == 1 else many}"
 
