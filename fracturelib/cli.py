@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     _add_simulate(data_commands)
     _add_audit(commands)
     _add_train(commands)
+    _add_average(commands)
     _add_predict(commands)
     _add_evaluate(commands)
     _add_explain(commands)
@@ -432,6 +433,29 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
+def _add_average(commands: argparse._SubParsersAction) -> None:
+    c = _command(
+        commands, "average", run_average,
+        summary="average the weights of cross-validations that began differently, into one network and its folds",
+        example="fracture average data/raw/fracatlas runs/one runs/two --out runs/both", goes_on=True,
+    )  # fmt: skip
+    c.add_argument("folder", type=path_of("a folder"), help="the images that they learnt from")
+    c.add_argument(
+        "runs", type=path_of("a folder"), nargs="+", metavar="RUN",
+        help=f"what `fracture train --folds` left, of {FineTuneConfig.architecture} or the like: two or more, trained "
+        "alike, each from another --start, or one of them without",
+    )  # fmt: skip
+    c.add_argument("--out", type=path_of("a folder"), required=True, help="folder of the averaged run")
+    _quiet(c)
+
+
+def run_average(args: argparse.Namespace) -> int:
+    """`fracture average`."""
+    from fracturelib.training.folds import average_folds
+
+    return _print_folds(args, average_folds(args.folder, args.runs, args.out, progress=not args.quiet))
+
+
 def _print_folds(args: argparse.Namespace, found: "CrossValidation | None") -> int:
     """What a cross-validation came to, or how it goes on."""
     if found is None:
@@ -677,7 +701,7 @@ def _run(args: argparse.Namespace) -> int:
             if not args.debug:  # what concerns a user is said in words of our own
                 warnings.simplefilter("ignore", UserWarning)
                 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
-            if args.run in (run_train, run_predict, run_explain):
+            if args.run in (run_train, run_average, run_predict, run_explain):
                 keep_freed_memory()
             if args.run in (run_evaluate, run_explain):  # they draw for files
                 os.environ.pop("MPLBACKEND", None)  # Matplotlib cannot be loaded where it names what there is not

