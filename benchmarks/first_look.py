@@ -7,12 +7,13 @@ r"""What a change of the first look is worth, on some folds: `python benchmarks/
     python benchmarks/first_look.py DIR --out runs/pre-taught --start runs/simulated/model.pt
     python benchmarks/first_look.py DIR --out runs/lite2 --model timm:tf_efficientnet_lite2 --weights lite2.pth
 
-The first network of the shipped recipe (`make train-fracatlas`) is trained with one change: on a share of each fold's
-training groups, with another weight of the loss of the map's peak, from a network that has learnt something else, or on
-other features. Each image is scored by its fold's network, and compared with what the unchanged one made of it, or the
-one of another table (`--against docs/out_of_fold/fracatlas-without-peak-loss.csv`): AUC and average precision, of the
-changed network in its place, and of both together, whose logits are averaged. With `--unchanged RUN`, what
-`make train-fracatlas` left, the peaks of the first look's maps are compared, too. Intervals are bootstraps over groups.
+The first network of the shipped recipe, as it is trained from ImageNet's features (`make train-fracatlas`, which leaves
+it in runs/from-imagenet), is trained with one change: on a share of each fold's training groups, with another weight of
+the loss of the map's peak, from a network that has learnt something else, or on other features. Each image is scored by
+its fold's network, and compared with what the unchanged one made of it, or the one of another table
+(`--against docs/out_of_fold/fracatlas-without-peak-loss.csv`): AUC and average precision, of the changed network in its
+place, and of both together, whose logits are averaged. With `--unchanged runs/from-imagenet` the peaks of the first
+look's maps are compared, too. Intervals are bootstraps over groups.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from fracturelib.training.folds import splits_of_folds
 from fracturelib.training.train import Images
 
 N, FOLDS, SIZE = 1000, 5, 384
-SHIPPED = Path(__file__).parents[1] / "docs" / "out_of_fold" / "fracatlas-closer.csv"
+UNCHANGED = Path(__file__).parents[1] / "docs" / "out_of_fold" / "fracatlas-closer.csv"
 
 
 def some_groups(train: pd.DataFrame, share: float) -> pd.DataFrame:
@@ -118,14 +119,14 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--peak-loss-weight", type=float, default=0.3)
-    parser.add_argument("--against", type=Path, default=SHIPPED)
+    parser.add_argument("--against", type=Path, default=UNCHANGED)
     parser.add_argument("--start", type=Path)
     parser.add_argument("--model", metavar="timm:NAME")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--unchanged", type=Path, metavar="RUN")
     args = parser.parse_args()
     frame = load_manifest(args.folder).assign(split="train").reset_index(drop=True)
-    shipped = pd.read_csv(args.against).set_index("file")["first_look"]
+    reference = pd.read_csv(args.against).set_index("file")["first_look"]
     held, peaks = [], []
     for fold in args.folds:
         whole = frame.assign(split=splits_of_folds(args.folder, frame, FOLDS, seed=0)[fold - 1])
@@ -135,7 +136,7 @@ def main() -> None:
         learnt = pd.concat([train, whole[whole["split"] == "val"]])
         classifier = trained(args.folder, learnt, args.out / f"fold-{fold}", args)
         images = load_images(args.folder, list(test["file"]), size=SIZE)
-        held.append(test.assign(score=classifier.scores(images), unchanged=test["file"].map(shipped)))
+        held.append(test.assign(score=classifier.scores(images), unchanged=test["file"].map(reference)))
         if args.unchanged is not None:
             masks = outlines(args.folder, test.assign(split="train"), SIZE)[0]
             known = masks.any(axis=(1, 2))

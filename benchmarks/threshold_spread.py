@@ -55,7 +55,7 @@ def worth(table: pd.DataFrame, choose: Callable[[np.ndarray, np.ndarray], float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ("fracatlas-heads", "fracatlas-without-peak-loss", "fracatlas-closer")
+    names = ("fracatlas-heads", "fracatlas-closer", "fracatlas-averaged")
     parser.add_argument("scores", type=Path, nargs="*", default=[SCORES / f"{name}.csv" for name in names])
     for path in parser.parse_args().scores:
         table = pd.read_csv(path)
