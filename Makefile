@@ -43,7 +43,7 @@ TRAIN = $(BIN)/fracture train data/raw/fracatlas $(TUNED) --attribution "FracAtl
 TUNED := --model localizing_efficientnet --unfreeze most --epochs 7 --learning-rate 0.0015
 FOLDS := --folds 5 --peak-loss-weight 0.3 --closer-look --by-region
 
-train-fracatlas: $(READY) ## train the network for real images, twice, and average both: FracAtlas in data/raw/fracatlas (docs/fracatlas.md), 6 hours
+train-fracatlas: $(READY) ## train the network for real images, twice, and average both: FracAtlas in data/raw/fracatlas (docs/fracatlas.md), 7 hours
 	$(BIN)/fracture train data/demo $(TUNED) --peak-loss-weight 0 --out runs/simulated
 	$(TRAIN) $(FOLDS) --out runs/from-imagenet
 	$(TRAIN) $(FOLDS) --start runs/simulated/model.pt --out runs/from-simulated

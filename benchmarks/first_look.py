@@ -4,19 +4,25 @@ r"""What a change of the first look is worth, on some folds: `python benchmarks/
     python benchmarks/first_look.py DIR --out runs/no-peaks --peak-loss-weight 0
     fracture train data/demo --model localizing_efficientnet --unfreeze most --epochs 7 --learning-rate 0.0015 \
         --peak-loss-weight 0 --out runs/simulated
-    python benchmarks/first_look.py DIR --out runs/pre-taught --start runs/simulated/model.pt
-    python benchmarks/first_look.py DIR --out runs/lite2 --model timm:tf_efficientnet_lite2 --weights lite2.pth
+    python benchmarks/first_look.py DIR --out runs/pre-taught --start runs/simulated/model.pt \
+        --unchanged runs/from-imagenet
+    python benchmarks/first_look.py DIR --out runs/lite2 --model timm:tf_efficientnet_lite2 --weights lite2.pth \
+        --unchanged runs/from-imagenet
+    python benchmarks/first_look.py DIR --out runs/another-order --seed 1 --unchanged runs/from-imagenet
 
 The first network of the shipped recipe, as it is trained from ImageNet's features (`make train-fracatlas`, which leaves
 it in runs/from-imagenet), is trained with one change: on a share of each fold's training groups, with another weight of
-the loss of the map's peak, from a network that has learnt something else, or on other features. Each image is scored by
-its fold's network, and compared with what the unchanged one made of it, or the one of another table
-(`--against docs/out_of_fold/fracatlas-without-peak-loss.csv`): AUC and average precision, of the changed network in its
-place, and of both together, whose logits are averaged. With `--unchanged runs/from-imagenet` the peaks of the first
-look's maps are compared, too. Intervals are bootstraps over groups.
+the loss of the map's peak, from a network that has learnt something else, on other features, or with the same heads to
+begin with, but with another order of images and other random draws (`--seed`). Each image is scored by its fold's
+network, and compared with what the unchanged one made of it, or the one of another table (`--against
+docs/out_of_fold/fracatlas-without-peak-loss.csv`): AUC and average precision, of the changed network in its place, and
+of both together, whose logits are averaged. With `--unchanged runs/from-imagenet`, the network whose weights are the
+mean of both is compared as well, and so are the peaks of the first look's maps. Intervals are bootstraps over groups.
 """
 
 import argparse
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +41,9 @@ from fracturelib.models.backbones import LocalizingBackbone, load_backbone_weigh
 from fracturelib.models.classifier import Classifier, load_classifier
 from fracturelib.models.localizer import LocalizingNetwork
 from fracturelib.training.config import FineTuneConfig
-from fracturelib.training.finetune import fit_localizer
+from fracturelib.training.finetune import begun_from, fit_localizer
 from fracturelib.training.folds import splits_of_folds
-from fracturelib.training.train import Images
+from fracturelib.training.train import Images, calibrated_by
 
 N, FOLDS, SIZE = 1000, 5, 384
 UNCHANGED = Path(__file__).parents[1] / "docs" / "out_of_fold" / "fracatlas-closer.csv"
@@ -57,13 +63,9 @@ def trained(folder: Path, frame: pd.DataFrame, out: Path, args: argparse.Namespa
     """The network of a fold; one that is finished in `out` is taken up from there."""
     config = FineTuneConfig(
         unfreeze="most", size=SIZE, epochs=7, learning_rate=0.0015, features_rate=0.0003,
-        peak_loss_weight=args.peak_loss_weight,
+        peak_loss_weight=args.peak_loss_weight, seed=args.seed,
     )  # fmt: skip
-    parts = {name: frame[frame["split"] == name] for name in ("train", "val")}
-    images = {
-        name: Images(load_images(folder, list(part["file"]), size=SIZE), np.array(part["label"], np.int64))
-        for name, part in parts.items()
-    }
+    images = {name: labelled(folder, frame[frame["split"] == name]) for name in ("train", "val")}
     start: LocalizingNetwork | None = None
     if args.model is not None:
         torch.manual_seed(0)  # of the heads
@@ -71,12 +73,26 @@ def trained(folder: Path, frame: pd.DataFrame, out: Path, args: argparse.Namespa
         print(load_backbone_weights(start, read_backbone_weights(args.weights), args.weights), flush=True)
     elif args.start is not None:
         start = load_classifier(args.start).model  # type: ignore[assignment]
+    elif args.seed:
+        start = begun_from(replace(config, seed=0), None)
     out.mkdir(parents=True, exist_ok=True)
     classifier, _ = fit_localizer(
         images["train"], images["val"], *outlines(folder, frame, SIZE), config, model=start, out=out,
         fingerprint=fingerprint(frame),
     )  # fmt: skip
     return classifier
+
+
+def labelled(folder: Path, frame: pd.DataFrame) -> Images:
+    return Images(load_images(folder, list(frame["file"]), size=SIZE), np.array(frame["label"], np.int64))
+
+
+def averaged(changed: Classifier, unchanged: Classifier, val: Images) -> Classifier:
+    """The network with the mean of both first looks' weights, calibrated on the fold's validation images."""
+    model, other = copy.deepcopy(changed.model), unchanged.model.state_dict()
+    model.load_state_dict({name: (weight + other[name]) / 2 for name, weight in model.state_dict().items()})
+    classifier = replace(changed, model=model)
+    return calibrated_by(classifier, classifier.logits(val.images), val.labels)
 
 
 def near(maps: list[np.ndarray], masks: np.ndarray) -> np.ndarray:
@@ -93,7 +109,10 @@ def compared(held: pd.DataFrame) -> None:
     """Figures of the changed network, and of both, and by how much they are above those of the unchanged one."""
     groups = list(held["group"])
     together = expit((logit(held["score"]) + logit(held["unchanged"])) / 2)
-    for name, scores in (("", held["score"]), ("both together, ", together)):
+    named = {"": held["score"], "both together, ": together}
+    if "averaged" in held:
+        named["their weights averaged, "] = held["averaged"]
+    for name, scores in named.items():
         for what, metric in (("AUC", roc_auc), ("average precision", average_precision)):
             gap = paired_group_bootstrap(metric, held["label"], scores, held["unchanged"], groups, n=N)
             value = metric(held["label"], scores)
@@ -119,6 +138,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--peak-loss-weight", type=float, default=0.3)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--against", type=Path, default=UNCHANGED)
     parser.add_argument("--start", type=Path)
     parser.add_argument("--model", metavar="timm:NAME")
@@ -142,6 +162,9 @@ def main() -> None:
             known = masks.any(axis=(1, 2))
             rows = test.loc[known, ["group"]]
             before = load_classifier(args.unchanged / f"fold-{fold}" / "model.pt")
+            if args.model is None:
+                mean = averaged(classifier, before, labelled(args.folder, whole[whole["split"] == "val"]))
+                held[-1]["averaged"] = mean.scores(images)
             changed, unchanged = (list(network.localize(images[known])) for network in (classifier, before))
             both = [(a + b) / 2 for a, b in zip(changed, unchanged, strict=True)]
             for name, maps in (("changed", changed), ("unchanged", unchanged), ("both", both)):

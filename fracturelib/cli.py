@@ -442,8 +442,8 @@ def _add_average(commands: argparse._SubParsersAction) -> None:
     c.add_argument("folder", type=path_of("a folder"), help="the images that they learnt from")
     c.add_argument(
         "runs", type=path_of("a folder"), nargs="+", metavar="RUN",
-        help=f"what `fracture train --folds` left, of {FineTuneConfig.architecture} or the like: two or more, trained "
-        "alike, each from another --start, or one of them without",
+        help=f"two or more folders that `fracture train --folds` left, of {FineTuneConfig.architecture} or the like; "
+        "trained with the same settings, but each from a different --start (one may have none)",
     )  # fmt: skip
     c.add_argument("--out", type=path_of("a folder"), required=True, help="folder of the averaged run")
     _quiet(c)

@@ -596,7 +596,7 @@ def test_only_what_goes_on_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(KeyboardInterrupt()) == 130 and capsys.readouterr().err == "fracture: stopped\n"
     commands = {c.prog: c.get_default("goes_on") for c in every_command(parser())}
     assert {name for name, goes_on in commands.items() if goes_on} == {
-        "fracture train", "fracture data fetch", "fracture data simulate",
+        "fracture train", "fracture average", "fracture data fetch", "fracture data simulate",
     }  # fmt: skip
 
 

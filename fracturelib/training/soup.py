@@ -1,7 +1,7 @@
 """A model soup: one network whose weights are the mean of those of several (Wortsman et al. 2022, arXiv 2203.05482).
 
-Trainings that tune the same pretrained features seldom end far from each other, and the mean of their weights is then a
-network that judges much as all of them would together, at the price of one.
+Trainings that tune the same pretrained features often end close enough to each other that the mean of their weights
+judges about as well as all of them together, at the price of one. That has to be measured each time.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Soup:
 
     @classmethod
     def of(cls, models: Sequence[Path]) -> "Soup":
-        """Raise InputError if they are fewer than two, or differ in more than their beginnings, or not in these."""
+        """Raise InputError if there are fewer than two, if two began alike, or if anything else of them differs."""
         if len(models) < 2:
             raise InputError(f"{len(models)} network is given; expected at least two, whose weights are averaged")
         members = [load_classifier(path) for path in models]
