@@ -278,7 +278,7 @@ FAULTS = (
     Fault("a fold's average is that of networks that learnt from all images", "training/soup.py",
           'path.parent / f"fold-{fold}" / path.name',
           "path",
-          "test_soup.py::test_each_weight_is_the_mean"),
+          "test_soup.py::test_a_fold_is_averaged_from_networks_of_that_fold"),
     Fault("RadImageNet's features see grey values as ImageNet's do", "models/backbones.py",
           "    if medical:\n",
           "    if not medical:\n",

@@ -14,7 +14,7 @@ from fracturelib._io.files import InputError
 from fracturelib.data.coco import Annotation
 from fracturelib.data.dataset import load_manifest
 from fracturelib.data.images import load_images
-from fracturelib.models.classifier import load_classifier
+from fracturelib.models.classifier import load_classifier, save_classifier
 from fracturelib.training.config import FineTuneConfig, TrainConfig, best_epoch
 from fracturelib.training.folds import folds_by_patient, splits_of_folds, train_folds, uncalibrated
 from fracturelib.training.runs import train_folder
@@ -147,13 +147,24 @@ def test_finished_folds_are_only_read(data: Path, whole: Path) -> None:
     assert before == {p: p.stat().st_mtime_ns for p in whole.glob("fold-*/*")}
 
 
-def test_other_folds_or_settings_are_refused(data: Path, whole: Path) -> None:
+def test_other_folds_or_settings_are_refused(data: Path, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds other images or folds"):
         train_folds(data, whole, CONFIG, folds=4, progress=False)
     with pytest.raises(InputError, match="fold-1: was trained with epochs = 4, now 5"):
         train_folds(data, whole, replace(CONFIG, epochs=5), folds=3, progress=False)
+    stranger = replace(load_classifier(whole / "fold-2" / "model.pt"), fingerprint="of other images")
+    save_classifier(stranger, tmp_path / "other.pt")
     with pytest.raises(InputError, match="fold-1: was trained with start = None, now"):
-        train_folds(data, whole, CONFIG, folds=3, start=whole / "fold-2" / "model.pt", progress=False)
+        train_folds(data, whole, CONFIG, folds=3, start=tmp_path / "other.pt", progress=False)
+
+
+def test_a_network_that_learnt_from_the_folder_is_no_beginning(data: Path, whole: Path, tmp_path: Path) -> None:
+    """Its images would be the tests of the folds."""
+    train_folder(data, tmp_path / "split", CONFIG, progress=False)
+    for start in (whole / "model.pt", whole / "fold-2" / "model.pt", tmp_path / "split" / "model.pt"):
+        with pytest.raises(InputError, match=r"--start: that network learnt from images of .*data, on which the folds"):
+            train_folds(data, tmp_path / "run", CONFIG, folds=3, start=start, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(data: Path, tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ CONFIG = FineTuneConfig(size=64, epochs=2, batch=8, precision="float32")
 def checkpoint(path: Path, seed: int, **change: object) -> Path:
     """One of two that differ in their weights, and in what they say that they began with."""
     model = build_model(NAME, seed=seed)
-    extra = {"config": asdict(CONFIG), "start": {"data": str(seed)}}
+    extra = {"config": asdict(CONFIG), "start": {"data": str(seed)}, "attribution": f"of {seed}"}
+    path.parent.mkdir(parents=True, exist_ok=True)
     made = Classifier(model, {"name": NAME}, 64, 0.5, 0.5, fingerprint="these", extra=extra, temperature=2.0 + seed)
     save_classifier(replace(made, **change), path)  # type: ignore[arg-type]
     return path
@@ -47,20 +48,50 @@ def test_each_weight_is_the_mean(tmp_path: Path) -> None:
     # What each was calibrated to says nothing of their mean.
     assert found.temperature == 1 and found.default_rule == "score=0.5" and found.fingerprint == "these"
     assert soup.config == CONFIG and soup.begun_with == ({"data": "0"}, {"data": "1"}, {"data": "2"})
-    assert soup.of_fold(4).models == tuple(tmp_path / "fold-4" / path.name for path in paths)
+    assert soup.attribution == "of 0; of 1; of 2" and len(set(soup.digests)) == 3
+
+
+def test_a_fold_is_averaged_from_networks_of_that_fold(tmp_path: Path) -> None:
+    """They must have been trained as the last ones were: a fold's own file is looked at, not taken for granted."""
+    last = [checkpoint(tmp_path / run / "model.pt", seed) for seed, run in enumerate("ab")]
+    folds = [checkpoint(tmp_path / run / "fold-4" / "model.pt", seed, temperature=9.0) for seed, run in enumerate("ab")]
+    soup = Soup.of(last)
+    assert soup.of_fold(4).models == tuple(folds)
+    for change, message in (
+        ({"extra": {"config": asdict(replace(CONFIG, epochs=3)), "start": {"data": "1"}}}, "epochs = 3, .* with 2"),
+        ({"extra": {"config": asdict(CONFIG), "start": {"data": "others"}}}, "began otherwise than .*model.pt"),
+        ({"size": 96}, "are different networks; expected two alike"),
+    ):
+        checkpoint(folds[1], 1, **change)
+        with pytest.raises(InputError, match=rf"b.fold-4.model\.pt.*{message}"):
+            soup.of_fold(4)
+    folds[1].write_bytes(folds[0].read_bytes())
+    with pytest.raises(InputError, match=r"b.fold-4.model\.pt: is the same network as .*a.fold-4.model\.pt"):
+        soup.of_fold(4)
+
+
+def test_counts_are_not_averaged(tmp_path: Path) -> None:
+    """Batch normalisation counts its batches."""
+    pytest.importorskip("torchvision")
+    name = "torchvision:resnet18"
+    config = asdict(replace(CONFIG, architecture=name))
+    paths = []
+    for seed in (0, 1):
+        extra = {"config": config, "start": {"weights": str(seed)}}
+        model = build_model(name, seed=seed)
+        paths.append(checkpoint(tmp_path / f"{seed}.pt", seed, model=model, architecture={"name": name}, extra=extra))
+    found = Soup.of(paths).network("these").model.state_dict()
+    assert any(not value.is_floating_point() for value in found.values())
+    assert all(torch.isfinite(value).all() for value in found.values())
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"extra": {"config": asdict(CONFIG), "start": {"data": "0"}}},
-            r"1\.pt: began as .*0\.pt did; expected another",
-        ),
         ({"extra": {"config": asdict(replace(CONFIG, epochs=3)), "start": {}}}, r"1\.pt: .*epochs = 3, .*0\.pt with 2"),
         ({"extra": {}}, r"1\.pt: is localizing_efficientnet; expected a network of pretrained features"),
     ],
-    ids=["began alike", "other settings", "no settings"],
+    ids=["other settings", "no settings"],
 )
 def test_networks_that_cannot_be_averaged_are_refused(tmp_path: Path, change: dict, message: str) -> None:
     paths = [checkpoint(tmp_path / "0.pt", 0), checkpoint(tmp_path / "1.pt", 1, **change)]
@@ -85,6 +116,17 @@ def test_a_network_that_learnt_from_other_images_is_named(tmp_path: Path) -> Non
     paths = [checkpoint(tmp_path / "0.pt", 0), checkpoint(tmp_path / "1.pt", 1, fingerprint="others")]
     with pytest.raises(InputError, match=r"1\.pt: learnt from other images than those of now"):
         Soup.of(paths).network("these")
+
+
+@pytest.mark.parametrize(
+    "table", ["file,label,group\n", "file,label,group,fold\n", "file,fold\na,1\n", "file,fold\na,x\n"]
+)
+def test_a_table_that_names_no_folds(tmp_path: Path, table: str, capsys: pytest.CaptureFixture) -> None:
+    for seed, run in enumerate("ab"):
+        checkpoint(tmp_path / run / "model.pt", seed)
+        (tmp_path / run / "folds.csv").write_text(table)
+    assert main(["average", str(tmp_path), str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "c")]) == 2
+    assert "folds.csv: is no table of folds; expected a column fold" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["model.pt", "folds.csv"])
@@ -144,7 +186,7 @@ def test_folds_are_averaged_and_judged_on_what_none_of_them_saw(
         for name, weight in mean.items():
             torch.testing.assert_close(weight, (states[0][name] + states[1][name]) / 2, rtol=1e-3, atol=1e-6)
         assert c.fingerprint == a.fingerprint == b.fingerprint and c.extra["attribution"] == "nobody's"
-        assert c.extra["start"]["average of"][0] is None and c.extra["start"]["average of"][1] == b.extra["start"]
+        assert c.extra["start"]["begun with"] == [None, b.extra["start"]]
         assert c.familiarity is not None and (c.closer_look is not None) == (c.regions is not None) == closer
     for fold in (1, 2):
         c = load_classifier(tmp_path / "c" / f"fold-{fold}" / "model.pt")
@@ -158,6 +200,14 @@ def test_folds_are_averaged_and_judged_on_what_none_of_them_saw(
             assert c.thresholds["sensitivity=0.90"] == pytest.approx(chosen, rel=1e-4)
         out = held[held["fold"] == fold]
         assert dict(zip(out["file"], out["score"], strict=True)) == dict(zip(test["file"], test["score"], strict=True))
+
+    wrong = ["average", str(others), str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "d")]
+    assert main(wrong) == 2
+    assert "holds other images than" in capsys.readouterr().err and not (tmp_path / "d").exists()
+    with pytest.raises(InputError, match="--start: that network learnt from images of"):
+        train_folds(data, tmp_path / "e", CONFIG, start=tmp_path / "c" / "model.pt", **how)
+    turned = [*command[:2], str(tmp_path / "b"), str(tmp_path / "a"), *command[4:]]
+    assert main(turned) == 2 and "fold-1: is no average of these runs" in capsys.readouterr().err
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "c").glob("fold-*/*")}
     assert main(command) == 0  # what is done is not done again

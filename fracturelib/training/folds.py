@@ -34,6 +34,7 @@ from fracturelib.training.features import Features
 from fracturelib.training.finetune import begun_from, kept_features
 from fracturelib.training.runs import (
     HISTORY_FILE,
+    LONGEST_ATTRIBUTION,
     MODEL_FILE,
     NEEDS_REGIONS,
     PREDICTIONS_FILE,
@@ -203,14 +204,41 @@ def average_folds(folder: Path, runs: Sequence[Path], out: Path, *, progress: bo
         if (run / FOLDS_FILE).read_bytes() != (runs[0] / FOLDS_FILE).read_bytes():
             raise InputError(f"{run}: has other images or folds than {runs[0]}; expected the same")
     soup = Soup.of([run / MODEL_FILE for run in runs])
-    first, folds = soup.first, int(read_table(runs[0] / FOLDS_FILE)["fold"].max())
+    if len(soup.attribution) > LONGEST_ATTRIBUTION:
+        raise InputError(f"the runs' attributions have more than {LONGEST_ATTRIBUTION:,} characters; expected fewer")
+    first, folds = soup.first, _folds_in(runs[0] / FOLDS_FILE)
+    for fold in range(1, folds + 1):
+        soup.of_fold(fold)  # raises before anything is written
     recipe = Recipe(
-        soup.config, None, None, first.closer_look is not None, first.regions is not None,
-        first.extra.get("attribution", ""), ProcessGroup(), progress, soup,
+        soup.config, None, None, first.closer_look is not None, first.regions is not None, soup.attribution,
+        ProcessGroup(), progress, soup,
     )  # fmt: skip
+    learnt = _learnt(_frame(folder, recipe))
+    if (runs[0] / FOLDS_FILE).read_bytes() != _folds_text(learnt, folds, soup.config.seed):
+        raise InputError(
+            f"{folder}: holds other images than {runs[0] / FOLDS_FILE}; expected those that were learnt from"
+        )
     found = _cross_validated(folder, out, recipe, folds, None)
     assert found is not None
     return found
+
+
+def _folds_in(path: Path) -> int:
+    """How many folds a table of them has."""
+    number = pd.to_numeric(read_table(path).get("fold", pd.Series(dtype=float)), errors="coerce")
+    found = set(number.to_numpy(float))
+    if found not in [set(range(1, n + 1)) for n in range(2, 21)]:
+        raise InputError(f"{path}: is no table of folds; expected a column fold, of 1 to 2 or up to 20")
+    return len(found)
+
+
+def _learnt(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["split"] != "test"].reset_index(drop=True)
+
+
+def _folds_text(learnt: pd.DataFrame, folds: int, seed: int) -> bytes:
+    """The table that says which image is in which fold."""
+    return table_text(learnt[["file", "label", "group"]].assign(fold=folds_by_patient(learnt, folds, seed))).encode()
 
 
 def _cross_validated(folder: Path, out: Path, recipe: Recipe, folds: int, only: int | None) -> CrossValidation | None:
@@ -218,8 +246,9 @@ def _cross_validated(folder: Path, out: Path, recipe: Recipe, folds: int, only: 
     if not (out / FOLDS_FILE).is_file():
         require_empty(out, f"has no {FOLDS_FILE}, so it is not the folder of a cross-validation that could go on")
     frame = _frame(folder, recipe)
-    learnt = frame[frame["split"] != "test"].reset_index(drop=True)
+    learnt = _learnt(frame)
     splits = splits_of_folds(folder, learnt, folds, recipe.config.seed)
+    _require_no_leak(folder, learnt, splits, recipe)
     if recipe.ranks.first:
         print_unreadable(frame)
         _begin(out, learnt, folds_by_patient(learnt, folds, recipe.config.seed))
@@ -229,8 +258,7 @@ def _cross_validated(folder: Path, out: Path, recipe: Recipe, folds: int, only: 
     for fold in [only] if only else range(1, folds + 1):
         if recipe.progress and recipe.ranks.first:
             print(f"fold {fold} of {folds}", flush=True)
-        own = replace(recipe, soup=None if recipe.soup is None else recipe.soup.of_fold(fold))
-        parts.append(_fold(pool, fold, out / f"fold-{fold}", own))
+        parts.append(_fold(pool, fold, out / f"fold-{fold}", _of_fold(recipe, fold)))
     if only:
         return None
     run = _taught_on_all(pool, frame[frame["split"] == "test"], parts, out, recipe)
@@ -279,10 +307,33 @@ def _begin(out: Path, learnt: pd.DataFrame, number: NDArray[np.int64]) -> None:
         )
 
 
+def _of_fold(recipe: Recipe, fold: int) -> Recipe:
+    """The same for one fold, whose networks are averaged where the last ones are."""
+    return recipe if recipe.soup is None else replace(recipe, soup=recipe.soup.of_fold(fold))
+
+
+def _require_no_leak(folder: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], recipe: Recipe) -> None:
+    """Raise InputError if a network to begin with learnt from the images that its folds would be tested on.
+
+    That is told by what it says it learnt from: the folder as it is split, all of it, or a fold's part.
+    """
+    begun = set() if recipe.begun is None else {recipe.begun.fingerprint}
+    for start in () if recipe.soup is None else recipe.soup.begun_with:
+        begun |= {start["data"]} if start and isinstance(start.get("data"), str) else set()
+    if begun and begun & {
+        fingerprint(load_manifest(folder)),
+        *(fingerprint(learnt.assign(split=split)) for split in ("train", *splits)),
+    }:
+        raise InputError(
+            f"--start: that network learnt from images of {folder}, on which the folds are tested; expected one that "
+            "never met them"
+        )
+
+
 def _require_same_training(out: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], recipe: Recipe) -> None:
     for fold, split in enumerate(splits, 1):
         if (out / f"fold-{fold}" / MODEL_FILE).is_file():
-            _finished(out / f"fold-{fold}", learnt.assign(split=split), recipe)
+            _finished(out / f"fold-{fold}", learnt.assign(split=split), _of_fold(recipe, fold))
 
 
 def _lacks_something(out: Path, recipe: Recipe) -> bool:
@@ -384,6 +435,8 @@ def _finished(out: Path, frame: pd.DataFrame, recipe: Recipe) -> Classifier:
     begun["images"] = classifier.fingerprint
     for name in now:
         if begun.get(name) != now[name]:
+            if name == "start" and recipe.soup is not None:
+                raise InputError(f"{out}: is no average of these runs; expected one, or another output folder")
             said = f"{out}: was trained with {name} = {begun.get(name)}, now {now[name]}"
             if name == "images":
                 said = f"{out}: was trained on other {words_of(frame).many}"

@@ -211,7 +211,7 @@ class Recipe:
     def start(self) -> dict[str, Any] | None:
         """What a checkpoint says of the one, or of the weights, that it was begun with."""
         if self.soup is not None:
-            return {"average of": list(self.soup.begun_with)}
+            return {"average of": list(self.soup.digests), "begun with": list(self.soup.begun_with)}
         if self.weights is not None:
             return {"weights": f"SHA-256 {self.weights[1].digest}"}
         begun = self.begun

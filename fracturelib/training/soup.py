@@ -4,8 +4,9 @@ Trainings that tune the same pretrained features often end close enough to each 
 judges about as well as all of them together, at the price of one. That has to be measured each time.
 """
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +23,40 @@ class Soup:
 
     models: tuple[Path, ...]
     first: Classifier
+    config: FineTuneConfig  # how each was trained
     begun_with: tuple[dict[str, Any] | None, ...]
+    digests: tuple[str, ...]  # of the files
+    attribution: str  # whose data, of all of them
 
     @classmethod
     def of(cls, models: Sequence[Path]) -> "Soup":
-        """Raise InputError if there are fewer than two, if two began alike, or if anything else of them differs."""
+        """Raise InputError if there are fewer than two, if two are the same, or if they were trained otherwise."""
         if len(models) < 2:
             raise InputError(f"{len(models)} network is given; expected at least two, whose weights are averaged")
         members = [load_classifier(path) for path in models]
-        for path, member in zip(models, members, strict=True):
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in models]
+        for i, (path, member) in enumerate(zip(models, members, strict=True)):
             _require_alike(path, member, models[0], members[0])
-        begun = tuple(member.extra.get("start") for member in members)
-        for i, start in enumerate(begun):
-            if start in begun[:i]:
-                other = models[begun.index(start)]
+            if digests[i] in digests[:i]:
                 raise InputError(
-                    f"{models[i]}: began as {other} did; expected another beginning, such as --start gives"
+                    f"{path}: is the same network as {models[digests.index(digests[i])]}; expected another"
                 )
-        return cls(tuple(models), members[0], begun)
-
-    @property
-    def config(self) -> FineTuneConfig:
-        """How each was trained."""
-        return FineTuneConfig(**self.first.extra["config"])
+        try:
+            config = FineTuneConfig(**members[0].extra["config"])
+        except (TypeError, InputError) as error:
+            raise InputError(f"{models[0]}: its settings are not of this version ({error}); train it anew") from None
+        said = "; ".join(dict.fromkeys(filter(None, (member.extra.get("attribution", "") for member in members))))
+        begun = tuple(member.extra.get("start") for member in members)
+        return cls(tuple(models), members[0], config, begun, tuple(digests), said)
 
     def of_fold(self, fold: int) -> "Soup":
-        """The networks of a fold, where those here are the last ones of cross-validations."""
-        return replace(self, models=tuple(path.parent / f"fold-{fold}" / path.name for path in self.models))
+        """The networks of a fold, where those here are the last ones of cross-validations, trained as these were."""
+        found = Soup.of([path.parent / f"fold-{fold}" / path.name for path in self.models])
+        _require_alike(found.models[0], found.first, self.models[0], self.first)
+        for path, last, own, start in zip(found.models, self.models, found.begun_with, self.begun_with, strict=True):
+            if own != start:
+                raise InputError(f"{path}: began otherwise than {last}; expected a fold of that cross-validation")
+        return found
 
     def network(self, fingerprint: str) -> Classifier:
         """The network with the mean of their weights, not calibrated yet.
@@ -63,11 +71,15 @@ class Soup:
             if member.fingerprint != fingerprint:
                 raise InputError(f"{path}: learnt from other images than those of now; expected the same")
         model, states = members[0].model, [member.model.state_dict() for member in members]
-        model.load_state_dict({name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]})
+        means = {
+            name: torch.stack([state[name] for state in states]).mean(dim=0)
+            for name, weight in states[0].items()
+            if weight.is_floating_point()  # a count of batches is none
+        }
+        model.load_state_dict(states[0] | means)
         if self.first.closer_look is not None:
             model.half().float()  # as it will be kept
-        c = members[0]
-        extra = {"config": c.extra["config"]}
+        c, extra = members[0], {"config": asdict(self.config)}
         return Classifier(model, c.architecture, c.size, c.mean, c.std, fingerprint, classes=c.classes, extra=extra)
 
 
@@ -83,3 +95,5 @@ def _require_alike(path: Path, member: Classifier, first_path: Path, first: Clas
     for name, option in (("closer_look", "--closer-look"), ("regions", "--by-region")):
         if (getattr(member, name) is None) != (getattr(first, name) is None):
             raise InputError(f"{path} and {first_path}: one was trained with {option}, one without; expected two alike")
+    if member.architecture != first.architecture or member.size != first.size:
+        raise InputError(f"{path} and {first_path}: are different networks; expected two alike")
