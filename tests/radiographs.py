@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+
+from fracturelib.data.coco import Annotation, write_coco
 
 
 def radiograph(seed: int, *, fractured: bool = False, width: int = 48, height: int = 64) -> NDArray[np.uint8]:
@@ -41,4 +44,29 @@ def plain_folder(
                 seed += 1
                 image = radiograph(seed, fractured=bool(label), width=size[0], height=size[1])
                 save(image, root / split / name / f"image{i:03d}.jpg", quality=90)
+    return root
+
+
+def crossed_folder(root: Path, seed: int = 0) -> Path:
+    """Noise of 500 pixels, with a thin bright cross in every other image that a square of 64 pixels hardly shows.
+
+    It is outlined. All images are of one region.
+    """
+    rng = np.random.default_rng(seed)
+    rows, outlines = [], {}
+    for i in range(40):
+        image = rng.integers(60, 120, (420, 500), dtype=np.uint8)
+        split, label = ("train" if i < 28 else "val" if i < 36 else "test"), i % 2
+        file = f"{split}/{('Not Fractured', 'Fractured')[label]}/{seed}-{i}.jpg"
+        if label:
+            x, y = (int(v) for v in rng.integers(60, 360, 2))
+            image[y : y + 40, x + 18 : x + 22] = 255
+            image[y + 18 : y + 22, x : x + 40] = 255
+            box = np.array([[x, y], [x + 40, y], [x + 40, y + 40], [x, y + 40]], float)
+            outlines[file] = [Annotation((box,), (x, y, 40, 40))]
+        save(image, root / file, quality=95)
+        rows.append({"file": file, "split": split, "label": label, "group": f"p{i}", "width": 500, "height": 420})
+    frame = pd.DataFrame(rows).assign(region="hand")
+    frame.to_csv(root / "manifest.csv", index=False)
+    write_coco(root / "annotations.json", frame, outlines)
     return root

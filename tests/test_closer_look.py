@@ -46,7 +46,7 @@ from fracturelib.viz import figures as plots
 from fracturelib.viz.gradcam_explorer import GradCAMExplorer
 from fracturelib.workflows import explain_paths, predict_paths
 from tests.conftest import ROOT
-from tests.radiographs import save
+from tests.radiographs import crossed_folder, save
 
 CONFIG = FineTuneConfig(size=64, epochs=2, batch=8, precision="float32")
 
@@ -145,26 +145,7 @@ def test_a_closer_look_that_means_nothing_is_refused(tmp_path: Path, change: dic
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noise of 500 pixels, with a thin bright cross in every other image that a square of 64 pixels hardly shows."""
-    folder = tmp_path_factory.mktemp("closer") / "data"
-    rng = np.random.default_rng(0)
-    rows, outlines = [], {}
-    for i in range(40):
-        image = rng.integers(60, 120, (420, 500), dtype=np.uint8)
-        split, label = ("train" if i < 28 else "val" if i < 36 else "test"), i % 2
-        file = f"{split}/{('Not Fractured', 'Fractured')[label]}/a{i}.jpg"
-        if label:
-            x, y = (int(v) for v in rng.integers(60, 360, 2))
-            image[y : y + 40, x + 18 : x + 22] = 255
-            image[y + 18 : y + 22, x : x + 40] = 255
-            box = np.array([[x, y], [x + 40, y], [x + 40, y + 40], [x, y + 40]], float)
-            outlines[file] = [Annotation((box,), (x, y, 40, 40))]
-        save(image, folder / file, quality=95)
-        rows.append({"file": file, "split": split, "label": label, "group": f"p{i}", "width": 500, "height": 420})
-    frame = pd.DataFrame(rows)
-    frame.to_csv(folder / "manifest.csv", index=False)
-    write_coco(folder / "annotations.json", frame, outlines)
-    return folder
+    return crossed_folder(tmp_path_factory.mktemp("closer") / "data")
 
 
 def test_cuts_are_of_strongest_places_and_of_fractures(data: Path) -> None:
@@ -292,7 +273,7 @@ def test_a_run_without_it_goes_on_with_it(data: Path, whole: Path, tmp_path: Pat
 def test_a_training_begins_with_it_without_its_closer_look(data: Path, whole: Path) -> None:
     begun = load_start(whole / "model.pt", CONFIG)
     assert begun.architecture == {"name": "localizing_efficientnet"} and not hasattr(begun.model, "closer")
-    images = load_images(data, ["test/Fractured/a37.jpg"], size=64)
+    images = load_images(data, ["test/Fractured/0-37.jpg"], size=64)
     np.testing.assert_array_equal(begun.logits(images), load_classifier(whole / "model.pt").logits(images))
 
 
@@ -409,7 +390,7 @@ def test_what_cannot_be_taught_is_said(data: Path, tmp_path: Path, capsys: pytes
     for split in ("train", "val", "test"):
         (tmp_path / split).symlink_to(data / split)
     frame[["file", "split", "label", "group", "width", "height"]].to_csv(tmp_path / "manifest.csv", index=False)
-    write_coco(tmp_path / "annotations.json", frame, {"val/Fractured/a29.jpg": [outlined(50, 50)]})
+    write_coco(tmp_path / "annotations.json", frame, {"val/Fractured/0-29.jpg": [outlined(50, 50)]})
     with pytest.raises(InputError, match="no fracture in train is outlined; expected outlines to teach a closer look"):
         train_folder(tmp_path, tmp_path / "run", CONFIG, closer_look=True, progress=False)
     with pytest.raises(InputError, match="learning_rate is 5e-13"):

@@ -162,7 +162,7 @@ def test_a_network_that_learnt_from_the_folder_is_no_beginning(data: Path, whole
     """Its images would be the tests of the folds."""
     train_folder(data, tmp_path / "split", CONFIG, progress=False)
     for start in (whole / "model.pt", whole / "fold-2" / "model.pt", tmp_path / "split" / "model.pt"):
-        with pytest.raises(InputError, match=r"--start: that network learnt from images of .*data, on which the folds"):
+        with pytest.raises(InputError, match="--start: that network learnt from images of"):
             train_folds(data, tmp_path / "run", CONFIG, folds=3, start=start, progress=False)
     assert not (tmp_path / "run").exists()
 

@@ -5,7 +5,6 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -15,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fracturelib._io.files import FULL, atomic_path, no_room
 from fracturelib._io.parts import remove
+from fracturelib._io.threads import in_threads
 
 MAGIC = b"crc32-01"
 SEAL = struct.Struct("<8sI")  # at the end of a file; NumPy reads no further than its array
@@ -162,5 +162,4 @@ def _checksum(path: Path, end: int) -> int:
             file.seek(start)
             return zlib.crc32(file.read(min(BLOCK, end - start)))
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return zlib.crc32(np.array(list(pool.map(one, range(0, end, BLOCK))), "<u4").tobytes())
+    return zlib.crc32(np.array(list(in_threads(one, range(0, end, BLOCK))), "<u4").tobytes())

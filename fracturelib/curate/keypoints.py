@@ -3,11 +3,9 @@
 import errno
 import hashlib
 import io
-import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -22,6 +20,7 @@ from tqdm.auto import tqdm
 from fracturelib._io.cache import sealed, unsealed
 from fracturelib._io.files import InputError, cache_dir, no_room, printable
 from fracturelib._io.parts import remove
+from fracturelib._io.threads import in_threads
 from fracturelib.data.decode import FORMATS, decode
 from fracturelib.data.pixels import MAX_PIXELS
 
@@ -90,22 +89,21 @@ def look_at(paths: Sequence[Path], *, progress: bool = False) -> list[Look]:
     list of Look
         One for each path, in their order; equal contents share one.
     """
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        digests = list(pool.map(digest_of, paths))
-        path_of = {digest: path for digest, path in zip(digests, paths, strict=True) if digest}
-        with _memory() as memory:
-            known = memory.read(list(path_of))
-            missing = [digest for digest in path_of if digest not in known]
-            bar = tqdm(total=len(path_of), initial=len(known), desc="looking", unit="image", disable=not progress)
-            with bar:
-                rest = iter(missing)
-                while chunk := list(islice(rest, CHUNK)):
-                    # Images under way when the user stops are lost, those of earlier chunks are kept.
-                    found = list(pool.map(lambda digest: _look(path_of[digest], digest), chunk))
-                    found = [_salvaged(path_of[one.digest], one) if one.reason else one for one in found]
-                    memory.write(found)
-                    known.update((one.digest, one) for one in found)
-                    bar.update(len(found))
+    digests = list(in_threads(digest_of, paths))
+    path_of = {digest: path for digest, path in zip(digests, paths, strict=True) if digest}
+    with _memory() as memory:
+        known = memory.read(list(path_of))
+        missing = [digest for digest in path_of if digest not in known]
+        bar = tqdm(total=len(path_of), initial=len(known), desc="looking", unit="image", disable=not progress)
+        with bar:
+            rest = iter(missing)
+            while chunk := list(islice(rest, CHUNK)):
+                # Images under way when the user stops are lost, those of earlier chunks are kept.
+                found = list(in_threads(lambda digest: _look(path_of[digest], digest), chunk))
+                found = [_salvaged(path_of[one.digest], one) if one.reason else one for one in found]
+                memory.write(found)
+                known.update((one.digest, one) for one in found)
+                bar.update(len(found))
     gone = {path: _unread("", f"{_why_gone(path)}") for path, digest in zip(paths, digests, strict=True) if not digest}
     return [known[digest] if digest else gone[path] for path, digest in zip(paths, digests, strict=True)]
 

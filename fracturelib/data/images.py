@@ -1,9 +1,7 @@
 """Images as squares: grey, padded, resized once, and kept in one array so that an epoch never decodes a JPEG."""
 
 import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,9 +136,8 @@ def load_images(folder: str | Path, files: Sequence[str], *, size: int, progress
 
 def _content_key(folder: Path, files: Sequence[str], size: int) -> str:
     key = hashlib.sha256(f"{SQUARE_VERSION} {size}".encode())
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for digest in pool.map(lambda file: _digest(folder / file), files):
-            key.update(digest)
+    for digest in in_threads(lambda file: _digest(folder / file), files):
+        key.update(digest)
     return key.hexdigest()[:24]
 
 

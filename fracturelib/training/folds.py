@@ -45,6 +45,7 @@ from fracturelib.training.runs import (
     print_unreadable,
     read_images,
     require_empty,
+    require_no_leak,
     require_noun,
     require_one_split_each,
     require_regions,
@@ -195,7 +196,7 @@ def average_folds(folder: Path, runs: Sequence[Path], out: Path, *, progress: bo
     Raises
     ------
     InputError
-        If one is not finished, or they differ in more than that, or not in that.
+        If one is not finished or an average itself, two are the same, or they differ in more than that.
     """
     for run in runs:
         for name in (MODEL_FILE, FOLDS_FILE):
@@ -228,7 +229,7 @@ def _folds_in(path: Path) -> int:
     number = pd.to_numeric(read_table(path).get("fold", pd.Series(dtype=float)), errors="coerce")
     found = set(number.to_numpy(float))
     if found not in [set(range(1, n + 1)) for n in range(2, 21)]:
-        raise InputError(f"{path}: is no table of folds; expected a column fold, of 1 to 2 or up to 20")
+        raise InputError(f"{path}: is no table of folds; expected a column fold, from 1 to the number of folds")
     return len(found)
 
 
@@ -248,7 +249,9 @@ def _cross_validated(folder: Path, out: Path, recipe: Recipe, folds: int, only: 
     frame = _frame(folder, recipe)
     learnt = _learnt(frame)
     splits = splits_of_folds(folder, learnt, folds, recipe.config.seed)
-    _require_no_leak(folder, learnt, splits, recipe)
+    if recipe.begun is not None or recipe.soup is not None:
+        tested = [load_manifest(folder), *(learnt.assign(split=split) for split in ("train", *splits))]
+        require_no_leak(folder, tested, recipe)
     if recipe.ranks.first:
         print_unreadable(frame)
         _begin(out, learnt, folds_by_patient(learnt, folds, recipe.config.seed))
@@ -310,24 +313,6 @@ def _begin(out: Path, learnt: pd.DataFrame, number: NDArray[np.int64]) -> None:
 def _of_fold(recipe: Recipe, fold: int) -> Recipe:
     """The same for one fold, whose networks are averaged where the last ones are."""
     return recipe if recipe.soup is None else replace(recipe, soup=recipe.soup.of_fold(fold))
-
-
-def _require_no_leak(folder: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], recipe: Recipe) -> None:
-    """Raise InputError if a network to begin with learnt from the images that its folds would be tested on.
-
-    That is told by what it says it learnt from: the folder as it is split, all of it, or a fold's part.
-    """
-    begun = set() if recipe.begun is None else {recipe.begun.fingerprint}
-    for start in () if recipe.soup is None else recipe.soup.begun_with:
-        begun |= {start["data"]} if start and isinstance(start.get("data"), str) else set()
-    if begun and begun & {
-        fingerprint(load_manifest(folder)),
-        *(fingerprint(learnt.assign(split=split)) for split in ("train", *splits)),
-    }:
-        raise InputError(
-            f"--start: that network learnt from images of {folder}, on which the folds are tested; expected one that "
-            "never met them"
-        )
 
 
 def _require_same_training(out: Path, learnt: pd.DataFrame, splits: list[NDArray[np.str_]], recipe: Recipe) -> None:

@@ -158,7 +158,24 @@ def train_folder(
     frame = training_frame(folder)
     require_noun(folder, frame, config)
     require_regions(folder, frame, recipe)
+    require_no_leak(folder, [frame[frame["split"] != "test"].assign(split="train")], recipe)
     return trained(folder, frame, decoded(folder, frame, recipe), out, recipe)
+
+
+def require_no_leak(folder: Path, known: Sequence[pd.DataFrame], recipe: "Recipe") -> None:
+    """Raise InputError if a network to begin with learnt from images that the next one is judged on.
+
+    `known` are the tables of images and splits of which that would be so. Only what the network itself learnt from is
+    looked at, not what it was begun with in turn.
+    """
+    begun = set() if recipe.begun is None else {recipe.begun.fingerprint}
+    for start in () if recipe.soup is None else recipe.soup.begun_with:
+        begun |= {start["data"]} if start and isinstance(start.get("data"), str) else set()
+    if begun and not begun.isdisjoint(fingerprint(frame) for frame in known):
+        raise InputError(
+            f"--start: that network learnt from images of {folder} on which this one is judged; expected one that "
+            "never met them"
+        )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Soup:
 
     @classmethod
     def of(cls, models: Sequence[Path]) -> "Soup":
-        """Raise InputError if there are fewer than two, if two are the same, or if they were trained otherwise."""
+        """Raise InputError if there are fewer than two, two are the same or trained otherwise, or one is an average."""
         if len(models) < 2:
             raise InputError(f"{len(models)} network is given; expected at least two, whose weights are averaged")
         members = [load_classifier(path) for path in models]
@@ -47,6 +47,9 @@ class Soup:
             raise InputError(f"{models[0]}: its settings are not of this version ({error}); train it anew") from None
         said = "; ".join(dict.fromkeys(filter(None, (member.extra.get("attribution", "") for member in members))))
         begun = tuple(member.extra.get("start") for member in members)
+        for path, start in zip(models, begun, strict=True):
+            if start and "average of" in start:
+                raise InputError(f"{path}: is an average itself; expected the networks that it was made of")
         return cls(tuple(models), members[0], config, begun, tuple(digests), said)
 
     def of_fold(self, fold: int) -> "Soup":
